@@ -1,0 +1,78 @@
+# Everything that is done with this repository by hand or by CI. `make` alone lists it.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+ROOMS := $(wildcard cli contracts deploy kit services tests)
+LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help venv up down status server run demo test test-unit check format generate lock bench crash clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY) ## make the Python environment from the lock
+
+$(READY): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+up: $(READY) ## start Kafka and MongoDB for this directory (ports: DESKBUS_LOCAL_KAFKA_PORT, DESKBUS_LOCAL_MONGO_PORT)
+	$(BIN)/python -m deploy.local up
+
+down: ## stop them; data stays under .local/
+	$(PYTHON) -m deploy.local down
+
+status: ## say what answers, and where
+	$(PYTHON) -m deploy.local status
+
+server: ## build the fast MongoDB-compatible server, where there is cargo and neither Docker nor mongod (once, 5 to 10 minutes)
+	$(PYTHON) -m deploy.local build
+
+run: up ## run all services in the foreground
+	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m cli run
+
+demo: up ## show a customer's message becoming a ticket, finding its person, and escalating
+	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m cli demo
+
+test: $(READY) ## all tests; starts Kafka and MongoDB for itself unless the environment names them
+	$(PYTEST) -m "not crash"
+
+test-unit: $(READY) ## the tests that need no Kafka, no MongoDB and no network
+	$(PYTEST) -m "not stack and not crash and not slow"
+
+check: $(READY) ## format, lint, types, imports, contracts; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m contracts.generate --check
+	$(BIN)/python -m contracts.compat
+
+format: $(READY) ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(READY) ## schemas, AsyncAPI and the catalogue from contracts/
+	$(BIN)/python -m contracts.generate
+
+lock: $(READY) ## renew the locks from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
+
+bench: up ## measure; see tests/bench
+	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.bench
+
+crash: $(READY) ## kill services and servers while they work; minutes
+	$(PYTEST) -m crash
+
+clean: down ## remove what was made here: data, caches, the environment
+	rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,180 @@
+"""The CloudEvents 1.0 envelope of events and commands, to and from bytes (structured JSON). No event lives here."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_core import from_json, to_json
+
+from contracts.payload import Payload, UnknownPayload
+from contracts.registry import COMMAND_TYPES, EVENT_TYPES
+from contracts.values import MAX_INTEGER, Identifier, Instant, Value
+
+__all__ = ["CONTENT_TYPE", "Command", "Event", "Head", "Payload", "UnknownPayload", "event_id"]
+
+CONTENT_TYPE = "application/cloudevents+json"
+Sequence = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
+
+
+def event_id(source: str, subject: str, sequence: int) -> str:
+    """The id of an event follows from where it stands, so that a resend is the same event."""
+    return f"{source.removeprefix('/deskbus/')}:{subject}:{sequence}"
+
+
+class Head(Value):
+    """Where an event stands: all that is needed to note it as missing when the rest cannot be read."""
+
+    source: Identifier
+    subject: Identifier
+    sequence: Sequence
+    id: Any = None
+    type: Any = None
+
+
+class _Envelope(Value):
+    """CloudEvents attributes that events and commands share."""
+
+    known_types: ClassVar[Mapping[str, type[Payload]]] = {}
+
+    specversion: Literal["1.0"] = Field("1.0", description="Version of CloudEvents.")
+    id: Identifier = Field(description="Id, unique within the source.")
+    source: Identifier = Field(description="Who says it, e.g. /deskbus/ingest.")
+    type: Identifier = Field(description="What it is, major version included, e.g. deskbus.ticket.opened.v1.")
+    subject: Identifier = Field(description="Id of what it is about.")
+    time: Instant = Field(description="When it happened.")
+    datacontenttype: str = Field("application/json", description="Media type of data.")
+    causationid: str | None = Field(None, description="Id of the event or command that caused this one.")
+    traceparent: str | None = Field(None, description="W3C trace context.")
+    data: Any = Field(description="The payload; its class follows from type.")
+
+    @property
+    def known(self) -> bool:
+        """Whether this release knows the type; if not, `data` is an UnknownPayload."""
+        return not isinstance(self.data, UnknownPayload)
+
+    @classmethod
+    def parse(cls, value: bytes | str) -> Self:
+        """Read bytes from Kafka. Raises ValueError that names field and reason, and nothing else."""
+        document = _json_object(value)
+        kind = document.get("type")
+        payload = cls.known_types.get(kind) if isinstance(kind, str) else None
+        try:
+            raw = document.get("data")
+            document["data"] = UnknownPayload(raw=raw) if payload is None else payload.model_validate(raw)
+        except ValidationError as error:
+            raise ValueError(f"{kind}: {_first_faults(error, 'data.')}") from None
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise ValueError(f"envelope: {_first_faults(error)}") from None
+
+    def encode(self) -> bytes:
+        """The bytes for Kafka. Absent optional fields are left out."""
+        if isinstance(self.data, UnknownPayload):
+            return to_json(self.model_copy(update={"data": self.data.raw}), exclude_none=True)
+        return to_json(self, exclude_none=True)
+
+
+class Event(_Envelope):
+    """Something that happened. `sequence` has no gaps per source and subject; consumers drop what they have seen."""
+
+    known_types: ClassVar[Mapping[str, type[Payload]]] = EVENT_TYPES
+
+    sequence: Sequence = Field(description="Position among the events of this source about this subject, from 1.")
+    correlationid: Identifier = Field(description="Id shared by all that followed from one first cause.")
+
+    @classmethod
+    def of(
+        cls,
+        data: Payload,
+        *,
+        source: str,
+        subject: str,
+        sequence: int,
+        time: datetime,
+        cause: "Event | Command | None" = None,
+        correlationid: str | None = None,
+        causationid: str | None = None,
+        traceparent: str | None = None,
+    ) -> Self:
+        """Wrap a payload. Correlation, causation and trace come from the cause unless they are given."""
+        own = event_id(source, subject, sequence)
+        if cause is not None:
+            correlationid = correlationid or cause.correlationid or cause.id
+            causationid = causationid or cause.id
+            traceparent = traceparent or cause.traceparent
+        return cls(
+            id=own,
+            source=source,
+            type=data.type,
+            subject=subject,
+            sequence=sequence,
+            time=time,
+            correlationid=correlationid or own,
+            causationid=causationid,
+            traceparent=traceparent,
+            data=data,
+        )
+
+    @classmethod
+    def envelope_only(cls, value: bytes | str) -> Head:
+        """Where an event stands that `parse` refused. Raises ValueError when not even that can be read."""
+        try:
+            return Head.model_validate(_json_object(value))
+        except ValidationError as error:
+            raise ValueError(f"envelope: {_first_faults(error)}") from None
+
+
+class Command(_Envelope):
+    """Something that is asked for. Subject is the ticket id. It has no sequence: it is deduped by its id."""
+
+    known_types: ClassVar[Mapping[str, type[Payload]]] = COMMAND_TYPES
+
+    correlationid: str | None = Field(None, description="Id shared by all that followed from one first cause.")
+
+    @classmethod
+    def of(
+        cls,
+        data: Payload,
+        *,
+        id: str,  # noqa: A002 what CloudEvents calls it
+        source: str,
+        subject: str,
+        time: datetime,
+        cause: "Event | Command | None" = None,
+        correlationid: str | None = None,
+        traceparent: str | None = None,
+    ) -> Self:
+        """Wrap a command's data. The id is the Idempotency-Key, or one that the caller can make again."""
+        causationid = None
+        if cause is not None:
+            correlationid = correlationid or cause.correlationid or cause.id
+            causationid = cause.id
+            traceparent = traceparent or cause.traceparent
+        return cls(
+            id=id,
+            source=source,
+            type=data.type,
+            subject=subject,
+            time=time,
+            correlationid=correlationid or id,
+            causationid=causationid,
+            traceparent=traceparent,
+            data=data,
+        )
+
+
+def _json_object(value: bytes | str) -> dict[str, Any]:
+    document = from_json(value, allow_inf_nan=False)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 callers are promised ValueError
+    return document
+
+
+def _first_faults(error: ValidationError, prefix: str = "", most: int = 3) -> str:
+    """Field and reason of the first faults, without the input: it may be long, and personal."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{prefix}{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:most]]
+    more = [f"and {len(faults) - most} more"] if len(faults) > most else []
+    return "; ".join(told + more)

@@ -1,0 +1,95 @@
+"""A raw message as the door took it: the value is the body byte for byte, all else is in Kafka headers.
+
+The headers are CloudEvents' binary mode (`ce_…`) plus a few of our own (`deskbus_…`). Nothing is parsed here.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+from pydantic import Field, ValidationError
+
+from contracts.values import Count, Identifier, Instant, Value
+
+TYPE = "deskbus.inbound.received.v1"
+SOURCE = "/deskbus/door"
+MAX_INLINE_BYTES = 512 * 1024
+"""Bodies above this leave a claim check instead of themselves."""
+
+Headers = list[tuple[str, bytes]]
+
+
+class HttpRequest(Value):
+    """What a parser needs of the HTTP request besides its body."""
+
+    method: str = Field("POST", description="Method.")
+    url: str | None = Field(None, description="Public URL, as the provider called it.")
+    query: dict[str, str] = Field(default_factory=dict, description="Query parameters.")
+    headers: dict[str, str] = Field(default_factory=dict, description="The headers kept, names in lower case.")
+
+
+class InboundRecord(Value):
+    """A message that was verified and acknowledged to the channel."""
+
+    type: ClassVar[str] = TYPE
+
+    receipt: Identifier = Field(description="Id that the door answered with.")
+    channel: Identifier = Field(description="Name of the channel.")
+    account: Identifier = Field(description="Our account on the channel, as configured.")
+    key: Identifier = Field(
+        description="Partition key: account and contact, or the thread, as far as the door can tell."
+    )
+    received_at: Instant = Field(description="When the door took it.")
+    content_type: str = Field("application/octet-stream", description="Media type of the body.")
+    body: bytes = Field(b"", description="The body; empty when it is left by claim check.")
+    size: Count = Field(description="Size of the body in bytes, also when it is left by claim check.")
+    claim: str | None = Field(None, description="Claim check: where the body is kept.")
+    verified: bool = Field(default=False, description="The channel's signature was checked and is right.")
+    http: HttpRequest | None = Field(None, description="The request, for channels that come by HTTP.")
+    traceparent: str | None = Field(None, description="W3C trace context.")
+
+    def to_headers(self) -> Headers:
+        """The Kafka headers that go with `body` as the value."""
+        texts = {
+            "ce_specversion": "1.0",
+            "ce_id": self.receipt,
+            "ce_source": SOURCE,
+            "ce_type": TYPE,
+            "ce_subject": self.key,
+            "ce_time": self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ce_traceparent": self.traceparent,
+            "content-type": self.content_type,
+            "deskbus_channel": self.channel,
+            "deskbus_account": self.account,
+            "deskbus_size": str(self.size),
+            "deskbus_claim": self.claim,
+            "deskbus_verified": "true" if self.verified else "false",
+            "deskbus_http": self.http.model_dump_json(exclude_defaults=True) if self.http else None,
+        }
+        return [(name, text.encode("utf-8", "surrogateescape")) for name, text in texts.items() if text is not None]
+
+    @classmethod
+    def from_kafka(cls, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Self:
+        """Read a record. Raises ValueError that names field and reason."""
+        texts = {name: raw.decode("utf-8", "surrogateescape") for name, raw in headers}
+        if texts.get("ce_type") != TYPE:
+            raise ValueError(f"ce_type: expected {TYPE}")
+        body = value or b""
+        http = texts.get("deskbus_http")
+        fields = {
+            "receipt": texts.get("ce_id"),
+            "channel": texts.get("deskbus_channel"),
+            "account": texts.get("deskbus_account"),
+            "key": texts.get("ce_subject"),
+            "received_at": texts.get("ce_time"),
+            "content_type": texts.get("content-type", "application/octet-stream"),
+            "body": body,
+            "size": texts.get("deskbus_size", len(body)),
+            "claim": texts.get("deskbus_claim"),
+            "verified": texts.get("deskbus_verified") == "true",
+            "traceparent": texts.get("ce_traceparent"),
+        }
+        try:
+            return cls(**fields, http=HttpRequest.model_validate_json(http) if http else None)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            raise ValueError(f"{'.'.join(map(str, fault['loc'])) or 'deskbus_http'}: {fault['msg']}") from None

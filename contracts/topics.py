@@ -1,0 +1,219 @@
+"""The topic table as data: who owns a topic, what it carries, who reads it, how it is set up. No IO, no environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts import inbound
+from contracts.payload import Payload
+from contracts.registry import COMMANDS, EVENTS
+
+SERVICES = ("ingest", "routing", "sla", "notify")
+
+DAY_MS = 24 * 60 * 60 * 1000
+MAX_MESSAGE_BYTES = 1024 * 1024
+DLQ_EXTRA_BYTES = 64 * 1024
+"""What our headers may add to a record that was already as large as its topic allows."""
+
+DEFAULT_PARTITIONS = 12
+LOCAL_PARTITIONS = 4
+PARTITIONS_VARIABLE = "DESKBUS_PARTITIONS"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `name` is without the installation's prefix; see `topic_name`."""
+
+    name: str
+    key: str
+    owner: str
+    carries: str
+    sources: tuple[str, ...] = ()
+    payloads: tuple[type[Payload], ...] = ()
+    consumers: tuple[str, ...] = ()
+    sequenced: bool = True
+    """Its events have gap-free sequences, which the audit checks."""
+    compacted: bool = False
+    retention_ms: int = 30 * DAY_MS
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of events or commands on it."""
+        return (inbound.TYPE,) if self.name == INBOUND else tuple(payload.type for payload in self.payloads)
+
+
+INBOUND = "deskbus.inbound.v1"
+COMMAND = "deskbus.commands.v1"
+TICKETS = "deskbus.tickets.v1"
+CONTACTS = "deskbus.contacts.v1"
+ASSIGNMENTS = "deskbus.assignments.v1"
+AGENTS = "deskbus.agents.v1"
+QUEUES = "deskbus.queues.v1"
+SLA = "deskbus.sla.v1"
+NOTIFICATIONS = "deskbus.notifications.v1"
+
+
+def dlq(service: str) -> str:
+    """The topic of what a service could not handle."""
+    return f"deskbus.{service}.dlq.v1"
+
+
+def retry(service: str) -> str:
+    """The topic that replayed dead letters of a service come back on."""
+    return f"deskbus.{service}.retry.v1"
+
+
+def _main_topics() -> tuple[Topic, ...]:
+    return (
+        Topic(
+            INBOUND,
+            "channel account and contact",
+            "ingest",
+            "raw verified messages; large bodies by claim check",
+            sources=(inbound.SOURCE,),
+            consumers=("ingest",),
+            sequenced=False,
+            retention_ms=14 * DAY_MS,
+        ),
+        Topic(
+            COMMAND,
+            "ticket id",
+            "anyone allowed",
+            "what is asked of a ticket",
+            payloads=COMMANDS,
+            consumers=("ingest", "routing"),
+            sequenced=False,
+            retention_ms=14 * DAY_MS,
+        ),
+        Topic(
+            TICKETS,
+            "ticket id",
+            "ingest",
+            "what happened to a ticket; each event carries the ticket as it is after it",
+            sources=("/deskbus/ingest",),
+            payloads=EVENTS["tickets"],
+            consumers=("routing", "sla", "notify"),
+        ),
+        Topic(
+            CONTACTS,
+            "contact id",
+            "ingest",
+            "who our customers are",
+            sources=("/deskbus/ingest/contacts",),
+            payloads=EVENTS["contacts"],
+        ),
+        Topic(
+            ASSIGNMENTS,
+            "ticket id",
+            "routing",
+            "who works on a ticket and why",
+            sources=("/deskbus/routing",),
+            payloads=EVENTS["assignments"],
+            consumers=("notify", "sla"),
+        ),
+        Topic(
+            AGENTS,
+            "agent id",
+            "routing",
+            "agents and their presence; the last event says everything",
+            sources=("/deskbus/routing/agents",),
+            payloads=EVENTS["agents"],
+            consumers=("notify",),
+            sequenced=False,
+            compacted=True,
+        ),
+        Topic(
+            QUEUES,
+            "queue",
+            "routing",
+            "how queues are doing, every quarter of an hour",
+            sources=("/deskbus/routing/queues",),
+            payloads=EVENTS["queues"],
+        ),
+        Topic(
+            SLA,
+            "ticket id",
+            "sla",
+            "what the clocks of a ticket say",
+            sources=("/deskbus/sla",),
+            payloads=EVENTS["sla"],
+            consumers=("notify",),
+        ),
+        Topic(
+            NOTIFICATIONS,
+            "escalation id",
+            "notify",
+            "who was told, and did it help",
+            sources=("/deskbus/notify",),
+            payloads=EVENTS["notifications"],
+        ),
+    )
+
+
+def _service_topics(service: str) -> tuple[Topic, ...]:
+    return (
+        Topic(
+            dlq(service),
+            "as it came",
+            service,
+            "what could not be handled, with the reason in headers",
+            sequenced=False,
+            max_message_bytes=MAX_MESSAGE_BYTES + DLQ_EXTRA_BYTES,
+        ),
+        Topic(
+            retry(service),
+            "as it came",
+            service,
+            "dead letters that are replayed",
+            consumers=(service,),
+            sequenced=False,
+            retention_ms=14 * DAY_MS,
+        ),
+    )
+
+
+TOPICS: tuple[Topic, ...] = (*_main_topics(), *(topic for name in SERVICES for topic in _service_topics(name)))
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+TOPIC_OF: dict[str, str] = {kind: topic.name for topic in TOPICS for kind in topic.types}
+"""Type of event or command -> topic."""
+
+PRODUCES: dict[str, tuple[str, ...]] = {
+    "ingest": (INBOUND, COMMAND, TICKETS, CONTACTS, dlq("ingest")),
+    "routing": (ASSIGNMENTS, AGENTS, QUEUES, dlq("routing")),
+    "sla": (SLA, dlq("sla")),
+    "notify": (NOTIFICATIONS, dlq("notify")),
+}
+"""Service -> topics that it may write to. Ingest writes commands for its REST door and for merged tickets."""
+
+CONSUMES: dict[str, tuple[str, ...]] = {
+    service: tuple(topic.name for topic in TOPICS if service in topic.consumers) for service in SERVICES
+}
+"""Service -> topics that it may read."""
+
+
+def topic_name(name: str, prefix: str = "") -> str:
+    """The topic's name in an installation, whose prefix goes before "deskbus."."""
+    return prefix + name
+
+
+def base_name(name: str, prefix: str = "") -> str:
+    """The reverse of `topic_name`."""
+    return name.removeprefix(prefix)
+
+
+def partitions(environment: Mapping[str, str], default: int = DEFAULT_PARTITIONS) -> int:
+    """Number of partitions that every topic gets. It cannot be changed later without losing order."""
+    return int(environment.get(PARTITIONS_VARIABLE) or default)
+
+
+def settings(topic: Topic) -> dict[str, str]:
+    """The topic's configuration as Kafka names it."""
+    cleanup = (
+        {"cleanup.policy": "compact"}
+        if topic.compacted
+        else {
+            "cleanup.policy": "delete",
+            "retention.ms": str(topic.retention_ms),
+        }
+    )
+    return {**cleanup, "max.message.bytes": str(topic.max_message_bytes)}

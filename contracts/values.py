@@ -1,0 +1,69 @@
+"""Building blocks that every contract shares: base class, instants, counts, open enums. Nothing here knows a ticket."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, TzInfo
+
+MAX_INTEGER = 2**53 - 1  # what JSON readers in every language (and BSON's int64) keep exact
+
+
+class Value(BaseModel):
+    """A value inside an event: immutable, and tolerant of fields that a later release added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def to_instant(moment: datetime) -> datetime:
+    """UTC, truncated to milliseconds: what MongoDB keeps, so that a stored instant equals the published one."""
+    parsed_as_utc = type(moment.tzinfo) is TzInfo and not moment.utcoffset()  # pydantic's fixed offset, spared the cost
+    if moment.tzinfo is not UTC and not parsed_as_utc:
+        moment = moment.astimezone(UTC)
+    excess = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - excess) if excess else moment
+
+
+def _instant(moment: datetime) -> datetime:
+    try:
+        return to_instant(moment)
+    except OverflowError as error:  # year 1 or 9999 with an offset that leads out of the calendar
+        raise ValueError("instant is out of range") from error
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
+"""A point in time: RFC 3339 with offset on the wire, aware UTC with millisecond precision in memory."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+"""A number of things, never negative."""
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A duration in seconds, never negative."""
+
+Units = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Units of work: what an agent carries, weighted by channel."""
+
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+"""A duration in milliseconds, never negative."""
+
+Identifier = Annotated[str, Field(min_length=1)]
+"""An id: opaque, compared as a whole, never empty."""
+
+SkillLevels = dict[str, Annotated[int, Field(ge=1, le=5)]]
+"""Skill name -> level, 1 (basic) to 5 (expert)."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """Marks a string as an open enum: these values are known today, any other is taken as it is.
+
+    In memory an open enum is a plain `str`; members of the StrEnum compare and hash equal to it.
+    """
+
+    known: type[StrEnum]
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A string with the values known today as an annotation, which validators ignore."""
+        return {**handler(schema), "x-open-enum": [member.value for member in self.known]}

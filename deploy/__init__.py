@@ -1,0 +1,1 @@
+"""How Deskbus is run: images, charts, examples, and the local stack. No service code."""

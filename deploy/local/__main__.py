@@ -1,0 +1,52 @@
+"""The command line of the local stack: `python -m deploy.local up|down|status|env|fetch|build`. No decisions here."""
+
+import argparse
+import sys
+
+from deploy.local import kafka, mongo
+from deploy.local.process import LocalError
+from deploy.local.stack import Stack
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="A local Kafka and MongoDB.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "up": "start what the environment does not name already, and wait until it is ready",
+        "down": "stop what `up` started; data stays under .local/",
+        "status": "say what answers, and where",
+        "env": 'print the addresses for a shell: eval "$(python -m deploy.local env)"',
+        "fetch": "only download the servers",
+        "build": "build the fast MongoDB-compatible server with cargo (minutes); used from then on",
+    }.items():
+        commands.add_parser(name, help=text, description=text)
+    command = parser.parse_args().command
+    try:
+        _run(command)
+    except LocalError as error:
+        print(f"deploy.local: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(command: str) -> None:
+    match command:
+        case "build":
+            print(mongo.secantus())
+        case "fetch":
+            kafka.fetch()
+            {"mongod": lambda: None, "secantus": mongo.secantus, "pip": mongo.pip_server}[mongo.choose()]()
+        case "env":
+            for name, value in Stack().addresses().environment().items():
+                print(f"export {name}='{value}'")
+        case "down":
+            Stack().down()
+        case "status" | "up":
+            stack = Stack()
+            if command == "up":
+                stack.up()
+            print("\n".join(stack.status()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

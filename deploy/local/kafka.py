@@ -1,0 +1,126 @@
+"""Apache Kafka as one KRaft process, from the artifacts that its project publishes for Maven. No topics here."""
+
+import base64
+import hashlib
+import shutil
+from pathlib import Path
+
+from deploy.local import cache, probes
+from deploy.local.process import LocalError, Server, free_port
+
+VERSION = "4.1.1"
+_HEAP = "-Xmx512m"
+
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>deskbus.local</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+_LOGGING = """Configuration:
+  status: ERROR
+  Appenders:
+    Console:
+      name: out
+      PatternLayout: {pattern: "%d %p %c{1}: %m%n"}
+  Loggers:
+    Root:
+      level: WARN
+      AppenderRef: {ref: out}
+"""
+
+_PROPERTIES = """process.roles=broker,controller
+node.id=1
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=BROKER://127.0.0.1:{port}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller}
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=2
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+num.network.threads=2
+num.io.threads=4
+"""
+
+
+class KafkaServer(Server):
+    name = "kafka"
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def answers(self) -> bool:
+        return probes.kafka_answers(self.host, self.port)
+
+    def command(self) -> list[str]:
+        java = _java()
+        properties = self.directory / "server.properties"
+        logging = self.directory / "log4j2.yaml"
+        data = self.directory / "data"
+        properties.write_text(
+            _PROPERTIES.format(port=self.port, controller=self._controller_port(), data=data), encoding="utf-8"
+        )
+        logging.write_text(_LOGGING, encoding="utf-8")
+        base = [*java, f"-Dlog4j2.configurationFile={logging}"]
+        if not (data / "meta.properties").exists():
+            identity = base64.urlsafe_b64encode(hashlib.sha256(str(self.directory).encode()).digest()[:16])
+            cluster = identity.decode().rstrip("=").replace("-", "x")
+            cache.run(
+                [*base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+                "formatting Kafka's storage",
+            )
+        return [*base[:1], _HEAP, "-XX:+UseSerialGC", *base[1:], "kafka.Kafka", str(properties)]
+
+    def _controller_port(self) -> int:
+        """The controller's port is nobody's business, but it must stay the same as long as the data lives."""
+        kept = self.directory / "controller.port"
+        if not kept.exists():
+            kept.write_text(str(free_port()), encoding="ascii")
+        return int(kept.read_text(encoding="ascii"))
+
+
+def _java() -> list[str]:
+    java = shutil.which("java")
+    if java is None:
+        raise LocalError("Kafka needs Java 17 or newer on PATH (Debian: default-jre-headless)")
+    return [java, "-cp", f"{fetch()}/*"]
+
+
+def fetch() -> Path:
+    """The jars; downloaded once."""
+    with cache.filling(f"kafka-{VERSION}") as entry:
+        libraries, done = entry / "libs", entry / "complete"
+        if done.exists():
+            return libraries
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise LocalError("Kafka is fetched with Maven: put mvn on PATH (Debian: maven)")
+        cache.say(f"fetching Apache Kafka {VERSION} (once, about a minute)")
+        pom = entry / "pom.xml"
+        pom.write_text(_POM.format(version=VERSION), encoding="utf-8")
+        copy = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
+        cache.run([*copy, f"-DoutputDirectory={libraries}", "-DincludeScope=runtime"], "fetching Kafka")
+        done.touch()
+        return libraries

@@ -1,0 +1,100 @@
+"""A MongoDB server without Docker: `mongod` where there is one, else a compatible server from a package registry.
+
+Which one is decided here and nowhere else: `mongod`, `secantus` (fast, built with cargo) or `pip` (slow).
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from deploy.local import cache, probes
+from deploy.local.process import LocalError, Server
+
+SECANTUS_VERSION = "0.5.3-beta.196"
+_LOCK = Path(__file__).with_name("mongo-server.lock")
+_KINDS = ("mongod", "secantus", "pip")
+
+
+class MongoServer(Server):
+    name = "mongo"
+
+    def __init__(self, directory: Path | str, port: int, kind: str | None = None) -> None:
+        super().__init__(directory, port)
+        self.kind = kind
+
+    @property
+    def address(self) -> str:
+        return f"mongodb://{self.host}:{self.port}/?directConnection=true"
+
+    def answers(self) -> bool:
+        return probes.mongo_answers(self.host, self.port)
+
+    def command(self) -> list[str]:
+        kind = self.kind or choose()
+        data = self.directory / kind  # the servers' files are not each other's
+        data.mkdir(exist_ok=True)
+        port = str(self.port)
+        if kind == "mongod":
+            binary = shutil.which("mongod") or "mongod"
+            return [binary, "--dbpath", str(data), "--bind_ip", self.host, "--port", port, "--quiet"]
+        program = secantus() if kind == "secantus" else pip_server()
+        # Without the last flag they acknowledge j:true before the journal is written, and a SIGKILL loses those writes.
+        return [str(program), "--host", self.host, "--port", port, "--storage-path", str(data), "--sync-on-commit"]
+
+
+def choose() -> str:
+    """The server to use: as told by `DESKBUS_MONGO_SERVER`, else the fastest that is here without a long build."""
+    told = os.environ.get("DESKBUS_MONGO_SERVER", "")
+    if told:
+        if told not in _KINDS:
+            raise LocalError(f"DESKBUS_MONGO_SERVER is {told!r}; it may be one of {', '.join(_KINDS)}")
+        return told
+    if shutil.which("mongod"):
+        return "mongod"
+    return "secantus" if _secantus_binary().exists() else "pip"
+
+
+def _secantus_binary() -> Path:
+    return cache.directory() / f"secantus-{SECANTUS_VERSION}" / "bin" / "secantusd-rs"
+
+
+def secantus() -> Path:
+    """The Rust server; built once, which takes several minutes."""
+    binary = _secantus_binary()
+    with cache.filling(f"secantus-{SECANTUS_VERSION}") as entry:
+        if binary.exists():
+            return binary
+        cargo = shutil.which("cargo")
+        if cargo is None:
+            raise LocalError(
+                "the secantus server is built with cargo, which is not on PATH; DESKBUS_MONGO_SERVER=pip works"
+            )
+        cache.say(f"building the MongoDB-compatible server secantus {SECANTUS_VERSION} (once, 5 to 10 minutes)")
+        cache.run(
+            [cargo, "install", "secantus-mdb", "--version", SECANTUS_VERSION, "--ignore-rust-version"],
+            "building secantus",
+            env={
+                "CARGO_INSTALL_ROOT": str(entry),
+                "CARGO_PROFILE_RELEASE_OPT_LEVEL": "2",
+                "CARGO_PROFILE_RELEASE_LTO": "off",
+                "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+            },
+        )
+    return binary
+
+
+def pip_server() -> Path:
+    """The Python server, in an environment of its own; every file of it is pinned by hash."""
+    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    with cache.filling(f"mongo-pip-{python}-{digest}") as entry:
+        program, done = entry / "bin" / "secantusd-py", entry / "complete"
+        if not done.exists():
+            cache.say("installing a MongoDB-compatible server with pip (once)")
+            cache.run([sys.executable, "-m", "venv", "--clear", str(entry)], "making an environment for the server")
+            pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            cache.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)], "installing the server")
+            done.touch()
+    return program

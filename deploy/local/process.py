@@ -1,0 +1,163 @@
+"""One server process that outlives the command that started it: a pid file, signals, a readiness wait.
+
+Knows nothing of Kafka or MongoDB.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+
+
+class LocalError(Exception):
+    """Something that the person at the keyboard can mend; the message says what."""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Server(ABC):
+    """A server in a directory of its own; data stays there between start and stop."""
+
+    name: str
+
+    def __init__(self, directory: Path | str, port: int) -> None:
+        self.directory = Path(directory).resolve()
+        self.port = port
+        self.host = "127.0.0.1"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.directory.parent / f"{self.directory.name}.log"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory.parent / f"{self.directory.name}.pid"
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """What a client is given."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Prepare the directory and say what to run."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the server on the port speaks and is ready."""
+
+    def start(self) -> None:
+        """Start the process; harmless when it runs already."""
+        if self.pid() is not None:
+            return
+        if _taken(self.host, self.port):
+            raise LocalError(f"{self.name}: port {self.port} is in use by somebody else; choose another port")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = self.command()
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+        self.pid_file.write_text(f"{self._child.pid} {_started(self._child.pid)}\n", encoding="ascii")
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not self.answers():
+            if self.pid() is None:
+                raise LocalError(f"{self.name} ended while starting; see {self.log}\n{_tail(self.log)}")
+            if time.monotonic() > deadline:
+                raise LocalError(f"{self.name} is not ready after {timeout:.0f} s; see {self.log}\n{_tail(self.log)}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End it in good order; with force once the time is up. Harmless when it does not run."""
+        if self._signal(signal.SIGTERM):
+            self._signal(signal.SIGCONT)  # a suspended process would never see the first one
+        if not self._wait_gone(_STOP_SECONDS):
+            self.kill()
+        self.pid_file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """SIGKILL: what a lost machine looks like to its clients."""
+        self._signal(signal.SIGKILL)
+        if not self._wait_gone(_STOP_SECONDS):
+            raise LocalError(f"{self.name} survived SIGKILL")
+        self.pid_file.unlink(missing_ok=True)
+
+    def suspend(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def pid(self) -> int | None:
+        """The process of the pid file, if it is still the one that was started."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        try:
+            pid, started = self.pid_file.read_text(encoding="ascii").split(maxsplit=1)
+        except (FileNotFoundError, ValueError):
+            return None
+        now = _started(int(pid))
+        return int(pid) if now and now == started.strip() else None
+
+    def _signal(self, number: signal.Signals) -> bool:
+        pid = self.pid()
+        if pid is None:
+            return False
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _wait_gone(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.pid() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+
+def _taken(host: str, port: int) -> bool:
+    with socket.socket() as attempt:
+        attempt.settimeout(1.0)
+        return attempt.connect_ex((host, port)) == 0
+
+
+def _started(pid: int) -> str:
+    """When a process was started, so that a pid given away again is not taken for ours; empty when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self").exists():
+            return ""
+        answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return answer.stdout.strip()
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    try:
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,258 @@
+"""The consumer's side of Kafka: FastStream's batch subscriber with safe settings, positions, pauses and rebalances.
+
+Rule: offsets are committed explicitly, per partition, up to the first record that is not handled, and never otherwise.
+What to do with the records is `delivery.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
+
+from contracts.envelope import Event
+from kit import metrics
+from kit.clock import Clock
+from kit.delivery import Delivery, Record
+from kit.health import Health
+from kit.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """One consumer of one service, in its group, over all topics that it follows."""
+
+    def __init__(
+        self, settings: ServiceSettings, delivery: Delivery[Any], topics: Sequence[str], clock: Clock, health: Health
+    ) -> None:
+        self.delivery, self.topics = delivery, list(topics)
+        self._settings, self._clock, self._health = settings, clock, health
+        self._running = asyncio.Lock()
+        self._in_hand: dict[TopicPartition, int] = {}
+        self._failures: dict[TopicPartition, int] = {}
+        self._resumes: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._subscriber: Any = None
+        self._broker: KafkaBroker | None = None
+        self._stopping = False
+
+    # -- wiring --------------------------------------------------------------------------------------------------
+
+    def subscribe(self, router: KafkaRouter) -> None:
+        """Declare the subscriber on a service's router; FastStream's own defaults would acknowledge first."""
+        subscriber = router.subscriber(
+            *self.topics,
+            group_id=self._settings.group,
+            batch=True,
+            max_records=self._settings.batch_records,
+            batch_timeout_ms=self._settings.poll_ms,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            session_timeout_ms=self._settings.session_timeout_ms,
+            heartbeat_interval_ms=self._settings.heartbeat_ms,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            listener=self,
+            no_reply=True,
+            parser=_parse,
+            decoder=_decode,
+        )
+
+        @subscriber
+        async def records(batch: list[Event]) -> None:
+            await self._batch(batch)  # type: ignore[arg-type]  # the annotation is for AsyncAPI; raw records come
+
+        self._subscriber = subscriber
+
+    async def start(self, router: KafkaRouter) -> None:
+        """Join the group; raises KafkaError or OSError while no broker answers."""
+        broker = KafkaBroker(
+            self._settings.kafka,
+            apply_types=False,
+            allow_auto_create_topics=False,
+            acks="all",
+            enable_idempotence=True,
+            client_id=f"deskbus-{self._settings.service}",
+            logger=None,
+        )
+        broker.include_router(router)
+        self._broker = broker
+        try:
+            await broker.start()
+        except BaseException:
+            await broker.stop()
+            raise
+        consumer = self._client()
+        poll = consumer.getmany
+
+        async def beating(*args: Any, **options: Any) -> Any:
+            self._health.beat()
+            return await poll(*args, **options)
+
+        consumer.getmany = beating
+
+    async def stop(self) -> None:
+        """Finish the batch in hand and leave the group."""
+        self._stopping = True
+        for resume in self._resumes.values():
+            resume.cancel()
+        if self._broker is not None:
+            async with self._running:
+                pass
+            await self._broker.stop()
+
+    def fault(self) -> str | None:
+        """Say what has died behind the consumer, for liveness."""
+        client = getattr(self._subscriber, "consumer", None)
+        if client is None:
+            return None
+        task = client._coordinator._coordination_task  # noqa: SLF001 - aiokafka tells it nowhere else
+        return "the group coordination task has ended" if task is not None and task.done() else None
+
+    # -- positions, for timers and metrics -----------------------------------------------------------------------
+
+    def owned(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that this process owns now."""
+        client = getattr(self._subscriber, "consumer", None)
+        return sorted(tp.partition for tp in client.assignment() if tp.topic == topic) if client else []
+
+    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
+        """Return the partitions in which everything that is in the topics at this moment has been handled."""
+        wanted = set(partitions)
+        here = [tp for tp in self._assignment() if tp.topic in set(topics) and tp.partition in wanted]
+        ends = await self._client().end_offsets(here)
+        behind = {tp.partition for tp in here if await self._handled(tp) < ends[tp]}
+        return {tp.partition for tp in here} - behind
+
+    async def measure_lag(self) -> None:
+        """Set the lag gauges from one look at the ends of the partitions."""
+        here = list(self._assignment())
+        metrics.ASSIGNED.set(len(here))
+        if not here:
+            return
+        ends = await self._client().end_offsets(here)
+        now_ms = self._clock.now().timestamp() * 1000
+        for tp in here:
+            lag = max(0, ends[tp] - await self._handled(tp))
+            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(lag)
+            behind = self._client().last_poll_timestamp(tp) if lag else None
+            metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(max(0, now_ms - behind) / 1000 if behind else 0)
+
+    async def _handled(self, tp: TopicPartition) -> int:
+        in_hand = self._in_hand.get(tp)
+        if in_hand is not None:
+            return in_hand
+        position: int = await self._client().position(tp)
+        # A batch may have begun while we waited for the answer: then its beginning is what is handled.
+        return self._in_hand.get(tp, position)
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    async def _batch(self, records: Sequence[Record]) -> None:
+        async with self._running:
+            firsts: dict[TopicPartition, int] = {}
+            for record in records:
+                firsts.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+            self._in_hand = firsts
+            try:
+                metrics.BATCH_RECORDS.observe(len(records))
+                with metrics.BATCH_SECONDS.time():
+                    await self._handle_and_settle(records)
+            except Exception:
+                log.exception("a batch failed beyond what is foreseen")
+                self._rewind(firsts)
+            finally:
+                self._in_hand = {}
+
+    async def _handle_and_settle(self, records: Sequence[Record]) -> None:
+        unhandled = await self.delivery.handle(records)
+        first_bad: dict[TopicPartition, int] = {}
+        ends: dict[TopicPartition, int] = {}
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            ends[tp] = record.offset + 1
+            if (record.topic, record.partition, record.offset) in unhandled:
+                first_bad.setdefault(tp, record.offset)
+        mine = self._assignment()
+        commits = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
+        if commits:
+            try:
+                await self._client().commit(commits)
+            except (KafkaError, IllegalStateError) as error:
+                log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
+        for tp in ends.keys() - first_bad.keys():
+            self._failures.pop(tp, None)
+        self._rewind(first_bad)
+
+    def _rewind(self, places: dict[TopicPartition, int]) -> None:
+        """Go back to what is not handled, and let these partitions rest for a while."""
+        client = self._client()
+        for tp in self._assignment() & places.keys():
+            client.seek(tp, places[tp])
+            client.pause(tp)
+            self._failures[tp] = failures = self._failures.get(tp, 0) + 1
+            if self.delivery.stopped is None:
+                self._resume_later(tp, failures)
+        if self.delivery.stopped is not None and (assigned := self._assignment()):
+            client.pause(*assigned)
+        metrics.PAUSED.set(len(client.paused()))
+
+    def _resume_later(self, tp: TopicPartition, failures: int) -> None:
+        least, most = self._settings.retry_backoff_ms / 1000, self._settings.retry_backoff_max_ms / 1000
+        seconds = min(most, least * 2 ** min(failures - 1, 16)) * random.uniform(0.5, 1)
+
+        async def resume() -> None:
+            await self._clock.sleep(seconds)
+            if tp in self._assignment() and self.delivery.stopped is None:
+                self._client().resume(tp)
+                metrics.PAUSED.set(len(self._client().paused()))
+
+        if (old := self._resumes.get(tp)) is not None:
+            old.cancel()
+        self._resumes[tp] = asyncio.create_task(resume())
+
+    # -- rebalances ----------------------------------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
+        """Finish the batch in hand before the partitions go, so that the next owner sees its positions."""
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 1000 / 2):
+                async with self._running:
+                    pass
+        except TimeoutError:
+            log.warning("partitions go while a batch is in hand; its effects are told apart by the documents")
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Begin with what is ours now."""
+        metrics.REBALANCES.inc()
+        metrics.ASSIGNED.set(len(assigned))
+        self._failures.clear()
+        if self.delivery.stopped is not None and assigned:
+            self._client().pause(*assigned)
+        self._health.assigned = True
+
+    def _client(self) -> AIOKafkaConsumer:
+        return self._subscriber.consumer
+
+    def _assignment(self) -> frozenset[TopicPartition]:
+        client = getattr(self._subscriber, "consumer", None)
+        return frozenset(client.assignment()) if client is not None else frozenset()
+
+
+async def _parse(message: tuple[Any, ...]) -> KafkaMessage:
+    """Wrap a batch without looking at headers: FastStream's own parser drops a batch whose headers do not decode."""
+    from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
+
+    return KafkaAckableMessage(
+        body=b"", headers={}, batch_headers=[], raw_message=message, consumer=FAKE_CONSUMER, message_id="batch"
+    )
+
+
+async def _decode(message: KafkaMessage) -> Any:
+    return list(message.raw_message)

@@ -1,0 +1,66 @@
+"""Dead letters: the record as it came, and why it could not be handled. Replay is the operator's, through the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from contracts import dlq
+from contracts.envelope import Event, Head
+from kit.errors import Passing
+from kit.producer import Outgoing
+
+if TYPE_CHECKING:
+    from kit.delivery import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record that cannot be handled, and where its event stands if that could be read."""
+
+    record: Record
+    reason: str
+    attempts: int
+    at: datetime
+    head: Event | Head | None = None
+
+
+class RunSender(Protocol):
+    """What sends the letters."""
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
+
+
+class DeadLetters:
+    """Writes to a service's dead-letter topic."""
+
+    def __init__(self, topic: str, service: str, sender: RunSender) -> None:
+        self.topic, self._service, self._sender = topic, service, sender
+
+    async def write(self, letters: Iterable[Letter]) -> None:
+        """Write letters and wait for the acknowledgement; raises Passing when one is not confirmed."""
+        runs = [[self._outgoing(letter)] for letter in letters]
+        if sum(await self._sender.send_runs(runs)) < len(runs):
+            raise Passing(f"{self.topic} did not confirm a dead letter")
+
+    def _outgoing(self, letter: Letter) -> Outgoing:
+        record, head = letter.record, letter.head
+        view = dlq.DeadLetter(
+            service=self._service,
+            handler=record.topic,
+            error_type=letter.reason.partition(":")[0][:100],
+            error=letter.reason,
+            attempts=letter.attempts,
+            at=letter.at,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            source=head.source if head else None,
+            subject=head.subject if head else None,
+            sequence=head.sequence if head else None,
+            # Kafka allows a header without a value; a letter must never fail for how its record looks.
+            original_headers=tuple((name, raw or b"") for name, raw in record.headers),
+        )
+        return Outgoing(self.topic, record.key, record.value, view.to_headers())

@@ -1,0 +1,230 @@
+"""A document of the outbox pattern as a value: what it has seen, what it decided, what it still has to say.
+
+Pure: no IO and no clock. Here stand the rules of taking an event once (`seen`) and of numbering what is emitted
+(`outbox`); reading and writing documents is the work of `outbox.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from contracts.envelope import Event, Payload, event_id
+from kit.errors import Full, TooLarge
+
+S = TypeVar("S")
+
+#: Most sequence numbers that one source may owe a document before its partition waits for a person.
+MISSING_CAP = 1_000
+#: Most unconfirmed events of one document before its partition waits for the broker.
+OUTBOX_CAP = 1_000
+
+
+def identity(key: str) -> str:
+    """Return the key itself: most documents are keyed by their own id."""
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A plain document, written before the aggregate that refers to it; one that is there already stays as it is."""
+
+    collection: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[S]):
+    """What a core decided: the state afterwards (None: unchanged), the facts to announce, plain documents to keep."""
+
+    state: S | None = None
+    events: Sequence[Payload] = ()
+    inserts: Sequence[Insert] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What made a decision happen, as far as its events must tell it."""
+
+    id: str
+    correlationid: str
+    traceparent: str | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> Cause:
+        """Name an event as the cause."""
+        return cls(event.id, event.correlationid, event.traceparent)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S]):
+    """One kind of aggregate: where it lives, what it speaks, how its state becomes a document and back.
+
+    `due` gives the next instant at which time matters to the state (None: never). `home_topic` and `home_key` say which
+    partition's owner runs its timers: the partition that `home_key(id)` has in `home_topic`.
+    """
+
+    collection: str
+    source: str
+    topic: str
+    load: Callable[[Mapping[str, Any]], S]
+    dump: Callable[[S], dict[str, Any]]
+    due: Callable[[S], datetime | None] = lambda _: None
+    key: Callable[[str], str] = identity
+    home_topic: str = ""
+    home_key: Callable[[str], str] = identity
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a document took from one source: all up to `upto` (included), less what is in `missing`."""
+
+    upto: int = 0
+    missing: set[int] = field(default_factory=set)
+
+    def has(self, sequence: int) -> bool:
+        """Say whether the event was taken already."""
+        return sequence <= self.upto and sequence not in self.missing
+
+    def take(self, sequence: int) -> int:
+        """Mark the event as taken; returns how many before it are newly missing: a gap, unless the DLQ has them."""
+        gap = max(0, sequence - self.upto - 1)
+        if len(self.missing) + gap > MISSING_CAP:
+            raise Full(f"more than {MISSING_CAP} events are missing")
+        self.missing.update(range(self.upto + 1, sequence))
+        self.missing.discard(sequence)
+        self.upto = max(self.upto, sequence)
+        return gap
+
+    def miss(self, sequence: int) -> int:
+        """Mark the event as a dead letter: passed by, and still taken when it is replayed."""
+        gap = self.take(sequence)
+        self.missing.add(sequence)
+        return gap
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event in an outbox: its id, number and bytes are fixed when it enters and never made anew."""
+
+    id: str
+    sequence: int
+    at: datetime
+    event: bytes
+
+    def dump(self) -> dict[str, Any]:
+        """Return the entry as it is stored."""
+        return {"id": self.id, "sequence": self.sequence, "at": self.at, "event": self.event}
+
+
+@dataclass(slots=True)
+class Document(Generic[S]):
+    """One aggregate as loaded, and what was decided since. Version 0 was never written; state None was never decided."""
+
+    id: str
+    version: int = 0
+    state: S | None = None
+    seen: dict[str, Seen] = field(default_factory=dict)
+    emitted: int = 0
+    outbox: list[Entry] = field(default_factory=list)
+    fresh: list[Entry] = field(default_factory=list)
+    inserts: list[Insert] = field(default_factory=list)
+    changed: bool = False
+
+    def has_seen(self, source: str, sequence: int) -> bool:
+        """Say whether this event of this source was taken already."""
+        seen = self.seen.get(source)
+        return seen is not None and seen.has(sequence)
+
+    def take(self, source: str, sequence: int) -> int:
+        """Mark an event as taken; returns the size of the gap before it."""
+        self.changed = True
+        return self.seen.setdefault(source, Seen()).take(sequence)
+
+    def miss(self, source: str, sequence: int) -> int:
+        """Mark an event as dead; returns the size of the gap before it."""
+        self.changed = True
+        return self.seen.setdefault(source, Seen()).miss(sequence)
+
+    def entries(self) -> list[Entry]:
+        """Return everything not yet confirmed, oldest first."""
+        return self.outbox + self.fresh
+
+
+def apply(
+    kind: Kind[S], doc: Document[S], decision: Decision[S], *, now: datetime, cause: Cause | None, limit: int
+) -> None:
+    """Put a decision into a document, or raise and leave it as it was.
+
+    Raises TooLarge for an event above `limit` bytes and Full when the outbox holds too much already.
+    """
+    if len(doc.outbox) + len(doc.fresh) + len(decision.events) > OUTBOX_CAP:
+        raise Full(f"more than {OUTBOX_CAP} events wait to be published")
+    entries = []
+    for number, payload in enumerate(decision.events, start=doc.emitted + 1):
+        entry = _entry(kind, doc.id, number, payload, now=now, cause=cause)
+        if len(entry.event) > limit:
+            raise TooLarge(f"{payload.type} would take {len(entry.event)} bytes, more than {limit}")
+        entries.append(entry)
+    if decision.state is not None:
+        doc.state = decision.state
+    doc.fresh += entries
+    doc.emitted += len(entries)
+    doc.inserts += decision.inserts
+    doc.changed = doc.changed or decision.state is not None or bool(entries)
+
+
+def _entry(kind: Kind[S], doc_id: str, sequence: int, payload: Payload, *, now: datetime, cause: Cause | None) -> Entry:
+    own = event_id(kind.source, doc_id, sequence)
+    event = Event.of(
+        payload,
+        source=kind.source,
+        subject=doc_id,
+        sequence=sequence,
+        time=now,
+        correlationid=cause.correlationid if cause else own,
+        causationid=cause.id if cause else None,
+        traceparent=cause.traceparent if cause else None,
+    )
+    return Entry(own, sequence, now, event.encode())
+
+
+def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
+    """Return the document that a stored record holds."""
+    state = raw.get("state")
+    return Document(
+        id=raw["_id"],
+        version=raw["version"],
+        state=None if state is None else kind.load(state),
+        seen={_unfield(s): Seen(v["upto"], set(v["missing"])) for s, v in raw.get("seen", {}).items()},
+        emitted=raw.get("emitted", 0),
+        outbox=[Entry(e["id"], e["sequence"], e["at"], bytes(e["event"])) for e in raw.get("outbox", ())],
+    )
+
+
+def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, Any]:
+    """Return what a guarded write sets: everything but `_id`, `version` and `outbox`."""
+    return {
+        "state": None if doc.state is None else kind.dump(doc.state),
+        "seen": {_field(s): {"upto": v.upto, "missing": sorted(v.missing)} for s, v in doc.seen.items()},
+        "emitted": doc.emitted,
+        "due": None if doc.state is None else kind.due(doc.state),
+        "partition": partition,
+    }
+
+
+# A source is a field name in MongoDB, where a dot would open a level and a dollar sign is an operator.
+def _field(source: str) -> str:
+    return source.replace("%", "%25").replace(".", "%2E").replace("$", "%24")
+
+
+def _unfield(name: str) -> str:
+    return name.replace("%24", "$").replace("%2E", ".").replace("%25", "%")
+
+
+def trim(doc: Document[Any], confirmed: Iterable[str]) -> None:
+    """Forget entries that the broker confirmed."""
+    gone = set(confirmed)
+    doc.outbox = [e for e in doc.outbox if e.id not in gone]

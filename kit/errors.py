@@ -1,0 +1,38 @@
+"""The faults that kit and services tell apart by type. Texts for people over HTTP are in kit.http."""
+
+
+class Passing(Exception):
+    """A fault that may pass by itself (a server is away): try again later, with backoff."""
+
+
+class Unparsable(Exception):
+    """A record that no later try will read; it belongs in the dead letter queue."""
+
+    def __init__(
+        self, reason: str, *, source: str | None = None, subject: str | None = None, sequence: int | None = None
+    ) -> None:
+        """Keep what could be read of its position, so that its number is not taken for a lost event."""
+        super().__init__(reason)
+        self.source = source
+        self.subject = subject
+        self.sequence = sequence
+
+
+class TooLarge(Exception):
+    """Encoded, it is above the limit that the brokers take."""
+
+
+class Full(Passing):
+    """A bounded list in a document holds all it may; its partition waits for a person or for the broker."""
+
+
+class InvalidPolicy(Exception):
+    """A policy file that cannot come into force. Its text is one `file:line: reason` per fault."""
+
+    def __init__(self, file: str, line: int, reason: str, *more: tuple[int, str]) -> None:
+        """Name the first fault and, where they are known, the others."""
+        self.file = file
+        self.line = line
+        self.reason = reason
+        self.faults = ((line, reason), *more)
+        super().__init__("\n".join(f"{file}:{at}: {why}" for at, why in self.faults))

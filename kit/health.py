@@ -1,0 +1,99 @@
+"""Liveness, readiness and the operators' door. Liveness never asks whether a broker or a database can be reached."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kit import metrics
+from kit.clock import Clock
+
+Probe = Callable[[], str | None]
+Check = Callable[[], Awaitable[object]]
+
+
+class Health:
+    """What this process knows about itself.
+
+    A restart heals what liveness finds: a poll loop that hangs, a task that ended. What a restart cannot heal (a server
+    is away) is for readiness alone.
+    """
+
+    def __init__(self, clock: Clock, *, heartbeat_limit: float = 30.0, check_seconds: float = 2.0) -> None:
+        self._clock = clock
+        self._limit = heartbeat_limit
+        self._check_seconds = check_seconds
+        self._beaten: float | None = None
+        self._probes: dict[str, Probe] = {}
+        self._checks: dict[str, Check] = {}
+        self.started = False
+        #: None: nothing is consumed here. Otherwise whether the group has given this process its share, be it none.
+        self.assigned: bool | None = None
+
+    def beat(self) -> None:
+        """The poll loop has gone round. Before the first beat nothing is expected: the broker may be away."""
+        self._beaten = self._clock.monotonic()
+
+    def probe(self, name: str, fault: Probe) -> None:
+        """Register something that must live: it returns what is wrong, or None."""
+        self._probes[name] = fault
+
+    def check(self, name: str, ask: Check) -> None:
+        """Register something that must answer before work is given to this process: it raises if it does not."""
+        self._checks[name] = ask
+
+    def heartbeat_age(self) -> float:
+        """Seconds since the poll loop last went round."""
+        return 0.0 if self._beaten is None else self._clock.monotonic() - self._beaten
+
+    def liveness(self) -> list[str]:
+        """What only a restart heals."""
+        age = self.heartbeat_age()
+        faults = [f"poll loop: no heartbeat for {age:.0f} s"] if age > self._limit else []
+        for name, probe in self._probes.items():
+            fault = probe()
+            if fault is not None:
+                faults.append(f"{name}: {fault}")
+        return faults
+
+    async def readiness(self) -> list[str]:
+        """Why no work should come here now."""
+        faults = [] if self.started else ["start-up: not finished"]
+        if self.assigned is False:
+            faults.append("consumer: no assignment yet")
+        answers = await asyncio.gather(*(self._ask(ask) for ask in self._checks.values()))
+        return faults + [f"{name}: {why}" for name, why in zip(self._checks, answers, strict=True) if why is not None]
+
+    async def _ask(self, ask: Check) -> str | None:
+        try:
+            async with asyncio.timeout(self._check_seconds):
+                await ask()
+        except TimeoutError:
+            return "no answer"
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return None
+
+
+def operators_door(service: str, health: Health) -> ASGIApp:
+    """`/livez`, `/readyz`, `/metrics`; a door of its own, so that a network policy can tell the two apart."""
+
+    async def answer(path: str) -> tuple[int, bytes, bytes]:
+        if path == "/metrics":
+            metrics.HEARTBEAT_AGE.set(health.heartbeat_age())
+            return 200, b"text/plain; version=0.0.4; charset=utf-8", metrics.exposition(service)
+        if path in {"/livez", "/readyz"}:
+            reasons = health.liveness() if path == "/livez" else await health.readiness()
+            return 503 if reasons else 200, b"application/json", json.dumps(reasons).encode()
+        return 404, b"application/problem+json", b'{"type":"about:blank","title":"Not Found","status":404}'
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, media, body = await answer(scope["path"])
+        headers = [(b"content-type", media), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    return app

@@ -1,0 +1,238 @@
+"""Public doors: problem documents (RFC 9457), bearer tokens with scopes, limits of size and time. No route is here.
+
+The middleware is plain ASGI: a webhook door pays for it on every request.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kit import metrics
+from kit.errors import Passing
+from kit.settings import ServiceSettings, Token
+
+log = structlog.get_logger(__name__)
+PROBLEM = "application/problem+json"
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
+
+
+class Problem(HTTPException):
+    """An error for the caller, as a problem document. A subclass, so that FastAPI lets it through from anywhere."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str | None = None,
+        detail: str | None = None,
+        *,
+        type: str = "about:blank",  # noqa: A002 - the member's name in RFC 9457
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        title = title or _phrase(status)
+        self.document = {"type": type, "title": title, "status": status, "detail": detail, **members}
+
+    def response(self) -> Response:
+        """The document with its headers."""
+        body = json.dumps({k: v for k, v in self.document.items() if v is not None}, ensure_ascii=False).encode()
+        return Response(body, self.status_code, self.headers, PROBLEM)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _translate(error: Exception) -> Problem:
+    """Whatever was raised, as something that may be told to a stranger."""
+    match error:
+        case Problem():
+            return error
+        case StarletteHTTPException():
+            return Problem(error.status_code, detail=str(error.detail), headers=error.headers)
+        case RequestValidationError():
+            fields = [{"field": ".".join(map(str, e["loc"])), "reason": e["msg"]} for e in error.errors()]
+            return Problem(422, "The request is not valid", errors=fields)
+        case Passing():
+            return Problem(503, detail="Try again in a moment", headers={"retry-after": "2"})
+    return Problem(500)
+
+
+# --- Who is calling. ---
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose token it was, and what it allows."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The bearer tokens that open a door; without any it stays shut."""
+
+    known: Sequence[Token] = field(default=())
+
+    def caller(self, presented: str) -> Caller | None:
+        """Find whose token this is, in the same time whatever it is."""
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for token in self.known:
+            if hmac.compare_digest(token.digest, digest):
+                found = Caller(token.name, token.scopes)
+        return found
+
+
+_bearer = HTTPBearer(auto_error=False, description="A token whose SHA-256 the service knows.")
+
+
+def requires(scope: str) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: the caller, if his token has this scope."""
+
+    async def authorised(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Caller:
+        tokens: Tokens = request.app.state.tokens
+        caller = tokens.caller(credentials.credentials) if credentials else None
+        if caller is None:
+            raise Problem(401, detail="A known bearer token is needed", headers={"www-authenticate": "Bearer"})
+        if scope not in caller.scopes:
+            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+            raise Problem(403, detail=f"The scope {scope} is needed", headers={"www-authenticate": challenge})
+        return caller
+
+    return authorised
+
+
+def idempotency_key(
+    key: Annotated[str, Header(alias="Idempotency-Key", description="Same key, same effect: 1-128 visible characters")],
+) -> str:
+    """A dependency: the caller's key, with or without the quotes that the standard's draft puts around it."""
+    bare = key.strip().removeprefix('"').removesuffix('"')
+    if not (0 < len(bare) <= 128 and bare.isascii() and bare.isprintable()):
+        raise Problem(400, "Idempotency-Key is not valid", "1 to 128 visible ASCII characters are needed")
+    return bare
+
+
+IdempotencyKey = Annotated[str, Depends(idempotency_key)]
+
+
+# --- Limits. ---
+
+
+class _Guard:
+    """Bounds what a request may take, counts it, and turns what escapes into a problem without internals."""
+
+    def __init__(self, app: ASGIApp, max_body: int, seconds: float) -> None:
+        self.app = app
+        self.max_body = max_body
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        status = 0
+        taken = 0
+        reading = False
+
+        async def counted_receive() -> Message:
+            nonlocal taken, reading
+            reading = True
+            message = await receive()
+            reading = False
+            taken += len(message.get("body", b""))
+            if taken > self.max_body:
+                raise self._too_large()
+            return message
+
+        async def noted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._check_length(scope)
+            async with asyncio.timeout(self.seconds):
+                await self.app(scope, counted_receive, noted_send)
+        except Exception as error:
+            if isinstance(error, TimeoutError):
+                error = Problem(408, headers={"connection": "close"}) if reading else Passing("out of time")
+            elif not isinstance(error, Problem | Passing):
+                log.exception("request failed", path=scope["path"])
+            if status:
+                raise  # half an answer is out: the server must break the connection
+            await _translate(error).response()(scope, receive, noted_send)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            metrics.REQUESTS.labels(route, _known(scope["method"]), str(status)).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(loop.time() - begin)
+
+    def _check_length(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > self.max_body:
+                raise self._too_large()
+
+    def _too_large(self) -> Problem:
+        # The rest of the body is not read, so the connection is of no more use.
+        detail = f"At most {self.max_body} bytes are taken"
+        return Problem(413, "The body is too large", detail, headers={"connection": "close"})
+
+
+def _known(method: str) -> str:
+    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
+
+
+def door(
+    title: str,
+    settings: ServiceSettings,
+    *,
+    version: str = "1",
+    max_body: int = 1 << 20,
+    seconds: float = 15.0,
+    **options: Any,
+) -> FastAPI:
+    """A FastAPI application whose every error is a problem document and whose every request is bounded."""
+    problem = {"description": "A problem document (RFC 9457)", "content": {PROBLEM: {"schema": _SCHEMA}}}
+    app = FastAPI(
+        title=title, version=version, docs_url=None, redoc_url=None, responses={"default": problem}, **options
+    )
+    app.state.tokens = Tokens(settings.bearer_tokens)
+
+    async def answer(_: Request, error: Exception) -> Response:
+        return _translate(error).response()
+
+    for kind in (StarletteHTTPException, RequestValidationError, Passing):
+        app.add_exception_handler(kind, answer)
+    app.add_middleware(_Guard, max_body=max_body, seconds=seconds)
+    return app

@@ -1,0 +1,253 @@
+"""The only file that speaks to MongoDB: few batch methods over one database, so that another driver is one file's work.
+
+Rule: plain finds and bulk writes only, every wait bounded, and a server that is away is `Passing` to everyone else.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+os.environ.setdefault("MOTOR_MAX_WORKERS", "4")  # motor reads it once, on import; a worker is a thread
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import InsertOne, UpdateOne, WriteConcern
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    WaitQueueTimeoutError,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
+
+from kit.errors import Passing
+
+Row = dict[str, Any]
+Sort = Sequence[tuple[str, int]]
+
+_DUPLICATE = 11000
+# Not primary, stepping down, shutting down, interrupted, host gone, no majority to read from yet, out of time.
+_PASSING_CODES = frozenset({6, 7, 50, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+_CHUNK = 512 * 1024
+BLOBS = "blobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """One document's write: it counts only if the document still has `version` (0: does not exist yet)."""
+
+    id: str
+    version: int
+    set: Mapping[str, Any]
+    push_outbox: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """Who lost his guard. `unknown`: no answer came, so nothing of the batch may be taken as written."""
+
+    lost: frozenset[str] = field(default_factory=frozenset)
+    unknown: bool = False
+
+
+@contextlib.contextmanager
+def _passing() -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionFailure, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
+        raise Passing(f"MongoDB is away: {type(error).__name__}") from error
+    except BulkWriteError as error:
+        if error.details.get("writeConcernErrors") or _codes(error) & _PASSING_CODES:
+            raise Passing("MongoDB did not confirm a write") from error
+        raise
+    except OperationFailure as error:
+        if error.code in _PASSING_CODES:
+            raise Passing(f"MongoDB cannot answer now: code {error.code}") from error
+        raise
+
+
+def _codes(error: BulkWriteError) -> set[int]:
+    return {fault.get("code", 0) for fault in error.details.get("writeErrors", ())}
+
+
+def _duplicates(error: BulkWriteError, ids: Sequence[str]) -> frozenset[str]:
+    """Name the losers; raise where the failure is, or may be, something else than a duplicate `_id`."""
+    if error.details.get("writeConcernErrors") or _codes(error) != {_DUPLICATE}:
+        raise error
+    return frozenset(ids[fault["index"]] for fault in error.details["writeErrors"])
+
+
+class MongoStore:
+    """One service's database."""
+
+    def __init__(self, url: str, database: str) -> None:
+        """Connect on first use: a service must come up, and its door answer, while the server is away."""
+        self._client: AsyncIOMotorClient[Row] = AsyncIOMotorClient(
+            url,
+            tz_aware=True,
+            tzinfo=UTC,
+            appname=f"deskbus-{database}",
+            maxPoolSize=8,
+            serverSelectionTimeoutMS=3_000,
+            connectTimeoutMS=3_000,
+            socketTimeoutMS=10_000,
+            waitQueueTimeoutMS=5_000,
+            # Ours do not need the driver's: a guarded write that is tried again loses to itself and is loaded anew.
+            # Servers without transactions, which `make up` may run, refuse them.
+            retryWrites=False,
+        )
+        self._database = self._client.get_database(
+            database,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=8_000),
+        )
+
+    def _collection(self, name: str) -> "AsyncIOMotorCollection[Row]":
+        return self._database[name]
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._client.close()
+
+    async def ping(self) -> None:
+        """Raise Passing unless the server answers."""
+        with _passing():
+            await self._database.command("ping")
+
+    # --- Documents of the outbox. ---
+
+    async def fetch(self, collection: str, ids: Sequence[str]) -> list[Row]:
+        """Load documents by id, as a majority has them."""
+        with _passing():
+            return await self._collection(collection).find({"_id": {"$in": list(ids)}}).to_list(None)
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        """Write all, each behind its guard.
+
+        Every one is an upsert: a guard that does not match turns into an insert, which the unique `_id` refuses, and
+        the refusal names the loser; matched counts would say only how many lost. (Documents are never deleted, so an
+        insert never succeeds by mistake.)
+        """
+        if not writes:
+            return WriteOutcome()
+        ids = [write.id for write in writes]
+        try:
+            with _passing():
+                try:
+                    await self._collection(collection).bulk_write([_update(w) for w in writes], ordered=False)
+                except BulkWriteError as error:
+                    return WriteOutcome(lost=_duplicates(error, ids))
+        except Passing:
+            return WriteOutcome(unknown=True)
+        return WriteOutcome()
+
+    async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None:
+        """Take confirmed entries out of outboxes: without guard or version, so that nobody loses a race to it."""
+        if not confirmed:
+            return
+        pulls = [
+            UpdateOne({"_id": doc_id}, {"$pull": {"outbox": {"id": {"$in": list(entries)}}}})
+            for doc_id, entries in confirmed.items()
+        ]
+        # One that is undone by a failover is published again under the same id: nothing to wait for.
+        relaxed = self._collection(collection).with_options(write_concern=WriteConcern(w=1))
+        with _passing():
+            await relaxed.bulk_write(pulls, ordered=False)
+
+    async def stale(self, collection: str, older_than: datetime, limit: int) -> list[Row]:
+        """Documents with an outbox entry from before that instant."""
+        return await self.find(collection, {"outbox.at": {"$lt": older_than}}, limit=limit)
+
+    async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
+        """Documents whose time has come, of those partitions, the longest due first."""
+        query = {"due": {"$lte": until}, "partition": {"$in": list(partitions)}}
+        return await self.find(collection, query, sort=[("due", 1)], limit=limit)
+
+    # --- Anything else. ---
+
+    async def find(
+        self,
+        collection: str,
+        query: Mapping[str, Any],
+        *,
+        sort: Sort | None = None,
+        limit: int = 100,
+        projection: Mapping[str, Any] | Sequence[str] | None = None,
+    ) -> list[Row]:
+        """Documents that match, at most `limit`."""
+        with _passing():
+            cursor = self._collection(collection).find(dict(query), projection, limit=limit)
+            if sort:
+                cursor = cursor.sort(list(sort))
+            return await cursor.to_list(limit)
+
+    async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Insert those that are not there; returns the ids of those that were, and stay as they are."""
+        if not documents:
+            return set()
+        with _passing():
+            try:
+                await self._collection(collection).bulk_write([InsertOne(dict(d)) for d in documents], ordered=False)
+            except BulkWriteError as error:
+                return set(_duplicates(error, [d["_id"] for d in documents]))
+        return set()
+
+    async def ensure_indexes(
+        self,
+        collection: str,
+        keys: Sequence[str | tuple[str, int]],
+        *,
+        unique: bool = False,
+        partial: Mapping[str, Any] | None = None,
+        expire_seconds: int | None = None,
+    ) -> None:
+        """Make one index over these keys if it is not there."""
+        options: dict[str, Any] = {"unique": True} if unique else {}
+        if partial is not None:
+            options["partialFilterExpression"] = dict(partial)
+        if expire_seconds is not None:
+            options["expireAfterSeconds"] = expire_seconds
+        with _passing():
+            pairs = [(key, 1) if isinstance(key, str) else key for key in keys]
+            await self._collection(collection).create_index(pairs, **options)
+
+    async def ensure_outbox_indexes(self, collection: str) -> None:
+        """Make the two indexes that every collection of the outbox needs: for the sweeper and for the timers."""
+        await self.ensure_indexes(collection, ["outbox.at"])
+        await self.ensure_indexes(collection, ["due", "partition"])
+
+    # --- Claim checks: bodies too large for a Kafka record. ---
+
+    async def put_blob(self, blob_id: str, body: bytes) -> None:
+        """Keep a body under an id. The head is written last, so a body is there whole or not at all."""
+        chunks = [body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK)]
+        await asyncio.gather(
+            *(self.insert(BLOBS, [{"_id": f"{blob_id}:{n}", "data": chunk}]) for n, chunk in enumerate(chunks))
+        )
+        head = {"_id": blob_id, "chunks": len(chunks), "sha256": hashlib.sha256(body).hexdigest()}
+        await self.insert(BLOBS, [head])
+
+    async def get_blob(self, blob_id: str) -> bytes | None:
+        """The body kept under an id; None if there is none."""
+        heads = await self.fetch(BLOBS, [blob_id])
+        if not heads:
+            return None
+        names = [f"{blob_id}:{n}" for n in range(heads[0]["chunks"])]
+        parts = {row["_id"]: row["data"] for row in await self.fetch(BLOBS, names)}
+        body = b"".join(parts.get(name, b"") for name in names)
+        if hashlib.sha256(body).hexdigest() != heads[0]["sha256"]:
+            raise Passing(f"the body {blob_id} is not whole")
+        return body
+
+
+def _update(write: Guarded) -> UpdateOne:
+    change: Row = {"$set": {**write.set, "version": write.version + 1}}
+    if write.push_outbox:
+        change["$push"] = {"outbox": {"$each": [dict(entry) for entry in write.push_outbox]}}
+    return UpdateOne({"_id": write.id, "version": write.version}, change, upsert=True)

@@ -1,0 +1,197 @@
+"""The document outbox: load, decide, one guarded write, publish, clear. All that changes an aggregate passes here.
+
+Rule: nobody publishes what he did not write with an acknowledgement, and an entry leaves the outbox only after the
+broker has confirmed it. Store and sender are protocols, so that the same code runs against a simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from contracts.envelope import CONTENT_TYPE
+from contracts.topics import topic_name
+from kit import document, metrics
+from kit.clock import Clock
+from kit.document import Cause, Decision, Document, Kind
+from kit.errors import Passing
+from kit.mongo import Guarded, WriteOutcome
+from kit.producer import Outgoing, partition_of
+
+S = TypeVar("S")
+log = structlog.get_logger(__name__)
+
+HEADERS = (("content-type", CONTENT_TYPE.encode()),)
+
+
+class Store(Protocol):
+    """What the outbox asks of a database; `kit.mongo` is the real one."""
+
+    async def fetch(self, collection: str, ids: Sequence[str]) -> list[dict[str, Any]]: ...
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome: ...
+    async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None: ...
+    async def stale(self, collection: str, older_than: datetime, limit: int) -> list[dict[str, Any]]: ...
+    async def due(
+        self, collection: str, partitions: Sequence[int], until: datetime, limit: int
+    ) -> list[dict[str, Any]]: ...
+    async def find(
+        self, collection: str, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100, projection: Any = None
+    ) -> list[dict[str, Any]]: ...
+    async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]: ...
+
+
+class Sender(Protocol):
+    """What the outbox asks of a producer; `kit.producer` is the real one."""
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
+    async def partitions(self, topic: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Saved(Generic[S]):
+    """What a guarded write came to: who lost must load and decide again."""
+
+    won: list[Document[S]] = field(default_factory=list)
+    lost: list[Document[S]] = field(default_factory=list)
+
+
+class Documents(Generic[S]):
+    """The aggregates of one kind."""
+
+    def __init__(
+        self, kind: Kind[S], store: Store, sender: Sender, clock: Clock, *, prefix: str = "", limit: int = 900_000
+    ) -> None:
+        self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
+        self._sender, self._prefix = sender, prefix
+        self.topic = topic_name(kind.topic, prefix)
+        self._home_partitions = 0
+
+    async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
+        """Load documents by id, in one query; an id never seen gives a new document."""
+        wanted = list(dict.fromkeys(ids))
+        found = {raw["_id"]: raw for raw in await self.store.fetch(self.kind.collection, wanted)} if wanted else {}
+        return {i: document.read(self.kind, found[i]) if i in found else Document(i) for i in wanted}
+
+    async def find(self, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100) -> list[Document[S]]:
+        """Find documents by fields of their state (`state.…`), for doors and sweeps."""
+        raws = await self.store.find(self.kind.collection, query, sort=sort, limit=limit)
+        return [document.read(self.kind, raw) for raw in raws]
+
+    def apply(self, doc: Document[S], decision: Decision[S], *, cause: Cause | None = None) -> None:
+        """Put a decision into a document; raises TooLarge or Full and then leaves it as it was."""
+        document.apply(self.kind, doc, decision, now=self.clock.now(), cause=cause, limit=self.limit)
+
+    async def save(self, docs: Sequence[Document[S]]) -> Saved[S]:
+        """Write the changed documents in one guarded bulk write; raises Passing when the outcome is not known."""
+        changed = [doc for doc in docs if doc.changed]
+        if not changed:
+            return Saved(list(docs))
+        await self._insert_first(changed)
+        if not self._home_partitions and self.kind.home_topic:
+            self._home_partitions = await self._sender.partitions(topic_name(self.kind.home_topic, self._prefix))
+        outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
+        if outcome.unknown:
+            raise Passing("whether the write happened is not known")
+        saved: Saved[S] = Saved([doc for doc in docs if not doc.changed])
+        for doc in changed:
+            if doc.id in outcome.lost:
+                saved.lost.append(doc)
+                continue
+            doc.version += 1
+            doc.outbox += doc.fresh
+            doc.fresh, doc.inserts, doc.changed = [], [], False
+            saved.won.append(doc)
+        if saved.lost:
+            metrics.LOST_GUARDS.inc(len(saved.lost))
+        return saved
+
+    async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
+        """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say."""
+        docs = list(docs)
+        talking = [doc for doc in docs if doc.outbox]
+        silent = {doc.id for doc in docs if not doc.outbox}
+        if not talking:
+            return silent
+        runs = [
+            [Outgoing(self.topic, self.kind.key(doc.id).encode(), e.event, HEADERS) for e in doc.outbox]
+            for doc in talking
+        ]
+        counts = await self._sender.send_runs(runs)
+        confirmed = {doc.id: [e.id for e in doc.outbox[:n]] for doc, n in zip(talking, counts, strict=True) if n}
+        metrics.PUBLISHED.inc(sum(counts))
+        if confirmed:
+            await self.store.clear(self.kind.collection, confirmed)
+        for doc in talking:
+            document.trim(doc, confirmed.get(doc.id, ()))
+        return silent | {doc.id for doc in talking if not doc.outbox}
+
+    async def change(
+        self,
+        doc_id: str,
+        decide: Callable[[S | None], Decision[S] | None],
+        *,
+        cause: Cause | None = None,
+        attempts: int = 10,
+    ) -> S | None:
+        """Change one document outside the batch loop (REST, offers) and return its state afterwards.
+
+        `decide` may be called again after a lost guard; None from it changes nothing. Events that could not be
+        published now are left to the sweeper: the decision is stored, so it stands.
+        """
+        for _ in range(attempts):
+            changed = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause)
+            if doc_id in changed:
+                return changed[doc_id].state
+        raise Passing(f"{doc_id} changed under us {attempts} times")
+
+    async def change_many(
+        self,
+        ids: Sequence[str],
+        decide: Callable[[str, S | None], Decision[S] | None],
+        *,
+        cause: Cause | None = None,
+    ) -> dict[str, Document[S]]:
+        """Change documents in one pass; returns those that were not lost to another writer."""
+        docs = await self.load(ids)
+        for doc in docs.values():
+            decision = decide(doc.id, doc.state)
+            if decision is not None:
+                self.apply(doc, decision, cause=cause)
+        saved = await self.save(list(docs.values()))
+        try:
+            await self.publish(saved.won)
+        except Passing as fault:
+            log.warning("left to the sweeper", fault=str(fault))
+        return {doc.id: doc for doc in saved.won}
+
+    async def sweep(self, older_than: timedelta, limit: int = 500) -> int:
+        """Publish what has waited in outboxes longer than that; returns how many documents had such entries."""
+        now = self.clock.now()
+        raws = await self.store.stale(self.kind.collection, now - older_than, limit)
+        docs = [document.read(self.kind, raw) for raw in raws]
+        oldest = min((e.at for doc in docs for e in doc.outbox), default=now)
+        metrics.OUTBOX_AGE.set((now - oldest).total_seconds())
+        await self.publish(docs)
+        return len(docs)
+
+    def home_partition(self, doc_id: str) -> int | None:
+        """Return the partition whose owner runs this document's timers; None before it is known."""
+        if not self._home_partitions:
+            return None
+        return partition_of(self.kind.home_key(doc_id).encode(), self._home_partitions)
+
+    def _guarded(self, doc: Document[S]) -> Guarded:
+        values = document.fields(self.kind, doc, self.home_partition(doc.id))
+        return Guarded(doc.id, doc.version, values, [entry.dump() for entry in doc.fresh])
+
+    async def _insert_first(self, docs: Sequence[Document[S]]) -> None:
+        by_collection: dict[str, list[dict[str, Any]]] = {}
+        for doc in docs:
+            for insert in doc.inserts:
+                by_collection.setdefault(insert.collection, []).append(dict(insert.document))
+        for collection, rows in by_collection.items():
+            await self.store.insert(collection, rows)

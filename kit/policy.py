@@ -1,0 +1,195 @@
+"""Policy files: YAML to a pydantic model, faults with file and line, taken anew when the file changes.
+
+Rule: a file that is not valid never takes the policy in force away. Secrets do not belong into these files.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from kit import metrics
+from kit.clock import Clock
+from kit.errors import InvalidPolicy
+
+T = TypeVar("T", bound=BaseModel)
+log = structlog.get_logger(__name__)
+
+MAX_BYTES = 1024 * 1024
+MAX_NODES = 100_000  # aliases counted where they are used: a few lines of them can stand for billions
+_DEEP = 100
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with the plain types of YAML 1.2: in 1.1 `10:30` is the number 630 and `NO` is false."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as its base declares it
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("merge", r"<<", "<"),
+):
+    _firsts = ["" if first == "\0" else first for first in _first]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), _firsts)
+
+
+class _Fault(Exception):
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line, self.reason = line, reason
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _inspect(node: yaml.Node, depth: int = 0) -> int:
+    """Refuse what YAML allows and a policy must not have; returns the number of nodes."""
+    if depth > _DEEP:
+        raise _Fault(_line(node), f"nested deeper than {_DEEP} levels")
+    count = 1
+    if isinstance(node, yaml.MappingNode):
+        names = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Fault(_line(key), "a key must be a plain word")
+            if key.value in names:
+                raise _Fault(_line(key), f"the key {key.value!r} stands here twice")
+            names.add(key.value)
+            count += _inspect(value, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            count += _inspect(value, depth + 1)
+    if count > MAX_NODES:
+        raise _Fault(_line(node), f"more than {MAX_NODES} values")
+    return count
+
+
+def _locate(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
+    """The line of what pydantic names: as deep as its path can be followed, past names that are not in the file."""
+    line = _line(node) if node else 1
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(step):
+                    line, node = _line(key), value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = _line(node)
+    return line
+
+
+def parse(name: str, content: bytes, model: type[T]) -> T:
+    """Read a policy out of a file's content; raises InvalidPolicy with every fault found."""
+    if len(content) > MAX_BYTES:
+        raise InvalidPolicy(name, 1, f"larger than {MAX_BYTES} bytes")
+    root: yaml.Node | None = None
+    try:
+        loader = _Loader(content.decode())
+        root = loader.get_single_node()
+        if root is None:
+            raise _Fault(1, "the file is empty")
+        _inspect(root)
+        data = loader.construct_document(root)
+        return model.model_validate(data)
+    except UnicodeDecodeError as error:
+        raise InvalidPolicy(name, content[: error.start].count(b"\n") + 1, "not UTF-8") from error
+    except _Fault as fault:
+        raise InvalidPolicy(name, fault.line, fault.reason) from fault
+    except RecursionError as error:
+        raise InvalidPolicy(name, 1, "nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InvalidPolicy(name, mark.line + 1 if mark else 1, error.problem or "not YAML") from error
+    except yaml.YAMLError as error:
+        raise InvalidPolicy(name, 1, f"not YAML: {error}") from error
+    except ValidationError as error:
+        faults = sorted((_locate(root, e["loc"]), _reason(e["loc"], e["msg"])) for e in error.errors())
+        raise InvalidPolicy(name, *faults[0], *faults[1:]) from error
+
+
+def _reason(loc: Sequence[int | str], message: str) -> str:
+    where = ".".join(map(str, loc))
+    text = message.removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
+
+
+def load(path: Path, model: type[T]) -> T:
+    """Read a policy file once; raises InvalidPolicy."""
+    return parse(str(path), _content(path), model)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidPolicy(str(path), 1, f"cannot be read: {error.strerror}") from error
+
+
+class PolicyFile(Generic[T]):
+    """The policy in force, and the file it came from."""
+
+    def __init__(self, path: Path, model: type[T]) -> None:
+        """Read the file; raises InvalidPolicy: a service does not start with a policy that it cannot read."""
+        self.path = path
+        self._model = model
+        self._stat = self._look()
+        content = _content(path)
+        self._seen = hashlib.sha256(content).hexdigest()
+        self.current: T = parse(str(path), content, model)
+        self._count = 1
+        self.version = self._name()
+
+    def _name(self) -> str:
+        return f"{self._count}-{self._seen[:12]}"
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            stat = os.stat(self.path)  # noqa: PTH116 - through symlinks: a ConfigMap changes by swapping one
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def reload(self) -> bool:
+        """Take the file again if it changed; says whether another policy is in force now."""
+        stat = self._look()
+        if stat == self._stat:
+            return False
+        self._stat = stat
+        try:
+            content = _content(self.path)
+            digest = hashlib.sha256(content).hexdigest()
+            if digest == self._seen:
+                return False
+            self._seen = digest
+            self.current = parse(str(self.path), content, self._model)
+        except InvalidPolicy as fault:
+            metrics.POLICY_RELOADS.labels("refused").inc()
+            metrics.POLICY_REFUSED.set(1)
+            log.error("the policy file is refused, the old policy stays", faults=str(fault).splitlines())
+            return False
+        self._count += 1
+        self.version = self._name()
+        metrics.POLICY_RELOADS.labels("accepted").inc()
+        metrics.POLICY_REFUSED.set(0)
+        log.info("policy reloaded", file=str(self.path), version=self.version)
+        return True
+
+    async def watch(self, clock: Clock, seconds: float = 1.0) -> None:
+        """Look at the file again and again, until cancelled."""
+        while True:
+            await clock.sleep(seconds)
+            await asyncio.to_thread(self.reload)

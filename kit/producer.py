@@ -1,0 +1,205 @@
+"""The one way to Kafka for writing: acknowledged by all, idempotent, bounded in time, replaced after a fatal error.
+
+Rule: records of one run (one document's outbox, in order) reach their partition in that order, and nothing of a run is
+sent while an earlier record of it is not confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from kit.errors import Passing
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of one produce batch. A single larger record still travels, alone.
+BATCH_BYTES = 256 * 1024
+#: Seconds that an awaited send may take, before it counts as unconfirmed and the producer as stuck.
+SEND_SECONDS = 10.0
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be sent."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+def partition_of(key: bytes | None, count: int) -> int:
+    """Return the partition that every Kafka client gives this key in a topic of `count` partitions."""
+    every = list(range(count))
+    chosen: int = DefaultPartitioner()(key, every, every)
+    return chosen
+
+
+class Producer:
+    """An idempotent producer that outlives its own fatal errors."""
+
+    def __init__(self, bootstrap: str, *, client_id: str, max_request_bytes: int = 1_000_000) -> None:
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": bootstrap,
+            "client_id": client_id,
+            "acks": "all",
+            "enable_idempotence": True,
+            "max_batch_size": BATCH_BYTES,
+            "max_request_size": max_request_bytes,
+            "request_timeout_ms": int(SEND_SECONDS * 1000),
+            "retry_backoff_ms": 50,
+            "metadata_max_age_ms": 60_000,
+        }
+        self._producer: AIOKafkaProducer | None = None
+        self._replacing = asyncio.Lock()
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect; raises Passing while no broker answers."""
+        async with self._replacing:
+            if self._producer is None:
+                self._producer = await self._fresh()
+
+    async def stop(self) -> None:
+        """Send what is buffered, within the bound, and disconnect."""
+        if self._producer is not None:
+            await _close(self._producer)
+            self._producer = None
+        for farewell in list(self._farewells):
+            farewell.cancel()
+
+    def fault(self) -> str | None:
+        """Say what is wrong with the sender task, for liveness: a dead one never sends again."""
+        if self._producer is None:
+            return None
+        task = getattr(self._producer, "_sender").sender_task  # noqa: B009 - the library offers no other look at it
+        return "the producer's sender task has ended" if task is not None and task.done() else None
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has; raises Passing while the broker is away."""
+        producer = await self._current()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                return len(await producer.partitions_for(topic))
+        except (KafkaError, TimeoutError) as error:
+            raise Passing(f"the partitions of {topic} are not known: {error!r}") from error
+
+    async def send(self, record: Outgoing, *, seconds: float = SEND_SECONDS) -> None:
+        """Send one record and wait until all replicas have it; raises Passing when that is not sure in time.
+
+        An unconfirmed record may still be appended later.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                producer = await self._current()
+                future = await producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
+                await future
+        except (KafkaError, TimeoutError) as error:
+            if _fatal(error):
+                await self._replace()
+            raise Passing(f"not confirmed by Kafka: {error!r}") from error
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        """Send runs of records and return of each run how many, from its beginning, were confirmed.
+
+        All records of a run have one topic and one key. Runs to different partitions travel side by side.
+        """
+        confirmed = [0] * len(runs)
+        producer = await self._current()
+        lanes: dict[tuple[str, int], list[tuple[int, Outgoing]]] = defaultdict(list)
+        counts: dict[str, int] = {}
+        for index, run in enumerate(runs):
+            if run:
+                topic = run[0].topic
+                if topic not in counts:
+                    counts[topic] = await self.partitions(topic)
+                lane = lanes[topic, partition_of(run[0].key, counts[topic])]
+                lane.extend((index, record) for record in run)
+        sent = await asyncio.gather(*(self._send_lane(producer, lane, confirmed, *tp) for tp, lane in lanes.items()))
+        if any(sent):
+            await self._replace()
+        return confirmed
+
+    async def _send_lane(
+        self,
+        producer: AIOKafkaProducer,
+        lane: Sequence[tuple[int, Outgoing]],
+        confirmed: list[int],
+        topic: str,
+        partition: int,
+    ) -> bool:
+        """Send a partition's records batch after batch, up to the first failure; says whether it was a fatal one."""
+        start = 0
+        while start < len(lane):
+            builder = producer.create_batch()
+            end = start
+            while end < len(lane) and _append(builder, lane[end][1]):
+                end += 1
+            builder.close()
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await (await producer.send_batch(builder, topic, partition=partition))
+            except (KafkaError, TimeoutError) as error:
+                log.warning("records not confirmed", topic=topic, partition=partition, error=repr(error))
+                return _fatal(error)
+            for index, _ in lane[start:end]:
+                confirmed[index] += 1
+            start = end
+        return False
+
+    async def _fresh(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(**self._options)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await producer.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await _close(producer)
+            raise Passing(f"no Kafka to write to: {error!r}") from error
+        return producer
+
+    async def _current(self) -> AIOKafkaProducer:
+        producer = self._producer
+        if producer is None:
+            async with self._replacing:
+                if self._producer is None:
+                    self._producer = await self._fresh()
+                return self._producer
+        return producer
+
+    async def _replace(self) -> None:
+        """Let go of a producer that one refused or hanging record has poisoned; the next send makes a new one."""
+        async with self._replacing:
+            old, self._producer = self._producer, None
+        if old is not None:
+            log.warning("the producer is replaced")
+            farewell = asyncio.create_task(_close(old))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+
+
+def _append(builder: Any, record: Outgoing) -> bool:
+    headers = list(record.headers)
+    return builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
+
+
+def _fatal(error: Exception) -> bool:
+    """A timeout means a stuck sender; an error that cannot be retried poisons an idempotent producer's sequence."""
+    return isinstance(error, TimeoutError) or not getattr(error, "retriable", False)
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError, TimeoutError, OSError):
+        async with asyncio.timeout(2):
+            await producer.stop()

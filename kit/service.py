@@ -1,0 +1,314 @@
+"""How a service lives: doors first, then Kafka and MongoDB when they are there, and a calm end on SIGTERM.
+
+Nothing that ended by itself is started again: liveness says so, and the process is replaced.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+import uvicorn
+from aiokafka.errors import KafkaError
+from starlette.types import ASGIApp
+
+from kit import logging
+from kit.clock import Clock
+from kit.errors import Passing
+from kit.health import Check, Health, operators_door
+from kit.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+AWAY = (Passing, KafkaError, OSError)
+Job = Callable[[], Awaitable[object]]
+
+
+class Part(Protocol):
+    """Something that is started and stopped: a producer, an SMTP door."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Producing(Part, Protocol):
+    """`kit.producer.Producer`."""
+
+    def fault(self) -> str | None: ...
+
+
+class Consuming(Protocol):
+    """`kit.consumer.Consumer`."""
+
+    async def start(self, router: Any) -> None: ...
+    async def stop(self) -> None: ...
+    def fault(self) -> str | None: ...
+    async def measure_lag(self) -> None: ...
+
+
+class Sweeping(Protocol):
+    """`kit.outbox.Documents`."""
+
+    async def sweep(self, older_than: timedelta) -> int: ...
+
+
+@dataclass
+class Service:
+    """Everything that a service's app.py has wired, in the order in which it comes up."""
+
+    settings: ServiceSettings
+    clock: Clock
+    health: Health
+    app: ASGIApp | None = None
+    doors: Sequence[Part] = ()
+    """Other public doors, such as SMTP."""
+    producer: Producing | None = None
+    prepare: Sequence[Job] = ()
+    """What must have worked once before anything is consumed: indexes. Tried again while a server is away."""
+    consumer: Consuming | None = None
+    router: Any = None
+    """The FastStream router on which the consumer has subscribed."""
+    documents: Sequence[Sweeping] = ()
+    """Whose outboxes are swept."""
+    background: Mapping[str, Job] = field(default_factory=dict)
+    """What runs until the end: tickers, the policy's watch."""
+    ready: Mapping[str, Check] = field(default_factory=dict)
+    """What readiness asks: stores."""
+    door_first: bool = False
+    """Ready as soon as the door and the producer are, whatever the consumer's side needs still."""
+    close: Sequence[Callable[[], object]] = ()
+    """Called last: stores."""
+
+
+def every(clock: Clock, seconds: float, job: Job, name: str) -> Job:
+    """A background job that does the same again and again; a failure is logged and the next turn comes."""
+
+    async def repeat() -> None:
+        while True:
+            await clock.sleep(seconds * random.uniform(0.8, 1.2))
+            try:
+                await job()
+            except AWAY as fault:
+                log.warning("left for the next turn", job=name, fault=str(fault))
+            except Exception:
+                log.exception("a turn failed", job=name)
+
+    return repeat
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server in somebody else's process: signals are not its business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass
+class _Door:
+    server: _Server
+    task: asyncio.Task[None]
+    port: int
+
+    @classmethod
+    async def open(cls, app: ASGIApp, host: str, port: int, grace: float) -> "_Door":
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="httptools",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=max(1, int(grace)),
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door {port}")
+        return cls(server, task, listener.getsockname()[1])
+
+    async def close(self) -> None:
+        self.server.should_exit = True
+        await asyncio.wait([self.task])
+
+
+class _Life:
+    """One run of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.stop = asyncio.Event()
+        self._running: list[asyncio.Future[object]] = []
+        self._ops: _Door | None = None
+        self._public: _Door | None = None
+
+    async def open_doors(self) -> None:
+        service, settings = self.service, self.service.settings
+        ops = operators_door(settings.service, service.health)
+        self._ops = await _Door.open(ops, settings.host, settings.ops_port, 1)
+        self._watch("operators' door", self._ops.task)
+        if service.app is not None:
+            self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2)
+            self._watch("public door", self._public.task)
+        for door in service.doors:
+            await door.start()
+        port = self._public.port if self._public else None
+        log.info("doors are open", host=settings.host, port=port, ops_port=self._ops.port)
+
+    async def come_up(self) -> None:
+        service, health = self.service, self.service.health
+        for name, check in service.ready.items():
+            health.check(name, check)
+        if service.producer is not None:
+            health.probe("producer", service.producer.fault)
+            await self._until_it_works(service.producer.start, "producer")
+        if service.consumer is not None and not service.door_first:
+            health.assigned = False
+        health.started = service.door_first
+        for job in service.prepare:
+            await self._until_it_works(job, "preparation")
+        if service.consumer is not None:
+            consumer = service.consumer
+            health.probe("consumer", consumer.fault)
+            await self._until_it_works(lambda: consumer.start(service.router), "consumer")
+        for name, job in self._jobs().items():
+            self._running.append(asyncio.ensure_future(job()))
+            self._watch(name, self._running[-1])
+        health.started = True
+        log.info("service is up")
+
+    def _jobs(self) -> dict[str, Job]:
+        service = self.service
+        jobs = dict(service.background)
+        age = timedelta(seconds=service.settings.sweep_after_seconds)
+        for number, documents in enumerate(service.documents):
+            name = f"sweeper {number}"
+            jobs[name] = every(service.clock, age.total_seconds() / 2, lambda d=documents: d.sweep(age), name)  # type: ignore[misc]
+        if service.consumer is not None:
+            jobs["lag"] = every(service.clock, 5, service.consumer.measure_lag, "lag")
+        return jobs
+
+    async def _until_it_works(self, job: Job, name: str) -> None:
+        wait = 0.2
+        while True:
+            try:
+                await job()
+            except AWAY as fault:
+                log.warning("not there yet", part=name, fault=str(fault) or repr(fault))
+            else:
+                return
+            await self.service.clock.sleep(wait * random.uniform(0.5, 1))
+            wait = min(wait * 2, 5.0)
+
+    def _watch(self, name: str, task: asyncio.Future[Any]) -> None:
+        def ended(done: asyncio.Future[Any]) -> None:
+            if not self.stop.is_set() and not done.cancelled():
+                log.critical("a part has ended", part=name, exc_info=done.exception())
+
+        task.add_done_callback(ended)
+        self.service.health.probe(name, lambda: "has ended" if task.done() else None)
+
+    async def go_down(self) -> None:
+        """Take nothing new, finish what is in hand, leave the group, say goodbye; each step whatever the others do."""
+        service = self.service
+        service.health.started = False
+        for job in self._running:
+            job.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        steps: list[Awaitable[object]] = [door.stop() for door in service.doors]
+        if self._public is not None:
+            steps.append(self._public.close())
+        if service.consumer is not None:
+            steps.append(service.consumer.stop())
+        await _all_of(steps)
+        if service.producer is not None:
+            await _all_of([service.producer.stop()])
+        for close in service.close:
+            close()
+        if self._ops is not None:
+            await self._ops.close()
+
+
+async def _all_of(steps: Sequence[Awaitable[object]]) -> None:
+    for outcome in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.warning("did not end well", fault=repr(outcome))
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(1)  # the second time somebody means it
+        log.info("asked to stop")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+
+
+async def run(service: Service, stop: asyncio.Event | None = None) -> int:
+    """Live until a signal (or `stop`), then end within the grace; returns the exit code."""
+    life = _Life(service)
+    if stop is None:
+        _on_signals(life.stop)
+    else:
+        life.stop = stop
+    rising = asyncio.create_task(_rise(life))
+    stopping = asyncio.create_task(life.stop.wait())
+    await asyncio.wait({rising, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    if rising.done() and not stopping.done():
+        if rising.exception() is not None:
+            log.critical("the service cannot start", exc_info=rising.exception())
+            code = 1
+        else:
+            await stopping
+    life.stop.set()
+    rising.cancel()
+    try:
+        async with asyncio.timeout(service.settings.grace_seconds):
+            await asyncio.gather(rising, return_exceptions=True)
+            await life.go_down()
+    except TimeoutError:
+        log.warning("the grace is over, something was still in hand")
+        return 1
+    log.info("service has ended")
+    return code
+
+
+async def _rise(life: _Life) -> None:
+    await life.open_doors()
+    await life.come_up()
+
+
+def main(build: Callable[[], Service], service: str, level: str = "info") -> None:
+    """Run a service as this process and leave it with its exit code. `build` is called inside the event loop."""
+    logging.configure(service, level)
+
+    async def live() -> int:
+        try:
+            built = build()
+        except Exception:
+            log.exception("the service cannot be built")
+            return 1
+        return await run(built)
+
+    try:
+        import uvloop
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        code = runner.run(live())
+    sys.stdout.flush()
+    os._exit(code)  # driver threads that wait for a server that is away must not hold the process back

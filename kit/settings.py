@@ -1,0 +1,153 @@
+"""What every service reads from its environment. A service's settings.py adds its own fields; policies are YAML."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+_OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who may call a door, and for what. `digest` is the SHA-256 of the bearer token, which is stored nowhere."""
+
+    name: str
+    digest: bytes
+    scopes: frozenset[str]
+
+
+def parse_tokens(text: str) -> tuple[Token, ...]:
+    """Read `name:sha256hex:scope1,scope2`, separated by semicolons or line ends; `#` begins a comment."""
+    tokens = []
+    for line in text.splitlines():
+        for entry in filter(None, (part.strip() for part in line.split("#", 1)[0].split(";"))):
+            name, _, rest = entry.partition(":")
+            digest, _, scopes = rest.partition(":")
+            try:
+                raw = bytes.fromhex(digest)
+            except ValueError:
+                raw = b""
+            if not name or len(raw) != hashlib.sha256().digest_size:
+                raise ValueError(f"token {name!r}: expected name:sha256hex:scope1,scope2")
+            tokens.append(Token(name, raw, frozenset(filter(None, (scope.strip() for scope in scopes.split(","))))))
+    return tuple(tokens)
+
+
+class _Unnamed(EnvSettingsSource):
+    """DESKBUS_<FIELD>, for the fields of kit that may be the same in all services."""
+
+    def __init__(self, settings: type[BaseSettings]) -> None:
+        super().__init__(settings, env_prefix="DESKBUS_")
+
+    def __call__(self) -> dict[str, Any]:
+        shared = ServiceSettings.model_fields.keys() - _OWN
+        return {name: value for name, value in super().__call__().items() if name in shared}
+
+
+def _files(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ...]:
+    """Secrets mounted as files named like the variables (`deskbus_mongo`), in the folder DESKBUS_SECRETS_DIR."""
+    folder = os.environ.get("DESKBUS_SECRETS_DIR")
+    prefixes = (settings.model_config.get("env_prefix", ""), "DESKBUS_")
+    return tuple(SecretsSettingsSource(settings, folder, env_prefix=prefix) for prefix in prefixes) if folder else ()
+
+
+class ServiceSettings(BaseSettings):
+    """Common fields. A service declares `class RoutingSettings(ServiceSettings, env_prefix="DESKBUS_ROUTING_")`."""
+
+    model_config = SettingsConfigDict(env_prefix="DESKBUS_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    service: ClassVar[str] = "service"
+
+    kafka: str = Field("127.0.0.1:9092", min_length=1, description="Bootstrap servers, separated by commas.")
+    mongo: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27017"), description="MongoDB connection string.")
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="Goes before every topic.")
+    mongo_prefix: str = Field("deskbus", pattern=r"^[A-Za-z0-9_-]+$", max_length=40, description="Database prefix.")
+    host: str = Field("127.0.0.1", description="Address the doors listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Public door; 0 lets the system choose.")
+    ops_port: int = Field(-1, ge=-1, le=65535, description="Operators' door; by default the public port plus 1000.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    policy: Path | None = Field(None, description="The service's policy file (YAML).")
+    tokens: SecretStr = Field(SecretStr(""), description="File of hashed bearer tokens, or the tokens themselves.")
+
+    batch_records: int = Field(500, ge=1, le=5000, description="Records in a batch, at most.")
+    poll_ms: int = Field(10, ge=1, le=1000)
+    session_timeout_ms: int = Field(10_000, ge=1000, le=300_000)
+    heartbeat_ms: int = Field(500, ge=100, le=60_000)
+    sweep_after_seconds: float = Field(5, ge=0.1, le=3600, description="Age at which the sweeper publishes an entry.")
+    retry_attempts: int = Field(8, ge=1, le=1000, description="Tries before the dead letter topic.")
+    retry_backoff_ms: int = Field(200, ge=1, le=60_000, description="First wait; doubles, with jitter.")
+    retry_backoff_max_ms: int = Field(10_000, ge=1, le=600_000)
+    dlq_stop_share: float = Field(0.5, gt=0, le=1, description="Consuming stops above this share of dead letters.")
+    dlq_stop_window: int = Field(100, ge=10, le=100_000, description="Recent records that the share is taken of.")
+    grace_seconds: float = Field(20, ge=0.1, le=600, description="Time to finish and leave after SIGTERM.")
+    max_record_bytes: int = Field(900_000, ge=1000, le=100_000_000, description="Largest Kafka record value.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, *_files(settings_cls), _Unnamed(settings_cls)
+
+    @field_validator("mongo", mode="after")
+    @classmethod
+    def _is_mongo(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must begin with mongodb:// or mongodb+srv://")
+        return value
+
+    @field_validator("tokens", mode="after")
+    @classmethod
+    def _tokens_read(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and ":" not in text:
+            text = Path(text).read_text(encoding="utf-8")  # a missing file must stop the start, not open a door
+        parse_tokens(text)
+        return SecretStr(text)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ops_port(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        merged = dict(values)
+        if "ops_port" not in merged:
+            port = int(merged.get("port", cls.model_fields["port"].default))
+            merged["ops_port"] = port + 1000 if port else 0
+        return merged
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_ms * 3 > self.session_timeout_ms:
+            raise ValueError("heartbeat_ms must be at most a third of session_timeout_ms")
+        if self.retry_backoff_ms > self.retry_backoff_max_ms:
+            raise ValueError("retry_backoff_ms must not be above retry_backoff_max_ms")
+        return self
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return f"{self.topic_prefix}deskbus.{self.service}"
+
+    @property
+    def database(self) -> str:
+        """The MongoDB database that this service alone reads."""
+        return f"{self.mongo_prefix}_{self.service}"
+
+    @property
+    def bearer_tokens(self) -> tuple[Token, ...]:
+        """Who may call the doors."""
+        return parse_tokens(self.tokens.get_secret_value())

@@ -1,0 +1,1 @@
+"""Ingest: messages come in by every channel and become tickets; replies go out."""

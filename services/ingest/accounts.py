@@ -1,0 +1,228 @@
+"""The policy of channel accounts: which there are, whose they are, and where their secrets are. No channel's rule is here.
+
+Rule: a secret is named (`env:NAME`, `file:/path`), never written; `Outside` is the only one who looks it up.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from contracts.ticket import Market
+
+ChannelKind = Literal["webhook", "whatsapp", "line", "sms", "email"]
+SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+"""Where a secret is; never the secret."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_ADDRESS = re.compile(r"^[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+$")
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _url(text: str) -> str:
+    shown = _VARIABLE.sub(lambda match: match[2] or "https://unset", text)
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?(\?[^\s#]*)?", shown):
+        raise ValueError("must be an http(s) URL, or ${NAME:-url}")
+    return text.rstrip("/")
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is not a mail address")
+    return text.lower()
+
+
+SecretRefs = Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple)]
+"""One, or several while a secret is being changed: any of them verifies, the first signs."""
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class MissingSecret(Exception):
+    """A named secret is not there: nothing can be verified, so nothing may be refused as forged either."""
+
+
+class Outside:
+    """What the policy refers to outside of itself: variables and files. Files are read anew when they change."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._files: dict[str, tuple[int, str]] = {}
+
+    def secret(self, refs: SecretRefs) -> str:
+        """The first secret: the one to sign and to log in with."""
+        return self.secrets(refs)[0]
+
+    def secrets(self, refs: SecretRefs) -> list[str]:
+        """All secrets that are there; raises MissingSecret if none is."""
+        found = [value for ref in refs if (value := self._look_up(ref))]
+        if not found:
+            raise MissingSecret(", ".join(refs) or "no secret is named")
+        return found
+
+    def expand(self, text: str) -> str:
+        """Fill in variables: `${NAME}`, `${NAME:-default}`."""
+        return _VARIABLE.sub(lambda match: self._environ.get(match[1]) or match[2] or "", text).rstrip("/")
+
+    def _look_up(self, ref: str) -> str:
+        kind, _, name = ref.partition(":")
+        if kind == "env":
+            return self._environ.get(name, "").strip()
+        try:
+            changed = os.stat(name).st_mtime_ns  # noqa: PTH116 - once for every signature: no objects
+            if self._files.get(name, (0, ""))[0] != changed:
+                self._files[name] = changed, Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return self._files[name][1]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MarketPolicy(_Strict):
+    """Where sales of an account take place."""
+
+    marketplace: str | None = Field(None, description="Marketplace, e.g. shopee; nothing for an own shop.")
+    country: str | None = Field(None, pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
+
+    def market(self) -> Market:
+        """As events carry it."""
+        return Market(marketplace=self.marketplace, country=self.country)
+
+
+class Alias(_Strict):
+    """A mail address that says more than the account does: which market, which brand, which tags."""
+
+    address: Address
+    brand: str | None = None
+    market: MarketPolicy | None = None
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Account(_Strict):
+    """One account of ours on a channel."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="As events and URLs name it.")
+    channel: ChannelKind
+    brand: str | None = None
+    market: MarketPolicy = MarketPolicy()
+    language: str | None = Field(None, description="Language to assume, BCP 47.")
+    tags: tuple[str, ...] = Field((), description="Tags of every ticket that comes in here.")
+
+    external_id: str | None = Field(
+        None, description="The provider's name for it: phone_number_id, destination, our number."
+    )
+    addresses: tuple[Address, ...] = Field((), description="Mail addresses; the first is the one to answer from.")
+    aliases: tuple[Alias, ...] = Field((), description="More mail addresses, with what they say.")
+    display_name: str | None = Field(None, description="Name to answer by.")
+    username: str | None = Field(None, description="Log-in at the provider where it is not the external_id (Twilio SID).")
+
+    signing: SecretRefs = Field((), description="What the channel signs with; for mail the key of plus-addresses.")
+    access: SecretRefs = Field((), description="What we call the provider's API with.")
+    verify_token: SecretRefs = Field((), description="What Meta's challenge must present.")
+
+    base_url: Url | None = Field(None, description="The provider's API.")
+    public_url: Url | None = Field(None, description="Our webhook as the provider calls it, without account.")
+
+    bot: bool = Field(default=False, description="A bot answers first; people when it hands over.")
+    quiet_minutes: float = Field(720, gt=0, le=525_600, description="Chat: silence after which a new ticket begins.")
+    reopen_days: float = Field(14, ge=0, le=3650, description="Closed longer ago than this: a new, linked ticket.")
+
+    @property
+    def quiet(self) -> timedelta:
+        """Chat-like: silence after which a new ticket begins."""
+        return timedelta(minutes=self.quiet_minutes)
+
+    @property
+    def reopen_window(self) -> timedelta:
+        """How long after it was closed a ticket is opened again."""
+        return timedelta(days=self.reopen_days)
+
+    def alias(self, address: str) -> Alias | None:
+        """What the address that a customer wrote to says besides; plus-tags count only where an alias names them."""
+        address = address.lower()
+        return next((alias for alias in self.aliases if alias.address == address), None)
+
+    def takes(self, address: str) -> bool:
+        """Whether mail to this address is for this account, with or without a plus-tag."""
+        plain = without_tag(address)
+        return any(plain == without_tag(own) for own in (*self.addresses, *(alias.address for alias in self.aliases)))
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs: dict[str, tuple[str, ...]] = {
+            "webhook": ("signing",),
+            "whatsapp": ("signing", "external_id"),
+            "line": ("signing",),
+            "sms": ("signing", "external_id", "public_url"),
+            "email": ("addresses", "signing"),
+        }
+        missing = [field for field in needs[self.channel] if not getattr(self, field)]
+        if missing:
+            raise ValueError(f"a {self.channel} account needs {', '.join(missing)}")
+        return self
+
+
+def without_tag(address: str) -> str:
+    """`Support+x@A.example` -> `support@a.example`."""
+    local, at, domain = address.lower().rpartition("@")
+    return local.split("+", 1)[0] + at + domain
+
+
+class Accounts(_Strict):
+    """The whole policy."""
+
+    accounts: tuple[Account, ...] = Field(min_length=1)
+
+    _by_name: dict[tuple[str, str], Account] = PrivateAttr(default_factory=dict)
+    _by_external: dict[tuple[str, str], Account] = PrivateAttr(default_factory=dict)
+    _by_address: dict[str, Account] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _indexed(self) -> Self:
+        names: set[str] = set()
+        for account in self.accounts:
+            if account.name in names:
+                raise ValueError(f"two accounts are named {account.name}")
+            names.add(account.name)
+            self._by_name[account.channel, account.name] = account
+            if account.external_id is not None:
+                other = self._by_external.setdefault((account.channel, account.external_id), account)
+                if other is not account:
+                    raise ValueError(f"{account.name} and {other.name} have the same external_id")
+            for address in (*account.addresses, *(alias.address for alias in account.aliases)):
+                other = self._by_address.setdefault(without_tag(address), account)
+                if other is not account:
+                    raise ValueError(f"{account.name} and {other.name} both take {address}")
+        return self
+
+    def named(self, channel: str, name: str) -> Account | None:
+        """The account of that name."""
+        return self._by_name.get((channel, name))
+
+    def external(self, channel: str, identifier: str) -> Account | None:
+        """The account that the provider calls so."""
+        return self._by_external.get((channel, identifier))
+
+    def addressed(self, address: str) -> Account | None:
+        """The account that mail to this address is for."""
+        return self._by_address.get(without_tag(address))
+
+    def channels(self) -> tuple[str, ...]:
+        """Channels that have an account, each once."""
+        return tuple(dict.fromkeys(account.channel for account in self.accounts))
+
+    def secret_refs(self) -> tuple[str, ...]:
+        """Every secret that is named, each once: for `deskbus check`."""
+        refs = (ref for a in self.accounts for ref in (*a.signing, *a.access, *a.verify_token))
+        return tuple(dict.fromkeys(refs))

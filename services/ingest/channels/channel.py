@@ -1,0 +1,95 @@
+"""What a channel is to the rest of ingest: the functions that its module has, and the values they share. No channel's rule.
+
+Rule: everything here is pure. `verify` works on raw bytes, in constant time, before anything is parsed; `parse` raises
+Unreadable and nothing else; `render` raises Unsendable and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from contracts.inbound import InboundRecord
+from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.core.messages import Inbound, OutgoingReply, Rendered, SendOutcome
+
+WINDOW_SECONDS = 300
+"""How far a signed timestamp may be from now, either way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request as the door saw it. Header names are in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    #: The query exactly as it came, for signatures that cover the URL.
+    raw_query: str = ""
+    method: str = "POST"
+
+
+class Forged(Exception):
+    """The signature is missing or not right, or the request is too old. `why` is one word, for a metric."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Channel(Protocol):
+    """What every channel's module has."""
+
+    def parse(self, record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> Sequence[Inbound]:
+        """Read a record whose `body` is here (a claim check was redeemed); raises Unreadable only."""
+
+    def render(self, reply: OutgoingReply, account: Account, outside: Outside) -> Rendered:
+        """What is to be sent; raises Unsendable, or MissingSecret for a configuration that is not whole."""
+
+    def outcome(self, status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+        """Read the provider's answer (mail: the reply code of the next server)."""
+
+
+class Webhook(Channel, Protocol):
+    """A channel that comes in over HTTP."""
+
+    HEADERS: frozenset[str]
+    """Request headers that `parse` needs; the others are not kept."""
+
+    def account_id(self, request: Request) -> str | None:
+        """The provider's name of our account, out of the body, where it says so. Not verified yet."""
+
+    def verify(self, request: Request, account: Account, outside: Outside, now: datetime) -> None:
+        """Raise Forged, or MissingSecret."""
+
+    def contact_key(self, request: Request) -> str | None:
+        """Who wrote, as far as a light look can tell: records of equal keys stay in order."""
+
+    def challenge(self, request: Request, account: Account, outside: Outside) -> str | None:
+        """The answer to a provider's GET; None: this channel has none, or it is not theirs."""
+
+
+def hmac_is_one_of(given: Iterable[bytes], keys: Iterable[bytes], message: bytes, algorithm: str = "sha256") -> bool:
+    """Whether one of the signatures was made with one of the keys; looks at all of them, whatever it finds."""
+    candidates = list(given)
+    found = False
+    for key in keys:
+        right = hmac.new(key, message, algorithm).digest()
+        for candidate in candidates:
+            found |= hmac.compare_digest(right, candidate)
+    return found
+
+
+def fresh(timestamp: float, now: datetime) -> bool:
+    """Whether a signed timestamp is within the window."""
+    return abs(now.timestamp() - timestamp) <= WINDOW_SECONDS
+
+
+def short_key(account: str, contact: str) -> str:
+    """A partition key of bounded length."""
+    key = f"{account}:{contact}"
+    return key if len(key) <= 200 else f"{account}:{hashlib.sha256(contact.encode(errors='replace')).hexdigest()}"

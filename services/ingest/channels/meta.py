@@ -1,0 +1,264 @@
+"""WhatsApp over Meta's Cloud API: signature, challenge, messages, statuses, replies. Messenger and Instagram will share it.
+
+A user may come without a number: `user_id` (business-scoped) is then all there is, so it keys the contact where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from contracts.contacts import Identity
+from contracts.inbound import InboundRecord
+from contracts.ticket import Location
+from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels.channel import Forged, Request, hmac_is_one_of
+from services.ingest.channels.reading import (
+    clean,
+    degrees,
+    first,
+    glance,
+    instant,
+    line,
+    obj,
+    objects,
+    read_answer,
+    read_object,
+    words,
+)
+from services.ingest.core.messages import (
+    Delivery,
+    DeliveryStatus,
+    HttpCall,
+    Inbound,
+    InboundMessage,
+    OutgoingReply,
+    Part,
+    Sender,
+    SendOutcome,
+    Unreadable,
+    Unsendable,
+)
+
+CHANNEL = "whatsapp"
+HEADERS: frozenset[str] = frozenset()
+_MEDIA = {"image", "video", "audio", "document", "sticker"}
+_SILENT = {"reaction", "system", "ephemeral", "request_welcome"}
+"""What opens and continues no conversation."""
+_STATES = {state.value: state for state in (Delivery.SENT, Delivery.DELIVERED, Delivery.READ, Delivery.FAILED)}
+_TEXT_LIMIT = 4096
+
+
+def _values(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for entry in objects(document.get("entry")):
+        for change in objects(entry.get("changes")):
+            yield obj(change.get("value"))
+
+
+def account_id(request: Request) -> str | None:
+    """The phone_number_id of the first change."""
+    value: Mapping[str, Any] = next(_values(glance(request.body)), {})
+    return line(obj(value.get("metadata")).get("phone_number_id"))
+
+
+def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+    """`X-Hub-Signature-256: sha256=` and the hex HMAC of the body with the app secret."""
+    scheme, _, digest = request.headers.get("x-hub-signature-256", "").partition("=")
+    try:
+        given = bytes.fromhex(digest) if scheme == "sha256" else b""
+    except ValueError:
+        given = b""
+    if not given:
+        raise Forged("missing")
+    if not hmac_is_one_of([given], [key.encode() for key in outside.secrets(account.signing)], request.body):
+        raise Forged("signature")
+
+
+def challenge(request: Request, account: Account, outside: Outside) -> str | None:
+    """Echo hub.challenge if the token is the one that we gave to Meta."""
+    token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
+    answer = request.query.get("hub.challenge", "")
+    right = False
+    for known in outside.secrets(account.verify_token):
+        right |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
+    if request.query.get("hub.mode") != "subscribe" or not right:
+        return None
+    return answer if len(answer) <= 1000 and answer.isascii() and answer.isalnum() else None
+
+
+def contact_key(request: Request) -> str | None:
+    """The first sender; of statuses the recipient."""
+    for value in _values(glance(request.body)):
+        message, status = first(value.get("messages")), first(value.get("statuses"))
+        contact = first(value.get("contacts"))
+        key = (
+            message.get("group_id")
+            or message.get("from_user_id")
+            or contact.get("user_id")
+            or message.get("from")
+            or status.get("recipient_user_id")
+            or status.get("recipient_id")
+        )
+        if key := line(key):
+            return key
+    return None
+
+
+def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
+    """All messages and statuses of all changes."""
+    document = read_object(record.body)
+    if not isinstance(document.get("entry"), list):
+        raise Unreadable("no entry: not a webhook of the Cloud API")
+    found: list[Inbound] = []
+    for value in _values(document):
+        owner = _owner(value, account, accounts)
+        contacts = list(objects(value.get("contacts")))
+        for message in objects(value.get("messages")):
+            if message.get("type") not in _SILENT:
+                found.append(_message(message, contacts, owner, record.received_at))
+        found.extend(_statuses(value, owner, record.received_at))
+    return found
+
+
+def _owner(value: Mapping[str, Any], account: Account, accounts: Accounts) -> Account:
+    """Whose change it is. One body may speak of several numbers, but only of those that the same secret vouches for."""
+    named = line(obj(value.get("metadata")).get("phone_number_id"))
+    if named is None or named == account.external_id:
+        return account
+    other = accounts.external(CHANNEL, named)
+    if other is None or set(other.signing).isdisjoint(account.signing):
+        raise Unreadable(f"phone_number_id {named} is no account of this app")
+    return other
+
+
+def _message(
+    message: Mapping[str, Any], contacts: list[Mapping[str, Any]], account: Account, received_at: datetime
+) -> InboundMessage:
+    identifier = line(message.get("id"))
+    if identifier is None:
+        raise Unreadable("a message without id")
+    sender = _sender(message, contacts, account)
+    kind = message.get("type")
+    context = obj(message.get("context"))
+    return InboundMessage(
+        channel=CHANNEL,
+        account=account.name,
+        message_id=identifier,
+        sender=sender,
+        conversation=line(message.get("group_id")) or sender.identities[0].id,
+        sent_at=instant(message.get("timestamp"), received_at),
+        text=_text(message, kind),
+        in_reply_to=line(context.get("id")),
+        parts=_parts(message, kind),
+        location=_location(message) if kind == "location" else None,
+    )
+
+
+def _sender(message: Mapping[str, Any], contacts: list[Mapping[str, Any]], account: Account) -> Sender:
+    number, user = line(message.get("from")), line(message.get("from_user_id"))
+    for contact in contacts:
+        wa_id, user_id = line(contact.get("wa_id")), line(contact.get("user_id"))
+        if (user and user_id == user) or (number and wa_id == number) or len(contacts) == 1:
+            number, user = number or wa_id, user or user_id
+            break
+    else:
+        contact = {}
+    ids = [identifier for identifier in (user, number) if identifier]
+    if not ids:
+        raise Unreadable("a message without sender")
+    identities = tuple(Identity(channel=CHANNEL, account=account.name, id=each, verified=True) for each in ids)
+    profile = obj(contact.get("profile"))
+    name = line(profile.get("name")) or line(profile.get("username"))
+    phone = f"+{number}" if number and number.isdigit() else None
+    return Sender(identities, name=name, address=number or user, phone=phone)
+
+
+def _text(message: Mapping[str, Any], kind: object) -> str:
+    content = obj(message.get(kind)) if isinstance(kind, str) else {}
+    if kind == "interactive":
+        reply = obj(content.get(str(content.get("type"))))
+        return words(reply.get("title")) or words(reply.get("body"))
+    if kind == "contacts":
+        people = objects(message.get("contacts"))
+        return clean("\n".join(words(obj(person.get("name")).get("formatted_name")) for person in people))
+    if kind == "location":
+        return "\n".join(filter(None, (words(content.get("name")), words(content.get("address")))))
+    if kind == "text" or kind in _MEDIA or kind == "button":
+        return words(content.get("body")) or words(content.get("caption")) or words(content.get("text"))
+    return f"[{line(kind, 40) or 'unknown'}]"  # so that the agent sees that there was something
+
+
+def _parts(message: Mapping[str, Any], kind: object) -> tuple[Part, ...]:
+    content = obj(message.get(kind)) if isinstance(kind, str) and kind in _MEDIA else {}
+    identifier = line(content.get("id"))
+    if identifier is None:
+        return ()
+    media_type = line(content.get("mime_type"), 100) or "application/octet-stream"
+    return (Part(line(content.get("filename")) or str(kind), media_type, ref=identifier),)
+
+
+def _location(message: Mapping[str, Any]) -> Location | None:
+    place = obj(message.get("location"))
+    latitude, longitude = degrees(place.get("latitude"), 90), degrees(place.get("longitude"), 180)
+    if latitude is None or longitude is None:
+        return None
+    return Location(
+        latitude=latitude, longitude=longitude, name=line(place.get("name")), address=line(place.get("address"))
+    )
+
+
+def _statuses(value: Mapping[str, Any], account: Account, received_at: datetime) -> Iterator[DeliveryStatus]:
+    for status in objects(value.get("statuses")):
+        identifier, state = line(status.get("id")), _STATES.get(str(status.get("status")))
+        if identifier is None or state is None:
+            continue
+        fault = first(status.get("errors"))
+        told = line(obj(fault.get("error_data")).get("details")) or line(fault.get("title"))
+        reason = " ".join(filter(None, (line(fault.get("code")), told))) or None
+        yield DeliveryStatus(
+            channel=CHANNEL,
+            account=account.name,
+            channel_message_id=identifier,
+            state=state,
+            at=instant(status.get("timestamp"), received_at),
+            permanent=state is Delivery.FAILED,
+            reason=reason,
+            recipient=line(status.get("recipient_id")),
+            our_message_id=line(status.get("biz_opaque_callback_data")),
+        )
+
+
+def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+    """One text message. The API takes no key against duplicates; our id comes back with the statuses."""
+    if not reply.to or not reply.text.strip():
+        raise Unsendable("a message needs a recipient and a text")
+    if len(reply.text) > _TEXT_LIMIT:
+        raise Unsendable(f"WhatsApp takes at most {_TEXT_LIMIT} characters")
+    if account.base_url is None:
+        raise Unsendable(f"{account.name} has no base_url")
+    number = reply.to.removeprefix("+")
+    message: dict[str, Any] = {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        ("to" if number.isdigit() else "recipient"): number,
+        "type": "text",
+        "text": {"preview_url": False, "body": clean(reply.text)},
+        "biz_opaque_callback_data": reply.message_id[:512],
+    }
+    if reply.in_reply_to:
+        message["context"] = {"message_id": reply.in_reply_to}
+    return HttpCall(
+        "POST",
+        f"{outside.expand(account.base_url)}/{account.external_id}/messages",
+        {"content-type": "application/json", "authorization": f"Bearer {outside.secret(account.access)}"},
+        json.dumps(message, ensure_ascii=False).encode(),
+    )
+
+
+def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+    """`messages[0].id` is the wamid."""
+    return read_answer(status, headers, body, "messages", 0, "id")

@@ -1,0 +1,1 @@
+"""The rules of sla as pure functions: values in, values out. No IO and no clock of the machine."""

@@ -1,0 +1,110 @@
+"""Opening hours as people write them ("mon-fri: 09:00-12:00, 13:00-18:00") as minutes of local days. No time zones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+
+DAY = 24 * 60
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+Span = tuple[int, int]
+"""Half-open [open, close) in minutes of a local day; a close of 1440 is 24:00."""
+
+Day = tuple[Span, ...]
+"""The spans of one local day, in order and apart; empty means closed."""
+
+Week = tuple[Day, Day, Day, Day, Day, Day, Day]
+"""Monday to Sunday."""
+
+ALWAYS: Week = (((0, DAY),),) * 7  # type: ignore[assignment]  # a product of tuples has no fixed length for mypy
+
+_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+
+
+def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
+    """Read the hours of a week: `always`, or days and ranges of days ("mon-fri", "daily") with their spans."""
+    if isinstance(hours, str):
+        if hours != "always":
+            raise ValueError("hours are 'always' or a mapping of days to spans")
+        return ALWAYS
+    days: list[list[Span]] = [[] for _ in WEEKDAYS]
+    for names, text in hours.items():
+        for day in _weekdays(names):
+            for opens, closes in _spans(text):
+                if closes > opens:
+                    days[day].append((opens, closes))
+                else:  # over midnight: each part belongs to the local day that it is in
+                    days[day].append((opens, DAY))
+                    days[(day + 1) % 7].append((0, closes))
+    monday, tuesday, wednesday, thursday, friday, saturday, sunday = (
+        _apart(spans, name) for spans, name in zip(days, WEEKDAYS, strict=True)
+    )
+    week = (monday, tuesday, wednesday, thursday, friday, saturday, sunday)
+    if not any(week):
+        raise ValueError("never open: no deadline would ever come")
+    return week
+
+
+def parse_day(text: str | Sequence[str]) -> Day:
+    """Read the hours of one date; nothing goes over its midnight."""
+    spans = _spans(text)
+    if any(closes <= opens for opens, closes in spans):
+        raise ValueError("the hours of a single date cannot go over midnight")
+    return _apart(spans, "this date")
+
+
+def parse_date(text: str) -> date:
+    """Read an ISO date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date like 2026-12-25") from None
+
+
+def _weekdays(names: str) -> list[int]:
+    if names == "daily":
+        return list(range(7))
+    found: list[int] = []
+    for part in names.split(","):
+        first, _, last = part.strip().partition("-")
+        if first not in WEEKDAYS or (last and last not in WEEKDAYS):
+            raise ValueError(f"{part.strip()!r} is no day: write mon … sun, mon-fri or daily")
+        start = WEEKDAYS.index(first)
+        length = (WEEKDAYS.index(last) - start) % 7 if last else 0
+        found += [(start + step) % 7 for step in range(length + 1)]
+    return found
+
+
+def _spans(text: str | Sequence[str]) -> list[Span]:
+    parts = [part for line in ([text] if isinstance(text, str) else text) for part in line.split(",")]
+    return [_span(part.strip()) for part in parts if part.strip() not in {"", "closed"}]
+
+
+def _span(text: str) -> Span:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no span like 09:00-17:30")
+    opens, closes = _minute(match[1], match[2], text), _minute(match[3], match[4], text)
+    if opens == closes or opens == DAY:
+        raise ValueError(f"{text!r} has no length; a whole day is 00:00-24:00")
+    if closes == 0:  # "18:00-00:00" ends the day
+        closes = DAY
+    return opens, closes
+
+
+def _minute(hour: str, minute: str, text: str) -> int:
+    total = int(hour) * 60 + int(minute)
+    if int(minute) > 59 or total > DAY:
+        raise ValueError(f"{text!r} has a time of day that does not exist")
+    return total
+
+
+def _apart(spans: list[Span], name: str) -> Day:
+    ordered = sorted(spans)
+    for (_, closes), (opens, _) in pairwise(ordered):
+        if opens < closes:
+            raise ValueError(f"spans of {name} overlap at {opens // 60:02d}:{opens % 60:02d}")
+    return tuple(ordered)

@@ -1,0 +1,476 @@
+"""The pipe under simulation: input partitions, documents with an outbox, an output log, a DLQ, and kit's code between.
+
+Delivery, Documents, Consumer's settling and Ticker are the real ones; store, broker and group are simulated. A rule
+that is switched off replaces just the piece of code that keeps it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from contracts.dlq import original_headers
+from contracts.envelope import Event
+from contracts.payload import Payload
+from kit import document
+from kit.clock import FakeClock
+from kit.consumer import Consumer
+from kit.deadletter import DeadLetters
+from kit.delivery import BaseHandling, Delivery, Incoming, Limits, Record
+from kit.document import Decision, Document, Kind, Seen
+from kit.errors import Passing
+from kit.mongo import Guarded, WriteOutcome
+from kit.outbox import Documents, Saved
+from kit.producer import Outgoing
+from kit.timers import Ticker
+from tests.kit.simulation.world import World, step
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DUE = START + timedelta(seconds=1)
+IN, OUT, DLQ = "in", "out", "dlq"
+
+
+class Poke(Payload):
+    """What the simulated input carries."""
+
+    type: ClassVar[str] = "deskbus.test.poke.v1"
+    kind: str
+
+
+class Ignored(Payload):
+    """A type that this service does not know."""
+
+    type: ClassVar[str] = "deskbus.test.unheard.v1"
+
+
+class Done(Payload):
+    """What the simulated service answers with."""
+
+    type: ClassVar[str] = "deskbus.test.done.v1"
+    what: str
+    who: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A Kafka record."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    key: bytes = b"k"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest", subject: str = "T") -> bytes:
+    """An event of the input, as bytes."""
+    payload: Payload = Ignored() if kind == "ignored" else Poke(kind=kind)
+    event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=START).encode()
+    return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event
+
+
+class SimStore:
+    """One collection. With `replicated`, what is acknowledged without a majority can be rolled back."""
+
+    def __init__(self, world: Pipe) -> None:
+        self.w = world
+
+    async def fetch(self, _: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        await step("load")
+        return [copy.deepcopy(self.w.major[i]) for i in ids if i in self.w.major]
+
+    async def write(self, _: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        out, term = await step("write", "fails", "unknown outcome"), self.w.term
+        if out == "fails":
+            return WriteOutcome(unknown=True)
+        lost = frozenset(g.id for g in writes if not self._write_one(g))
+        if out == "ok" and self.w.replicated and self.w.on("majority"):
+            await step("await majority", when=lambda: self.w.term != term or self.w.docs == self.w.major)
+            if self.w.term != term:
+                return WriteOutcome(unknown=True)
+        return WriteOutcome(lost, unknown=out != "ok")
+
+    def _write_one(self, g: Guarded) -> bool:
+        doc = self.w.docs.setdefault(g.id, {"_id": g.id, "version": 0, "outbox": []})
+        if doc["version"] != g.version:
+            return False
+        doc |= copy.deepcopy(dict(g.set)) | {"version": g.version + 1}
+        doc["outbox"] = doc["outbox"] + [dict(e) for e in g.push_outbox]
+        doc["flag"] = doc.get("flag", False) or bool(g.push_outbox)
+        return True
+
+    async def clear(self, _: str, confirmed: Mapping[str, Sequence[str]]) -> None:
+        if await step(f"clear {sorted(confirmed)}", "fails") != "ok":
+            raise Passing("cleared nothing")
+        for doc_id, ids in confirmed.items():
+            doc = self.w.docs[doc_id]
+            doc["outbox"] = [e for e in doc["outbox"] if e["id"] not in ids and self.w.on("clear-confirmed")]
+            doc["flag"] = False
+
+    async def stale(self, _: str, older_than: datetime, limit: int) -> list[dict[str, Any]]:
+        by = "outbox" if self.w.on("find-by-outbox") else "flag"
+        return [copy.deepcopy(d) for d in self.w.major.values() if d.get(by) and d["outbox"]]
+
+    async def due(self, _: str, partitions: Sequence[int], until: datetime, limit: int) -> list[dict[str, Any]]:
+        await step("look for due")
+        return [copy.deepcopy(d) for d in self.w.major.values() if d.get("due") and d["due"] <= until]
+
+    async def find(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    async def insert(self, *_: Any) -> set[str]:
+        raise NotImplementedError
+
+
+class SimSender:
+    """The broker's log, with lost records, lost confirmations and late appends."""
+
+    def __init__(self, world: Pipe) -> None:
+        self.w = world
+
+    async def partitions(self, _: str) -> int:
+        return 1
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        counts = []
+        for run in runs:
+            confirmed = 0
+            for record in run:
+                out = await step(f"send to {record.topic}", "lost", "ack lost", "timed out, appended later")
+                if out != "lost":
+                    (self.w.limbo if out.startswith("timed") else self.w.log).append(record)
+                confirmed += out == "ok"
+                if out != "ok" and self.w.on("stop-at-first-failure"):
+                    break
+            counts.append(confirmed)
+        return counts
+
+
+class SimClient:
+    """What Consumer asks of aiokafka. The coordinator refuses no commit, not even a zombie's."""
+
+    def __init__(self, world: Pipe, me: str) -> None:
+        self.w, self.me = world, me
+
+    def assignment(self) -> set[Any]:
+        from aiokafka import TopicPartition
+
+        return {TopicPartition(IN, p) for p, owner in enumerate(self.w.owners) if owner == self.me}
+
+    async def commit(self, offsets: Mapping[Any, int]) -> None:
+        await step("commit")
+        for tp, offset in offsets.items():
+            self.w.committed[tp.partition] = offset
+
+    def seek(self, tp: Any, offset: int) -> None:
+        self.w.positions[self.me, tp.partition] = self.w.generation[tp.partition], offset
+
+    async def position(self, tp: Any) -> int:
+        return self.w.position(self.me, tp.partition)
+
+    async def end_offsets(self, tps: Iterable[Any]) -> dict[Any, int]:
+        await step("ask for ends")
+        return {tp: len(self.w.inputs[tp.partition]) for tp in tps}
+
+    def pause(self, *_: Any) -> None: ...
+    def resume(self, *_: Any) -> None: ...
+
+    def paused(self) -> set[Any]:
+        return set()
+
+
+class SimConsumer(Consumer):
+    """The real settling of batches, over a simulated client. Pauses end at once: there is no time here."""
+
+    def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
+        settings: Any = SimpleNamespace(retry_backoff_ms=1, retry_backoff_max_ms=1)
+        super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
+        self._subscriber = SimpleNamespace(consumer=SimClient(world, me))
+
+    def _resume_later(self, tp: Any, failures: int) -> None: ...
+
+
+class Recorder(BaseHandling[dict[str, Any]]):
+    """The simulated service: it notes what it did and says so."""
+
+    def __init__(self, world: Pipe, me: str) -> None:
+        self.w, self.me = world, me
+
+    async def locate(self, items: Sequence[Incoming]) -> None:
+        for item in items:
+            if item.head is not None and not self.w.on("seen-by-subject"):
+                item.doc_id = "T"
+            if item.event is not None and item.event.known and item.event.data.kind == "flaky":
+                item.value = await step("decide a flaky one", "transient fault")
+
+    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
+        event = item.event
+        assert event is not None
+        if item.value not in {None, "ok"}:
+            raise Passing(item.value)
+        if event.data.kind == "poison" and not self.w.mended:
+            raise ValueError("poison")
+        what = [event.source, event.subject, event.sequence]
+        before = state or {"done": [], "fired": False, "answered": False}
+        after = before | {"done": [*before["done"], what], "answered": before["answered"] or event.data.kind == "answer"}
+        return Decision(after, [Done(what=f"{what}", who=self.me)])
+
+
+KIND: Kind[dict[str, Any]] = Kind(
+    "docs", "/deskbus/test", OUT, load=dict, dump=dict, home_topic=IN,
+    due=lambda s: None if s["fired"] or s["answered"] else DUE,
+)  # fmt: skip
+
+
+class Forgetful(Documents[Any]):
+    """Without *know-the-losers*: whoever lost publishes as if he had won."""
+
+    async def save(self, docs: Sequence[Document[Any]]) -> Saved[Any]:
+        saved = await super().save(docs)
+        for doc in saved.lost:
+            doc.outbox += doc.fresh
+            doc.fresh = []
+        return Saved(saved.won + saved.lost)
+
+
+class Careless(Delivery[Any]):
+    """Delivery with the rules that its world has switched off."""
+
+    world: Pipe
+
+    def _hold(self, outcome: Any, stuck: set[str], doc: Any, where: Any) -> None:
+        super()._hold(outcome, stuck if self.world.on("stop-subject") else set(), doc, where)
+
+    def _take(self, doc: Document[Any], event: Any, *, dead: bool = False) -> None:
+        if isinstance(event, Event) and not event.known and not self.world.on("count-ignored"):
+            return
+        upto = doc.seen.get(event.source, Seen()).upto
+        if event.sequence > upto + 1:
+            self.world.gaps.append((event.source, event.subject, upto, event.sequence))
+        super()._take(doc, event, dead=dead and self.world.on("holes"))
+        if not self.world.on("holes"):
+            doc.seen[event.source].missing.clear()
+
+    async def handle(self, records: Sequence[Record]) -> set[Any]:
+        unhandled = await super().handle(records)
+        return unhandled if self.world.on("commit-handled") else set()
+
+
+class Pipe(World):
+    """`inputs`: per partition the bytes of its events. Two replicas share the partitions; a sweeper and tickers help."""
+
+    def __init__(
+        self, off: Collection[str], budget: int, inputs: Sequence[Sequence[bytes]], *,
+        timers: bool = False, replicated: bool = False, archive: bool = False, late: Sequence[bytes] = (),
+    ) -> None:  # fmt: skip
+        super().__init__(budget)
+        self.off, self.replicated, self.clock = off, replicated, FakeClock(START)
+        self.inputs = [list(enumerate_records(p, events)) for p, events in enumerate(inputs)]
+        self.owners = [f"R{p % 2}" for p in range(len(inputs))]
+        self.generation = [0] * len(inputs)
+        self.committed = [0] * len(inputs)
+        self.positions: dict[tuple[str, int], tuple[int, int]] = {}
+        self.docs: dict[str, dict[str, Any]] = {}
+        self.major = {} if replicated else self.docs
+        self.term, self.mended, self.archived = 0, False, False
+        self.log: list[Outgoing] = []
+        self.limbo: list[Outgoing] = []
+        self.gaps: list[tuple[str, str, int, int]] = []
+        self.forgotten: list[list[Any]] = []
+        self.workers = ["R0", "R1"]
+        self.consumers: dict[str, SimConsumer] = {}
+        self.busy = self.workers + (["TICK0", "TICK1"] if timers else [])
+        for name in self.workers:
+            self.start(name, lambda name=name: self.replica(name))  # type: ignore[misc]
+        for i, name in enumerate(self.busy[2:]):
+            self.start(name, lambda i=i: self.ticker(f"R{i}"))  # type: ignore[misc]
+        self.start("SWEEP", self.sweeper)
+        self._acts(archive=archive, late=late)
+
+    def _acts(self, *, archive: bool, late: Sequence[bytes]) -> None:
+        for p in range(len(self.owners)):
+            for r in self.workers:
+                self.act(f"REBALANCE {p} to {r}", 1, lambda p=p, r=r: self.owners[p] != r, lambda p=p, r=r: self.move(p, r))  # type: ignore[misc]
+        for i in (0, -1):
+            self.act(f"LATE APPEND {i}", 0, lambda: bool(self.limbo), lambda i=i: self.log.append(self.limbo.pop(i)))  # type: ignore[misc]
+        self.act("MEND, REPLAY THE DLQ", 0, lambda: bool(self.dead()) and not self.mended and self.idle(*self.busy), self.mend)
+        if archive:
+            self.act("ARCHIVE T", 0, lambda: "T" in self.docs and not self.archived and self.idle(*self.busy, "SWEEP"), self.forget)
+        if late:
+            self.act("IN TIME, AND THEN IT IS TIME", 0, lambda: self.clock.now() < DUE, lambda: self.deadline(late))
+        if self.replicated:
+            self.act("REPLICATE", 0, lambda: self.docs != self.major, lambda: self.major.update(copy.deepcopy(self.docs)))
+            self.act("FAILOVER", 1, lambda: self.docs != self.major, self.failover)
+
+    def on(self, rule: str) -> bool:
+        return rule not in self.off
+
+    # -- actors --------------------------------------------------------------------------------------------------
+
+    def documents(self) -> Documents[Any]:
+        make = Documents if self.on("know-the-losers") else Forgetful
+        return make(KIND, SimStore(self), SimSender(self), self.clock)
+
+    def consumer(self, me: str) -> SimConsumer:
+        letters = DeadLetters(DLQ, "test", SimSender(self))
+        delivery = Careless(self.documents(), Recorder(self, me), letters, self.clock, limits=Limits(attempts=100))
+        delivery.world = self
+        return SimConsumer(self, me, delivery)
+
+    def died(self, name: str) -> None:
+        for p, owner in enumerate(self.owners):
+            self.generation[p] += owner == name
+        if (twin := name.replace("R", "TICK")) != name and twin in self.actors:
+            self.begin[twin]()  # timers live in the same process
+
+    async def replica(self, me: str) -> None:
+        consumer = self.consumers[me] = self.consumer(me)
+        while True:
+            await step("poll", when=lambda: bool(self.waiting(me)))
+            await consumer._batch([r for p in self.waiting(me) for r in self.fetch(me, p)])
+
+    async def sweeper(self) -> None:
+        documents = self.documents()
+        by = "outbox" if self.on("find-by-outbox") else "flag"
+        while True:
+            await step("sweep", when=lambda: any(d.get(by) and d["outbox"] for d in self.major.values()))
+            try:
+                await documents.sweep(timedelta(0))
+            except Passing:
+                continue
+
+    async def ticker(self, me: str) -> None:
+        while True:
+            await step("tick", when=lambda: self.due() and self.owners[0] == me)
+            consumer = self.consumers[me]
+            if not self.on("barrier"):
+                consumer.reached_end = _at_once  # type: ignore[method-assign]
+            ticker = Ticker(self.documents(), consumer, self.fire(me), self.clock, grace=timedelta(0))
+            try:
+                await ticker.tick()
+            except Passing:
+                continue
+
+    def due(self) -> bool:
+        return self.clock.now() >= DUE and any(d.get("due") for d in self.major.values())
+
+    def fire(self, me: str) -> Any:
+        def decide(state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]]:
+            return Decision(state | {"fired": True}, [Done(what="fired", who=me)])
+
+        return decide
+
+    # -- the broker's group --------------------------------------------------------------------------------------
+
+    def position(self, me: str, p: int) -> int:
+        generation, offset = self.positions.get((me, p), (-1, 0))
+        return offset if generation == self.generation[p] else self.committed[p]
+
+    def waiting(self, me: str) -> list[int]:
+        return [p for p, o in enumerate(self.owners) if o == me and self.position(me, p) < len(self.inputs[p])]
+
+    def fetch(self, me: str, p: int) -> list[Raw]:
+        start = self.position(me, p)
+        records = self.inputs[p][start : start + 2]
+        self.positions[me, p] = self.generation[p], start + len(records)
+        return records
+
+    def move(self, p: int, r: str) -> None:
+        self.owners[p] = r
+        self.generation[p] += 1
+
+    # -- what befalls it -----------------------------------------------------------------------------------------
+
+    def dead(self) -> list[Outgoing]:
+        seen: dict[bytes | None, Outgoing] = {}
+        for record in self.log:
+            if record.topic == DLQ:
+                seen.setdefault(record.value, record)
+        return list(seen.values())
+
+    def mend(self) -> None:
+        self.mended = True
+        p = len(self.inputs)
+        values = [d.value.replace(b'"kind":7', b'"kind":"plain"') for d in self.dead() if d.value]
+        assert not any(n.startswith("deskbus_dlq") for d in self.dead() for n, _ in original_headers(d.headers))
+        self.inputs.append(list(enumerate_records(p, values)))
+        self.owners.append("R0")
+        self.generation.append(0)
+        self.committed.append(0)
+
+    def deadline(self, late: Sequence[bytes]) -> None:
+        self.inputs[0] += list(enumerate_records(0, late, len(self.inputs[0])))
+        self.clock.set(DUE + timedelta(milliseconds=1))
+
+    def forget(self) -> None:
+        """The ticket ages out; later its subject has another event."""
+        self.archived = True
+        doc = self.docs.pop("T")
+        self.forgotten += doc["state"]["done"]
+        if self.on("tombstone"):
+            self.docs["T"] = doc | {"state": None, "due": None}
+        self.inputs[0] += enumerate_records(0, [poke(2)], len(self.inputs[0]))
+
+    def failover(self) -> None:
+        self.docs.clear()
+        self.docs.update(copy.deepcopy(self.major))
+        self.term += 1
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        first: dict[tuple[str, int], bytes | None] = {}
+        for record in self.log:
+            if record.topic == OUT:
+                event = Event.parse(record.value or b"")
+                where = event.subject, event.sequence
+                assert first.setdefault(where, record.value) == record.value, f"two different events are {where}"
+                assert event.sequence == 1 or (event.subject, event.sequence - 1) in first, f"order: {where} came early"
+        for doc in self.docs.values():
+            waiting = {e["sequence"] for e in doc["outbox"]}
+            for n in range(1, doc.get("emitted", 0) + 1):
+                assert (doc["_id"], n) in first or n in waiting, f"cleared but never confirmed: {n}"
+            self._check_effects((doc.get("state") or {"done": []})["done"])
+        for source, subject, low, high in self.gaps:
+            between = [e for e in self._dead_places() if e[:2] == (source, subject) and low < e[2] < high]
+            assert between, f"false gap: {source} {subject} {low}..{high}"
+
+    def _check_effects(self, done: Sequence[Sequence[Any]]) -> None:
+        for i, (source, subject, sequence) in enumerate(done):
+            before = [d[2] for d in done[:i] if d[:2] == [source, subject]]
+            assert sequence not in before, f"effect twice: {done}"
+            replayed = (source, subject, sequence) in self._dead_places()
+            assert replayed or all(s < sequence for s in before), f"effects out of order: {done}"
+
+    def _dead_places(self) -> set[tuple[str, str, int]]:
+        heads = [Event.envelope_only(d.value or b"") for d in self.dead()]
+        return {(h.source, h.subject, h.sequence) for h in heads}
+
+    def final(self) -> None:
+        done = self.forgotten + [e for d in self.docs.values() for e in (d.get("state") or {"done": []})["done"]]
+        for record in {r.value: r for p in self.inputs for r in p}.values():
+            head = Event.envelope_only(record.value)
+            if head.type == Ignored.type or (b'"kind":7' in record.value):
+                continue
+            assert done.count([head.source, head.subject, head.sequence]) == 1, f"lost: {head}"
+        for doc in self.docs.values():
+            assert not doc["outbox"], f"outbox of {doc['_id']} is never published"
+            state = document.read(KIND, doc).state
+            assert not (state and state["fired"] and state["answered"]), "a breach, although the answer came in time"
+            if self.clock.now() >= DUE and state and not state["answered"] and self.busy[2:]:
+                assert state["fired"], "the deadline passed in silence"
+
+
+def enumerate_records(p: int, values: Iterable[bytes], start: int = 0) -> Iterator[Raw]:
+    return (Raw(IN, p, n, value) for n, value in enumerate(values, start))
+
+
+async def _at_once(_: Iterable[str], partitions: Iterable[int]) -> set[int]:
+    """Without *barrier*: every partition counts as handled."""
+    return set(partitions)

@@ -1,0 +1,122 @@
+"""A world without time: actors are coroutines, and at each of their steps anything else may happen.
+
+Kit's own code runs here, driven by hand instead of by an event loop. What it awaits (a write, a send) is a step; the
+world chooses who goes on and whether a fault strikes. The same seed makes the same choices.
+"""
+
+from __future__ import annotations
+
+import random
+import types
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any
+
+Step = tuple[str, tuple[str, ...], Callable[[], bool] | None]
+
+
+@types.coroutine
+def step(label: str, *faults: str, when: Callable[[], bool] | None = None) -> Generator[Step, str, str]:
+    """What an actor does next; `when` says whether it can run now. Returns "ok" or the fault that struck."""
+    return (yield label, ("ok", *faults), when)
+
+
+@dataclass
+class Act:
+    """Something that the world does to the actors: a crash, a rebalance, a late append."""
+
+    cost: int
+    when: Callable[[], bool]
+    do: Callable[[], object]
+
+
+class World:
+    """Actors, what may befall them, and how many faults are left."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.actors: dict[str, tuple[Coroutine[Step, str, None], Step]] = {}
+        self.acts: dict[str, Act] = {}
+        self.begin: dict[str, Callable[[], None]] = {}
+
+    def start(self, name: str, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        def begin() -> None:
+            if name in self.actors:
+                self.actors[name][0].close()
+                self.died(name)
+            actor = make()
+            self.actors[name] = actor, actor.send(None)
+
+        begin()
+        self.begin[name] = begin
+        self.acts[f"CRASH {name}"] = Act(1, lambda: not self.idle(name), begin)
+
+    def died(self, name: str) -> None:
+        """Forget what an actor had in memory; its next life begins."""
+
+    def act(self, label: str, cost: int, when: Callable[[], bool], do: Callable[[], object]) -> None:
+        self.acts[label] = Act(cost, when, do)
+
+    def idle(self, *names: str) -> bool:
+        """Whether these actors wait for something."""
+        waits = (self.actors[n][1][2] for n in names if n in self.actors)
+        return all(when is not None and not when() for when in waits)
+
+    def choices(self) -> list[tuple[int, str, str | None]]:
+        out: list[tuple[int, str, str | None]] = []
+        for name, (_, (_, options, _)) in self.actors.items():
+            if not self.idle(name):
+                out += [(int(o != "ok"), name, o) for o in options if o == "ok" or self.budget]
+        return out + [(a.cost, label, None) for label, a in self.acts.items() if a.cost <= self.budget and a.when()]
+
+    def take(self, choice: tuple[int, str, str | None]) -> str:
+        cost, name, option = choice
+        self.budget -= cost
+        if option is None:
+            self.acts[name].do()
+            return name
+        actor, (label, _, _) = self.actors[name]
+        try:
+            self.actors[name] = actor, actor.send(option)
+        except StopIteration:
+            del self.actors[name]
+        return f"{name}: {label}" + ("" if option == "ok" else f" [{option}]")
+
+    def check(self) -> None:
+        """Raise AssertionError when something is wrong that must never be."""
+
+    def final(self) -> None:
+        """Raise AssertionError when something is missing now that nothing more happens."""
+
+    def close(self) -> None:
+        for actor, _ in self.actors.values():
+            actor.close()
+
+
+def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, list[str]] | None:
+    """Random choices with faults while the budget lasts, then quiet. Returns what broke, with the trace, or None."""
+    world, trace, chance = make(), list[str](), random.Random(seed)
+    try:
+        for n in range(5000):
+            choices = world.choices()
+            free = [c for c in choices if not c[0]]
+            faults = [c for c in choices if c[0]]
+            if not free:
+                world.final()
+                return None
+            strikes = faults and n < steps and chance.random() < 0.15
+            trace.append(world.take(chance.choice(faults if strikes else free)))
+            world.check()
+        raise AssertionError("does not settle")
+    except AssertionError as broken:
+        return str(broken), trace
+    finally:
+        world.close()
+
+
+def first_broken(make: Callable[[], World], storms: int) -> tuple[int, str, list[str]] | None:
+    """Run storms until one breaks; returns its seed, what broke and how."""
+    for seed in range(storms):
+        if (broken := storm(make, seed)) is not None:
+            return seed, *broken
+    return None

@@ -1,0 +1,218 @@
+"""Doors: every error is a problem document, tokens open only what they name, nothing unbounded is read."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, SecretStr
+
+from kit import metrics
+from kit.errors import Passing
+from kit.http import PROBLEM, Caller, IdempotencyKey, Problem, door, requires
+from kit.settings import ServiceSettings
+
+
+class Thing(BaseModel):
+    name: str
+    size: int
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@pytest.fixture
+def app() -> FastAPI:
+    tokens = f"anna:{hashed('let-me')}:things:read,things:write;bob:{hashed('look')}:things:read"
+    app = door("things", ServiceSettings(tokens=SecretStr(tokens)), max_body=1000, seconds=0.2)
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/things", status_code=201)
+    async def create(thing: Thing, caller: Annotated[Caller, Depends(requires("things:write"))]) -> str:
+        return f"{caller.name} made {thing.name}"
+
+    @router.get("/things/{thing}")
+    async def read(thing: str) -> str:
+        match thing:
+            case "gone":
+                raise Problem(410, "It is gone", "since Monday", type="/problems/gone", since="Monday")
+            case "broken":
+                raise ValueError("the password is hunter2")
+            case "away":
+                raise Passing("MongoDB is away")
+            case "slow":
+                await asyncio.Event().wait()
+        return thing
+
+    @router.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    @router.post("/once")
+    async def once(key: IdempotencyKey) -> str:
+        return key
+
+    app.include_router(router)
+    return app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://door", timeout=5) as client:
+        yield client
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM
+    document: dict[str, Any] = response.json()
+    assert document["status"] == status
+    assert document["title"]
+    return document
+
+
+BEARER = {"authorization": "Bearer let-me"}
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nothing", 404), ("DELETE", "/v1/things/a", 405)])
+async def test_unknown_path_and_method_are_problems(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    problem(await client.request(method, path), status)
+
+
+async def test_validation_problem_names_each_field(client: httpx.AsyncClient) -> None:
+    document = problem(await client.post("/v1/things", json={"size": "big"}, headers=BEARER), 422)
+    assert {entry["field"] for entry in document["errors"]} == {"body.name", "body.size"}
+    assert "big" not in str(document)
+
+
+async def test_body_that_is_no_json_is_a_problem(client: httpx.AsyncClient) -> None:
+    problem(await client.post("/v1/things", content=b"{", headers=BEARER), 422)
+
+
+async def test_problem_carries_its_type_and_members(client: httpx.AsyncClient) -> None:
+    document = problem(await client.get("/v1/things/gone"), 410)
+    assert document == {
+        "type": "/problems/gone",
+        "title": "It is gone",
+        "status": 410,
+        "detail": "since Monday",
+        "since": "Monday",
+    }
+
+
+async def test_fault_of_ours_tells_nothing_about_our_insides(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/things/broken")
+    problem(response, 500)
+    assert "hunter2" not in response.text
+
+
+async def test_passing_fault_asks_to_come_again(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/things/away")
+    problem(response, 503)
+    assert int(response.headers["retry-after"]) > 0
+
+
+async def test_request_that_takes_too_long_is_ended(client: httpx.AsyncClient) -> None:
+    problem(await client.get("/v1/things/slow"), 503)
+
+
+async def test_body_that_never_comes_is_ended(app: FastAPI) -> None:
+    sent: list[Any] = []
+
+    async def silent() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/raw",
+        "headers": [(b"transfer-encoding", b"chunked")],
+        "query_string": b"",
+        "http_version": "1.1",
+    }
+    await app(scope, silent, send)
+    assert sent[0]["status"] == 408
+
+
+async def test_declared_length_above_the_limit_is_refused_unread(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/raw", content=b"x" * 1001)
+    problem(response, 413)
+    assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/v1/raw", "/v1/things"])
+async def test_chunked_body_is_not_read_beyond_the_limit(client: httpx.AsyncClient, path: str) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b"x" * 100
+
+    problem(await client.post(path, content=endless(), headers=BEARER), 413)
+    assert read <= 12
+
+
+async def test_body_at_the_limit_is_taken(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/raw", content=b"x" * 1000)).json() == 1000
+
+
+async def test_token_with_the_scope_opens(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/things", json={"name": "a", "size": 1}, headers=BEARER)
+    assert (response.status_code, response.json()) == (201, "anna made a")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer other"}, 401),
+        ({"authorization": "Basic let-me"}, 401),
+        ({"authorization": f"Bearer {hashed('let-me')}"}, 401),  # the stored hash is no token
+        ({"authorization": "Bearer look"}, 403),
+    ],
+)
+async def test_without_a_token_of_that_scope_the_door_stays_shut(
+    client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    response = await client.post("/v1/things", json={"name": "a", "size": 1}, headers=headers)
+    problem(response, status)
+    assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(("key", "bare"), [("abc-1", "abc-1"), ('"abc-1"', "abc-1"), ("x" * 128, "x" * 128)])
+async def test_idempotency_key_may_be_quoted(client: httpx.AsyncClient, key: str, bare: str) -> None:
+    assert (await client.post("/v1/once", headers={"idempotency-key": key})).json() == bare
+
+
+@pytest.mark.parametrize(("key", "status"), [("x" * 129, 400), ('""', 400), (None, 422)])
+async def test_useless_idempotency_key_is_refused(client: httpx.AsyncClient, key: str | None, status: int) -> None:
+    problem(await client.post("/v1/once", headers={"idempotency-key": key} if key else {}), status)
+
+
+async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.AsyncClient) -> None:
+    counted = metrics.REQUESTS.labels("/v1/things/{thing}", "GET", "200")._value
+    unmatched = metrics.REQUESTS.labels("unmatched", "GET", "404")._value
+    before = counted.get(), unmatched.get()
+    await client.get("/v1/things/a")
+    await client.get("/v1/things/b")
+    await client.get("/nowhere/c")
+    assert (counted.get(), unmatched.get()) == (before[0] + 2, before[1] + 1)
+
+
+async def test_openapi_documents_problems_instead_of_the_frameworks_own_errors(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    responses = document["paths"]["/v1/things"]["post"]["responses"]
+    assert PROBLEM in responses["default"]["content"]
+    assert "422" not in responses

@@ -1,0 +1,99 @@
+"""Logs: one JSON object a line, with the event's ids and without secrets, whoever logs."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+
+from kit import logging as kit_logging
+
+
+@dataclass
+class Traced:
+    id: str = "routing:t1:3"
+    correlationid: str | None = "ingest:t1:1"
+    causationid: str | None = None
+    traceparent: str | None = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Lines:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    kit_logging.configure("routing")
+    yield Lines(capsys)
+    structlog.reset_defaults()
+    kit_logging.clear_event()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_line_carries_the_ids_of_the_event_at_hand(lines: Lines) -> None:
+    log = structlog.get_logger("x")
+    kit_logging.bind_event(Traced())
+    log.info("ticket assigned", agent="a1")
+    kit_logging.clear_event()
+    log.info("idle")
+    first, second = lines.read()
+    assert first | {"at": ""} == {
+        "at": "",
+        "message": "ticket assigned",
+        "level": "info",
+        "service": "routing",
+        "agent": "a1",
+        "event": "routing:t1:3",
+        "correlation": "ingest:t1:1",
+        "trace": "0af7651916cd43dd8448eb211c80319c",
+    }
+    assert first["at"].endswith("Z")
+    assert "event" not in second
+
+
+def test_next_event_leaves_nothing_of_the_last(lines: Lines) -> None:
+    kit_logging.bind_event(Traced())
+    kit_logging.bind_event(Traced(id="routing:t2:1", correlationid=None, traceparent=None))
+    structlog.get_logger("x").info("next")
+    (line,) = lines.read()
+    assert (line["event"], line.keys() & {"correlation", "trace"}) == ("routing:t2:1", set())
+
+
+def test_secrets_are_masked_however_deep(lines: Lines) -> None:
+    structlog.get_logger("x").warning(
+        "refused",
+        bot_token="hunter2",
+        headers={"Authorization": "hunter2", "X-Line-Signature": "hunter2", "list": [{"password": "hunter2"}]},
+        url="mongodb://me:hunter2@host/db",
+        kept="tea",
+    )
+    logging.getLogger("aiokafka").error("failed", extra={"api_key": "hunter2"})
+    out = lines.read()
+    assert "hunter2" not in str(out)
+    assert (out[0]["kept"], out[0]["url"]) == ("tea", "mongodb://***@host/db")
+
+
+def test_libraries_log_in_the_same_form(lines: Lines) -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("in %s", "uvicorn")
+    (line,) = lines.read()
+    assert (line["message"], line["logger"], line["service"]) == ("in uvicorn", "uvicorn.error", "routing")
+    assert "ValueError: bad" in line["exception"]
+
+
+def test_lines_below_the_level_are_not_written(lines: Lines) -> None:
+    structlog.get_logger("x").debug("noise")
+    logging.getLogger("aiokafka").info("noise")
+    assert lines.read() == []

@@ -1,0 +1,67 @@
+"""The delivery protocol under every fault that the simulation knows: nothing breaks, and each rule is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+import structlog
+
+from contracts.envelope import Event
+from tests.kit.simulation.pipe import Pipe, Poke, poke
+from tests.kit.simulation.world import first_broken
+
+STORMS = int(os.environ.get("DESKBUS_STORMS", "150"))
+#: Storms in which a broken rule must show; the first one usually does within the first hundred.
+HUNT = 4000
+
+ONE = [[poke(1)]]
+PAIR = [[poke(1), poke(2)]]
+Scene = Callable[[Collection[str], int], Pipe]
+SCENES: dict[str, tuple[str, Scene]] = {
+    "one partition and the sweeper": ("stop-at-first-failure", lambda off, b: Pipe(off, b, PAIR)),
+    "two sources, two replicas, one ticket": (
+        "know-the-losers",
+        lambda off, b: Pipe(off, b, [*PAIR, [poke(1, source="/deskbus/routing")]]),
+    ),
+    "a timer appends while a handler clears": (
+        "clear-confirmed",
+        lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)]),
+    ),
+    "clearing unsets the flag": ("find-by-outbox", lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)])),
+    "fault inside a batch": ("stop-subject", lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(2)]])),
+    "commit of the position": (
+        "commit-handled",
+        lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(1, subject="U")]]),
+    ),
+    "dead letter": ("holes", lambda off, b: Pipe(off, b, [[poke(1), poke(2, "poison"), poke(3)]])),
+    "garbled letter": ("holes", lambda off, b: Pipe(off, b, [[poke(1, "garbled"), poke(2)]])),
+    "one document, two subjects": (
+        "seen-by-subject",
+        lambda off, b: Pipe(off, b, [[poke(1), poke(2), poke(1, subject="T2")]]),
+    ),
+    "ignored type": ("count-ignored", lambda off, b: Pipe(off, b, [[poke(1, "ignored"), poke(2)]])),
+    "archived, and spoken of again": ("tombstone", lambda off, b: Pipe(off, b, ONE, archive=True)),
+    "primary steps down": ("majority", lambda off, b: Pipe(off, b, ONE, replicated=True)),
+    "an answer just in time": ("barrier", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2, "answer")])),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Event, "known_types", {**Event.known_types, Poke.type: Poke})
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_with_every_rule_nothing_breaks(scene: str) -> None:
+    _, make = SCENES[scene]
+    assert first_broken(lambda: make((), 5), STORMS) is None
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_without_its_rule_the_scene_breaks(scene: str) -> None:
+    rule, make = SCENES[scene]
+    assert first_broken(lambda: make((rule,), 3), HUNT) is not None
