@@ -1,6 +1,6 @@
 """The committed examples: what every release, and every subscriber, must be able to read. For tests and documents.
 
-Files are `examples/<type>/<name>.json`. They are added to and never rewritten; an inbound record is its headers and body.
+Files are `examples/<type>/<name>.json`. They are added to, never rewritten. An inbound record is its headers and body.
 """
 
 import json

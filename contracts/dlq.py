@@ -1,58 +1,61 @@
 """A dead letter: a record that a service could not handle, byte for byte as it came, with headers that say why."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from contracts.values import Count, Identifier, Instant, Value
+from contracts.values import Count, Instant, Value
 
 PREFIX = "deskbus_dlq_"
 """All headers that we add begin like this; the others are the original record's."""
+FIELDS = (
+    "service", "handler", "error_type", "error", "attempts", "at", "topic", "partition", "offset",
+    "source", "subject", "sequence", "doc_id",
+)  # fmt: skip
+"""The fields of a DeadLetter that travel as headers; the rest is the record itself."""
 MAX_ERROR_BYTES = 8 * 1024
+MAX_FIELD_BYTES = 2 * 1024
+"""All our headers together stay below what dead-letter topics allow more than others."""
 
 Headers = list[tuple[str, bytes]]
+
+
+def _encodable(text: Any) -> Any:
+    """Whatever was wrong with a record must not keep it out of the dead-letter topic."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
 
 
 class DeadLetter(Value):
     """What is known about a record that went to the dead-letter topic. Key and value are those of the record."""
 
-    service: Identifier = Field(description="Service that gave up.")
-    handler: str = Field(description="Part of the service that gave up, e.g. tickets.")
-    error_type: str = Field(description="Class of the error, for grouping.")
-    error: str = Field(description="The error in words, cut to 8 KiB.")
+    service: Text = Field(description="Service that gave up.")
+    handler: Text = Field(description="Part of the service that gave up, e.g. tickets.")
+    error_type: Text = Field(description="Class of the error, for grouping.")
+    error: Text = Field(description="The error in words, cut to 8 KiB.")
     attempts: Count = Field(1, description="Tries that were made.")
     at: Instant = Field(description="When it was given up.")
-    topic: Identifier = Field(description="Topic that the record came from.")
+    topic: Text = Field(description="Topic that the record came from.")
     partition: Count = Field(description="Partition that it came from.")
     offset: Count = Field(description="Offset that it came from.")
-    source: str | None = Field(None, description="The event's source, when it could be read.")
-    subject: str | None = Field(None, description="The event's subject, when it could be read.")
+    source: Text | None = Field(None, description="The event's source, when it could be read.")
+    subject: Text | None = Field(None, description="The event's subject, when it could be read.")
     sequence: Count | None = Field(None, description="The event's sequence, when it could be read: it explains a gap.")
-    doc_id: str | None = Field(None, description="Document that the event would have changed.")
+    doc_id: Text | None = Field(None, description="Document that the event would have changed.")
     key: bytes | None = Field(None, description="The record's key.")
     value: bytes | None = Field(None, description="The record's value.")
     original_headers: tuple[tuple[str, bytes], ...] = Field((), description="The record's own headers.")
 
     def to_headers(self) -> Headers:
         """The original headers, then ours."""
-        texts = {
-            "service": self.service,
-            "handler": self.handler,
-            "error_type": self.error_type,
-            "error": self.error,
-            "attempts": str(self.attempts),
-            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "topic": self.topic,
-            "partition": str(self.partition),
-            "offset": str(self.offset),
-            "source": self.source,
-            "subject": self.subject,
-            "sequence": None if self.sequence is None else str(self.sequence),
-            "doc_id": self.doc_id,
+        texts = {name: getattr(self, name) for name in FIELDS} | {
+            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         }
         ours = [
-            (PREFIX + name, text.encode("utf-8", "surrogateescape")[:MAX_ERROR_BYTES])
+            (PREFIX + name, str(text).encode()[: MAX_ERROR_BYTES if name == "error" else MAX_FIELD_BYTES])
             for name, text in texts.items()
             if text is not None
         ]

@@ -37,7 +37,7 @@ class _Envelope(Value):
 
     known_types: ClassVar[Mapping[str, type[Payload]]] = {}
 
-    specversion: Literal["1.0"] = Field("1.0", description="Version of CloudEvents.")
+    specversion: Literal["1.0"] = Field(description="Version of CloudEvents.")
     id: Identifier = Field(description="Id, unique within the source.")
     source: Identifier = Field(description="Who says it, e.g. /deskbus/ingest.")
     type: Identifier = Field(description="What it is, major version included, e.g. deskbus.ticket.opened.v1.")
@@ -63,7 +63,7 @@ class _Envelope(Value):
             raw = document.get("data")
             document["data"] = UnknownPayload(raw=raw) if payload is None else payload.model_validate(raw)
         except ValidationError as error:
-            raise ValueError(f"{kind}: {_first_faults(error, 'data.')}") from None
+            raise ValueError(f"{kind}: {_first_faults(error, 'data')}") from None
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -105,6 +105,7 @@ class Event(_Envelope):
             causationid = causationid or cause.id
             traceparent = traceparent or cause.traceparent
         return cls(
+            specversion="1.0",
             id=own,
             source=source,
             type=data.type,
@@ -153,6 +154,7 @@ class Command(_Envelope):
             causationid = cause.id
             traceparent = traceparent or cause.traceparent
         return cls(
+            specversion="1.0",
             id=id,
             source=source,
             type=data.type,
@@ -172,9 +174,9 @@ def _json_object(value: bytes | str) -> dict[str, Any]:
     return document
 
 
-def _first_faults(error: ValidationError, prefix: str = "", most: int = 3) -> str:
+def _first_faults(error: ValidationError, *prefix: str, most: int = 3) -> str:
     """Field and reason of the first faults, without the input: it may be long, and personal."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{prefix}{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:most]]
+    told = [f"{'.'.join([*prefix, *map(str, fault['loc'])])}: {fault['msg']}" for fault in faults[:most]]
     more = [f"and {len(faults) - most} more"] if len(faults) > most else []
     return "; ".join(told + more)

@@ -4,7 +4,7 @@ The headers are CloudEvents' binary mode (`ce_…`) plus a few of our own (`desk
 """
 
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
@@ -14,6 +14,21 @@ TYPE = "deskbus.inbound.received.v1"
 SOURCE = "/deskbus/door"
 MAX_INLINE_BYTES = 512 * 1024
 """Bodies above this leave a claim check instead of themselves."""
+
+HEADERS = {
+    "ce_id": "receipt",
+    "ce_subject": "key",
+    "ce_time": "received_at",
+    "ce_traceparent": "traceparent",
+    "content-type": "content_type",
+    "deskbus_channel": "channel",
+    "deskbus_account": "account",
+    "deskbus_size": "size",
+    "deskbus_claim": "claim",
+    "deskbus_verified": "verified",
+    "deskbus_http": "http",
+}
+"""Kafka header -> field that it carries."""
 
 Headers = list[tuple[str, bytes]]
 
@@ -51,45 +66,29 @@ class InboundRecord(Value):
         """The Kafka headers that go with `body` as the value."""
         texts = {
             "ce_specversion": "1.0",
-            "ce_id": self.receipt,
             "ce_source": SOURCE,
             "ce_type": TYPE,
-            "ce_subject": self.key,
+            **{header: getattr(self, field) for header, field in HEADERS.items()},
             "ce_time": self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "ce_traceparent": self.traceparent,
-            "content-type": self.content_type,
-            "deskbus_channel": self.channel,
-            "deskbus_account": self.account,
             "deskbus_size": str(self.size),
-            "deskbus_claim": self.claim,
             "deskbus_verified": "true" if self.verified else "false",
             "deskbus_http": self.http.model_dump_json(exclude_defaults=True) if self.http else None,
         }
-        return [(name, text.encode("utf-8", "surrogateescape")) for name, text in texts.items() if text is not None]
+        return [(name, text.encode()) for name, text in texts.items() if text is not None]
 
     @classmethod
     def from_kafka(cls, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Self:
         """Read a record. Raises ValueError that names field and reason."""
-        texts = {name: raw.decode("utf-8", "surrogateescape") for name, raw in headers}
+        texts = {name: raw.decode("utf-8", "replace") for name, raw in headers}
         if texts.get("ce_type") != TYPE:
             raise ValueError(f"ce_type: expected {TYPE}")
         body = value or b""
-        http = texts.get("deskbus_http")
-        fields = {
-            "receipt": texts.get("ce_id"),
-            "channel": texts.get("deskbus_channel"),
-            "account": texts.get("deskbus_account"),
-            "key": texts.get("ce_subject"),
-            "received_at": texts.get("ce_time"),
-            "content_type": texts.get("content-type", "application/octet-stream"),
-            "body": body,
-            "size": texts.get("deskbus_size", len(body)),
-            "claim": texts.get("deskbus_claim"),
-            "verified": texts.get("deskbus_verified") == "true",
-            "traceparent": texts.get("ce_traceparent"),
-        }
+        fields: dict[str, Any] = {field: texts[header] for header, field in HEADERS.items() if header in texts}
+        fields.setdefault("size", len(body))
         try:
-            return cls(**fields, http=HttpRequest.model_validate_json(http) if http else None)
+            if "http" in fields:
+                fields["http"] = HttpRequest.model_validate_json(fields["http"])
+            return cls.model_validate({**fields, "body": body})
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
             raise ValueError(f"{'.'.join(map(str, fault['loc'])) or 'deskbus_http'}: {fault['msg']}") from None

@@ -89,7 +89,9 @@ class Author(Value):
 class Money(Value):
     """An amount of money. The amount is a decimal string, so that no binary fraction changes it."""
 
-    amount: str = Field(pattern=r"^-?\d{1,18}(\.\d{1,6})?$", description="Decimal number in the currency's main unit.")
+    amount: str = Field(
+        pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,6})?$", description="Decimal number in the currency's main unit."
+    )
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")
 
     @property

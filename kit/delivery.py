@@ -20,7 +20,7 @@ from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
 from kit.document import Cause, Decision, Document
 from kit.errors import Full, Passing, Unparsable
-from kit.logging import bind_event
+from kit.logging import bind_event, clear_event
 from kit.outbox import Documents
 
 S = TypeVar("S")
@@ -33,13 +33,18 @@ ROUNDS = 5
 class Record(Protocol):
     """A Kafka record, as the client library gives it."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    timestamp: int
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 Place = tuple[str, int, int]
@@ -69,8 +74,8 @@ class Handling(Protocol[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
-    async def locate(self, items: Sequence[Incoming]) -> None:
-        """Set `doc_id` of each item where it is not its event's subject."""
+    async def locate(self, items: list[Incoming]) -> None:
+        """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list."""
 
     def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
         """Decide; Passing stops this subject for now, anything else raised makes the record a dead letter."""
@@ -89,7 +94,7 @@ class BaseHandling(Generic[S]):
         """Read the record as one CloudEvent."""
         return [event_item(record)]
 
-    async def locate(self, items: Sequence[Incoming]) -> None:
+    async def locate(self, items: list[Incoming]) -> None:
         """Keep the subject as the document's id."""
 
     async def before_write(self, docs: Sequence[Document[S]]) -> None:
@@ -268,14 +273,15 @@ class Delivery(Generic[S]):
             _counted(item, "unknown")
             self._take(doc, event)
             return
-        if event is not None:
-            bind_event(event)
         try:
             self.documents.apply(doc, self.handling.decide(doc.state, item, now), cause=item.cause)
         except Passing:
             raise
         except Exception as error:
+            if event is not None:
+                bind_event(event)
             log.exception("cannot be handled", document=doc.id)
+            clear_event()
             self._kill(doc, item, f"{type(error).__name__}: {error}", outcome)
             return
         _counted(item, "handled")

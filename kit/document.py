@@ -121,7 +121,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Document(Generic[S]):
-    """One aggregate as loaded, and what was decided since. Version 0 was never written; state None was never decided."""
+    """One aggregate as loaded, and what was decided since. Version 0: never written; state None: never decided."""
 
     id: str
     version: int = 0

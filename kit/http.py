@@ -195,7 +195,7 @@ class _Guard:
             await _translate(error).response()(scope, receive, noted_send)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            metrics.REQUESTS.labels(route, _known(scope["method"]), str(status)).inc()
+            metrics.REQUESTS.labels(route, _known(scope["method"]), str(status or 499)).inc()  # 499: the caller left
             metrics.REQUEST_SECONDS.labels(route).observe(loop.time() - begin)
 
     def _check_length(self, scope: Scope) -> None:

@@ -86,7 +86,7 @@ def _duplicates(error: BulkWriteError, ids: Sequence[str]) -> frozenset[str]:
 class MongoStore:
     """One service's database."""
 
-    def __init__(self, url: str, database: str) -> None:
+    def __init__(self, url: str, database: str, *, away_after_ms: int = 3_000) -> None:
         """Connect on first use: a service must come up, and its door answer, while the server is away."""
         self._client: AsyncIOMotorClient[Row] = AsyncIOMotorClient(
             url,
@@ -94,8 +94,8 @@ class MongoStore:
             tzinfo=UTC,
             appname=f"deskbus-{database}",
             maxPoolSize=8,
-            serverSelectionTimeoutMS=3_000,
-            connectTimeoutMS=3_000,
+            serverSelectionTimeoutMS=away_after_ms,
+            connectTimeoutMS=away_after_ms,
             socketTimeoutMS=10_000,
             waitQueueTimeoutMS=5_000,
             # Ours do not need the driver's: a guarded write that is tried again loses to itself and is loaded anew.

@@ -148,13 +148,13 @@ class PolicyFile(Generic[T]):
         self._model = model
         self._stat = self._look()
         content = _content(path)
-        self._seen = hashlib.sha256(content).hexdigest()
+        self._digest = self._seen = hashlib.sha256(content).hexdigest()
         self.current: T = parse(str(path), content, model)
         self._count = 1
         self.version = self._name()
 
     def _name(self) -> str:
-        return f"{self._count}-{self._seen[:12]}"
+        return f"{self._count}-{self._digest[:12]}"
 
     def _look(self) -> tuple[int, ...] | None:
         try:
@@ -172,10 +172,15 @@ class PolicyFile(Generic[T]):
         try:
             content = _content(self.path)
             digest = hashlib.sha256(content).hexdigest()
+            if digest == self._digest:
+                self._seen = digest
+                metrics.POLICY_REFUSED.set(0)
+                return False
             if digest == self._seen:
                 return False
             self._seen = digest
             self.current = parse(str(self.path), content, self._model)
+            self._digest = digest
         except InvalidPolicy as fault:
             metrics.POLICY_RELOADS.labels("refused").inc()
             metrics.POLICY_REFUSED.set(1)

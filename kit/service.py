@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -191,7 +192,7 @@ class _Life:
         age = timedelta(seconds=service.settings.sweep_after_seconds)
         for number, documents in enumerate(service.documents):
             name = f"sweeper {number}"
-            jobs[name] = every(service.clock, age.total_seconds() / 2, lambda d=documents: d.sweep(age), name)  # type: ignore[misc]
+            jobs[name] = every(service.clock, age.total_seconds() / 2, partial(documents.sweep, age), name)
         if service.consumer is not None:
             jobs["lag"] = every(service.clock, 5, service.consumer.measure_lag, "lag")
         return jobs

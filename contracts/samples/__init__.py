@@ -1,1 +1,1 @@
-"""Fixed, realistic instances of every type, to write missing files of contracts/examples from. No service needs them."""
+"""Fixed, realistic instances of every type: missing files of contracts/examples are written from them."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from contracts import inbound, topics
 from contracts.envelope import Command, Event
-from contracts.samples import ingest, others, stories
+from contracts.samples import asked, clocks, ingest, routing, stories
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -14,8 +14,8 @@ def wrapped() -> Iterator[tuple[str, str, bytes]]:
     """Type, name of the sample, bytes as on Kafka."""
     sequences: Counter[tuple[str, str]] = Counter()
     groups = (
-        ingest.ticket_samples, ingest.life_cycle_samples, ingest.contact_samples, others.assignment_samples,
-        others.agent_samples, others.clock_samples, others.notification_samples,
+        ingest.ticket_samples, ingest.life_cycle_samples, ingest.contact_samples, routing.assignment_samples,
+        routing.agent_samples, clocks.clock_samples, clocks.notification_samples,
     )  # fmt: skip
     for group in groups:
         for name, subject, time, payload in group():
@@ -26,7 +26,7 @@ def wrapped() -> Iterator[tuple[str, str, bytes]]:
                 correlationid="receipt-019aa0b1-5b00", causationid="receipt-019aa0b1-5b00", traceparent=TRACE,
             )  # fmt: skip
             yield payload.type, name, event.encode()
-    for number, (name, subject, time, payload) in enumerate(ingest.command_samples(), 1):
+    for number, (name, subject, time, payload) in enumerate(asked.command_samples(), 1):
         command = Command.of(payload, id=f"cmd-sample-{number}", source="/desk", subject=subject, time=time)
         yield payload.type, name, command.encode()
 

@@ -10,6 +10,7 @@ from deploy.local.process import LocalError, Server, free_port
 
 VERSION = "4.1.1"
 _HEAP = "-Xmx512m"
+_PLUGIN = "3.8.1"
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -120,7 +121,14 @@ def fetch() -> Path:
         cache.say(f"fetching Apache Kafka {VERSION} (once, about a minute)")
         pom = entry / "pom.xml"
         pom.write_text(_POM.format(version=VERSION), encoding="utf-8")
-        copy = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
+        copy = [
+            maven,
+            "-q",
+            "-B",
+            "-f",
+            str(pom),
+            f"org.apache.maven.plugins:maven-dependency-plugin:{_PLUGIN}:copy-dependencies",
+        ]
         cache.run([*copy, f"-DoutputDirectory={libraries}", "-DincludeScope=runtime"], "fetching Kafka")
         done.touch()
         return libraries

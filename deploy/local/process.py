@@ -61,6 +61,9 @@ class Server(ABC):
     def start(self) -> None:
         """Start the process; harmless when it runs already."""
         if self.pid() is not None:
+            running = self._running_port()
+            if running != self.port:
+                raise LocalError(f"{self.name} runs on port {running}, not {self.port}: stop it, or keep that port")
             return
         if _taken(self.host, self.port):
             raise LocalError(f"{self.name}: port {self.port} is in use by somebody else; choose another port")
@@ -75,7 +78,8 @@ class Server(ABC):
                 cwd=self.directory,
                 start_new_session=True,
             )
-        self.pid_file.write_text(f"{self._child.pid} {_started(self._child.pid)}\n", encoding="ascii")
+        pid = self._child.pid
+        self.pid_file.write_text(f"{pid} {_started(pid)}\n{self.port}\n", encoding="ascii")
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
@@ -113,11 +117,14 @@ class Server(ABC):
         if self._child is not None and self._child.poll() is not None:
             self._child = None
         try:
-            pid, started = self.pid_file.read_text(encoding="ascii").split(maxsplit=1)
+            pid, started = self.pid_file.read_text(encoding="ascii").split("\n")[0].split(maxsplit=1)
         except (FileNotFoundError, ValueError):
             return None
         now = _started(int(pid))
         return int(pid) if now and now == started.strip() else None
+
+    def _running_port(self) -> int:
+        return int(self.pid_file.read_text(encoding="ascii").split("\n")[1])
 
     def _signal(self, number: signal.Signals) -> bool:
         pid = self.pid()
@@ -135,6 +142,9 @@ class Server(ABC):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
+        if self._child is not None:
+            self._child.wait()  # or it stays behind as a zombie of the test session
+            self._child = None
         return True
 
 

@@ -24,23 +24,27 @@ class Lines:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
+    def configure(self) -> None:
+        """In the test itself: pytest gives its set-up phase another stdout."""
+        kit_logging.configure("routing")
+
     def read(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    root = logging.getLogger()
+    root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
-    kit_logging.configure("routing")
     yield Lines(capsys)
-    structlog.reset_defaults()
+    structlog.configure(**before)
     kit_logging.clear_event()
     root.handlers[:] = handlers
     root.setLevel(level)
 
 
 def test_line_carries_the_ids_of_the_event_at_hand(lines: Lines) -> None:
+    lines.configure()
     log = structlog.get_logger("x")
     kit_logging.bind_event(Traced())
     log.info("ticket assigned", agent="a1")
@@ -62,6 +66,7 @@ def test_line_carries_the_ids_of_the_event_at_hand(lines: Lines) -> None:
 
 
 def test_next_event_leaves_nothing_of_the_last(lines: Lines) -> None:
+    lines.configure()
     kit_logging.bind_event(Traced())
     kit_logging.bind_event(Traced(id="routing:t2:1", correlationid=None, traceparent=None))
     structlog.get_logger("x").info("next")
@@ -70,6 +75,7 @@ def test_next_event_leaves_nothing_of_the_last(lines: Lines) -> None:
 
 
 def test_secrets_are_masked_however_deep(lines: Lines) -> None:
+    lines.configure()
     structlog.get_logger("x").warning(
         "refused",
         bot_token="hunter2",
@@ -84,6 +90,7 @@ def test_secrets_are_masked_however_deep(lines: Lines) -> None:
 
 
 def test_libraries_log_in_the_same_form(lines: Lines) -> None:
+    lines.configure()
     try:
         raise ValueError("bad")
     except ValueError:
@@ -94,6 +101,7 @@ def test_libraries_log_in_the_same_form(lines: Lines) -> None:
 
 
 def test_lines_below_the_level_are_not_written(lines: Lines) -> None:
+    lines.configure()
     structlog.get_logger("x").debug("noise")
     logging.getLogger("aiokafka").info("noise")
     assert lines.read() == []

@@ -168,7 +168,7 @@ async def test_indexes_are_made_once_and_uniqueness_holds(mongo: str) -> None:
 
 
 async def test_server_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int) -> None:
-    store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}/?serverSelectionTimeoutMS=50", "kit")
+    store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}", "kit", away_after_ms=50)
     try:
         for attempt in (store.ping(), store.fetch(NAME, ["a"]), store.insert(NAME, [{"_id": "a"}])):
             with pytest.raises(Passing):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from contracts.inbound import InboundRecord
 from services.ingest.accounts import Account, Accounts, Outside
@@ -87,6 +88,11 @@ def hmac_is_one_of(given: Iterable[bytes], keys: Iterable[bytes], message: bytes
 def fresh(timestamp: float, now: datetime) -> bool:
     """Whether a signed timestamp is within the window."""
     return abs(now.timestamp() - timestamp) <= WINDOW_SECONDS
+
+
+def json_body(document: Mapping[str, Any]) -> bytes:
+    """JSON for a provider; never fails on what a text may hold."""
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def short_key(account: str, contact: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.channel import Forged, Request, hmac_is_one_of
+from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
     clean,
     degrees,
@@ -249,13 +248,11 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
         "text": {"preview_url": False, "body": clean(reply.text)},
         "biz_opaque_callback_data": reply.message_id[:512],
     }
-    if reply.in_reply_to:
-        message["context"] = {"message_id": reply.in_reply_to}
     return HttpCall(
         "POST",
         f"{outside.expand(account.base_url)}/{account.external_id}/messages",
         {"content-type": "application/json", "authorization": f"Bearer {outside.secret(account.access)}"},
-        json.dumps(message, ensure_ascii=False).encode(),
+        json_body(message),
     )
 
 

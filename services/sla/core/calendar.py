@@ -21,7 +21,7 @@ from importlib.resources import files
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
-import tzdata
+import tzdata  # type: ignore[import-untyped]
 
 from services.sla.core.hours import Day, Week
 

@@ -19,7 +19,7 @@ Day = tuple[Span, ...]
 Week = tuple[Day, Day, Day, Day, Day, Day, Day]
 """Monday to Sunday."""
 
-ALWAYS: Week = (((0, DAY),),) * 7  # type: ignore[assignment]  # a product of tuples has no fixed length for mypy
+ALWAYS: Week = (((0, DAY),),) * 7
 
 _SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 
@@ -88,7 +88,7 @@ def _span(text: str) -> Span:
     if match is None:
         raise ValueError(f"{text!r} is no span like 09:00-17:30")
     opens, closes = _minute(match[1], match[2], text), _minute(match[3], match[4], text)
-    if opens == closes or opens == DAY:
+    if opens in {closes, DAY}:
         raise ValueError(f"{text!r} has no length; a whole day is 00:00-24:00")
     if closes == 0:  # "18:00-00:00" ends the day
         closes = DAY

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -218,7 +219,10 @@ class Recorder(BaseHandling[dict[str, Any]]):
             raise ValueError("poison")
         what = [event.source, event.subject, event.sequence]
         before = state or {"done": [], "fired": False, "answered": False}
-        after = before | {"done": [*before["done"], what], "answered": before["answered"] or event.data.kind == "answer"}
+        after = before | {
+            "done": [*before["done"], what],
+            "answered": before["answered"] or event.data.kind == "answer",
+        }
         return Decision(after, [Done(what=f"{what}", who=self.me)])
 
 
@@ -287,26 +291,41 @@ class Pipe(World):
         self.consumers: dict[str, SimConsumer] = {}
         self.busy = self.workers + (["TICK0", "TICK1"] if timers else [])
         for name in self.workers:
-            self.start(name, lambda name=name: self.replica(name))  # type: ignore[misc]
-        for i, name in enumerate(self.busy[2:]):
-            self.start(name, lambda i=i: self.ticker(f"R{i}"))  # type: ignore[misc]
+            self.start(name, partial(self.replica, name))
+        for name in self.busy[2:]:
+            self.start(name, partial(self.ticker, name.replace("TICK", "R")))
         self.start("SWEEP", self.sweeper)
         self._acts(archive=archive, late=late)
 
     def _acts(self, *, archive: bool, late: Sequence[bytes]) -> None:
         for p in range(len(self.owners)):
             for r in self.workers:
-                self.act(f"REBALANCE {p} to {r}", 1, lambda p=p, r=r: self.owners[p] != r, lambda p=p, r=r: self.move(p, r))  # type: ignore[misc]
+                self.act(f"REBALANCE {p} to {r}", 1, partial(self.belongs_elsewhere, p, r), partial(self.move, p, r))
         for i in (0, -1):
-            self.act(f"LATE APPEND {i}", 0, lambda: bool(self.limbo), lambda i=i: self.log.append(self.limbo.pop(i)))  # type: ignore[misc]
-        self.act("MEND, REPLAY THE DLQ", 0, lambda: bool(self.dead()) and not self.mended and self.idle(*self.busy), self.mend)
+            self.act(f"LATE APPEND {i}", 0, lambda: bool(self.limbo), partial(self.append_late, i))
+        self.act("MEND, REPLAY THE DLQ", 0, self.can_mend, self.mend)
         if archive:
-            self.act("ARCHIVE T", 0, lambda: "T" in self.docs and not self.archived and self.idle(*self.busy, "SWEEP"), self.forget)
+            self.act("ARCHIVE T", 0, self.can_archive, self.forget)
         if late:
-            self.act("IN TIME, AND THEN IT IS TIME", 0, lambda: self.clock.now() < DUE, lambda: self.deadline(late))
+            self.act("IN TIME, AND THEN IT IS TIME", 0, lambda: self.clock.now() < DUE, partial(self.deadline, late))
         if self.replicated:
-            self.act("REPLICATE", 0, lambda: self.docs != self.major, lambda: self.major.update(copy.deepcopy(self.docs)))
-            self.act("FAILOVER", 1, lambda: self.docs != self.major, self.failover)
+            self.act("REPLICATE", 0, self.behind, lambda: self.major.update(copy.deepcopy(self.docs)))
+            self.act("FAILOVER", 1, self.behind, self.failover)
+
+    def belongs_elsewhere(self, p: int, r: str) -> bool:
+        return self.owners[p] != r
+
+    def append_late(self, i: int) -> None:
+        self.log.append(self.limbo.pop(i))
+
+    def can_mend(self) -> bool:
+        return bool(self.dead()) and not self.mended and self.idle(*self.busy)
+
+    def can_archive(self) -> bool:
+        return "T" in self.docs and not self.archived and self.idle(*self.busy, "SWEEP")
+
+    def behind(self) -> bool:
+        return self.docs != self.major
 
     def on(self, rule: str) -> bool:
         return rule not in self.off
@@ -350,7 +369,7 @@ class Pipe(World):
             await step("tick", when=lambda: self.due() and self.owners[0] == me)
             consumer = self.consumers[me]
             if not self.on("barrier"):
-                consumer.reached_end = _at_once  # type: ignore[method-assign]
+                consumer.reached_end = _at_once  # type: ignore[method-assign, assignment]
             ticker = Ticker(self.documents(), consumer, self.fire(me), self.clock, grace=timedelta(0))
             try:
                 await ticker.tick()

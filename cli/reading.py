@@ -1,0 +1,55 @@
+"""Reading topics without joining a group: from the beginning to what is there now, or on and on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A record, as far as the command line looks at it. `topic` is without the installation's prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int
+
+
+async def read(
+    bootstrap: str, topics: Iterable[str], *, prefix: str = "", follow: bool = False, from_end: bool = False
+) -> AsyncIterator[Line]:
+    """Yield records of topics (named without prefix); ends at the ends as they were at the start, unless it follows.
+
+    Topics that do not exist are passed over.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+    )
+    await consumer.start()
+    try:
+        there = await consumer.topics()
+        names = [prefix + topic for topic in topics if prefix + topic in there]
+        parts = [TopicPartition(name, p) for name in names for p in consumer.partitions_for_topic(name) or ()]
+        if not parts:
+            return
+        consumer.assign(parts)
+        ends = await consumer.end_offsets(parts)
+        if from_end:
+            await consumer.seek_to_end(*parts)
+        else:
+            await consumer.seek_to_beginning(*parts)
+        while follow or [tp for tp in parts if await consumer.position(tp) < ends[tp]]:
+            polled = await consumer.getmany(timeout_ms=100, max_records=2000)
+            for tp, records in polled.items():
+                for r in records:
+                    if follow or r.offset < ends[tp]:
+                        name = tp.topic.removeprefix(prefix)
+                        yield Line(name, tp.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
+    finally:
+        await consumer.stop()

@@ -1,0 +1,87 @@
+"""The AsyncAPI 3.0 document: topics, messages, and which service sends and receives what."""
+
+from typing import Any
+
+from contracts import topics
+from contracts.documents.schemas import Schema
+from contracts.envelope import CONTENT_TYPE
+from contracts.inbound import TYPE as INBOUND_TYPE
+from contracts.topics import CONSUMES, PRODUCES, TOPICS, Topic
+
+
+def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
+    """The whole document; payloads refer to the files of the schemas."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Deskbus",
+            "version": "1.0.0",
+            "description": (
+                "Customer service on an event bus. Topic names may carry an installation's prefix. Every event has an "
+                "id made of source, subject and sequence: drop what you have seen, skip types you do not know."
+            ),
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "channels": {_channel_id(topic): _channel(topic) for topic in TOPICS},
+        "operations": {
+            **{
+                f"{service}.sends.{_channel_id(topics.BY_NAME[name])}": _operation("send", topics.BY_NAME[name])
+                for service, names in PRODUCES.items()
+                for name in names
+            },
+            **{
+                f"{service}.receives.{_channel_id(topics.BY_NAME[name])}": _operation("receive", topics.BY_NAME[name])
+                for service, names in CONSUMES.items()
+                for name in names
+            },
+        },
+        "components": {
+            "messages": {
+                **{kind: _message(kind, schema) for kind, schema in schemas.items()},
+                "asItCame": {
+                    "name": "asItCame",
+                    "title": "A record of another topic",
+                    "summary": "Original key, value and headers; in a dead-letter topic deskbus_dlq_ headers say why.",
+                    "contentType": "application/octet-stream",
+                },
+            }
+        },
+    }
+
+
+def _channel_id(topic: Topic) -> str:
+    return topic.name.removeprefix("deskbus.").removesuffix(".v1")
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    policy = ["compact"] if topic.compacted else ["delete"]
+    retention = {} if topic.compacted else {"retention.ms": topic.retention_ms}
+    return {
+        "address": topic.name,
+        "description": f"{topic.carries}. Owner: {topic.owner}. Key: {topic.key}.",
+        "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in topic.types or ("asItCame",)},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "topicConfiguration": {
+                    "cleanup.policy": policy,
+                    **retention,
+                    "max.message.bytes": topic.max_message_bytes,
+                },
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _operation(action: str, topic: Topic) -> dict[str, Any]:
+    return {"action": action, "channel": {"$ref": f"#/channels/{_channel_id(topic)}"}}
+
+
+def _message(kind: str, schema: Schema) -> dict[str, Any]:
+    reference = {"$ref": f"../schemas/{kind}.json"}
+    about = {"name": kind, "title": kind, "summary": schema["description"].splitlines()[0]}
+    if kind == INBOUND_TYPE:
+        return {**about, "contentType": "application/octet-stream", "headers": reference}
+    key = {"kafka": {"key": {"type": "string"}, "bindingVersion": "0.5.0"}}
+    return {**about, "contentType": CONTENT_TYPE, "payload": reference, "bindings": key}

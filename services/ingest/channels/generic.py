@@ -1,0 +1,284 @@
+"""The generic webhook: our own documented JSON, signed by Standard Webhooks, both ways. Connectors speak this.
+
+In: `message` and `status` documents as the models here describe them. Out: a `reply` document, whose webhook-id is our
+message id, so that a receiver can drop a second one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from contracts.contacts import Identity
+from contracts.inbound import InboundRecord
+from contracts.ticket import CustomerFacts, Location, Market, Priority
+from contracts.values import Count, SkillLevels, to_instant
+from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
+from services.ingest.channels.channel import Forged, Request, fresh, hmac_is_one_of, json_body
+from services.ingest.channels.html import html_to_text
+from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, glance, line, obj, read_answer
+from services.ingest.core.messages import (
+    Delivery,
+    DeliveryStatus,
+    HttpCall,
+    Inbound,
+    InboundMessage,
+    OutgoingReply,
+    Part,
+    Sender,
+    SendOutcome,
+    Unreadable,
+    Unsendable,
+)
+
+CHANNEL = "webhook"
+HEADERS: frozenset[str] = frozenset()
+
+
+def _filled(text: str) -> str:
+    cleaned = line(text)
+    if cleaned is None:
+        raise ValueError("must not be blank")
+    return cleaned
+
+
+def _instant(moment: datetime) -> datetime:
+    try:
+        return to_instant(moment)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+Id = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_filled)]
+Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: line(text) or "")]
+Moment = Annotated[AwareDatetime, AfterValidator(_instant)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Person(_Document):
+    """Who writes. `id` is the sender's own id of the person, stable, and never a phone number alone."""
+
+    id: Id
+    name: Line | None = None
+    email: Line | None = None
+    phone: Line | None = None
+    language: Line | None = Field(None, description="BCP 47.")
+
+
+class FileDocument(_Document):
+    """A file, by URL."""
+
+    name: Line
+    media_type: Line = "application/octet-stream"
+    url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s]+$")]
+    size: Count | None = None
+
+
+class MessageDocument(_Document):
+    """A customer's message."""
+
+    type: Literal["message"] = "message"
+    id: Id = Field(description="The sender's id of the message; a second one with the same id is dropped.")
+    conversation: Id | None = Field(
+        None, description="Id of the conversation; without it, the person is the conversation."
+    )
+    person: Person = Field(alias="from")
+    text: Annotated[str, Field(max_length=MAX_FULL_TEXT)] = ""
+    html: Annotated[str, Field(max_length=MAX_FULL_TEXT * 2)] | None = Field(None, description="Used if text is empty.")
+    subject: Line | None = None
+    language: Line | None = Field(None, description="BCP 47.")
+    attachments: tuple[FileDocument, ...] = Field((), max_length=50)
+    location: Location | None = None
+    sent_at: Moment | None = None
+    in_reply_to: Id | None = Field(None, description="Id of the message that this answers: theirs, or a reply of ours.")
+    brand: Line | None = None
+    market: Market | None = None
+    order_ref: Line | None = None
+    tags: tuple[Line, ...] = Field((), max_length=50)
+    customer: CustomerFacts | None = None
+    priority: Priority | None = None
+    required_skills: SkillLevels = Field(default_factory=dict, max_length=20)
+    preferred_skills: SkillLevels = Field(default_factory=dict, max_length=20)
+    bot: bool | None = Field(None, description="A bot answers this conversation; people when it hands over.")
+    automated: bool = Field(default=False, description="Written by a machine: moves no clock, reopens nothing.")
+
+
+class StatusDocument(_Document):
+    """What became of a reply of ours."""
+
+    type: Literal["status"]
+    message_id: Id = Field(description="The id that the answer to our reply named, or our own.")
+    state: Delivery
+    permanent: bool = True
+    reason: Line | None = None
+    at: Moment | None = None
+
+
+_MESSAGE: TypeAdapter[MessageDocument] = TypeAdapter(MessageDocument)
+_STATUS: TypeAdapter[StatusDocument] = TypeAdapter(StatusDocument)
+
+
+def account_id(request: Request) -> str | None:  # noqa: ARG001
+    """The body names no account: the query does."""
+    return None
+
+
+def _keys(secrets: Sequence[str]) -> list[bytes]:
+    """The bytes of `whsec_…` secrets; one that is no base64 is as good as none."""
+    keys = []
+    for secret in secrets:
+        try:
+            bare = secret.removeprefix("whsec_")
+            keys.append(base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True))
+        except (binascii.Error, ValueError):
+            continue
+    if not any(keys):
+        raise MissingSecret("the secret is not base64 (whsec_…)")
+    return [key for key in keys if key]
+
+
+def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:
+    """Standard Webhooks: `{id}.{timestamp}.{body}`, any of the `v1,` signatures, within five minutes."""
+    identifier = request.headers.get("webhook-id", "")
+    timestamp = request.headers.get("webhook-timestamp", "")
+    given = []
+    for signature in request.headers.get("webhook-signature", "").split(" ")[:10]:
+        version, _, encoded = signature.partition(",")
+        try:
+            given.append(base64.b64decode(encoded, validate=True) if version == "v1" else b"")
+        except (binascii.Error, ValueError):
+            continue
+    if not (identifier and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12 and any(given)):
+        raise Forged("missing")
+    message = f"{identifier}.{timestamp}.".encode("utf-8", "surrogateescape") + request.body
+    if not hmac_is_one_of(given, _keys(outside.secrets(account.signing)), message):
+        raise Forged("signature")
+    if not fresh(int(timestamp), now):
+        raise Forged("stale")
+
+
+def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+    """There is none."""
+    return None
+
+
+def contact_key(request: Request) -> str | None:
+    """The person; of statuses nobody."""
+    document = glance(request.body)
+    return line(obj(document.get("from")).get("id")) or line(document.get("message_id"))
+
+
+def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
+    """One document."""
+    try:
+        if b'"status"' in record.body and glance(record.body).get("type") == "status":
+            return [_status(_STATUS.validate_json(record.body), account, record.received_at)]
+        return [_message(_MESSAGE.validate_json(record.body), account, record.received_at)]
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)[:3]
+        told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        raise Unreadable(told[:500]) from None
+
+
+def _message(document: MessageDocument, account: Account, received_at: datetime) -> InboundMessage:
+    person = document.person
+    full = clean(document.text, MAX_FULL_TEXT)
+    as_html = not full.strip() and document.html is not None
+    if as_html:
+        full = html_to_text(document.html or "", MAX_FULL_TEXT)
+    return InboundMessage(
+        channel=CHANNEL,
+        account=account.name,
+        message_id=document.id,
+        sender=Sender(
+            (Identity(channel=CHANNEL, account=account.name, id=person.id, verified=True),),
+            name=person.name or None,
+            address=person.id,
+            email=person.email or None,
+            phone=person.phone or None,
+            language=person.language or None,
+        ),
+        conversation=document.conversation or person.id,
+        sent_at=document.sent_at or received_at,
+        text=full[:MAX_TEXT],
+        text_full=full if len(full) > MAX_TEXT else None,
+        html=as_html,
+        subject=document.subject or None,
+        language=document.language or None,
+        in_reply_to=document.in_reply_to,
+        parts=tuple(Part(f.name or "file", f.media_type, ref=f.url, size=f.size) for f in document.attachments),
+        location=document.location,
+        automated_because="the sender says so" if document.automated else None,
+        brand=document.brand or None,
+        market=document.market,
+        order_ref=document.order_ref or None,
+        tags=tuple(filter(None, document.tags)),
+        customer=document.customer,
+        priority=document.priority,
+        required_skills=document.required_skills,
+        preferred_skills=document.preferred_skills,
+        bot=document.bot,
+    )
+
+
+def _status(document: StatusDocument, account: Account, received_at: datetime) -> DeliveryStatus:
+    return DeliveryStatus(
+        channel=CHANNEL,
+        account=account.name,
+        channel_message_id=document.message_id,
+        state=document.state,
+        at=document.at or received_at,
+        permanent=document.permanent and document.state in {Delivery.FAILED, Delivery.BOUNCED},
+        reason=document.reason or None,
+        our_message_id=document.message_id,
+    )
+
+
+def sign(identifier: str, at: datetime, body: bytes, secret: str) -> dict[str, str]:
+    """The headers of Standard Webhooks."""
+    timestamp = str(int(at.timestamp()))
+    digest = hmac.new(_keys([secret])[0], f"{identifier}.{timestamp}.".encode() + body, "sha256").digest()
+    signature = "v1," + base64.b64encode(digest).decode()
+    return {"webhook-id": identifier, "webhook-timestamp": timestamp, "webhook-signature": signature}
+
+
+def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+    """A signed `reply` document."""
+    if not reply.to or not (reply.text.strip() or reply.files):
+        raise Unsendable("a message needs a recipient and a text or a file")
+    if account.base_url is None:
+        raise Unsendable(f"{account.name} has no base_url to send replies to")
+    document = {
+        "type": "reply",
+        "id": reply.message_id,
+        "account": account.name,
+        "ticket_id": reply.ticket_id,
+        "conversation": reply.conversation,
+        "to": {"id": reply.to, "name": reply.to_name},
+        "author": reply.author_name,
+        "text": clean(reply.text, MAX_FULL_TEXT),
+        "html": reply.html,
+        "attachments": [{"name": f.name, "media_type": f.media_type, "url": f.url} for f in reply.files if f.url],
+        "in_reply_to": reply.in_reply_to,
+        "order_ref": reply.order_ref,
+        "automated": reply.automated,
+        "sent_at": reply.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    body = json_body({name: value for name, value in document.items() if value not in (None, [])})
+    identifier = line(reply.message_id) or "reply"
+    headers = sign(identifier, reply.at, body, outside.secret(account.signing))
+    return HttpCall("POST", outside.expand(account.base_url), {"content-type": "application/json", **headers}, body)
+
+
+def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+    """An answer may name its own id of the message: `{"id": …}`."""
+    return read_answer(status, headers, body, "id")

@@ -1,0 +1,183 @@
+"""LINE Messaging API: signature, events, push messages. Reply tokens are not used: they end before an agent has read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from contracts.contacts import Identity
+from contracts.inbound import InboundRecord
+from contracts.ticket import Location
+from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, json_body
+from services.ingest.channels.reading import (
+    clean,
+    degrees,
+    first,
+    glance,
+    instant,
+    line,
+    obj,
+    objects,
+    read_answer,
+    read_object,
+    words,
+)
+from services.ingest.core.messages import (
+    HttpCall,
+    InboundMessage,
+    OutgoingReply,
+    Part,
+    Sender,
+    SendOutcome,
+    Sent,
+    Unreadable,
+    Unsendable,
+)
+
+CHANNEL = "line"
+HEADERS: frozenset[str] = frozenset()
+_MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
+_TEXT_LIMIT = 5000
+
+
+def account_id(request: Request) -> str | None:
+    """`destination`: the user id of the bot that the events are for."""
+    return line(glance(request.body).get("destination"))
+
+
+def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+    """`X-Line-Signature`: base64 HMAC of the body with the channel secret. There is no signed timestamp."""
+    try:
+        given = base64.b64decode(request.headers.get("x-line-signature", ""), validate=True)
+    except (binascii.Error, ValueError):
+        given = b""
+    if not given:
+        raise Forged("missing")
+    if not hmac_is_one_of([given], [key.encode() for key in outside.secrets(account.signing)], request.body):
+        raise Forged("signature")
+
+
+def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+    """LINE has none: it sends an empty list of events, signed."""
+    return None
+
+
+def _conversation(event: Mapping[str, Any]) -> str | None:
+    source = obj(event.get("source"))
+    return line(source.get("groupId")) or line(source.get("roomId")) or line(source.get("userId"))
+
+
+def contact_key(request: Request) -> str | None:
+    """The group, room or user of the first event."""
+    return _conversation(first(glance(request.body).get("events")))
+
+
+def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[InboundMessage]:  # noqa: ARG001
+    """Messages and postbacks; follows, joins and the like open no ticket."""
+    document = read_object(record.body)
+    if not isinstance(document.get("events"), list):
+        raise Unreadable("no events: not a webhook of LINE")
+    messages = (_message(event, account, record.received_at) for event in objects(document["events"]))
+    return [message for message in messages if message is not None]
+
+
+def _message(event: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage | None:
+    if event.get("type") not in {"message", "postback"}:
+        return None
+    message, source = obj(event.get("message")), obj(event.get("source"))
+    # Redelivered events keep their webhookEventId; the message's id is the same too and is what replies quote.
+    identifier = line(message.get("id")) or line(event.get("webhookEventId"))
+    conversation = _conversation(event)
+    if identifier is None or conversation is None:
+        raise Unreadable("an event without id or source")
+    user = line(source.get("userId")) or conversation  # in a group, a user may not have agreed to be named
+    milliseconds = event.get("timestamp")
+    seconds = milliseconds / 1000 if isinstance(milliseconds, int | float) and abs(milliseconds) < 1e16 else None
+    kind = message.get("type") if event.get("type") == "message" else "postback"
+    return InboundMessage(
+        channel=CHANNEL,
+        account=account.name,
+        message_id=identifier,
+        sender=Sender(
+            (Identity(channel=CHANNEL, account=account.name, id=user, verified=True),),
+            address=conversation,  # an answer to a group goes to the group
+        ),
+        conversation=conversation,
+        sent_at=instant(seconds, received_at),
+        text=_text(event, message, kind),
+        in_reply_to=line(message.get("quotedMessageId")),
+        parts=_parts(message, kind),
+        location=_location(message) if kind == "location" else None,
+    )
+
+
+def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: object) -> str:
+    if kind == "text":
+        return words(message.get("text"))
+    if kind == "postback":
+        postback = obj(event.get("postback"))
+        return words(obj(postback.get("params")).get("displayText")) or words(postback.get("data"))
+    if kind == "location":
+        return "\n".join(filter(None, (words(message.get("title")), words(message.get("address")))))
+    if kind == "sticker":
+        keywords = message.get("keywords")
+        told = ", ".join(filter(None, map(line, keywords[:5]))) if isinstance(keywords, list) else ""
+        return words(message.get("text")) or clean(f"[sticker: {told}]" if told else "[sticker]")
+    return "" if kind in _MEDIA_TYPES else f"[{line(kind, 40) or 'unknown'}]"
+
+
+def _parts(message: Mapping[str, Any], kind: object) -> tuple[Part, ...]:
+    identifier = line(message.get("id"))
+    if identifier is None or not isinstance(kind, str) or kind not in _MEDIA_TYPES:
+        return ()
+    provider = obj(message.get("contentProvider"))
+    size = message.get("fileSize")
+    return (
+        Part(
+            line(message.get("fileName")) or kind,
+            _MEDIA_TYPES[kind],
+            ref=line(provider.get("originalContentUrl"), 2000) or identifier,
+            size=size if isinstance(size, int) and 0 <= size < 1 << 53 else None,
+        ),
+    )
+
+
+def _location(message: Mapping[str, Any]) -> Location | None:
+    latitude, longitude = degrees(message.get("latitude"), 90), degrees(message.get("longitude"), 180)
+    if latitude is None or longitude is None:
+        return None
+    return Location(
+        latitude=latitude, longitude=longitude, name=line(message.get("title")), address=line(message.get("address"))
+    )
+
+
+def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+    """A push message. The retry key keeps a second try from becoming a second message."""
+    if not reply.to or not reply.text.strip():
+        raise Unsendable("a message needs a recipient and a text")
+    if len(reply.text) > _TEXT_LIMIT:
+        raise Unsendable(f"LINE takes at most {_TEXT_LIMIT} characters")
+    if account.base_url is None:
+        raise Unsendable(f"{account.name} has no base_url")
+    return HttpCall(
+        "POST",
+        f"{outside.expand(account.base_url)}/v2/bot/message/push",
+        {
+            "content-type": "application/json",
+            "authorization": f"Bearer {outside.secret(account.access)}",
+            "x-line-retry-key": str(uuid.uuid5(uuid.NAMESPACE_OID, reply.message_id)),
+        },
+        json_body({"to": reply.to, "messages": [{"type": "text", "text": clean(reply.text)}]}),
+    )
+
+
+def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+    """409 says that the retry key was taken before: it is sent."""
+    if status == 409:
+        return Sent(line(first(glance(body).get("sentMessages")).get("id")))
+    return read_answer(status, headers, body, "sentMessages", 0, "id")

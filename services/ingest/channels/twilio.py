@@ -1,0 +1,215 @@
+"""SMS through Twilio: signature over the public URL and the form, messages, status callbacks, replies."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from contracts.contacts import Identity
+from contracts.inbound import InboundRecord
+from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.reading import clean, line, read_answer
+from services.ingest.core.messages import (
+    Delivery,
+    DeliveryStatus,
+    HttpCall,
+    Inbound,
+    InboundMessage,
+    OutgoingReply,
+    Part,
+    Sender,
+    SendOutcome,
+    Unreadable,
+    Unsendable,
+)
+
+CHANNEL = "sms"
+HEADERS: frozenset[str] = frozenset()
+_MAX_FIELDS = 500
+_TEXT_LIMIT = 1600
+_STATES = {
+    "sent": Delivery.SENT,
+    "delivered": Delivery.DELIVERED,
+    "read": Delivery.READ,
+    "undelivered": Delivery.FAILED,
+    "failed": Delivery.FAILED,
+}
+_OPT_OUT = {"STOP", "START", "HELP"}
+"""Words that Twilio answers by itself."""
+
+
+def _form(body: bytes) -> list[tuple[str, str]]:
+    """The fields of a form; raises ValueError for one that nobody sends."""
+    return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
+
+
+def _glance(request: Request) -> dict[str, str]:
+    try:
+        return dict(_form(request.body))
+    except ValueError:
+        return {}
+
+
+def account_id(request: Request) -> str | None:
+    """Our number: `To` of a message; status callbacks are about one that came `From` us."""
+    form = _glance(request)
+    return line(form.get("From") if _is_status(form) else form.get("To"))
+
+
+def _is_status(form: Mapping[str, str]) -> bool:
+    state = form.get("MessageStatus") or form.get("SmsStatus") or ""
+    return "Body" not in form and state not in {"", "received"}
+
+
+def urls(public_url: str, raw_query: str) -> tuple[str, str]:
+    """The URL that Twilio may have signed: with the port and without."""
+    parts = urlsplit(public_url)
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
+    user = parts.netloc.rpartition("@")[0]
+    bare = f"{user}@{host}" if user else host
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    query = "&".join(filter(None, (parts.query, raw_query)))
+    with_port, without = (
+        urlunsplit((parts.scheme, netloc, parts.path, query, "")) for netloc in (f"{bare}:{port}", bare)
+    )
+    return with_port, without
+
+
+def _signed_texts(request: Request, public_url: str) -> Iterable[bytes]:
+    """What may have been signed. Fields are sorted by name, a name's different values by value."""
+    try:
+        fields = sorted(set(_form(request.body)))
+    except ValueError:
+        raise Forged("body") from None
+    tail = "".join(name + value for name, value in fields)
+    for url in urls(public_url, request.raw_query):
+        yield (url + tail).encode("utf-8", "replace")
+
+
+def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+    """`X-Twilio-Signature`: base64 HMAC-SHA1 (or, where the settings header says so, SHA-256) of URL and fields.
+
+    There is no signed timestamp; a replay is a message id that was seen before.
+    """
+    try:
+        given = base64.b64decode(request.headers.get("x-twilio-signature", ""), validate=True)
+    except (binascii.Error, ValueError):
+        given = b""
+    if not given:
+        raise Forged("missing")
+    keys = [key.encode() for key in outside.secrets(account.signing)]
+    settings = request.headers.get("x-twilio-webhooks-signature-settings", "")
+    stronger = "algorithm=HMAC_SHA256" in settings.replace(" ", "").split(",")
+    found = False
+    for text in _signed_texts(request, outside.expand(account.public_url or "")):
+        for key in keys:
+            right = hmac.new(key, text, hashlib.sha256 if stronger else hashlib.sha1).digest()
+            found |= hmac.compare_digest(right, given)
+    if not found:
+        raise Forged("signature")
+
+
+def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+    """Twilio has none."""
+    return None
+
+
+def contact_key(request: Request) -> str | None:
+    """The other side's number."""
+    form = _glance(request)
+    return line(form.get("To") if _is_status(form) else form.get("From"))
+
+
+def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> Sequence[Inbound]:  # noqa: ARG001
+    """One message, or one status."""
+    try:
+        form = dict(_form(record.body))
+    except ValueError as error:
+        raise Unreadable(f"not a form: {str(error)[:100]}") from None
+    identifier = line(form.get("MessageSid")) or line(form.get("SmsSid"))
+    if identifier is None:
+        raise Unreadable("no MessageSid")
+    if _is_status(form):
+        return _status(form, identifier, account, record.received_at)
+    number = line(form.get("From"))
+    if number is None:
+        raise Unreadable("no From")
+    text = clean(form.get("Body", ""))
+    return [
+        InboundMessage(
+            channel=CHANNEL,
+            account=account.name,
+            message_id=identifier,
+            # A number is no proof of a person, but all that SMS knows.
+            sender=Sender((Identity(channel=CHANNEL, id=number),), address=number, phone=number),
+            conversation=number,
+            sent_at=record.received_at,
+            text=text,
+            in_reply_to=line(form.get("OriginalRepliedMessageSid")),
+            parts=_parts(form),
+            automated_because="opt-out keyword" if form.get("OptOutType", "").upper() in _OPT_OUT else None,
+        )
+    ]
+
+
+def _parts(form: Mapping[str, str]) -> tuple[Part, ...]:
+    count = form.get("NumMedia", "0")
+    number = min(int(count), 10) if count.isascii() and count.isdigit() and len(count) < 4 else 0
+    found = []
+    for n in range(number):
+        url = line(form.get(f"MediaUrl{n}"), 2000)
+        if url:
+            media_type = line(form.get(f"MediaContentType{n}"), 100) or "application/octet-stream"
+            found.append(Part(f"media-{n + 1}", media_type, ref=url))
+    return tuple(found)
+
+
+def _status(form: Mapping[str, str], identifier: str, account: Account, at: datetime) -> list[Inbound]:
+    state = _STATES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
+    if state is None:
+        return []  # queued, sending: nothing that anybody waits for
+    told = " ".join(filter(None, (line(form.get("ErrorCode")), line(form.get("ErrorMessage"))))) or None
+    return [
+        DeliveryStatus(
+            channel=CHANNEL,
+            account=account.name,
+            channel_message_id=identifier,
+            state=state,
+            at=at,
+            permanent=state is Delivery.FAILED,
+            reason=told,
+            recipient=line(form.get("To")),
+        )
+    ]
+
+
+def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+    """`POST Messages.json`. The API takes no key against duplicates."""
+    if not reply.to or not reply.text.strip():
+        raise Unsendable("a message needs a recipient and a text")
+    if len(reply.text) > _TEXT_LIMIT:
+        raise Unsendable(f"Twilio takes at most {_TEXT_LIMIT} characters")
+    if account.base_url is None or not account.username or not account.external_id:
+        raise Unsendable(f"{account.name} needs base_url, username and external_id")
+    sid = outside.expand(account.username)
+    fields = {"To": reply.to, "From": account.external_id, "Body": clean(reply.text)}
+    if account.public_url:
+        fields["StatusCallback"] = f"{outside.expand(account.public_url)}?{urlencode({'account': account.name})}"
+    login = base64.b64encode(f"{sid}:{outside.secret(account.access)}".encode()).decode()
+    return HttpCall(
+        "POST",
+        f"{outside.expand(account.base_url)}/2010-04-01/Accounts/{quote(sid, safe='')}/Messages.json",
+        {"content-type": "application/x-www-form-urlencoded", "authorization": f"Basic {login}"},
+        urlencode(fields, errors="replace").encode(),
+    )
+
+
+def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+    """`sid` is the message's id, as status callbacks name it."""
+    return read_answer(status, headers, body, "sid")

@@ -1,0 +1,262 @@
+"""What a person, a bot or a system may ask of a ticket, and what becomes of it. Refusals are facts, not errors.
+
+Rule: a command is taken once by its id. A reply is only promised here; `sending.py` says what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from contracts.commands import (
+    AddNote,
+    CommandPayload,
+    Forward,
+    HandOff,
+    Merge,
+    Reply,
+    SetFacts,
+    SetPriority,
+    SetStatus,
+    SetTags,
+    Transfer,
+)
+from contracts.envelope import Command
+from contracts.ticket import Author, AuthorKind, ContactRef, Direction, Message, Status, Ticket
+from contracts.tickets import (
+    CloseReason,
+    CommandRejected,
+    MessageReceived,
+    NoteAdded,
+    RejectReason,
+    TicketHandedOff,
+    TicketMerged,
+    TicketPriorityChanged,
+    TicketTagged,
+)
+from kit.document import Decision
+from kit.errors import Passing
+from kit.ids import stable_id
+from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
+from services.ingest.core.moves import close, move, receive
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.core.state import COMMANDS_CAP, TAKEN_CAP, Draft, Pending, TicketState, remember
+
+PENDING_CAP = 100
+SOURCE = "/deskbus/ingest"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command, and what the worker looked up for it: for a merge the other ticket and this one's messages."""
+
+    command: Command
+    other: Ticket | None = None
+    messages: tuple[Message, ...] = ()
+
+
+class Refused(Exception):
+    """The command is not carried out."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
+    """Carry a command out, or say why not."""
+    command = asked.command
+    key = f"{command.source}:{command.id}"
+    if key in state.commands or isinstance(command.data, Transfer):
+        return Decision()  # taken already; or routing's to carry out
+    noted = replace(state, commands=remember(state.commands, key, COMMANDS_CAP))
+    try:
+        if state.ticket is None:
+            raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
+        draft = Draft(noted, now)
+        _carry_out(draft, asked, policy)
+    except Refused as refused:
+        return _refusal(noted, command, refused.reason, str(refused))
+    except Illegal as illegal:
+        return _refusal(noted, command, RejectReason.NOT_ALLOWED, str(illegal))
+    return draft.decision()
+
+
+def _refusal(state: TicketState, command: Command, reason: RejectReason, detail: str) -> Decision[TicketState]:
+    by = getattr(command.data, "by", None)
+    rejected = CommandRejected(
+        ticket=state.ticket,
+        ticket_id=command.subject,
+        command_id=command.id,
+        command_type=command.type,
+        reason=reason.value,
+        detail=detail,
+        actor=by,
+    )
+    return Decision(state, [rejected])
+
+
+def _carry_out(draft: Draft, asked: Asked, policy: TicketPolicy) -> None:
+    command, data = asked.command, asked.command.data
+    handler = _HANDLERS.get(type(data))
+    if handler is None:
+        raise Refused(RejectReason.UNKNOWN_COMMAND, f"{command.type} is not known here")
+    if draft.ticket.merged_into is not None and not isinstance(data, Forward):
+        raise Refused(RejectReason.NOT_ALLOWED, f"merged into {draft.ticket.merged_into}: ask there")
+    if data.by.kind == AuthorKind.CONTACT:
+        raise Refused(RejectReason.NOT_ALLOWED, "a contact gives no commands")
+    handler(draft, asked, data, policy)
+
+
+def _not_closed(draft: Draft) -> None:
+    if draft.ticket.status == Status.CLOSED:
+        raise Refused(RejectReason.NOT_ALLOWED, "the ticket is closed")
+
+
+def _reply(draft: Draft, asked: Asked, data: Reply, _: TicketPolicy) -> None:
+    command = asked.command
+    _not_closed(draft)
+    if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
+        raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
+    if len(draft.state.pending) >= PENDING_CAP:
+        raise Refused(RejectReason.NOT_ALLOWED, f"{PENDING_CAP} messages wait to be sent already")
+    message = Message(
+        id=stable_id("reply", draft.ticket.id, command.source, command.id),
+        direction=Direction.OUT,
+        author=data.by,
+        text=data.text,
+        attachments=data.attachments,
+        sent_at=draft.now,
+        automated=data.by.kind == AuthorKind.SYSTEM,
+        in_reply_to=draft.state.answers,
+    )
+    pending = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
+    draft.keep(pending=(*draft.state.pending, pending))
+
+
+def _note(draft: Draft, asked: Asked, data: AddNote, _: TicketPolicy) -> None:
+    command = asked.command
+    note = Message(
+        id=stable_id("note", draft.ticket.id, command.source, command.id),
+        direction=Direction.OUT,
+        author=data.by,
+        text=data.text,
+        sent_at=draft.now,
+    )
+    draft.store(note, kind="note")
+    draft.say(lambda t: NoteAdded(ticket=t, note_id=note.id, author=data.by, text=data.text, command_id=command.id))
+
+
+def _status(draft: Draft, _: Asked, data: SetStatus, policy: TicketPolicy) -> None:
+    move(draft, SET[data.status], data.by, data.reason or "command", policy)
+
+
+def _priority(draft: Draft, _: Asked, data: SetPriority, __: TicketPolicy) -> None:
+    _not_closed(draft)
+    old = draft.ticket.priority
+    if old != data.priority:
+        draft.say(
+            lambda t: TicketPriorityChanged(ticket=t, old=old, new=data.priority, actor=data.by, reason=data.reason),
+            priority=data.priority,
+        )
+
+
+def _tags(draft: Draft, _: Asked, data: SetTags, __: TicketPolicy) -> None:
+    _not_closed(draft)
+    old = set(draft.ticket.tags)
+    wanted = set(data.replace) if data.replace is not None else (old | set(data.add)) - set(data.remove)
+    new = {tag.strip() for tag in wanted if tag.strip()}
+    if new != old:
+        added, removed = tuple(sorted(new - old)), tuple(sorted(old - new))
+        draft.say(
+            lambda t: TicketTagged(ticket=t, added=added, removed=removed, actor=data.by), tags=tuple(sorted(new))
+        )
+
+
+def _facts(draft: Draft, _: Asked, data: SetFacts, __: TicketPolicy) -> None:
+    _not_closed(draft)
+    ticket = draft.ticket
+    given: dict[str, Any] = {
+        name: value
+        for name in ("order_ref", "brand", "market", "language", "required_skills", "preferred_skills")
+        if (value := getattr(data, name)) is not None
+    }
+    if data.customer is not None:
+        known = {name: getattr(data.customer, name) for name in data.customer.model_fields_set}
+        known = {name: value for name, value in known.items() if value is not None}
+        given["customer"] = ticket.customer.model_copy(update=known)
+    changes = {name: value for name, value in given.items() if getattr(ticket, name) != value}
+    if changes:
+        draft.say(lambda t: TicketTagged(ticket=t, actor=data.by), **changes)
+
+
+def _hand_off(draft: Draft, _: Asked, data: HandOff, __: TicketPolicy) -> None:
+    _not_closed(draft)
+    if not draft.ticket.handled_by_bot:
+        raise Refused(RejectReason.NOT_ALLOWED, "people have the conversation already")
+    skills = {**draft.ticket.required_skills, **(data.required_skills or {})}
+    hand_off(draft, data.by, data.reason, data.summary, required_skills=skills)
+
+
+def hand_off(draft: Draft, actor: Author, reason: str | None, summary: str | None = None, **changes: Any) -> None:
+    """Give the conversation from the bot to people."""
+    draft.say(
+        lambda t: TicketHandedOff(ticket=t, actor=actor, reason=reason, summary=summary),
+        handled_by_bot=False,
+        handed_off_at=draft.now,
+        **changes,
+    )
+
+
+def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
+    """Merge into the older one (ids grow with time), and let the customer's open questions go on to it."""
+    if data.into >= draft.ticket.id:
+        raise Refused(RejectReason.INVALID, f"the older ticket survives: merge {data.into} into {draft.ticket.id}")
+    if asked.other is None or asked.other.status == Status.CLOSED:
+        raise Refused(RejectReason.INVALID, f"there is no ticket {data.into} that is not closed")
+    _not_closed(draft)
+    waiting = set(draft.state.unanswered)
+    messages = [message for message in asked.messages if message.received_at in waiting and not message.automated]
+    if {message.received_at for message in messages} != waiting:
+        raise Passing("not all messages of the ticket are stored yet")
+    for message in messages:
+        _forward_on(draft, message, asked.command, data.into, draft.ticket.contact)
+    draft.say(lambda t: TicketMerged(ticket=t, into=data.into, actor=data.by), merged_into=data.into)
+    close(draft, CloseReason.MERGED, data.by, Move.MERGE)
+
+
+def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) -> None:
+    if asked.command.source != SOURCE:
+        raise Refused(RejectReason.NOT_ALLOWED, "only ingest forwards")
+    message = data.message
+    if message.id in draft.state.taken:
+        return
+    draft.keep(taken=remember(draft.state.taken, message.id, TAKEN_CAP))
+    if (further := draft.ticket.merged_into) is not None:
+        _forward_on(draft, message, asked.command, further, data.contact)
+        return
+    draft.store(message)
+    if draft.ticket.status == Status.CLOSED:  # closed while it was on its way: kept, but nobody is woken
+        draft.say(lambda t: MessageReceived(ticket=t, message=message), message_count=draft.ticket.message_count + 1)
+        return
+    receive(draft, message, message.received_at or message.sent_at, policy, {})
+
+
+def _forward_on(draft: Draft, message: Message, command: Command, into: str, contact: ContactRef | None) -> None:
+    pending = Pending(message, command.id, draft.now, draft.now, into=into, contact=contact)
+    draft.keep(pending=(*draft.state.pending, pending))
+
+
+_HANDLERS: dict[type[CommandPayload], Callable[[Draft, Asked, Any, TicketPolicy], None]] = {
+    Reply: _reply,
+    AddNote: _note,
+    SetStatus: _status,
+    SetPriority: _priority,
+    SetTags: _tags,
+    SetFacts: _facts,
+    HandOff: _hand_off,
+    Merge: _merge,
+    Forward: _forward,
+}

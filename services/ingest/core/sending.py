@@ -1,0 +1,123 @@
+"""What becomes of a message that has to leave: a try begins, the channel takes it, refuses it, or cannot be reached.
+
+Rule: a try is begun in the document before it is made, so that two processes never make the same one at once, and one
+whose process died is made again after its lease. An outcome counts only for the try that is still the running one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from contracts.ticket import AuthorKind, Status
+from contracts.tickets import MessageFailed, MessageSent
+from kit.document import Decision
+from services.ingest.core.commands import hand_off
+from services.ingest.core.lifecycle import SET, Move, allowed
+from services.ingest.core.messages import Refused, SendOutcome, Sent
+from services.ingest.core.moves import move
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.core.state import TAKEN_CAP, Draft, Pending, TicketState, remember
+
+
+def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[TicketState] | None:
+    """Begin a try of the first message that waits; None when none is due."""
+    if not state.pending or state.pending[0].next_at > now:
+        return None
+    first, *rest = state.pending
+    running = replace(first, attempts=first.attempts + 1, next_at=now + policy.send_lease)
+    return Decision(replace(state, pending=(running, *rest)))
+
+
+def running(state: TicketState | None, tried: Pending) -> bool:
+    """Whether this try is still the one that counts."""
+    if state is None or not state.pending:
+        return False
+    first = state.pending[0]
+    return first.message.id == tried.message.id and first.attempts == tried.attempts
+
+
+def settle(
+    state: TicketState, tried: Pending, outcome: SendOutcome, policy: TicketPolicy, now: datetime
+) -> Decision[TicketState] | None:
+    """Say what became of a try; None when another try has overtaken it."""
+    if not running(state, tried):
+        return None
+    match outcome:
+        case Sent():
+            return _sent(state, tried, outcome, policy, now)
+        case Refused() if outcome.permanent or tried.attempts >= policy.send_attempts:
+            return _failed(state, tried, outcome, now)
+        case Refused():
+            later = replace(tried, next_at=now + _wait(tried.attempts, outcome, policy))
+            return Decision(replace(state, pending=(later, *state.pending[1:])))
+
+
+def _wait(attempts: int, outcome: Refused, policy: TicketPolicy) -> timedelta:
+    """Double from try to try, with jitter, and never sooner than the channel asks."""
+    doubled: timedelta = policy.send_backoff * (1 << min(attempts - 1, 20))
+    wait = min(doubled, policy.send_backoff_max) * random.uniform(0.5, 1)
+    return max(wait, timedelta(seconds=outcome.retry_after or 0))
+
+
+def _sent(
+    state: TicketState, tried: Pending, outcome: Sent, policy: TicketPolicy, now: datetime
+) -> Decision[TicketState]:
+    taken = remember(state.taken, tried.message.id, TAKEN_CAP)
+    draft = Draft(replace(state, pending=state.pending[1:], taken=taken), now)
+    if tried.into is not None:
+        return draft.decision()
+    message = tried.message.model_copy(update={"channel_message_id": outcome.channel_message_id, "sent_at": now})
+    draft.store(message)
+    person = message.author.kind == AuthorKind.AGENT and not message.automated
+    changes: dict[str, object] = {"message_count": draft.ticket.message_count + 1}
+    if person:
+        if draft.ticket.handled_by_bot:
+            hand_off(draft, message.author, "a person answered")
+        # What the customer wrote after the reply was given has not been answered by it.
+        open_still = tuple(at for at in state.unanswered if at > tried.asked_at)
+        draft.keep(unanswered=open_still)
+        changes |= {
+            "first_reply_at": draft.ticket.first_reply_at or now,
+            "last_reply_at": now,
+            "oldest_unanswered_at": open_still[0] if open_still else None,
+        }
+    draft.say(
+        lambda ticket: MessageSent(ticket=ticket, message=message, command_id=tried.command, attempts=tried.attempts),
+        **changes,
+    )
+    _move(draft, tried, policy, person=person)
+    return draft.decision()
+
+
+def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -> None:
+    """Move the ticket as the reply asked, as far as its status by now allows; else as the life cycle says."""
+    author, status = tried.message.author, draft.ticket.status
+    if tried.status is not None:
+        # Solving would take the new question for settled.
+        overtaken = tried.status == Status.SOLVED and draft.state.unanswered
+        if not overtaken and allowed(status, SET[tried.status]):
+            move(draft, SET[tried.status], author, "replied", policy)
+            return
+    answered = Move.REPLY_OVERTAKEN if draft.state.unanswered else Move.REPLY
+    by = answered if person else Move.BOT_REPLY
+    if allowed(status, by):
+        move(draft, by, author, "replied", policy)
+
+
+def _failed(state: TicketState, tried: Pending, outcome: Refused, now: datetime) -> Decision[TicketState]:
+    draft = Draft(replace(state, pending=state.pending[1:]), now)
+    if tried.into is None:
+        draft.store(tried.message, kind="failed")
+        draft.say(
+            lambda ticket: MessageFailed(
+                ticket=ticket,
+                message=tried.message,
+                error=outcome.reason[:2000],
+                permanent=outcome.permanent,
+                command_id=tried.command,
+                attempts=tried.attempts,
+            )
+        )
+    return draft.decision()

@@ -1,0 +1,172 @@
+"""What happens to a ticket: `decide` takes its state and one thing that came, and says what it is afterwards.
+
+Rule: pure, and idempotent: what was taken once (a channel's message, a command, a report) changes nothing again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from contracts.ticket import Priority, Status, Ticket
+from contracts.tickets import CloseReason, DeliveryState, MessageBounced, MessageDelivered, TicketOpened
+from kit.document import Decision
+from kit.errors import Passing
+from services.ingest.core import commands
+from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
+from services.ingest.core.commands import Asked
+from services.ingest.core.lifecycle import Move
+from services.ingest.core.messages import Delivery
+from services.ingest.core.moves import SYSTEM, close, receive
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.core.state import TAKEN_CAP, Draft, TicketState, remember
+from services.ingest.core.threading import takes
+
+RECEIPTS_CAP = 500
+
+_RANK = {"": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.value: 2, "delayed": 3, "bounced": 4}
+
+
+def decide(
+    state: TicketState | None, what: Arrival | StatusReport | Asked, policy: TicketPolicy, now: datetime
+) -> Decision[TicketState]:
+    """Decide about one thing. Raises Passing when another ticket must take it: the thread has to be looked up again."""
+    state = state or TicketState()
+    match what:
+        case Arrival():
+            return _arrival(state, what, policy, now)
+        case StatusReport():
+            return _report(state, what, now)
+        case _:
+            return commands.decide(state, what, policy, now)
+
+
+def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
+    """What time makes happen: a ticket that was solved long enough is closed."""
+    if state.ticket is None or state.closes_at is None or state.closes_at > now:
+        return None
+    draft = Draft(state, now)
+    draft.keep(closes_at=None)
+    if state.ticket.status == Status.SOLVED:
+        close(draft, CloseReason.QUIET, SYSTEM, Move.QUIET)
+    return draft.decision()
+
+
+# --- A customer's message. ---
+
+
+def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
+    if arrival.id in state.taken:
+        return Decision()
+    if state.ticket is None:
+        return _open(state, arrival, now)
+    if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
+        raise Passing("the thread goes on with another ticket")
+    draft = Draft(_noted(state, arrival), now)
+    draft.store(arrival.message(), whole=arrival.whole())
+    receive(draft, arrival.message(), arrival.received_at, policy, _news(state.ticket, arrival))
+    return draft.decision()
+
+
+def _noted(state: TicketState, arrival: Arrival) -> TicketState:
+    """Remember that the message was taken, who wrote it, and how to answer it."""
+    inbound, mail = arrival.inbound, arrival.inbound.mail
+    known = (*state.participants, arrival.contact_id)
+    state = replace(
+        state,
+        taken=remember(state.taken, arrival.id, TAKEN_CAP),
+        participants=tuple(dict.fromkeys(known))[-100:],
+        conversation=inbound.conversation or state.conversation,
+    )
+    if inbound.automated and state.answers:
+        return state
+    return replace(state, answers=inbound.message_id, references=mail.references[-20:] if mail else ())
+
+
+def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[TicketState]:
+    inbound, defaults, at = arrival.inbound, arrival.defaults, arrival.received_at
+    bot = defaults.bot if inbound.bot is None else inbound.bot
+    waits = not inbound.automated
+    message = arrival.message()
+    ticket = Ticket(
+        id=arrival.ticket_id,
+        version=0,
+        channel=inbound.channel,
+        account=inbound.account,
+        brand=inbound.brand or defaults.brand,
+        market=inbound.market or defaults.market,
+        contact=arrival.contact(),
+        **_optional(customer=inbound.customer),
+        order_ref=inbound.order_ref,
+        subject=subject_of(inbound),
+        language=inbound.language or inbound.sender.language or defaults.language,
+        priority=inbound.priority or Priority.NORMAL,
+        tags=tuple(sorted({*defaults.tags, *inbound.tags})),
+        required_skills=dict(inbound.required_skills),
+        preferred_skills=dict(inbound.preferred_skills),
+        nth_contact=arrival.nth_contact,
+        thread=arrival.thread,
+        created_at=at,
+        updated_at=now,
+        handled_by_bot=bot,
+        linked_to=arrival.linked_to,
+    )
+    noted = replace(_noted(state, arrival), ticket=ticket, unanswered=(at,) if waits else ())
+    draft = Draft(noted, now)
+    draft.store(message, whole=arrival.whole())
+    draft.say(
+        lambda ticket: TicketOpened(ticket=ticket, message=message),
+        message_count=1,
+        last_customer_message_at=at if waits else None,
+        oldest_unanswered_at=at if waits else None,
+    )
+    return draft.decision()
+
+
+def _optional(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _news(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
+    """What a later message tells about the ticket besides its text."""
+    inbound, changes = arrival.inbound, dict[str, Any]()
+    same = ticket.contact.id == arrival.contact_id
+    if same and not inbound.automated and inbound.sender.address and inbound.sender.address != ticket.contact.address:
+        changes["contact"] = arrival.contact()
+    if ticket.order_ref is None and inbound.order_ref is not None:
+        changes["order_ref"] = inbound.order_ref
+    if inbound.customer is not None:
+        changes["customer"] = inbound.customer
+    return changes
+
+
+# --- What a channel says about our messages. ---
+
+
+def _report(state: TicketState, report: StatusReport, now: datetime) -> Decision[TicketState]:
+    status, ours = report.status, report.message_id
+    if state.ticket is None or ours is None or status.state == Delivery.SENT:
+        return Decision()
+    failed = status.state in {Delivery.FAILED, Delivery.BOUNCED}
+    permanent = status.state == Delivery.FAILED or status.permanent
+    reached = ("bounced" if permanent else "delayed") if failed else status.state.value
+    if _RANK[reached] <= _RANK[state.receipts.get(ours, "")]:
+        return Decision()
+    receipts = {**{k: v for k, v in state.receipts.items() if k != ours}, ours: reached}
+    draft = Draft(replace(state, receipts=dict(list(receipts.items())[-RECEIPTS_CAP:])), now)
+    if failed:
+        reason = (status.reason or "the channel gave no reason")[:2000]
+        draft.say(
+            lambda ticket: MessageBounced(
+                ticket=ticket,
+                message_id=ours,
+                permanent=permanent,
+                error=reason,
+                recipient=status.recipient,
+                at=report.received_at,
+            )
+        )
+    else:
+        draft.say(lambda ticket: MessageDelivered(ticket=ticket, message_id=ours, state=reached, at=status.at))
+    return draft.decision()

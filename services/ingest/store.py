@@ -1,0 +1,152 @@
+"""Documents of ingest: how tickets and contacts are stored and read, which indexes they need. No rule is here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from contracts import topics
+from contracts.contacts import Contact
+from contracts.ticket import ContactRef, Message, Status, Ticket
+from kit.document import Kind
+from kit.mongo import MongoStore
+from services.ingest.core.commands import SOURCE
+from services.ingest.core.contacts import ContactState
+from services.ingest.core.state import MESSAGES, Pending, TicketState
+
+TICKETS = "tickets"
+CONTACTS = "contacts"
+THREADS = "threads"
+CONTACTS_SOURCE = f"{SOURCE}/contacts"
+
+_SKILLS = ("required_skills", "preferred_skills")
+
+
+def dump_ticket(state: TicketState) -> dict[str, Any]:
+    """Return a ticket's state as it is stored."""
+    return {
+        "ticket": None if state.ticket is None else _dump_public(state.ticket),
+        "taken": list(state.taken),
+        "commands": list(state.commands),
+        "participants": list(state.participants),
+        "unanswered": list(state.unanswered),
+        "reopened": list(state.reopened),
+        "closes_at": state.closes_at,
+        "pending": [_dump_pending(pending) for pending in state.pending],
+        "send_at": state.send_at,
+        "receipts": dict(state.receipts),
+        "answers": state.answers,
+        "references": list(state.references),
+        "conversation": state.conversation,
+    }
+
+
+def _dump_public(ticket: Ticket) -> dict[str, Any]:
+    fields = ticket.model_dump(exclude_none=True)
+    fields["status"], fields["priority"] = ticket.status.value, ticket.priority.value
+    for name in _SKILLS:  # names of skills are the operators': a dot in a field name would not be found again
+        fields[name] = [[skill, level] for skill, level in fields[name].items()]
+    return fields
+
+
+def _dump_pending(pending: Pending) -> dict[str, Any]:
+    return {
+        "message": pending.message.model_dump(mode="json", exclude_none=True),
+        "command": pending.command,
+        "asked_at": pending.asked_at,
+        "next_at": pending.next_at,
+        "attempts": pending.attempts,
+        "html": pending.html,
+        "status": None if pending.status is None else pending.status.value,
+        "into": pending.into,
+        "contact": None if pending.contact is None else pending.contact.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def load_ticket(raw: Mapping[str, Any]) -> TicketState:
+    """Return the state that a stored ticket holds."""
+    return TicketState(
+        ticket=None if raw["ticket"] is None else _load_public(raw["ticket"]),
+        taken=tuple(raw["taken"]),
+        commands=tuple(raw["commands"]),
+        participants=tuple(raw["participants"]),
+        unanswered=tuple(raw["unanswered"]),
+        reopened=tuple(raw["reopened"]),
+        closes_at=raw["closes_at"],
+        pending=tuple(_load_pending(pending) for pending in raw["pending"]),
+        receipts=dict(raw["receipts"]),
+        answers=raw["answers"],
+        references=tuple(raw["references"]),
+        conversation=raw["conversation"],
+    )
+
+
+def _load_public(raw: Mapping[str, Any]) -> Ticket:
+    return Ticket.model_validate({**raw, **{name: dict(raw.get(name, ())) for name in _SKILLS}})
+
+
+def _load_pending(raw: Mapping[str, Any]) -> Pending:
+    return Pending(
+        message=Message.model_validate(raw["message"]),
+        command=raw["command"],
+        asked_at=raw["asked_at"],
+        next_at=raw["next_at"],
+        attempts=raw["attempts"],
+        html=raw["html"],
+        status=None if raw["status"] is None else Status(raw["status"]),
+        into=raw["into"],
+        contact=None if raw["contact"] is None else ContactRef.model_validate(raw["contact"]),
+    )
+
+
+def dump_contact(state: ContactState) -> dict[str, Any]:
+    """Return a contact's state as it is stored."""
+    return {
+        "contact": state.contact.model_dump(exclude_none=True),
+        "tickets": list(state.tickets),
+        "counted": state.counted,
+    }
+
+
+def load_contact(raw: Mapping[str, Any]) -> ContactState:
+    """Return the state that a stored contact holds."""
+    return ContactState(Contact.model_validate(raw["contact"]), tuple(raw["tickets"]), raw["counted"])
+
+
+def _due(state: TicketState) -> datetime | None:
+    return state.closes_at
+
+
+#: Timers and sending belong to whoever owns the ticket's partition of the commands.
+TICKET_KIND: Kind[TicketState] = Kind(
+    collection=TICKETS,
+    source=SOURCE,
+    topic=topics.TICKETS,
+    load=load_ticket,
+    dump=dump_ticket,
+    due=_due,
+    home_topic=topics.COMMAND,
+)
+CONTACT_KIND: Kind[ContactState] = Kind(
+    collection=CONTACTS, source=CONTACTS_SOURCE, topic=topics.CONTACTS, load=load_contact, dump=dump_contact
+)
+
+
+async def ensure_indexes(store: MongoStore) -> None:
+    """Make the indexes that ingest needs."""
+    for collection in (TICKETS, CONTACTS):
+        await store.ensure_outbox_indexes(collection)
+    await store.ensure_indexes(TICKETS, ["state.send_at", "partition"])
+    await store.ensure_indexes(TICKETS, [("state.ticket.updated_at", -1), ("_id", -1)])
+    await store.ensure_indexes(TICKETS, ["state.ticket.contact.id"])
+    await store.ensure_indexes(TICKETS, ["state.ticket.merged_into"])
+    await store.ensure_indexes(MESSAGES, ["ticket", "at"])
+    await store.ensure_indexes(MESSAGES, ["message"])
+
+
+def public_message(row: Mapping[str, Any]) -> Message:
+    """Return the message that a message document holds, whole where more of it is kept than was published."""
+    message = Message.model_validate(row["body"])
+    whole = row.get("whole")
+    return message if whole is None else message.model_copy(update={"text_full": whole})

@@ -1,0 +1,102 @@
+"""E-mail through the relay of the settings.
+
+Every mail has its own Message-ID, made from the notification's id, so that a resend is the same mail; all mails of an
+escalation refer to one root, so that they are one conversation.
+"""
+
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+import aiosmtplib
+
+from services.notify.channels.base import Letter, Missing, Outside
+from services.notify.core import text
+from services.notify.core.policy import EmailReceiver
+from services.notify.core.settle import Later, Outcome, Refused, Sent
+
+MOST_SUBJECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The mail server that takes what we send. The operator names it, so its address is not guarded."""
+
+    host: str
+    port: int
+    sender: str
+    user: str = ""
+    password: str = ""
+    """`env:NAME` or `file:/path`."""
+    tls: str = "starttls"
+    """none, starttls (when it is offered) or implicit."""
+    seconds: float = 30.0
+
+
+class EmailSink:
+    """Sends mail."""
+
+    def __init__(self, relay: Relay, outside: Outside) -> None:
+        self._relay, self._outside = relay, outside
+
+    async def deliver(self, letter: Letter) -> Outcome:
+        """Send it once; taken by one of the addresses is taken."""
+        relay = self._relay
+        try:
+            message = render(letter, relay.sender)
+            password = self._outside.secret(relay.password) if relay.password else None
+            await aiosmtplib.send(
+                message,
+                sender=parseaddr(relay.sender)[1],
+                hostname=relay.host,
+                port=relay.port,
+                username=relay.user or None,
+                password=password,
+                use_tls=relay.tls == "implicit",
+                start_tls=None if relay.tls == "starttls" else False,
+                timeout=relay.seconds,
+            )
+        except Missing as fault:
+            return Later(str(fault))
+        except aiosmtplib.SMTPRecipientsRefused as fault:
+            codes = [refused.code for refused in fault.recipients]
+            return _refusal(min(codes, default=550), "every address was refused")
+        except aiosmtplib.SMTPAuthenticationError as fault:
+            return Later(f"SMTP {fault.code}: {fault.message}"[:300], fault.code)  # passwords are mended
+        except aiosmtplib.SMTPResponseException as fault:
+            return _refusal(fault.code, fault.message)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
+            return Later(f"{type(fault).__name__}: {fault}"[:300])
+        except (MessageError, ValueError) as fault:
+            return Refused(f"{type(fault).__name__}: {fault}"[:300])
+        return Sent(250)
+
+
+def _refusal(code: int, words: str) -> Later | Refused:
+    said = f"SMTP {code}: {words}"[:300]
+    return Refused(said, code) if 500 <= code < 600 else Later(said, code)
+
+
+def render(letter: Letter, sender: str) -> EmailMessage:
+    """The mail; made of the same facts it is the same mail."""
+    receiver, planned, facts = letter.receiver, letter.planned, letter.facts()
+    assert isinstance(receiver, EmailReceiver)
+    domain = parseaddr(sender)[1].rpartition("@")[2]
+    root = f"<{_local(letter.escalation_id)}@{domain}>"
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = ", ".join(receiver.to)
+    message["Subject"] = text.one_line(text.render(receiver.subject, facts), MOST_SUBJECT)
+    message["Date"] = format_datetime(planned.planned_at)
+    message["Message-ID"] = f"<{planned.id}@{domain}>"
+    message["In-Reply-To"] = root
+    message["References"] = root
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Deskbus-Dedup-Key"] = text.one_line(letter.escalation_id, 200)
+    message.set_content(text.render(receiver.text, facts))
+    return message
+
+
+def _local(value: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "-" for c in value)[:100]

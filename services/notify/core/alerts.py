@@ -1,0 +1,174 @@
+"""What an event means for alerts: it raises one, ends some, or tells who has the ticket. Not: who is told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from contracts.assignments import TicketAssigned, TicketQueued, TicketUnassigned, TicketUnroutable
+from contracts.envelope import Event
+from contracts.notifications import Alert, ResolveReason
+from contracts.payload import Payload
+from contracts.sla import (
+    CancelReason,
+    ClockAtRisk,
+    ClockBreached,
+    ClockCancelled,
+    ClockDueSoon,
+    ClockEvent,
+    ClockMet,
+    ClockPaused,
+)
+from contracts.ticket import Status, TicketFacts
+from contracts.tickets import TicketClosed, TicketMerged, TicketReopened, TicketStatusChanged
+from services.notify.core.text import one_line
+
+
+class Kind(StrEnum):
+    """What is the matter; the label `kind`."""
+
+    BREACHED = "breached"
+    AT_RISK = "at_risk"
+    DUE_SOON = "due_soon"
+    UNROUTABLE = "unroutable"
+
+
+WARNINGS = frozenset({Kind.AT_RISK, Kind.DUE_SOON})
+"""What is over when the clock runs out or stands still: it warned of nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Something is the matter. `about` is the clock, or empty where there can be only one."""
+
+    kind: Kind
+    about: str
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Alerts end: those of these kinds (None: all) about this (None: anything)."""
+
+    kinds: frozenset[Kind] | None
+    about: str | None
+    reason: str
+    whole_ticket: bool = False
+    """Nothing about this ticket matters any more, nor what is still on its way from before this instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """Who has the ticket, and in which queue it is."""
+
+    queue: str | None
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The ticket matters again."""
+
+
+Signal = Raised | Over | Handled | Reopened
+
+
+def read(event: Event, queue: str | None) -> tuple[Signal, ...]:
+    """What an event says to notify, in order; most events say nothing. `queue` is where the ticket was until now."""
+    data = event.data
+    match data:
+        case ClockEvent():
+            return _of_clock(data, event, queue)
+        case TicketQueued():
+            return (Handled(data.queue, None),)
+        case TicketAssigned():
+            over = Over(frozenset({Kind.UNROUTABLE}), None, ResolveReason.ASSIGNED)
+            return Handled(data.queue or queue, data.agent.name or data.agent.id), over
+        case TicketUnassigned():
+            return (Handled(data.queue or queue, None),)
+        case TicketUnroutable():
+            return Handled(data.queue, None), _unroutable(data, event)
+    return _of_ticket(data)
+
+
+def _of_ticket(data: Payload) -> tuple[Signal, ...]:
+    match data:
+        case TicketStatusChanged(new=Status.SOLVED | Status.CLOSED) | TicketClosed() | TicketMerged():
+            return (Over(None, None, ResolveReason.CANCELLED, whole_ticket=True),)
+        case TicketReopened():
+            return (Reopened(),)
+    return ()
+
+
+def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal, ...]:
+    about = data.clock_id
+    match data:
+        case ClockBreached():
+            # The warnings came true: they are not followed up beside the breach.
+            warned = Over(WARNINGS, about, ResolveReason.CANCELLED)
+            return warned, _clock_alert(Kind.BREACHED, data, event, queue, since=data.breached_at)
+        case ClockAtRisk():
+            return (
+                _clock_alert(
+                    Kind.AT_RISK, data, event, queue, since=event.time, reason=data.reason, detail=data.detail
+                ),
+            )
+        case ClockDueSoon():
+            return (_clock_alert(Kind.DUE_SOON, data, event, queue, since=event.time),)
+        case ClockMet():
+            return (Over(None, about, ResolveReason.MET),)
+        case ClockCancelled():
+            late = data.reason == CancelReason.STOPPED_LATE
+            return (Over(None, about, ResolveReason.STOPPED_LATE if late else ResolveReason.CANCELLED),)
+        case ClockPaused():
+            return (Over(WARNINGS, about, ResolveReason.CANCELLED),)
+    return ()
+
+
+def _clock_alert(
+    kind: Kind,
+    data: ClockEvent,
+    event: Event,
+    queue: str | None,
+    *,
+    since: datetime,
+    reason: str = "",
+    detail: str | None = None,
+) -> Raised:
+    labels = {"kind": kind, "metric": data.metric, "policy": data.policy.name, "reason": reason, "queue": queue or ""}
+    due = f", due {data.due_at:%Y-%m-%d %H:%MZ}" if data.due_at is not None and kind in WARNINGS else ""
+    words = {
+        Kind.BREACHED: f"{data.metric} was not done within {_span(data.target_seconds)}",
+        Kind.AT_RISK: f"{data.metric} is at risk ({detail or reason}){due}",
+        Kind.DUE_SOON: f"{data.metric} is due soon{due}",
+    }[kind]
+    return Raised(kind, data.clock_id, _alert(f"sla_{kind}", labels, words, data.facts, event=event, since=since))
+
+
+def _unroutable(data: TicketUnroutable, event: Event) -> Raised:
+    labels = {"kind": Kind.UNROUTABLE, "reason": data.reason, "queue": data.queue or ""}
+    words = f"nobody can take the ticket: {data.detail or data.reason}"
+    return Raised(
+        Kind.UNROUTABLE, "", _alert("ticket_unroutable", labels, words, data.facts, event=event, since=event.time)
+    )
+
+
+def _alert(
+    name: str, labels: dict[str, str], words: str, facts: TicketFacts | None, *, event: Event, since: datetime
+) -> Alert:
+    known = {} if facts is None else {
+        "brand": facts.brand, "channel": facts.channel, "market": facts.market.marketplace,
+        "country": facts.market.country, "priority": facts.priority.value, "tier": facts.tier,
+        "language": facts.language,
+    }  # fmt: skip
+    every = {label: str(value) for label, value in (labels | known).items() if value}
+    place = "/".join(filter(None, (every.get(label) for label in ("brand", "channel", "market", "country"))))
+    about = f" ({place})" if place else ""
+    summary = one_line(f"Ticket {event.subject}{about}: {words}", 400)
+    return Alert(name=name, labels=every, summary=summary, cause=event.id, started_at=since)
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}" if seconds % size == 0 else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:g} s"

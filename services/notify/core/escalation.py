@@ -1,0 +1,233 @@
+"""What happens to an escalation: alerts come and go, time passes, somebody acknowledges. A send's outcome: settle.py.
+
+Rules: an alert that holds already is the same alert; a step is taken once a round; an acknowledgement stops the chain
+at once, is reminded when it is forgotten, then undone; "resolved" goes only to those who were sent "firing". A
+duplicate is better than a miss.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.envelope import Event
+from contracts.notifications import (
+    EscalationAcknowledged,
+    EscalationOpened,
+    EscalationStepReached,
+    NotificationKind,
+    Target,
+)
+from kit.document import Decision
+from services.notify.core import alerts
+from services.notify.core.alerts import Handled, Over, Raised, Reopened
+from services.notify.core.draft import Draft
+from services.notify.core.durations import after
+from services.notify.core.policy import Policy
+from services.notify.core.route import End, route
+from services.notify.core.state import Alarm, Escalation, Standing
+
+FOREVER = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is followed for an alarm: a chain, or a route's receiver again and again."""
+
+    steps: Sequence[tuple[Sequence[str], float]]
+    """Receivers, and seconds until the next step."""
+    repeat: int
+    remind_after: float | None = None
+    undo_after: float | None = None
+
+
+# --- Events. ---
+
+
+def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime) -> Decision[Escalation]:
+    """Decide on an event. Most say nothing to notify, and leave a ticket without a state."""
+    signals = alerts.read(event, state.queue if state else None)
+    if not signals:
+        return Decision()
+    draft = Draft.of(state or Escalation(ticket_id=event.subject), policy, now)
+    for signal in signals:
+        match signal:
+            case Raised():
+                _raise(draft, signal, event)
+            case Over():
+                _over(draft, signal, event)
+            case Handled(queue, agent):
+                draft.changes |= {"queue": queue, "agent": agent}
+            case Reopened():
+                draft.changes["over_at"] = None
+    return draft.decision()
+
+
+def _raise(draft: Draft, raised: Raised, event: Event) -> None:
+    over_at = draft.old.over_at
+    if over_at is not None and event.time <= over_at:
+        return  # true when it was said, and moot since: the ticket was solved before the news came here
+    for end in route(draft.policy, raised.alert.labels).ends:
+        _open(draft, raised, end)
+
+
+def _open(draft: Draft, raised: Raised, end: End) -> None:
+    key = f"{raised.kind}:{raised.about}@{end.route}"
+    last = draft.alarms.get(key)
+    if last is not None and last.standing != Standing.RESOLVED:
+        return
+    told_at = last.told_at if last is not None else None
+    alarm = Alarm(
+        key=key,
+        kind=raised.kind.value,
+        about=raised.about,
+        alert=raised.alert,
+        route=end.route,
+        chain=end.chain,
+        receiver=end.receiver,
+        repeat_interval=end.repeat_interval,
+        opened_at=draft.now,
+        told_at=told_at,
+    )
+    alarm = draft.set(alarm)
+    draft.events.append(
+        EscalationOpened(**draft.facts(), alert=raised.alert, route=end.route, chain=end.chain, opened_at=draft.now)
+    )
+    quiet_until = draft.now if told_at is None else after(told_at, end.repeat_interval)
+    if quiet_until > draft.now:
+        draft.set(alarm, next_at=quiet_until)  # it flaps: those told know; if it still holds then, they hear again
+    else:
+        _next_step(draft, alarm)
+
+
+def _over(draft: Draft, over: Over, event: Event) -> None:
+    if over.whole_ticket:
+        draft.changes["over_at"] = event.time
+    for alarm in list(draft.alarms.values()):
+        kind_fits = over.kinds is None or alarm.kind in over.kinds
+        if alarm.standing != Standing.RESOLVED and kind_fits and over.about in {None, alarm.about}:
+            draft.end(alarm, over.reason, event.time)
+
+
+# --- Time. ---
+
+
+def fire(state: Escalation, policy: Policy, now: datetime) -> Decision[Escalation] | None:
+    """Do what is due by `now`; None when nothing is."""
+    draft = Draft.of(state, policy, now)
+    due = [alarm for alarm in state.alarms if alarm.next_at is not None and alarm.next_at <= now]
+    for alarm in due:
+        if alarm.standing == Standing.OPEN:
+            _next_step(draft, alarm)
+        elif alarm.standing == Standing.ACKNOWLEDGED:
+            _forgotten(draft, alarm)
+    return draft.decision() if due else None
+
+
+def _next_step(draft: Draft, alarm: Alarm) -> None:
+    """Go on to the next step that has somebody to tell."""
+    course = _course(draft.policy, alarm)
+    step, turn = (0, alarm.round) if alarm.step is None else (alarm.step + 1, alarm.round)
+    for _ in range(len(course.steps) + 1):
+        if step >= len(course.steps):
+            step, turn = 0, turn + 1
+        if turn > course.repeat or not course.steps:
+            draft.set(alarm, next_at=None, exhausted=True)
+            return
+        targets, wait = course.steps[step]
+        alarm = draft.set(alarm, step=step, round=turn, next_at=after(draft.now, wait))
+        if _tell(draft, alarm, targets):
+            return
+        step += 1  # nobody of this step can be told: do not wait for them
+    draft.set(alarm, next_at=None, exhausted=True)
+
+
+def _tell(draft: Draft, alarm: Alarm, targets: Sequence[str]) -> bool:
+    heard = draft.plan(alarm, NotificationKind.FIRING, targets)
+    known = draft.policy.receivers
+    draft.events.append(
+        EscalationStepReached(
+            **draft.facts(),
+            alert=alarm.alert,
+            chain=alarm.chain,
+            step=alarm.step or 0,
+            round=alarm.round,
+            targets=tuple(Target(kind=known[t].kind, name=t) for t in targets if t in known),
+            reached_at=draft.now,
+        )
+    )
+    return heard > 0
+
+
+def _forgotten(draft: Draft, alarm: Alarm) -> None:
+    course = _course(draft.policy, alarm)
+    if not alarm.reminded:
+        draft.plan(alarm, NotificationKind.REMINDER, alarm.told)
+        undo = None if course.undo_after is None else after(draft.now, course.undo_after)
+        draft.set(alarm, reminded=True, next_at=undo)
+        return
+    again = {"standing": Standing.OPEN, "acked_by": None, "acked_at": None, "reminded": False, "exhausted": False}
+    _next_step(draft, draft.set(alarm, step=None, round=0, **again))
+
+
+def _course(policy: Policy, alarm: Alarm) -> Course:
+    """What is followed now. A chain or receiver that the policy no longer has: where the alert would go today."""
+    receiver, name = alarm.receiver, alarm.chain
+    if name not in policy.chains and receiver not in policy.receivers and (name or receiver):
+        today = route(policy, alarm.alert.labels).ends[0]
+        receiver, name = today.receiver, today.chain
+    if name is not None and name in policy.chains:
+        chain = policy.chains[name]
+        steps = [(step.targets, step.wait) for step in chain.steps]
+        return Course(steps, chain.repeat, chain.remind_after, chain.undo_after)
+    if receiver is not None and receiver in policy.receivers:
+        return Course([((receiver,), alarm.repeat_interval)], FOREVER)
+    return Course([], 0)
+
+
+def next_step(draft: Draft, alarm: Alarm) -> None:
+    """Go on at once, because nobody of the present step can be reached."""
+    _next_step(draft, alarm)
+
+
+# --- People. ---
+
+
+def acknowledge(
+    state: Escalation | None, by: str, via: str, policy: Policy, now: datetime
+) -> Decision[Escalation] | None:
+    """Somebody takes care of all that is open now; None when there is nothing open. What comes later is news."""
+    opened = [alarm for alarm in state.alarms if alarm.standing == Standing.OPEN] if state else []
+    if state is None or not opened:
+        return None
+    draft = Draft.of(state, policy, now)
+    draft.withdraw(alarm.key for alarm in opened)
+    for alarm in opened:
+        remind = _course(policy, alarm).remind_after
+        draft.set(
+            alarm,
+            standing=Standing.ACKNOWLEDGED,
+            acked_by=by,
+            acked_at=now,
+            reminded=False,
+            next_at=None if remind is None else after(now, remind),
+        )
+    since = min(alarm.opened_at for alarm in opened)
+    steps = [alarm.step for alarm in opened if alarm.step is not None]
+    draft.events.append(
+        EscalationAcknowledged(
+            **draft.facts(),
+            by=by,
+            via=via,
+            step=max(steps, default=None),
+            acknowledged_at=now,
+            after_ms=max(0, round((now - since).total_seconds() * 1000)),
+        )
+    )
+    return draft.decision()
+
+
+def explain(policy: Policy, labels: Mapping[str, str]) -> list[str]:
+    """Why an alert goes where it goes, in words."""
+    return [
+        f"{at.route}: {at.verdict.value}{f' ({at.label})' if at.label else ''}" for at in route(policy, labels).looked
+    ]

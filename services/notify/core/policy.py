@@ -1,0 +1,224 @@
+"""The notification policy as people write it: receivers, chains, the route tree. Checked here, followed elsewhere.
+
+Rule: a secret is named (`env:NAME`, `file:/path`), never written; who looks it up is `channels/`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from services.notify.core import text
+from services.notify.core.durations import Duration
+
+Label = Literal[
+    "kind", "metric", "reason", "policy", "brand", "channel", "market", "country", "priority", "tier", "language",
+    "queue",
+]  # fmt: skip
+"""What a route can match on. A label that an alert lacks equals an empty one."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_MAIL = re.compile(r"[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+"""Name of a receiver, chain or route: also a field name in a document, so no dots."""
+
+SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+"""Where a secret is; never the secret."""
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _url(value: str) -> str:
+    """An http(s) URL; `${NAME:-default}` in it is filled in when it is used."""
+    shown = urlsplit(_VARIABLE.sub(lambda m: m[2] or "https://unset", value))
+    if shown.scheme not in {"http", "https"} or not shown.hostname or shown.username or shown.password:
+        raise ValueError("must be an http(s) URL without user and password, or ${NAME:-url}")
+    return value
+
+
+def _address(value: str) -> str:
+    if not _MAIL.fullmatch(value):
+        raise ValueError(f"{value!r} is not a mail address")
+    return value
+
+
+def _template(value: str) -> str:
+    text.check(value)
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+SecretRefs = Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_template)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- Receivers. ---
+
+
+class _Receiver(_Strict):
+    kind: Literal["person", "schedule", "team", "webhook"] = "team"
+    send_resolved: bool = True
+    retry_for: Duration = 86_400.0
+    """How long a notification is tried before it counts as failed."""
+
+
+class WebhookReceiver(_Receiver):
+    """A system that takes signed webhooks (Standard Webhooks)."""
+
+    sink: Literal["webhook"]
+    url: Url
+    secret: SecretRefs
+    """Several while it is being changed: all sign."""
+    retry_for: Duration = 3 * 86_400.0
+
+
+class SlackReceiver(_Receiver):
+    """A Slack channel: with a token messages of one escalation form a thread; an incoming webhook cannot do that."""
+
+    sink: Literal["slack"]
+    token: SecretRef | None = None
+    channel: str | None = None
+    webhook: SecretRef | None = None
+    """The whole URL of an incoming webhook is a secret."""
+    api: Url = "https://slack.com/api"
+    text: Template = text.LINE
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.webhook is None) == (self.token is None) or (self.token is None) != (self.channel is None):
+            raise ValueError("needs either token and channel, or webhook")
+        return self
+
+
+class EmailReceiver(_Receiver):
+    """Mail addresses. The relay is in the service's settings."""
+
+    sink: Literal["email"]
+    to: Annotated[tuple[Address, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=20)]
+    subject: Template = text.LINE
+    text: Template = text.LONG
+
+
+Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(discriminator="sink")]
+
+
+# --- Chains. ---
+
+
+class Step(_Strict):
+    """Who is told, and how long until the next step if nobody acknowledges."""
+
+    targets: Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    wait: Duration = 900.0
+
+
+class Chain(_Strict):
+    """Steps taken one after the other until somebody acknowledges or it is over."""
+
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
+    repeat: int = Field(0, ge=0, le=100)
+    """How often the whole chain begins again."""
+    remind_after: Duration | None = None
+    """After an acknowledgement: those told are reminded."""
+    undo_after: Duration | None = None
+    """After that reminder: the acknowledgement is undone and the chain begins again."""
+
+    @model_validator(mode="after")
+    def _reminded_first(self) -> Self:
+        if self.undo_after is not None and self.remind_after is None:
+            raise ValueError("undo_after needs remind_after: nobody loses an acknowledgement unwarned")
+        return self
+
+
+# --- Routes. ---
+
+Matchers = dict[Label, Words]
+
+
+class Route(_Strict):
+    """A node of the tree. What it does not say is its parent's."""
+
+    name: Name
+    match: Matchers = Field(default_factory=dict)
+    """All labels must have one of the values; "*" is any value but the empty one."""
+    unless: Matchers = Field(default_factory=dict)
+    """No label may have one of the values."""
+    go_on: bool = Field(False, alias="continue")
+    """Also look at the routes beside it that follow."""
+    receiver: Name | None = None
+    chain: Name | None = None
+    silent: bool = False
+    """Nobody is told."""
+    repeat_interval: Duration | None = None
+    """Least time between two notifications about the same; a route with a receiver says again after it."""
+    routes: tuple["Route", ...] = ()
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if sum((self.receiver is not None, self.chain is not None, self.silent)) > 1:
+            raise ValueError("may have only one of receiver, chain and silent")
+        return self
+
+    def walk(self) -> Iterator["Route"]:
+        """The node and all below it."""
+        yield self
+        for route in self.routes:
+            yield from route.walk()
+
+
+class Backoff(_Strict):
+    """Waits between the tries of one notification: doubling, with jitter."""
+
+    first: Duration = 5.0
+    most: Duration = 3600.0
+
+
+class Policy(_Strict):
+    """The whole file."""
+
+    receivers: Mapping[Name, Receiver] = Field(min_length=1)
+    chains: Mapping[Name, Chain] = Field(default_factory=dict)
+    route: Route
+    backoff: Backoff = Backoff()
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not host or "/" in host or "*" in host:
+                raise ValueError(f"{host!r} is not host or host:port")
+        return tuple(host.lower() for host in hosts)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for name, chain in self.chains.items():
+            for number, step in enumerate(chain.steps, 1):
+                for target in step.targets:
+                    if target not in self.receivers:
+                        raise ValueError(f"chain {name}, step {number}: there is no receiver {target!r}")
+        names = [route.name for route in self.route.walk()]
+        for route in self.route.walk():
+            if names.count(route.name) > 1:
+                raise ValueError(f"two routes are named {route.name!r}")
+            if route.receiver is not None and route.receiver not in self.receivers:
+                raise ValueError(f"route {route.name}: there is no receiver {route.receiver!r}")
+            if route.chain is not None and route.chain not in self.chains:
+                raise ValueError(f"route {route.name}: there is no chain {route.chain!r}")
+        if self.route.match or self.route.unless:
+            raise ValueError("the first route takes every alert: it has no match and no unless")
+        if self.route.receiver is None and self.route.chain is None and not self.route.silent:
+            raise ValueError("the first route needs a receiver or a chain, or must say silent")
+        return self

@@ -1,0 +1,71 @@
+"""Texts for people: a fixed set of facts put into short templates. Escaping for a sink is the sink's business.
+
+Templates are string.Template: names only, no expressions, so nothing in them can compute, loop or look anything up.
+"""
+
+from collections.abc import Mapping
+from string import Template
+
+from contracts.notifications import Alert
+
+MAX_TEMPLATE = 4_000
+MAX_FACT = 500
+MAX_TEXT = 8_000
+
+FACTS = (
+    "ticket", "escalation", "what", "summary", "alert", "kind", "metric", "reason", "policy", "brand", "channel",
+    "market", "country", "priority", "tier", "language", "queue", "agent", "since",
+)  # fmt: skip
+"""Every name that a template may use."""
+
+LINE = "[$what] $summary"
+LONG = """$summary
+
+What:      $what ($alert)
+Ticket:    $ticket
+Brand:     $brand
+Channel:   $channel $market $country
+Priority:  $priority $tier
+Queue:     $queue
+Agent:     $agent
+Since:     $since
+
+Escalation $escalation
+"""
+
+
+def check(template: str) -> None:
+    """Raise ValueError for a template that names something that is no fact."""
+    names = Template(template)
+    if not names.is_valid():
+        raise ValueError("a $ stands alone; write $$ for the sign")
+    unknown = sorted(set(names.get_identifiers()) - set(FACTS))
+    if unknown:
+        raise ValueError(f"there is no fact ${unknown[0]}; there are {', '.join(FACTS)}")
+
+
+def facts(ticket_id: str, escalation_id: str, what: str, alert: Alert, agent: str | None) -> dict[str, str]:
+    """All facts by name; each on one line and bounded, since customers write some of them."""
+    values = dict.fromkeys(FACTS, "")
+    values |= {name: value for name, value in alert.labels.items() if name in values}
+    values |= {
+        "ticket": ticket_id,
+        "escalation": escalation_id,
+        "what": what,
+        "summary": alert.summary,
+        "alert": alert.name,
+        "agent": agent or "nobody",
+        "since": alert.started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    return {name: one_line(value, MAX_FACT) for name, value in values.items()}
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """The text."""
+    return Template(template).safe_substitute(values)[:MAX_TEXT]
+
+
+def one_line(value: str, most: int) -> str:
+    """The same without anything that ends a line or moves a cursor, cut to `most` characters."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -1,0 +1,49 @@
+"""Events in: every ticket's events change that ticket's escalation. No rules here."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from faststream.kafka import KafkaRouter
+
+from contracts import topics
+from contracts.envelope import Event
+from kit.consumer import Consumer
+from kit.delivery import BaseHandling, Incoming
+from kit.document import Decision
+from services.notify import metrics
+from services.notify.core import escalation
+from services.notify.core.policy import Policy
+from services.notify.core.state import Escalation, escalation_id
+
+FOLLOWED = (topics.SLA, topics.ASSIGNMENTS, topics.TICKETS)
+"""Topics keyed by ticket. Timers wait for their ends."""
+
+CONSUMED = (*FOLLOWED, topics.retry("notify"))
+
+
+class NotifyHandling(BaseHandling[Escalation]):
+    """Decides with the policy that is in force."""
+
+    def __init__(self, policy: Callable[[], Policy]) -> None:
+        self._policy = policy
+
+    async def locate(self, items: Sequence[Incoming]) -> None:
+        """Every event of a ticket belongs to its one escalation: what has been seen is counted by source."""
+        for item in items:
+            if item.event is not None:
+                item.doc_id = escalation_id(item.event.subject)
+
+    def decide(self, state: Escalation | None, item: Incoming, now: datetime) -> Decision[Escalation]:
+        """Decide, and count what came of it."""
+        if not isinstance(item.event, Event):
+            return Decision()
+        decision = escalation.decide(state, item.event, self._policy(), now)
+        metrics.count(decision.events)
+        return decision
+
+
+def build_router(consumer: Consumer) -> KafkaRouter:
+    """The subscription."""
+    router = KafkaRouter()
+    consumer.subscribe(router)
+    return router

@@ -1,0 +1,188 @@
+"""The doors: look at escalations, acknowledge one. The answer to an acknowledgement comes after it is stored."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query
+from pydantic import BaseModel, Field
+
+from contracts.notifications import Alert
+from contracts.values import Instant
+from kit.clock import Clock
+from kit.document import Decision
+from kit.http import Caller, Problem, door, requires
+from kit.outbox import Documents
+from services.notify import metrics, store
+from services.notify.core.escalation import acknowledge, explain
+from services.notify.core.policy import Policy
+from services.notify.core.state import Alarm, Escalation, Planned, Standing
+from services.notify.settings import NotifySettings
+
+_LISTED = (Standing.OPEN, Standing.ACKNOWLEDGED, Standing.RESOLVED)
+
+
+class AlarmView(BaseModel):
+    """One alert on one route."""
+
+    alert: Alert
+    standing: Standing
+    route: str
+    chain: str | None
+    step: int | None
+    round: int
+    opened_at: Instant
+    next_at: Instant | None
+    told: tuple[str, ...]
+    acknowledged_by: str | None
+    acknowledged_at: Instant | None
+    exhausted: bool
+    ended_at: Instant | None
+    ended_reason: str | None
+
+
+class WaitingView(BaseModel):
+    """A notification that is not settled."""
+
+    notification_id: str
+    receiver: str
+    sink: str
+    kind: str
+    attempts: int
+    next_try: Instant
+
+
+class EscalationView(BaseModel):
+    """All that is the matter with one ticket, and who was told."""
+
+    id: str
+    ticket_id: str
+    standing: Standing
+    queue: str | None
+    agent: str | None
+    alarms: tuple[AlarmView, ...]
+    waiting: tuple[WaitingView, ...]
+    disabled: tuple[str, ...]
+
+
+class Page(BaseModel):
+    """Some escalations; `next` is the `before` of the page that follows."""
+
+    escalations: tuple[EscalationView, ...]
+    next: str | None
+
+
+class Acknowledgement(BaseModel):
+    """Who takes care, when it is not the token's owner."""
+
+    by: str | None = Field(None, min_length=1, max_length=200)
+    via: str = Field("rest", min_length=1, max_length=40, description="Where it was said: rest, slack, pagerduty.")
+
+
+class Explanation(BaseModel):
+    """Where labels would go, and why."""
+
+    routes: tuple[str, ...]
+
+
+Id = Annotated[str, Path(min_length=5, max_length=200, pattern=r"^esc-")]
+Reader = Annotated[Caller, Depends(requires("escalations:read"))]
+Acknowledger = Annotated[Caller, Depends(requires("escalations:ack"))]
+
+
+def build_app(
+    settings: NotifySettings, documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock
+) -> FastAPI:
+    """The public door."""
+    app = door("Deskbus notify", settings, max_body=16 * 1024)
+    app.include_router(_router(documents, policy, clock))
+    return app
+
+
+def _router(documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock) -> APIRouter:
+    router = APIRouter(prefix="/v1")
+
+    @router.get("/escalations")
+    async def list_escalations(
+        _: Reader,
+        standing: Annotated[list[Standing] | None, Query()] = None,
+        kind: Annotated[str | None, Query(max_length=40)] = None,
+        brand: Annotated[str | None, Query(max_length=100)] = None,
+        queue: Annotated[str | None, Query(max_length=100)] = None,
+        before: Annotated[str | None, Query(max_length=200)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Page:
+        labels = {name: value for name, value in (("brand", brand), ("queue", queue)) if value is not None}
+        docs = await store.listed(
+            documents, standings=standing or _LISTED, kind=kind, labels=labels, before=before, limit=limit + 1
+        )
+        shown = tuple(view(doc.state) for doc in docs[:limit] if doc.state is not None)
+        return Page(escalations=shown, next=docs[limit - 1].id if len(docs) > limit else None)
+
+    @router.get("/escalations/{escalation_id}")
+    async def read_escalation(escalation_id: Id, _: Reader) -> EscalationView:
+        docs = await documents.load([escalation_id])
+        return view(_known(docs[escalation_id].state))
+
+    @router.get("/escalations/{escalation_id}/route")
+    async def explain_route(escalation_id: Id, _: Reader) -> Explanation:
+        state = _known((await documents.load([escalation_id]))[escalation_id].state)
+        return Explanation(routes=tuple(explain(policy(), state.alarms[-1].alert.labels)))
+
+    @router.post("/escalations/{escalation_id}/ack")
+    async def acknowledge_escalation(
+        escalation_id: Id, caller: Acknowledger, said: Acknowledgement | None = None
+    ) -> EscalationView:
+        """Stop the chain. Saying it again, or when it is over, changes nothing and is answered the same."""
+        said = said or Acknowledgement()
+        by, now = said.by or caller.name, clock.now()
+        decided: list[Decision[Escalation]] = []
+
+        def decide(state: Escalation | None) -> Decision[Escalation] | None:
+            decision = acknowledge(state, by, said.via, policy(), now)
+            decided[:] = [] if decision is None else [decision]
+            return decision
+
+        state = await documents.change(escalation_id, decide)
+        for decision in decided:
+            metrics.count(decision.events)
+        return view(_known(state))
+
+    return router
+
+
+def _known(state: Escalation | None) -> Escalation:
+    if state is None or state.standing == Standing.QUIET:
+        raise Problem(404, detail="Nothing was ever the matter with such a ticket")
+    return state
+
+
+def view(state: Escalation) -> EscalationView:
+    """An escalation as callers see it."""
+    return EscalationView(
+        id=state.id,
+        ticket_id=state.ticket_id,
+        standing=state.standing,
+        queue=state.queue,
+        agent=state.agent,
+        alarms=tuple(_alarm(alarm) for alarm in state.alarms),
+        waiting=tuple(_waiting(planned) for planned in state.planned if not planned.moot),
+        disabled=state.disabled,
+    )
+
+
+def _alarm(alarm: Alarm) -> AlarmView:
+    values: dict[str, Any] = {name: getattr(alarm, name) for name in AlarmView.model_fields if hasattr(alarm, name)}
+    acked_at: datetime | None = alarm.acked_at
+    return AlarmView(**values, acknowledged_by=alarm.acked_by, acknowledged_at=acked_at)
+
+
+def _waiting(planned: Planned) -> WaitingView:
+    return WaitingView(
+        notification_id=planned.id,
+        receiver=planned.receiver,
+        sink=planned.sink,
+        kind=planned.kind,
+        attempts=planned.attempts,
+        next_try=planned.next_try,
+    )

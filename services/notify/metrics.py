@@ -1,0 +1,65 @@
+"""Every metric of notify, in one place; kit's are in kit/metrics.py. Receivers are no labels: they may be many."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from contracts.notifications import (
+    EscalationAcknowledged,
+    EscalationOpened,
+    EscalationResolved,
+    EscalationStepReached,
+    Sink,
+)
+from contracts.payload import Payload
+from services.notify.core.alerts import Kind
+
+SINKS = (Sink.WEBHOOK, Sink.SLACK, Sink.EMAIL)
+OUTCOMES = ("sent", "later", "failed", "dropped")
+
+ALARMS = Counter("deskbus_notify_alarms_total", "Alarms opened, one an alert and route, by kind of alert.", ("kind",))
+RESOLVED = Counter("deskbus_notify_resolved_total", "Alarms that ended, by kind of alert.", ("kind",))
+STEPS = Counter("deskbus_notify_steps_total", "Steps of chains that were reached.")
+ACKNOWLEDGED = Counter("deskbus_notify_acknowledged_total", "Acknowledgements that stopped something.")
+EXHAUSTED = Counter("deskbus_notify_exhausted_total", "Chains that ended with nobody having acknowledged.")
+NOTIFICATIONS = Counter(
+    "deskbus_notify_notifications_total",
+    "Tries of notifications by sink and outcome (later: to be tried again; dropped: withdrawn before it was sent).",
+    ("sink", "outcome"),
+)
+SEND_SECONDS = Histogram(
+    "deskbus_notify_send_seconds",
+    "Time that one try took.",
+    ("sink",),
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DELAY_SECONDS = Histogram(
+    "deskbus_notify_delay_seconds",
+    "From the decision to notify until the receiver took it.",
+    ("sink",),
+    buckets=(0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3600, 86400),
+)
+IN_FLIGHT = Gauge("deskbus_notify_in_flight", "Notifications that are being sent now.")
+
+for _kind in Kind:
+    ALARMS.labels(_kind.value)
+    RESOLVED.labels(_kind.value)
+for _sink in SINKS:
+    SEND_SECONDS.labels(_sink.value)
+    DELAY_SECONDS.labels(_sink.value)
+    for _outcome in OUTCOMES:
+        NOTIFICATIONS.labels(_sink.value, _outcome)
+
+
+def count(events: Iterable[Payload]) -> None:
+    """Count what was decided. A decision that lost its guard and is made again is counted again."""
+    for event in events:
+        match event:
+            case EscalationOpened():
+                ALARMS.labels(event.alert.labels.get("kind", "")).inc()
+            case EscalationResolved():
+                RESOLVED.labels(event.alert.labels.get("kind", "") if event.alert else "").inc()
+            case EscalationStepReached():
+                STEPS.inc()
+            case EscalationAcknowledged():
+                ACKNOWLEDGED.inc()

@@ -1,0 +1,39 @@
+"""What notify reads from its environment. Receivers, chains and routes are its policy file's."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from kit.settings import ServiceSettings
+
+
+class NotifySettings(ServiceSettings):
+    """Prefix DESKBUS_NOTIFY_."""
+
+    model_config = SettingsConfigDict(env_prefix="DESKBUS_NOTIFY_")
+    service: ClassVar[str] = "notify"
+
+    port: int = Field(8084, ge=0, le=65535, description="Public door; 0 lets the system choose.")
+    policy: Path | None = Field(Path("deploy/config/notify.yaml"), description="Receivers, chains and routes (YAML).")
+
+    smtp_host: str = Field("127.0.0.1", description="Mail relay. It is the operator's: its address is not guarded.")
+    smtp_port: int = Field(25, ge=1, le=65535)
+    smtp_from: str = Field("Deskbus <deskbus@localhost>", pattern=r"@", description="Sender of every mail.")
+    smtp_user: str = Field("", description="Empty: no login.")
+    smtp_password: str = Field(
+        "", pattern=r"^$|^env:|^file:", description="Where the password is: env:NAME, file:/path."
+    )
+    smtp_tls: str = Field("starttls", pattern="^(none|starttls|implicit)$", description="starttls: when it is offered.")
+
+    allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
+    timer_ms: int = Field(50, ge=5, le=10_000, description="How often timers look what is due.")
+    send_ms: int = Field(100, ge=5, le=10_000, description="How often the deliverer looks what is to be sent.")
+    send_at_once: int = Field(32, ge=1, le=1000, description="Notifications on their way at a time; a quarter to one.")
+    send_seconds: float = Field(15, gt=0, le=120, description="Time that one HTTP request may take.")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts allowed here."""
+        return tuple(host.strip().lower() for host in self.allow_hosts.split(",") if host.strip())

@@ -1,0 +1,199 @@
+"""What time makes happen: chains go on, and planned notifications are sent, by the owner of the ticket's partition.
+
+Sending is outside of the guarded write: send, then write the outcome. A crash in between sends again, under the same
+ids: receivers are told at least once.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from contracts import topics
+from contracts.notifications import NotificationFailed
+from contracts.topics import topic_name
+from kit.clock import Clock
+from kit.document import Decision
+from kit.errors import Passing
+from kit.outbox import Documents
+from kit.timers import Positions, Ticker
+from services.notify import metrics, store
+from services.notify.channels.base import Letter, Sink
+from services.notify.core import escalation
+from services.notify.core.policy import Policy
+from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, settle
+from services.notify.core.state import Escalation, Planned
+
+log = structlog.get_logger(__name__)
+LOOK = 500
+"""Escalations looked at in one turn; well above what is on its way at a time, so that this hides nothing."""
+FAREWELL_SECONDS = 5.0
+
+
+def build_ticker(
+    documents: Documents[Escalation],
+    positions: Positions,
+    policy: Callable[[], Policy],
+    clock: Clock,
+    *,
+    follow: Sequence[str],
+    prefix: str = "",
+    period: float = 0.05,
+) -> Ticker[Escalation]:
+    """The timers of chains and acknowledgements."""
+
+    def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
+        decision = escalation.fire(state, policy(), now)
+        if decision is not None:
+            metrics.count(decision.events)
+            tired = sum(a.exhausted for a in decision.state.alarms) if decision.state else 0
+            metrics.EXHAUSTED.inc(max(0, tired - sum(a.exhausted for a in state.alarms)) if decision.state else 0)
+        return decision
+
+    return Ticker(
+        documents,
+        positions,
+        fire,
+        clock,
+        prefix=prefix,
+        follow=follow,
+        grace=timedelta(milliseconds=50),
+        period=period,
+    )
+
+
+class Deliverer:
+    """Sends what is planned, several at a time, never two tries of one notification at once."""
+
+    def __init__(
+        self,
+        documents: Documents[Escalation],
+        positions: Positions,
+        sinks: Mapping[str, Sink],
+        policy: Callable[[], Policy],
+        clock: Clock,
+        *,
+        prefix: str = "",
+        period: float = 0.1,
+        at_once: int = 32,
+    ) -> None:
+        self._documents, self._positions, self._sinks = documents, positions, sinks
+        self._policy, self._clock, self._period, self._at_once = policy, clock, period, at_once
+        self._home = topic_name(topics.SLA, prefix)
+        self._flying: dict[str, asyncio.Task[None]] = {}
+        self._load: Counter[str] = Counter()
+        self._resting: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        """Send until cancelled; what is on its way then may arrive and be written down still."""
+        try:
+            while True:
+                try:
+                    await self.turn()
+                except Passing as fault:
+                    log.warning("deliveries wait", fault=str(fault))
+                    await self._clock.sleep(1)
+                except Exception:
+                    log.exception("a turn of the deliverer failed")
+                    await self._clock.sleep(1)
+                await self._clock.sleep(self._period)
+        finally:
+            await self.finish(FAREWELL_SECONDS)
+
+    async def turn(self) -> int:
+        """Begin to send what is due, as far as there is room; returns how many were begun."""
+        owned = self._positions.owned(self._home)
+        if not owned or len(self._flying) >= self._at_once:
+            return 0
+        now = self._clock.now()
+        begun = 0
+        for doc in await store.to_be_tried(self._documents, owned, now, LOOK):
+            for planned in doc.state.eligible() if doc.state is not None else ():
+                if doc.state is not None and self._may_begin(planned, now):
+                    self._begin(doc.id, doc.state, planned)
+                    begun += 1
+        return begun
+
+    async def finish(self, seconds: float | None = None) -> None:
+        """Wait for what is on its way; after that time it is let go, and sent again by whoever owns it then."""
+        flying = list(self._flying.values())
+        if flying:
+            _, late = await asyncio.wait(flying, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _may_begin(self, planned: Planned, now: datetime) -> bool:
+        if planned.id in self._flying or planned.next_try > now or len(self._flying) >= self._at_once:
+            return False
+        if planned.moot:
+            return True
+        rests = self._resting.get(planned.receiver)
+        return (rests is None or rests <= now) and self._load[planned.receiver] < max(1, self._at_once // 4)
+
+    def _begin(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+        self._load[planned.receiver] += 1
+        task = asyncio.create_task(self._one(doc_id, state, planned))
+        self._flying[planned.id] = task
+        metrics.IN_FLIGHT.set(len(self._flying))
+
+        def landed(_: asyncio.Task[None]) -> None:
+            del self._flying[planned.id]
+            self._load[planned.receiver] -= 1
+            metrics.IN_FLIGHT.set(len(self._flying))
+
+        task.add_done_callback(landed)
+
+    async def _one(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+        try:
+            outcome = Dropped() if planned.moot else await self._send(state, planned)
+            await self._write(doc_id, planned, outcome)
+        except Exception as fault:
+            # It stays planned, so it is sent again: a duplicate under the same id is better than a miss.
+            log.warning("an outcome was not written", notification=planned.id, fault=repr(fault))
+            self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=1)
+
+    async def _send(self, state: Escalation, planned: Planned) -> Outcome:
+        receiver = self._policy().receivers.get(planned.receiver)
+        sink = self._sinks.get(receiver.sink) if receiver is not None else None
+        if receiver is None or sink is None:
+            return Refused(f"the policy has no receiver {planned.receiver}")
+        now = self._clock.now()
+        letter = Letter(planned, state.ticket_id, state.id, receiver, state.threads.get(planned.receiver), now)
+        begin = self._clock.monotonic()
+        try:
+            outcome = await sink.deliver(letter)
+        except Exception as fault:
+            log.exception("a sink failed", sink=receiver.sink)
+            outcome = Later(f"{type(fault).__name__}: {fault}"[:300])
+        metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - begin)
+        if isinstance(outcome, Later) and outcome.after is not None:
+            self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=min(outcome.after, 60))
+        return outcome
+
+    async def _write(self, doc_id: str, planned: Planned, outcome: Outcome) -> None:
+        jitter = random.random()
+        given_up = False
+
+        def decide(state: Escalation | None) -> Decision[Escalation] | None:
+            nonlocal given_up
+            decision = settle(state, planned.id, outcome, self._policy(), now=self._clock.now(), jitter=jitter)
+            given_up = decision is not None and any(isinstance(event, NotificationFailed) for event in decision.events)
+            return decision
+
+        await self._documents.change(doc_id, decide)
+        what = "failed" if given_up else _NAMES[type(outcome)]
+        metrics.NOTIFICATIONS.labels(planned.sink, what).inc()
+        if isinstance(outcome, Sent):
+            delay = (self._clock.now() - planned.planned_at).total_seconds()
+            metrics.DELAY_SECONDS.labels(planned.sink).observe(max(0.0, delay))
+        elif isinstance(outcome, Later | Refused):
+            log.warning(
+                "not delivered", escalation=doc_id, receiver=planned.receiver, outcome=what, error=outcome.error
+            )
+
+
+_NAMES: Mapping[type[Outcome], str] = {Sent: "sent", Later: "later", Refused: "failed", Dropped: "dropped"}

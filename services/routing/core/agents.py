@@ -1,0 +1,113 @@
+"""An agent as routing knows them: skills, capacity, presence, and the claims (holds) that open work has on them.
+
+Rule: a hold is made before the ticket says "assigned" and given up after the ticket says something else.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from contracts.agents import Agent, AgentPresenceChanged, AgentRemoved, AgentUpdated, Presence, PresenceReason
+from kit.document import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A claim of a ticket on an agent. `stamp` is the highest version of the ticket that it was claimed at."""
+
+    stamp: int
+    weight: float
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """What is stored of an agent. `profile` is what everyone may know; `removed` leaves a tombstone."""
+
+    profile: Agent
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    last_assigned_at: datetime | None = None
+    removed_at: datetime | None = None
+    announced_at: datetime | None = None
+    touched_at: datetime | None = None
+
+    @property
+    def load(self) -> float:
+        """Units of open work now; the sum does not depend on the order of the holds."""
+        return math.fsum(hold.weight for hold in self.holds.values())
+
+    @property
+    def relative_load(self) -> float:
+        """Share of the capacity that is used; without capacity there is no room at all."""
+        return self.load / self.profile.capacity if self.profile.capacity else math.inf
+
+    @property
+    def online(self) -> bool:
+        """Whether the agent takes work."""
+        return self.removed_at is None and self.profile.presence == Presence.ONLINE
+
+    def has_room(self, weight: float) -> bool:
+        """Whether work of that weight fits. A billionth is left for sums of weights such as 0.1."""
+        return self.load + weight <= self.profile.capacity + 1e-9
+
+
+def put(state: AgentState | None, profile: Agent, now: datetime) -> Decision[AgentState] | None:
+    """Take an agent's profile; presence is changed apart, except for one who is new. The same again changes nothing."""
+    gone = state is None or state.removed_at is not None
+    if state is None or gone:
+        version = 1 if state is None else state.profile.version + 1
+        agent = profile.model_copy(update={"version": version, "presence_since": now})
+        fresh = AgentState(agent, state.holds if state else {}, announced_at=now, touched_at=now)
+        return Decision(fresh, [AgentUpdated(agent=agent)])
+    old = state.profile
+    kept = {"version": old.version, "presence": old.presence, "presence_since": old.presence_since}
+    if profile.model_copy(update=kept) == old:
+        return None
+    agent = profile.model_copy(update={**kept, "version": old.version + 1})
+    return Decision(replace(state, profile=agent, announced_at=now, touched_at=now), [AgentUpdated(agent=agent)])
+
+
+def set_presence(
+    state: AgentState, presence: str, now: datetime, reason: str = PresenceReason.REQUEST
+) -> Decision[AgentState] | None:
+    """Change whether an agent takes work."""
+    old = state.profile.presence
+    if state.removed_at is not None or old == presence:
+        return None
+    agent = state.profile.model_copy(
+        update={"presence": str(presence), "presence_since": now, "version": state.profile.version + 1}
+    )
+    changed = replace(state, profile=agent, announced_at=now, touched_at=now)
+    return Decision(changed, [AgentPresenceChanged(agent=agent, old=old, new=str(presence), reason=str(reason))])
+
+
+def remove(state: AgentState, now: datetime) -> Decision[AgentState] | None:
+    """Let an agent go for good. What is left is a tombstone, and holds until their tickets have gone elsewhere."""
+    if state.removed_at is not None:
+        return None
+    agent = state.profile.model_copy(update={"presence": Presence.OFFLINE.value, "presence_since": now})
+    gone = replace(state, profile=agent, removed_at=now, touched_at=now)
+    return Decision(gone, [AgentRemoved(agent_id=agent.id, removed_at=now)])
+
+
+def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[AgentState] | None:
+    """Say again who an agent is: on a compacted topic an old record that was confirmed late could be the last one."""
+    if state.announced_at is not None and state.announced_at + period > now:
+        return None
+    again = replace(state, announced_at=now)
+    if state.removed_at is not None:
+        return Decision(again, [AgentRemoved(agent_id=state.profile.id, removed_at=state.removed_at)])
+    return Decision(again, [AgentUpdated(agent=state.profile)])
+
+
+def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
+    """Put a ticket's claim on an agent. One that is there keeps its place and the higher stamp (`stamp-max`)."""
+    old = state.holds.get(ticket)
+    hold = Hold(stamp, weight, now) if old is None else replace(old, stamp=max(old.stamp, stamp), since=now)
+    return replace(state, holds={**state.holds, ticket: hold}, last_assigned_at=now, touched_at=now)
+
+
+def release(state: AgentState, tickets: set[str], now: datetime) -> AgentState:
+    """Give claims up."""
+    return replace(state, holds={t: h for t, h in state.holds.items() if t not in tickets}, touched_at=now)

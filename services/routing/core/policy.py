@@ -1,0 +1,188 @@
+"""The routing policy: queues, the rules that choose them, and how waiting loosens what is asked for. No agents here.
+
+Rule: rules are ordered and the first one that matches wins.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from contracts.ticket import Priority, TicketFacts
+from contracts.values import SkillLevels
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a duration is wanted, such as 30s, 2m, 1h")  # noqa: TRY004 - pydantic takes ValueError
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is no duration; write 30s, 2m or 1h")
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return value
+
+
+def _list(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0), le=timedelta(days=365))]
+Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Match(_Part):
+    """What a ticket must be for a rule to apply: every field that is given, one of its values. None given: all."""
+
+    brand: Names = ()
+    channel: Names = ()
+    account: Names = ()
+    marketplace: Names = ()
+    country: Names = ()
+    language: Names = Field((), description="Primary subtags: `th` also matches th-TH.")
+    tier: Names = ()
+    priority: tuple[Priority, ...] = ()
+    tags: Names = Field((), description="Any of these tags.")
+    all_tags: Names = Field((), description="All of these tags.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_priority(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("priority"), str):
+            return {**value, "priority": [value["priority"]]}
+        return value
+
+    def holds(self, facts: TicketFacts) -> bool:
+        """Say whether a ticket is what this asks for."""
+        single = (
+            (self.brand, facts.brand),
+            (self.channel, facts.channel),
+            (self.account, facts.account),
+            (self.marketplace, facts.market.marketplace),
+            (self.country, facts.market.country),
+            (self.language, primary(facts.language)),
+            (self.tier, facts.tier),
+            (self.priority, facts.priority),
+        )
+        return (
+            all(not wanted or value in wanted for wanted, value in single)
+            and (not self.tags or not set(self.tags).isdisjoint(facts.tags))
+            and set(self.all_tags) <= set(facts.tags)
+        )
+
+
+class Rule(_Part):
+    """Where a ticket goes, and what it needs there besides what the queue needs."""
+
+    name: str = Field("", description="For explanations.")
+    match: Match = Match()
+    queue: str
+    required: SkillLevels = Field(default_factory=dict)
+    preferred: SkillLevels = Field(default_factory=dict)
+
+
+class Overflow(_Part):
+    """Where a ticket goes that nobody of its queue has taken."""
+
+    after: Duration
+    to: str
+    keep_required: bool = Field(
+        default=False, description="The ticket's own skills and language stay required in the other queue."
+    )
+
+
+class Queue(_Part):
+    """A queue: what serving it takes, and what becomes of those who wait in it."""
+
+    required: SkillLevels = Field(default_factory=dict, description="Skills that every agent of the queue needs.")
+    preferred: SkillLevels = Field(default_factory=dict, description="Skills that are better to have.")
+    relax_after: tuple[Duration, ...] = Field(
+        (), description="Until these waits preferred skills are required; each step drops one, the lowest level first."
+    )
+    overflow: Overflow | None = None
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.relax_after) != sorted(set(self.relax_after)):
+            raise ValueError("relax_after must rise from step to step")
+        return self
+
+
+class Requeue(_Part):
+    """How long an agent may be gone before open work is given to somebody else."""
+
+    offline: Duration = timedelta(0)
+    away: Duration | None = Field(timedelta(minutes=15), description="null: work stays with agents who are away.")
+
+
+class Look(_Part):
+    """When a waiting ticket is looked at again though nothing was heard that would help it."""
+
+    first: Duration = timedelta(seconds=1)
+    most: Duration = timedelta(seconds=60)
+
+
+class Policy(_Part):
+    """The whole file."""
+
+    channel_weights: dict[str, Weight] = Field(default_factory=dict, description="Units of work a ticket takes.")
+    default_weight: Weight = 1.0
+    language_skill: str = Field("lang-{language}", description="The skill that speaking a language is.")
+    language_level: Annotated[int, Field(ge=1, le=5)] = 1
+    unroutable_after: Duration = Field(timedelta(seconds=30), description="Wait before it is said that nobody can.")
+    requeue: Requeue = Requeue()
+    look: Look = Look()
+    queues: dict[str, Queue] = Field(min_length=1)
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if "{language}" not in self.language_skill:
+            raise ValueError("language_skill must contain {language}")
+        for number, rule in enumerate(self.rules, start=1):
+            if rule.queue not in self.queues:
+                raise ValueError(f"rule {rule.name or number} names the queue {rule.queue!r}, which is not there")
+        for name, queue in self.queues.items():
+            for seen in self._overflows(name, queue):
+                if seen not in self.queues:
+                    raise ValueError(f"queue {name} overflows to {seen!r}, which is not there")
+        return self
+
+    def _overflows(self, name: str, queue: Queue) -> Iterator[str]:
+        passed = [name]
+        while queue.overflow is not None:
+            to = queue.overflow.to
+            yield to
+            if to in passed:
+                raise ValueError(f"queues overflow in a circle: {' -> '.join([*passed, to])}")
+            passed.append(to)
+            queue = self.queues[to]
+
+    def place(self, facts: TicketFacts) -> Rule | None:
+        """Return the first rule that matches a ticket."""
+        return next((rule for rule in self.rules if rule.match.holds(facts)), None)
+
+    def weight(self, channel: str, own: Mapping[str, float]) -> float:
+        """Return the units that a ticket of a channel takes of an agent with these weights of their own."""
+        return own.get(channel, self.channel_weights.get(channel, self.default_weight))
+
+    def language_skills(self, languages: tuple[str, ...]) -> dict[str, int]:
+        """Return the skills that speaking these languages is."""
+        return {self.language_skill.format(language=primary(language)): 5 for language in languages}
+
+
+def primary(language: str | None) -> str | None:
+    """Return the language of a BCP 47 tag without region or script."""
+    return language.replace("_", "-").split("-", 1)[0].lower() if language else None

@@ -1,0 +1,196 @@
+"""The index that finds the best agent without looking at all of them: one bit an agent, one mask a property.
+
+Rule: a mask is an integer whose bit at an agent's place is set when the agent has the property. Places rise with the
+time of the last assignment, so that of agents equal in skill and load the lowest bit is the one to take. `ranking.best`
+is the definition of what is found here.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from services.routing.core.agents import AgentState
+from services.routing.core.need import Need
+from services.routing.core.policy import Policy
+from services.routing.core.ranking import NEVER, skills_of, unavailable, unfit
+
+Tag = tuple[Any, ...]
+ONLINE: Tag = ("online",)
+
+
+class Pool:
+    """Agents by what they can and how busy they are. Not pure, yet without IO: a cache that answers like `ranking`."""
+
+    def __init__(self, policy: Policy, agents: Iterable[AgentState] = ()) -> None:
+        self.policy = policy
+        self._agents: dict[str, AgentState] = {agent.profile.id: agent for agent in agents}
+        self._stale = True
+        self._masks: dict[Tag, int] = {}
+        self._loads: list[float] = []
+        self._places: dict[str, int] = {}
+        self._at: list[str] = []
+        self._tags: dict[str, frozenset[Tag]] = {}
+        self._last: tuple[datetime, str] = (NEVER, "")
+        self._channels: frozenset[str] = frozenset()
+
+    # -- what is in it ----------------------------------------------------------------------------------------------
+
+    @property
+    def agents(self) -> Mapping[str, AgentState]:
+        """All agents, also those who are gone but still have holds."""
+        return self._agents
+
+    def set_policy(self, policy: Policy) -> None:
+        """Follow another policy."""
+        self.policy = policy
+        self._stale = True
+
+    def put(self, agent: AgentState) -> None:
+        """Take an agent as they are now."""
+        agent_id = agent.profile.id
+        before = self._agents.get(agent_id)
+        self._agents[agent_id] = agent
+        if self._stale:
+            return
+        if before is None or not self._channels >= agent.profile.channel_weights.keys():
+            self._stale = True
+            return
+        moved = before.last_assigned_at != agent.last_assigned_at
+        if moved and (agent.last_assigned_at or NEVER, agent_id) < self._last:
+            self._stale = True  # not the latest: all places are given anew before the next choice
+            return
+        if moved and len(self._at) > 2 * len(self._agents) + 64:
+            self._stale = True
+            return
+        self._index(agent, anew=moved)
+
+    # -- choosing ---------------------------------------------------------------------------------------------------
+
+    def choose(self, need: Need) -> AgentState | None:
+        """Return the best agent for a need, or None."""
+        for special in (need.target, need.sticky):
+            agent = self._agents.get(special or "")
+            if agent is not None and self._may(agent, need, any_skill=special == need.target):
+                return agent
+        return next(self.best_first(need), None)
+
+    def best_first(self, need: Need) -> Iterator[AgentState]:
+        """Yield the agents who can take a ticket now, best first."""
+        able = self.able(need)
+        for equal in self._by_score(able, need):
+            for load in self._loads:
+                mask = equal & self._masks[("load", load)]
+                while mask:
+                    lowest = mask & -mask
+                    yield self._agents[self._at[lowest.bit_length() - 1]]
+                    mask ^= lowest
+
+    def able(self, need: Need) -> int:
+        """Return the mask of the agents who can take a ticket now."""
+        self._refresh()
+        channel = need.channel if need.channel in self._channels else None
+        able = self._mask(ONLINE) & self._mask(("room", channel))
+        if need.queue is not None:
+            able &= self._mask(("queue", None)) | self._mask(("queue", need.queue))
+        if need.brand is not None:
+            able &= self._mask(("brand", None)) | self._mask(("brand", need.brand))
+        for skill in need.required:
+            able &= self._mask(("skill", *skill))
+        for agent_id in need.avoid:
+            if agent_id in self._places:
+                able &= ~(1 << self._places[agent_id])
+        return able
+
+    def has_room(self) -> bool:
+        """Whether anybody who is online has room for anything; if not, looking at who waits is in vain."""
+        self._refresh()
+        online = self._mask(ONLINE)
+        return any(online & self._mask(("room", channel)) for channel in (None, *self._channels))
+
+    def _may(self, agent: AgentState, need: Need, *, any_skill: bool) -> bool:
+        free = unavailable(agent, need, self.policy) is None
+        return free and (any_skill or unfit(agent, need, self.policy) is None)
+
+    def _by_score(self, able: int, need: Need) -> Iterator[int]:
+        """Split a mask by the number of preferred skills, the most first."""
+        at_least = [able] + [0] * len(need.preferred)
+        for skill in need.preferred:
+            mask = self._mask(("skill", *skill))
+            for count in range(len(need.preferred), 0, -1):
+                at_least[count] |= at_least[count - 1] & mask
+        better = 0
+        for mask in reversed(at_least):
+            if mask & ~better:
+                yield mask & ~better
+            better |= mask
+
+    # -- the index --------------------------------------------------------------------------------------------------
+
+    def _mask(self, tag: Tag) -> int:
+        return self._masks.get(tag, 0)
+
+    def _refresh(self) -> None:
+        if not self._stale:
+            return
+        self._masks, self._loads, self._places, self._at, self._tags = {}, [], {}, [], {}
+        own = (agent.profile.channel_weights for agent in self._agents.values())
+        self._channels = frozenset(self.policy.channel_weights).union(*own)
+        bits: dict[Tag, bytearray] = {}
+        size = len(self._agents) // 8 + 1
+        ordered = sorted(self._agents.values(), key=lambda a: (a.last_assigned_at or NEVER, a.profile.id))
+        for place, agent in enumerate(ordered):
+            tags = self._tags_of(agent)
+            self._places[agent.profile.id], self._tags[agent.profile.id] = place, tags
+            self._at.append(agent.profile.id)
+            for tag in tags:
+                bits.setdefault(tag, bytearray(size))[place >> 3] |= 1 << (place & 7)
+        self._masks = {tag: int.from_bytes(mask, "little") for tag, mask in bits.items()}
+        self._loads = sorted(tag[1] for tag in bits if tag[0] == "load")
+        if ordered:
+            self._last = (ordered[-1].last_assigned_at or NEVER, ordered[-1].profile.id)
+        self._stale = False
+
+    def _index(self, agent: AgentState, *, anew: bool) -> None:
+        """Change the masks of one agent; `anew` gives them the last place, since they were assigned last."""
+        agent_id = agent.profile.id
+        before, after = self._tags[agent_id], self._tags_of(agent)
+        old = 1 << self._places[agent_id]
+        if anew:
+            self._places[agent_id] = len(self._at)
+            self._at.append(agent_id)
+            self._last = (agent.last_assigned_at or NEVER, agent_id)
+        new = 1 << self._places[agent_id]
+        for tag in before if anew else before - after:
+            self._toggle(tag, old)
+        for tag in after if anew else after - before:
+            self._toggle(tag, new)
+        self._tags[agent_id] = after
+
+    def _toggle(self, tag: Tag, bit: int) -> None:
+        mask = self._masks.get(tag, 0) ^ bit
+        if mask:
+            if tag[0] == "load" and tag not in self._masks:
+                insort(self._loads, tag[1])
+            self._masks[tag] = mask
+            return
+        self._masks.pop(tag, None)
+        if tag[0] == "load":
+            del self._loads[bisect_left(self._loads, tag[1])]
+
+    def _tags_of(self, agent: AgentState) -> frozenset[Tag]:
+        profile = agent.profile
+        if not agent.online:
+            return frozenset()  # nobody asks for more
+        tags: list[Tag] = [ONLINE, ("load", agent.relative_load)]
+        load, own = agent.load, profile.channel_weights
+        tags += [
+            ("room", channel)
+            for channel in (None, *self._channels)
+            if load + self.policy.weight(channel or "", own) <= profile.capacity + 1e-9
+        ]
+        tags += [("queue", queue) for queue in profile.queues or (None,)]
+        tags += [("brand", brand) for brand in profile.brands or (None,)]
+        for skill, level in skills_of(agent, self.policy).items():
+            tags += [("skill", skill, below) for below in range(1, level + 1)]
+        return frozenset(tags)

@@ -1,0 +1,1 @@
+"""Routing's documents: tickets, agents, and the claims between them. Only this room speaks to MongoDB, through kit."""

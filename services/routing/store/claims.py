@@ -1,0 +1,141 @@
+"""Claims of tickets on agents: made before a ticket says "assigned", given up once they can be used no more.
+
+Rules, by their names in the model of the protocol: a claim moves the agent's version (claim-bumps) and keeps the
+highest version of the ticket it was made at (stamp-max); who loses the ticket looks at it before giving the claim up
+(loser-looks); a claim is released only once its stamp can win no more (release-fenced).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from kit.clock import Clock
+from kit.document import Document
+from kit.outbox import Documents, Saved
+from services.routing.core import agents
+from services.routing.core.agents import AgentState
+from services.routing.core.tickets import TicketState
+from services.routing.store.roster import Roster
+
+ROUNDS = 4
+"""Tries against other writers, before something is left to the next look or to the reconciler."""
+
+Pair = tuple[str, str]
+"""Agent and ticket."""
+
+Versions = dict[str, dict[str, int]]
+"""Agent -> ticket -> version of the ticket at which it was surely not the agent's."""
+
+
+class Observer(Protocol):
+    """Who counts what happens here."""
+
+    def assigned(self, queue: str, reason: str, waited: float) -> None: ...
+    def claims(self, outcome: str, count: int) -> None: ...
+
+
+class Claims:
+    """The claims that this process makes and gives up, one bundle at a time."""
+
+    def __init__(self, tickets: Documents[TicketState], roster: Roster, clock: Clock, observer: Observer) -> None:
+        self.lock = asyncio.Lock()
+        self.freed = asyncio.Event()
+        """Set when there is room that was not there before."""
+        self._tickets, self._roster, self._clock, self._observer = tickets, roster, clock, observer
+
+    async def make(self, agent_ids: Sequence[str]) -> set[str]:
+        """Write the agents as the index has them, claims included; returns those whose write was not lost.
+
+        The caller has the lock.
+        """
+        ids = list(dict.fromkeys(agent_ids))
+        docs = [self._changed(agent_id, self._roster.pool.agents[agent_id]) for agent_id in ids]
+        try:
+            saved = await self._roster.documents.save(docs)
+        except BaseException:
+            self._roster.undo(ids)
+            raise
+        won = self._took(saved)
+        self._observer.claims("won", sum(agent_id in won for agent_id in agent_ids))
+        if saved.lost:
+            self._observer.claims("lost", sum(agent_id not in won for agent_id in agent_ids))
+            lost = [doc.id for doc in saved.lost]
+            self._roster.undo(lost)
+            await self._roster.reload(lost)
+        return won
+
+    async def release(self, free: Versions) -> None:
+        """Release claims made at an older version than the one at which their ticket was written as not the agent's.
+
+        Whoever claims for that ticket later does so at that version or above, so a lower stamp can win no more.
+        """
+        async with self.lock:
+            unknown = [a for a, t in free.items() if not t.keys() <= self._holds(a)]
+            if unknown:
+                await self._roster.reload(unknown)
+            for _ in range(ROUNDS):
+                docs = [doc for agent_id, versions in free.items() if (doc := self._without(agent_id, versions))]
+                if not docs:
+                    return
+                saved = await self._roster.documents.save(docs)
+                self._took(saved)
+                if saved.won:
+                    self._observer.claims("released", len(saved.won))
+                    self.freed.set()
+                if not saved.lost:
+                    return
+                await self._roster.reload(doc.id for doc in saved.lost)
+
+    def _holds(self, agent_id: str) -> set[str]:
+        doc = self._roster.get(agent_id)
+        return set(doc.state.holds) if doc is not None and doc.state is not None else set()
+
+    def _without(self, agent_id: str, versions: dict[str, int]) -> Document[AgentState] | None:
+        doc = self._roster.get(agent_id)
+        if doc is None or doc.state is None:
+            return None
+        holds = doc.state.holds
+        gone = {t for t, version in versions.items() if t in holds and holds[t].stamp < version}
+        return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now())) if gone else None
+
+    async def look_at(self, pairs: Sequence[Pair], *, fence: bool) -> int:
+        """Release those claims whose ticket is not the agent's and cannot become so with that claim.
+
+        With `fence` a ticket's version is moved first, so that a slow assigner who holds the claim loses.
+        """
+        found = await self._roster.documents.load({agent_id for agent_id, _ in pairs})
+        stamps = {
+            (a, t): doc.state.holds[t].stamp
+            for a, t in pairs
+            if (doc := found[a]).state is not None and t in doc.state.holds
+        }
+        for doc in found.values():
+            self._roster.put(doc)
+        docs = await self._tickets.load({t for _, t in stamps})
+        loose = [(a, t) for a, t in stamps if (state := docs[t].state) is None or state.agent != a]
+        if fence:
+            await self._fence([docs[t] for a, t in loose if docs[t].version <= stamps[a, t]])
+        free: Versions = {}
+        for a, t in loose:
+            if docs[t].version > stamps[a, t]:
+                free.setdefault(a, {})[t] = docs[t].version
+        if free:
+            await self.release(free)
+        return sum(len(versions) for versions in free.values())
+
+    async def _fence(self, docs: Sequence[Document[TicketState]]) -> None:
+        for doc in docs:
+            doc.changed = True
+        if docs:
+            await self._tickets.save(docs)  # `save` moves the version of those that it wrote
+
+    def _changed(self, agent_id: str, state: AgentState) -> Document[AgentState]:
+        known = self._roster.get(agent_id)
+        assert known is not None
+        return replace(known, state=state, outbox=[], fresh=[], inserts=[], changed=True)
+
+    def _took(self, saved: Saved[AgentState]) -> set[str]:
+        for doc in saved.won:
+            self._roster.put(doc)
+        return {doc.id for doc in saved.won}

@@ -1,0 +1,242 @@
+"""The desk where waiting tickets get agents: a claim on the agent first, then the ticket's own guarded write.
+
+Who wants a ticket changed outside the batch loop (a timer, a door, the looker) also comes here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from contracts.assignments import AgentRef, AssignmentDecision, AssignReason
+from kit.clock import Clock
+from kit.document import Decision, Document
+from kit.errors import Passing, TooLarge
+from kit.outbox import Documents, Saved
+from services.routing.core import agents, ranking, tickets
+from services.routing.core.agents import AgentState
+from services.routing.core.need import Need, need_of
+from services.routing.core.policy import Policy
+from services.routing.core.tickets import TicketState
+from services.routing.store.claims import ROUNDS, Claims, Observer, Versions
+from services.routing.store.roster import Roster
+
+log = structlog.get_logger(__name__)
+
+SMALL = 64
+"""Up to so many agents, a decision tells of those who could not serve as well."""
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An agent picked for a ticket, before the claim is made."""
+
+    doc: Document[TicketState]
+    agent: AgentRef
+    reason: str
+    load_before: float
+    load_after: float
+    decision: AssignmentDecision
+
+
+class Desk:
+    """One per process. The handler, the looker and the doors all assign through it."""
+
+    def __init__(
+        self,
+        documents: Documents[TicketState],
+        roster: Roster,
+        policy: Callable[[], Policy],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.documents, self.roster, self.clock = documents, roster, clock
+        self.claims = Claims(documents, roster, clock, observer)
+        self.backlog: frozenset[str] = frozenset()
+        """Queues in which somebody waited longer when last looked at: who comes now does not overtake them."""
+        self._policy, self._observer = policy, observer
+        self._given: dict[str, Pick] = {}
+        self._left: dict[str, set[str]] = {}
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force, also for the index."""
+        policy = self._policy()
+        if self.roster.pool.policy is not policy:
+            self.roster.pool.set_policy(policy)
+        return policy
+
+    def note(self, before: TicketState | None, after: TicketState | None) -> None:
+        """Remember whose claim is to be given up once this change of a ticket is written."""
+        if before is not None and after is not None and before.agent not in (None, after.agent):
+            self._left.setdefault(before.id, set()).add(before.agent or "")
+
+    # -- claims, before the tickets are written ----------------------------------------------------------------------
+
+    async def assign(self, docs: Iterable[Document[TicketState]], *, overtake: bool = False) -> None:
+        """Claim agents for those who wait, and put the assignment into their documents."""
+        policy = self.policy
+        waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
+        if not overtake:
+            passed = [doc for doc in waiting if doc.state is not None and doc.state.queue in self.backlog]
+            if passed:
+                self.claims.freed.set()
+                waiting = [doc for doc in waiting if doc not in passed]
+        if not waiting:
+            return
+        waiting.sort(key=_urgent_and_old)
+        async with self.claims.lock:
+            for _ in range(ROUNDS):
+                picks = self._pick(waiting, policy)
+                if not picks:
+                    return
+                won = await self.claims.make([pick.agent.id for pick in picks])
+                for pick in picks:
+                    if pick.agent.id in won:
+                        self._give(pick)
+                waiting = [pick.doc for pick in picks if pick.agent.id not in won]
+
+    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy) -> list[Pick]:
+        """Pick agents one ticket after the other; each pick takes room from the index at once."""
+        now, picks = self.clock.now(), []
+        for doc in waiting:
+            assert doc.state is not None
+            need = need_of(doc.state, policy, now)
+            held = self._held(doc, need, policy)
+            agent = held or self.roster.pool.choose(need)
+            if agent is None:
+                continue
+            decision = self._explain(need, agent, policy, now)
+            weight = policy.weight(need.channel, agent.profile.channel_weights)
+            claimed = agents.claim(agent, doc.id, doc.version, weight, now)
+            self.roster.pool.put(claimed)
+            reason = AssignReason.BEST_MATCH
+            if agent.profile.id == need.target:
+                reason = AssignReason.TRANSFERRED
+            elif agent.profile.id == need.sticky:
+                reason = AssignReason.STICKY
+            ref = AgentRef(id=agent.profile.id, name=agent.profile.name)
+            picks.append(Pick(doc, ref, str(reason), agent.load, claimed.load, decision))
+        return picks
+
+    def _held(self, doc: Document[TicketState], need: Need, policy: Policy) -> AgentState | None:
+        """Return an agent on whom a claim of an earlier try was left, if they would do."""
+        for agent_id in sorted(self.roster.holders(doc.id)):
+            agent = self.roster.pool.agents[agent_id]
+            fit = ranking.unfit(agent, need, policy) is None or agent_id == need.target
+            if agent.online and fit and agent_id not in need.avoid and agent.load <= agent.profile.capacity + 1e-9:
+                return agent
+        return None
+
+    def _explain(self, need: Need, chosen: AgentState, policy: Policy, now: datetime) -> AssignmentDecision:
+        pool = self.roster.pool
+        if len(pool.agents) <= SMALL:
+            return ranking.explain(pool.agents.values(), need, policy, now, chosen, SHOWN)
+        shown = [chosen]
+        for agent in pool.best_first(need):
+            if len(shown) == SHOWN:
+                break
+            if agent is not chosen:
+                shown.append(agent)
+        return AssignmentDecision(
+            candidates=tuple(ranking.candidate(agent, need, policy, now, chosen) for agent in shown),
+            looked_at=pool.able(need).bit_count(),
+            skills_dropped=need.dropped,
+        )
+
+    def _give(self, pick: Pick) -> None:
+        assert pick.doc.state is not None
+        decision = tickets.assigned(
+            pick.doc.state,
+            pick.agent,
+            pick.reason,
+            self.clock.now(),
+            load_before=pick.load_before,
+            load_after=pick.load_after,
+            decision=pick.decision,
+        )
+        try:
+            self.documents.apply(pick.doc, decision, cause=pick.doc.state.cause)
+            self._given[pick.doc.id] = pick
+        except (Passing, TooLarge) as fault:
+            log.warning("an assignment does not fit; its claim is left to the reconciler", fault=str(fault))
+
+    # -- after the tickets were written ------------------------------------------------------------------------------
+
+    async def settle(self, won: Iterable[Document[TicketState]], lost: Iterable[Document[TicketState]]) -> None:
+        """Give up the claims that the write of these tickets made needless. What fails is the reconciler's."""
+        free: Versions = {}
+        for doc in won:
+            if doc.state is None:
+                continue
+            gone = self._left.pop(doc.id, set()) | {a for a in doc.state.left if a in self.roster.holders(doc.id)}
+            for agent_id in gone - {doc.state.agent}:
+                free.setdefault(agent_id, {})[doc.id] = doc.version
+            self._count(doc.state, self._given.pop(doc.id, None))
+        unsure = []
+        for doc in lost:
+            self._left.pop(doc.id, None)
+            self._given.pop(doc.id, None)
+            unsure += [(agent_id, doc.id) for agent_id in self.roster.holders(doc.id)]
+        try:
+            if free:
+                await self.claims.release(free)
+            if unsure:
+                await self.claims.look_at(unsure, fence=False)
+        except Passing as fault:
+            log.warning("claims are left to the reconciler", fault=str(fault))
+
+    def _count(self, state: TicketState, given: Pick | None) -> None:
+        if given is not None and state.assigned_at is not None and state.queued_at is not None:
+            waited = (state.assigned_at - state.queued_at).total_seconds()
+            self._observer.assigned(state.queue or "", given.reason, max(0.0, waited))
+
+    # -- changes that no record of a topic brought -------------------------------------------------------------------
+
+    async def work(
+        self,
+        ids: Iterable[str],
+        decide: Callable[[TicketState], Decision[TicketState] | None],
+    ) -> int:
+        """Change tickets, give agents to those that wait, write, publish; returns how many were written."""
+        ids, written = list(ids), 0
+        for _ in range(ROUNDS):
+            if not ids:
+                break
+            docs = await self.documents.load(ids)
+            for doc in docs.values():
+                before = doc.state
+                decision = decide(before) if before is not None else None
+                if decision is not None:
+                    self.documents.apply(doc, decision, cause=before.cause if before else None)
+                    self.note(before, doc.state)
+            saved = await self.serve([doc for doc in docs.values() if doc.changed])
+            written += len(saved.won)
+            ids = [doc.id for doc in saved.lost]
+        return written
+
+    async def serve(self, docs: Sequence[Document[TicketState]]) -> Saved[TicketState]:
+        """Give agents to tickets at hand, and write those that changed."""
+        await self.assign(docs, overtake=True)
+        changed = [doc for doc in docs if doc.changed]
+        if not changed:
+            return Saved()
+        saved = await self.documents.save(changed)
+        await self.settle(saved.won, saved.lost)
+        try:
+            await self.documents.publish(saved.won)
+        except Passing as fault:
+            log.warning("left to the sweeper", fault=str(fault))
+        return saved
+
+
+def _waits(state: TicketState, policy: Policy) -> bool:
+    return state.phase == "waiting" and state.queue in policy.queues
+
+
+def _urgent_and_old(doc: Document[TicketState]) -> tuple[int, datetime, str]:
+    assert doc.state is not None
+    assert doc.state.queued_at is not None
+    return -doc.state.urgency, doc.state.queued_at, doc.id

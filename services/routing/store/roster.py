@@ -1,0 +1,121 @@
+"""The agents as this process knows them: documents kept in memory and refreshed, with the index to choose from.
+
+Rule: nothing depends on the roster being right. It may be old; a claim is guarded by the version that was looked at.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from kit.document import Document
+from kit.outbox import Documents
+from services.routing.core.agents import AgentState
+from services.routing.core.policy import Policy
+from services.routing.core.pool import Pool
+
+_PAGE = 1_000
+#: How far clocks of replicas may differ before a change is seen only by the full reload.
+OVERLAP = timedelta(seconds=2)
+
+
+class Roster:
+    """All agents and who holds what."""
+
+    def __init__(self, documents: Documents[AgentState], policy: Policy) -> None:
+        self.documents = documents
+        self.pool = Pool(policy)
+        self.loaded = False
+        self._docs: dict[str, Document[AgentState]] = {}
+        self._holders: dict[str, set[str]] = {}
+        self._latest: datetime | None = None
+
+    def get(self, agent_id: str) -> Document[AgentState] | None:
+        """Return an agent's document as it was last seen."""
+        return self._docs.get(agent_id)
+
+    def states(self) -> Collection[AgentState]:
+        """Return all agents, tombstones among them."""
+        return self.pool.agents.values()
+
+    def available(self, agent_id: str) -> bool:
+        """Say whether an agent takes work, as far as is known. One who is not known does not."""
+        doc = self._docs.get(agent_id)
+        return doc is not None and doc.state is not None and doc.state.online
+
+    def holders(self, ticket: str) -> set[str]:
+        """Return the agents on whom a ticket has a claim."""
+        return self._holders.get(ticket, set())
+
+    def put(self, doc: Document[AgentState]) -> bool:
+        """Take a document if it is newer; says whether there is room, or an ability, that was not there before."""
+        if doc.state is None:
+            return False
+        known = self._docs.get(doc.id)
+        if known is not None and known.version >= doc.version:
+            return False
+        before = known.state if known is not None else None
+        self._docs[doc.id] = doc
+        self._hold(doc.id, before, doc.state)
+        self.pool.put(doc.state)
+        return _gained(before, doc.state)
+
+    def undo(self, agent_ids: Iterable[str]) -> None:
+        """Take the index back to what the documents say, after claims that came to nothing."""
+        for agent_id in agent_ids:
+            doc = self._docs.get(agent_id)
+            if doc is not None and doc.state is not None:
+                self.pool.put(doc.state)
+
+    async def reload(self, agent_ids: Iterable[str]) -> bool:
+        """Read some agents again."""
+        docs = await self.documents.load(agent_ids)
+        return self._noted(docs.values())
+
+    async def load_all(self) -> bool:
+        """Read all agents."""
+        last, gained = "", False
+        while True:
+            page = await self.documents.find({"_id": {"$gt": last}}, sort=[("_id", 1)], limit=_PAGE)
+            gained = self._noted(page) or gained
+            if len(page) < _PAGE:
+                break
+            last = page[-1].id
+        self.loaded = True
+        return gained
+
+    async def refresh(self) -> bool:
+        """Read the agents that changed lately; says whether there is room that was not there before."""
+        if not self.loaded or self._latest is None:
+            return await self.load_all()
+        since = self._latest - OVERLAP
+        page = await self.documents.find(
+            {"state.touched_at": {"$gte": since}}, sort=[("state.touched_at", 1)], limit=10 * _PAGE
+        )
+        return self._noted(page)
+
+    def _noted(self, docs: Iterable[Document[AgentState]]) -> bool:
+        gained = False
+        for doc in docs:
+            touched = doc.state.touched_at if doc.state is not None else None
+            if touched is not None and (self._latest is None or touched > self._latest):
+                self._latest = touched
+            gained = self.put(doc) or gained
+        return gained
+
+    def _hold(self, agent_id: str, before: AgentState | None, after: AgentState) -> None:
+        old = before.holds.keys() if before is not None else set()
+        for ticket in old - after.holds.keys():
+            holders = self._holders.get(ticket, set())
+            holders.discard(agent_id)
+            if not holders:
+                self._holders.pop(ticket, None)
+        for ticket in after.holds.keys() - old:
+            self._holders.setdefault(ticket, set()).add(agent_id)
+
+
+def _gained(before: AgentState | None, after: AgentState) -> bool:
+    if not after.online:
+        return False
+    if before is None or not before.online:
+        return True
+    free_before, free_after = before.profile.capacity - before.load, after.profile.capacity - after.load
+    return free_after > free_before or before.profile.version != after.profile.version

@@ -1,0 +1,5 @@
+"""`python -m services.sla`."""
+
+from services.sla.app import main
+
+main()

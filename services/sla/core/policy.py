@@ -1,0 +1,260 @@
+"""The policy file as a value: calendars, holidays and ordered policies; the first whose conditions all hold applies.
+
+What a clock does with the terms found here is in `clocks.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from contracts.sla import CalendarRef, Metric, PolicyRef
+from contracts.ticket import Priority, Status, TicketFacts
+from services.sla.core.calendar import TZDATA, Calendar, NeverDue, zone
+from services.sla.core.clocks import TOTAL_RESOLUTION, Terms
+from services.sla.core.hours import Day, parse_date, parse_day, parse_week
+from services.sla.core.targets import Spec, Target, Warnings, Words, one_or_more
+
+METRICS = (Metric.FIRST_REPLY, Metric.NEXT_REPLY, Metric.RESOLUTION, TOTAL_RESOLUTION)
+
+_ALWAYS = CalendarRef(name="always", version="1", tzdata=TZDATA)
+_SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class When(Spec):
+    """Conditions; what is left out does not matter, what the ticket does not have never holds."""
+
+    marketplace: Words | None = None
+    country: Words | None = None
+    channel: Words | None = None
+    account: Words | None = None
+    brand: Words | None = None
+    priority: Annotated[tuple[Priority, ...], BeforeValidator(one_or_more), Field(min_length=1)] | None = None
+    tier: Words | None = None
+    tags: Words | None = None
+    language: Words | None = None
+
+    def holds(self, facts: TicketFacts) -> bool:
+        """Say whether all conditions hold."""
+        plain = (
+            (self.marketplace, facts.market.marketplace),
+            (self.country, facts.market.country),
+            (self.channel, facts.channel),
+            (self.account, facts.account),
+            (self.brand, facts.brand),
+            (self.priority, facts.priority),
+            (self.tier, facts.tier),
+        )
+        return (
+            all(wanted is None or given in wanted for wanted, given in plain)
+            and (self.tags is None or not set(self.tags).isdisjoint(facts.tags))
+            and (self.language is None or _speaks(facts.language, self.language))
+        )
+
+
+def _speaks(language: str | None, wanted: tuple[str, ...]) -> bool:
+    """`pt` covers `pt-BR`; `pt-BR` does not cover `pt`."""
+    given = (language or "").lower()
+    return any(given == word.lower() or given.startswith(word.lower() + "-") for word in wanted)
+
+
+class Policy(Spec):
+    """What is promised to whom."""
+
+    name: str = Field(min_length=1)
+    when: When = When()
+    calendar: str | dict[str, str] = "always"
+    """One calendar, or one by the market's country, with a `default` for all others."""
+    targets: dict[str, Target] = Field(min_length=1)
+    warn: Warnings = Warnings()
+    pause_on: tuple[Literal["pending", "on_hold"], ...] = ("pending",)
+    """Statuses that stop the working resolution clock."""
+
+    @field_validator("calendar")
+    @classmethod
+    def _has_default(cls, calendar: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(calendar, dict) and "default" not in calendar:
+            raise ValueError("calendars by country need a default")
+        return calendar
+
+    @property
+    def calendars(self) -> dict[str, str]:
+        """Return its calendars by country."""
+        return self.calendar if isinstance(self.calendar, dict) else {"default": self.calendar}
+
+    def calendar_for(self, facts: TicketFacts) -> str:
+        """Return the calendar that such a ticket's clocks run by."""
+        calendars = self.calendars
+        return calendars.get(facts.market.country or "default", calendars["default"])
+
+    @field_validator("targets")
+    @classmethod
+    def _known(cls, targets: dict[str, Target]) -> dict[str, Target]:
+        for metric in targets:
+            if metric not in METRICS:
+                raise ValueError(f"{metric!r} is no metric: {', '.join(METRICS)}")
+        return targets
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class CalendarSpec(Spec):
+    """Hours of a week in a zone, less the holidays of the lists that it names."""
+
+    zone: str
+    hours: str | dict[str, str | tuple[str, ...]] = "always"
+    holidays: tuple[str, ...] = ()
+
+    @field_validator("zone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        zone(value)
+        return value
+
+    @field_validator("hours")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        parse_week(value)
+        return value
+
+
+class Holiday(Spec):
+    """One date: closed, or open for some hours."""
+
+    name: str
+    hours: str | tuple[str, ...] = "closed"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_only(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("hours")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        parse_day(value)
+        return value
+
+
+def _check_date(text: str) -> str:
+    parse_date(text)
+    return text
+
+
+DateText = Annotated[str, AfterValidator(_check_date)]
+
+
+class Book(Spec):
+    """Everything in the file. Equal content has the equal version, whatever the layout."""
+
+    on_change: Literal["keep", "rebase"] = "keep"
+    """What a new version does to clocks that run: nothing, or put them on its terms from then on."""
+    calendars: dict[str, CalendarSpec] = Field(default_factory=dict)
+    holidays: dict[str, dict[DateText, Holiday]] = Field(default_factory=dict)
+    policies: tuple[Policy, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Book:
+        faults: list[InitErrorDetails] = []
+
+        def fault(reason: str, *loc: str | int) -> None:
+            text = PydanticCustomError("policy", "{reason}", {"reason": reason})
+            faults.append(InitErrorDetails(type=text, loc=loc, input=None))
+
+        for name, spec in self.calendars.items():
+            for place, wanted in enumerate(spec.holidays):
+                if wanted not in self.holidays:
+                    fault(f"there is no list of holidays {wanted!r}", "calendars", name, "holidays", place)
+        names: set[str] = set()
+        for place, policy in enumerate(self.policies):
+            if policy.name in names:
+                fault(f"the name {policy.name!r} is taken by a policy above", "policies", place, "name")
+            names.add(policy.name)
+            for country, name in policy.calendars.items():
+                if name != "always" and name not in self.calendars:
+                    fault(f"there is no calendar {name!r}", "policies", place, "calendar", country)
+            if place and self.policies[place - 1].when == When():
+                fault("never reached: the policy above takes every ticket", "policies", place)
+        if not faults:
+            self._check_due(fault)
+        if faults:
+            raise ValidationError.from_exception_data("Book", faults)
+        return self
+
+    def _check_due(self, fault: Any) -> None:
+        for place, policy in enumerate(self.policies):
+            for name in set(policy.calendars.values()):
+                for metric, target in policy.targets.items():
+                    try:
+                        self.calendar(name).add_ms(_SOME_DAY, max(target.by_priority.values()))
+                    except NeverDue as error:
+                        fault(f"by the calendar {name!r} {error}", "policies", place, "targets", metric)
+
+    @cached_property
+    def version(self) -> str:
+        """Return what tells this content from any other."""
+        return _hashed(self.model_dump_json())
+
+    def match(self, facts: TicketFacts) -> Policy | None:
+        """Return the policy that applies: the first whose conditions hold."""
+        return next((policy for policy in self.policies if policy.when.holds(facts)), None)
+
+    def terms(self, facts: TicketFacts, metric: str) -> Terms | None:
+        """Return what is promised about one metric of such a ticket."""
+        policy = self.match(facts)
+        target = None if policy is None else policy.targets.get(metric)
+        if policy is None or target is None:
+            return None
+        allowed = target.by_priority[facts.priority]
+        return Terms(
+            PolicyRef(name=policy.name, version=self.version),
+            self.calendar_ref(policy.calendar_for(facts)),
+            allowed,
+            policy.warn.within(allowed),
+            tuple(Status(s) for s in policy.pause_on) if metric == Metric.RESOLUTION else (),
+        )
+
+    def calendar(self, name: str) -> Calendar:
+        """Return a calendar of this version; `always` is there without being written down."""
+        found = self._calendars.get(name)
+        return self._calendars["always"] if found is None else found
+
+    def calendar_ref(self, name: str) -> CalendarRef:
+        """Name a calendar with the versions of all that it is made of."""
+        return self._refs.get(name, _ALWAYS)
+
+    @cached_property
+    def _refs(self) -> dict[str, CalendarRef]:
+        return {name: self._ref(name, spec) for name, spec in self.calendars.items()}
+
+    def _ref(self, name: str, spec: CalendarSpec) -> CalendarRef:
+        lists = {holiday: {d: h.hours for d, h in self.holidays[holiday].items()} for holiday in spec.holidays}
+        holidays = _hashed(repr(sorted((k, sorted(v.items())) for k, v in lists.items()))) if lists else None
+        return CalendarRef(name=name, version=_hashed(spec.model_dump_json()), holidays=holidays, tzdata=TZDATA)
+
+    @cached_property
+    def _calendars(self) -> dict[str, Calendar]:
+        always = CalendarSpec(zone="UTC")
+        return {name: self._build(spec) for name, spec in {"always": always, **self.calendars}.items()}
+
+    def _build(self, spec: CalendarSpec) -> Calendar:
+        dates: dict[date, Day] = {}
+        for holiday_list in spec.holidays:
+            for text, holiday in self.holidays[holiday_list].items():
+                day, hours = parse_date(text), parse_day(holiday.hours)
+                dates[day] = hours if dates.get(day, hours) else ()  # closed by one list is closed
+        return Calendar(spec.zone, parse_week(spec.hours), dates)

@@ -1,0 +1,62 @@
+"""What is kept of a ticket for its clocks' sake, as a value. How events change it is in `tickets.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from contracts.ticket import Status, TicketFacts
+from services.sla.core.clocks import Clock, soonest
+from services.sla.core.policy import Book
+
+
+class Books(Protocol):
+    """The policies in force now, and the earlier ones that tickets are still bound to."""
+
+    @property
+    def current(self) -> Book: ...
+    def version(self, version: str) -> Book: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A promise that was not kept."""
+
+    clock_id: str
+    metric: str
+    policy: str
+    breached_at: datetime
+    target_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TicketClocks:
+    """The clocks of one ticket, and what of the ticket they depend on."""
+
+    ticket_id: str
+    facts: TicketFacts
+    status: Status
+    at: datetime
+    """Time of the latest event taken."""
+    version: str
+    """Version of the policies that it is bound to."""
+    bot: bool = False
+    asked_at: datetime | None = None
+    """Oldest customer message without an answer."""
+    begun: bool = False
+    """Whether the customer has ever asked something."""
+    replied: bool = False
+    """The first reply was given, or became moot."""
+    solved_at: datetime | None = None
+    reopens: int = 0
+    closed: bool = False
+    serial: int = 0
+    live: tuple[Clock, ...] = ()
+    ended: tuple[Clock, ...] = ()
+    breaches: tuple[Breach, ...] = ()
+
+
+def due(state: TicketClocks) -> datetime | None:
+    """Return the next instant at which time matters to the ticket's clocks."""
+    return soonest(state.live)

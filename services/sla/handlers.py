@@ -1,0 +1,49 @@
+"""The way from the tickets topic to the core and back. No rules here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from faststream.kafka import KafkaRouter
+
+from contracts.tickets import TicketOpened
+from kit.consumer import Consumer
+from kit.delivery import BaseHandling, Incoming
+from kit.document import Decision
+from services.sla import metrics
+from services.sla.core import tickets
+from services.sla.core.state import TicketClocks
+from services.sla.store import Archive
+
+
+class SlaHandling(BaseHandling[TicketClocks]):
+    """Takes events of tickets."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    async def locate(self, items: Sequence[Incoming]) -> None:  # noqa: ARG002 - the loop's
+        """Keep the subject as the document's id, and look up policies that the last batch found to be missing."""
+        await self._archive.look_up()
+
+    def decide(self, state: TicketClocks | None, item: Incoming, now: datetime) -> Decision[TicketClocks]:
+        """Let the core decide, and count what it says."""
+        assert item.event is not None
+        decision = tickets.decide(state, item.event, self._archive, now)
+        metrics.count(decision.events)
+        data = item.event.data
+        if (
+            state is None
+            and isinstance(data, TicketOpened)
+            and self._archive.current.match(data.ticket.facts()) is None
+        ):
+            metrics.UNMATCHED.inc()
+        return decision
+
+
+def build_router(consumer: Consumer) -> KafkaRouter:
+    """Declare the subscriber."""
+    router = KafkaRouter()
+    consumer.subscribe(router)
+    return router

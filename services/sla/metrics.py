@@ -1,0 +1,34 @@
+"""Every metric of the sla service. How late timers fire, and all of delivery, is counted by kit."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter
+
+from contracts.payload import Payload
+from contracts.sla import ClockBreached, ClockCancelled, ClockEvent, ClockMet, ClockStarted
+from services.sla.core.policy import METRICS
+
+STARTED = Counter("deskbus_sla_clocks_started_total", "Clocks started, by what they measure.", ("metric",))
+MET = Counter("deskbus_sla_clocks_met_total", "Clocks met in time.", ("metric",))
+BREACHES = Counter("deskbus_sla_breaches_total", "Clocks that ran out.", ("metric",))
+CANCELLED = Counter("deskbus_sla_clocks_cancelled_total", "Clocks that ended without being met in time.", ("metric",))
+UNMATCHED = Counter("deskbus_sla_unmatched_total", "Tickets first seen that no policy takes: they have no clocks.")
+
+_OF: dict[type[Payload], Counter] = {
+    ClockStarted: STARTED,
+    ClockMet: MET,
+    ClockBreached: BREACHES,
+    ClockCancelled: CANCELLED,
+}
+
+for _counter in _OF.values():
+    for _metric in METRICS:
+        _counter.labels(str(_metric))
+
+
+def count(events: Iterable[Payload]) -> None:
+    """Count what was decided."""
+    for event in events:
+        counter = _OF.get(type(event))
+        if counter is not None and isinstance(event, ClockEvent):
+            counter.labels(event.metric).inc()

@@ -1,0 +1,17 @@
+"""What the sla service reads from its environment. What it promises to customers is in the policy file."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from kit.settings import ServiceSettings
+
+
+class SlaSettings(ServiceSettings, env_prefix="DESKBUS_SLA_"):
+    """Settings of the sla service."""
+
+    service: ClassVar[str] = "sla"
+
+    port: int = Field(8083, ge=0, le=65535, description="Public door; 0 lets the system choose.")
+    grace_ms: int = Field(50, ge=1, le=10_000, description="Time that a fact may take from happening to its topic.")
+    tick_ms: int = Field(50, ge=5, le=10_000, description="How often due clocks are looked for.")

@@ -1,0 +1,176 @@
+"""The clocks of a ticket as a document, and the archive of policy files that running clocks are still bound to.
+
+One document a ticket, keyed by its id; it stays after the ticket is closed, so that no late event starts it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from contracts.sla import CalendarRef, PolicyRef
+from contracts.ticket import Status, TicketFacts
+from contracts.topics import SLA, TICKETS
+from kit.document import Kind
+from kit.errors import Passing
+from kit.mongo import MongoStore
+from services.sla.core.clocks import Clock, Phase, Terms, Warn
+from services.sla.core.policy import Book
+from services.sla.core.state import Breach, TicketClocks, due
+
+COLLECTION = "clocks"
+ARCHIVE = "policies"
+SOURCE = "/deskbus/sla"
+
+
+def breach_key(at: datetime, ticket_id: str = "") -> str:
+    """Return a unique key that sorts by instant: what breaches are listed and paged by."""
+    return f"{at.strftime('%Y-%m-%dT%H:%M:%S')}.{at.microsecond // 1000:03d}|{ticket_id}"
+
+
+def _plain(record: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
+
+
+_CLOCK = (
+    "id", "metric", "started_at", "since", "elapsed_ms", "due_at", "next_at", "warned", "paused_at", "pause_reason",
+    "breached_at", "ended_at", "outcome", "message_id",
+)  # fmt: skip
+_STATE = (
+    "ticket_id", "at", "version", "bot", "asked_at", "begun", "replied", "solved_at", "reopens", "closed", "serial",
+)  # fmt: skip
+_BREACH = ("clock_id", "metric", "policy", "breached_at", "target_ms")
+
+
+def dump(state: TicketClocks) -> dict[str, Any]:
+    """Return what is stored. `open` and `last_breach` are there to be searched by."""
+    last = max((breach.breached_at for breach in state.breaches), default=None)
+    return {
+        **_plain(state, *_STATE),
+        "facts": state.facts.model_dump(mode="json"),
+        "status": state.status.value,
+        "live": [_dump_clock(clock) for clock in state.live],
+        "ended": [_dump_clock(clock) for clock in state.ended],
+        "breaches": [_plain(breach, *_BREACH) for breach in state.breaches],
+        "open": bool(state.live),
+        "last_breach": None if last is None else breach_key(last, state.ticket_id),
+    }
+
+
+def load(raw: Mapping[str, Any]) -> TicketClocks:
+    """Return the state that was stored."""
+    return TicketClocks(
+        facts=TicketFacts.model_validate(raw["facts"]),
+        status=Status(raw["status"]),
+        live=tuple(_load_clock(clock) for clock in raw["live"]),
+        ended=tuple(_load_clock(clock) for clock in raw["ended"]),
+        breaches=tuple(Breach(**breach) for breach in raw["breaches"]),
+        **{name: raw[name] for name in _STATE},
+    )
+
+
+def _dump_clock(clock: Clock) -> dict[str, Any]:
+    terms = clock.terms
+    return {
+        **_plain(clock, *_CLOCK),
+        "metric": str(clock.metric),
+        "phase": clock.phase.value,
+        "terms": {
+            "policy": terms.policy.model_dump(),
+            "calendar": terms.calendar.model_dump(),
+            "target_ms": terms.target_ms,
+            "warnings": [{"after_ms": warn.after_ms, "at_risk": warn.at_risk} for warn in terms.warnings],
+            "pauses": [str(status) for status in terms.pauses],
+        },
+    }
+
+
+def _load_clock(raw: Mapping[str, Any]) -> Clock:
+    terms = raw["terms"]
+    return Clock(
+        phase=Phase(raw["phase"]),
+        terms=Terms(
+            PolicyRef(**terms["policy"]),
+            CalendarRef(**terms["calendar"]),
+            terms["target_ms"],
+            tuple(Warn(**warn) for warn in terms["warnings"]),
+            tuple(terms["pauses"]),
+        ),
+        **{name: raw[name] for name in _CLOCK},
+    )
+
+
+KIND: Kind[TicketClocks] = Kind(
+    collection=COLLECTION, source=SOURCE, topic=SLA, load=load, dump=dump, due=due, home_topic=TICKETS
+)
+
+
+async def prepare(store: MongoStore) -> None:
+    """Make the indexes."""
+    await store.ensure_outbox_indexes(COLLECTION)
+    await store.ensure_indexes(COLLECTION, [("state.last_breach", -1)])
+    await store.ensure_indexes(COLLECTION, ["state.version", "state.open"])
+
+
+class Archive:
+    """All versions of the policies: the one in force, and those that tickets were opened under.
+
+    A new file comes into force here only once it is archived, so that every replica can look up what another one used.
+    """
+
+    def __init__(self, store: MongoStore, on_disk: Callable[[], Book]) -> None:
+        self._store, self._on_disk = store, on_disk
+        self._current = on_disk()
+        self._known: dict[str, Book] = {self._current.version: self._current}
+        self._wanted: set[str] = set()
+        self._gone: set[str] = set()
+        self._archived = ""
+
+    @property
+    def current(self) -> Book:
+        """Return the policies in force."""
+        return self._current
+
+    @property
+    def others(self) -> list[str]:
+        """Return the versions known that are no longer in force."""
+        return [version for version in self._known if version != self._current.version]
+
+    def version(self, version: str) -> Book:
+        """Return one version; raises Passing for one that must be looked up first. A lost one gives the current."""
+        found = self._known.get(version)
+        if found is not None:
+            return found
+        if version in self._gone:
+            return self._current
+        self._wanted.add(version)
+        raise Passing(f"the policies {version} are not known here yet")
+
+    async def refresh(self) -> bool:
+        """Archive a new file and put it in force, look up what was asked for; says whether the policies changed."""
+        await self.look_up()
+        book = self._on_disk()
+        if book.version == self._archived:
+            return False
+        await self._store.insert(ARCHIVE, [{"_id": book.version, "book": book.model_dump_json()}])
+        changed = book.version != self._current.version
+        self._known[book.version] = self._current = book
+        self._archived = book.version
+        return changed
+
+    async def look_up(self) -> None:
+        """Fetch the versions that were asked for and not known."""
+        wanted = sorted(self._wanted)
+        if wanted:
+            self._take(await self._store.fetch(ARCHIVE, wanted))
+            self._gone |= set(wanted) - self._known.keys()
+            self._wanted -= set(wanted)
+
+    async def recall(self, most: int = 100) -> None:
+        """Fetch what is archived, so that a fresh process need not ask one by one."""
+        self._take(await self._store.find(ARCHIVE, {}, limit=most))
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            self._known.setdefault(row["_id"], Book.model_validate_json(row["book"]))

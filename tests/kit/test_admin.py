@@ -1,0 +1,81 @@
+"""Topics are made from the table, again and again without harm."""
+
+from dataclasses import replace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from contracts.topics import TICKETS, TOPICS, topic_name
+from kit.admin import create_topics, delete_topics
+from kit.errors import Passing
+from tests.conftest import Prefix
+
+TABLE = [topic for topic in TOPICS if topic.name == TICKETS or topic.compacted]
+
+
+async def config(kafka: str, topic: str) -> dict[str, str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return {entry[0]: entry[1] for entry in response.resources[0][4]}
+    finally:
+        await admin.close()
+
+
+async def alter(kafka: str, topic: str, **values: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        names = {name.replace("_", "."): value for name, value in values.items()}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=names)])
+    finally:
+        await admin.close()
+
+
+async def test_topics_are_made_once_with_the_tables_configuration(kafka: str, prefix: Prefix) -> None:
+    try:
+        first = await create_topics(kafka, prefix.topics, 2, topics=TABLE)
+        again = await create_topics(kafka, prefix.topics, 2, topics=TABLE)
+        assert set(first.created) == {topic_name(topic.name, prefix.topics) for topic in TABLE}
+        assert (again.created, again.configured, again.other_partitions) == ((), (), ())
+        for topic in TABLE:
+            actual = await config(kafka, topic_name(topic.name, prefix.topics))
+            assert actual["cleanup.policy"] == ("compact" if topic.compacted else "delete")
+            assert actual["max.message.bytes"] == str(topic.max_message_bytes)
+    finally:
+        await delete_topics(kafka, prefix.topics)
+
+
+async def test_changed_table_is_applied_and_what_operators_set_stays(kafka: str, prefix: Prefix) -> None:
+    (topic,) = (topic for topic in TABLE if topic.name == TICKETS)
+    name = topic_name(topic.name, prefix.topics)
+    try:
+        await create_topics(kafka, prefix.topics, 1, topics=[topic])
+        await alter(kafka, name, segment_ms="3600000")
+        report = await create_topics(kafka, prefix.topics, 1, topics=[replace(topic, retention_ms=1_234_567)])
+        actual = await config(kafka, name)
+        assert report.configured == (name,)
+        assert (actual["retention.ms"], actual["segment.ms"]) == ("1234567", "3600000")
+    finally:
+        await delete_topics(kafka, prefix.topics)
+
+
+async def test_number_of_partitions_is_reported_and_never_changed(kafka: str, prefix: Prefix) -> None:
+    try:
+        await create_topics(kafka, prefix.topics, 1, topics=TABLE[:1])
+        report = await create_topics(kafka, prefix.topics, 3, topics=TABLE[:1])
+        assert report.other_partitions == (topic_name(TABLE[0].name, prefix.topics),)
+    finally:
+        await delete_topics(kafka, prefix.topics)
+
+
+async def test_broker_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int) -> None:
+    with pytest.raises(Passing):
+        await create_topics(f"127.0.0.1:{unused_tcp_port}")
+
+
+async def test_topics_without_a_prefix_are_never_deleted() -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        await delete_topics("127.0.0.1:1", "")

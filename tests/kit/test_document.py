@@ -1,0 +1,112 @@
+"""The rules of a document as a value: taking events once, numbering what is emitted, refusing what does not fit."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.envelope import Event
+from contracts.payload import Payload
+from kit import document
+from kit.document import MISSING_CAP, OUTBOX_CAP, Cause, Decision, Document, Kind, Seen
+from kit.errors import Full, TooLarge
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict)
+
+
+class Said(Payload):
+    """What the documents of these tests emit."""
+
+    type: ClassVar[str] = "deskbus.test.said.v1"
+    text: str = ""
+
+
+def test_an_event_is_taken_once() -> None:
+    seen = Seen()
+    assert not seen.has(1)
+    assert seen.take(1) == 0
+    assert seen.has(1)
+
+
+def test_a_gap_is_counted_once_and_its_events_are_still_taken() -> None:
+    seen = Seen()
+    assert seen.take(4) == 3
+    assert [n for n in range(1, 6) if not seen.has(n)] == [1, 2, 3, 5]
+    assert seen.take(2) == 0
+    assert seen.missing == {1, 3}
+
+
+def test_a_dead_letter_is_passed_by_and_taken_when_it_is_replayed() -> None:
+    seen = Seen()
+    seen.take(1)
+    assert seen.miss(2) == 0
+    assert seen.take(3) == 0
+    assert not seen.has(2)
+    seen.take(2)
+    assert seen.has(2)
+    assert seen.missing == set()
+
+
+def test_too_many_missing_numbers_stop_the_document_and_leave_it_as_it_was() -> None:
+    seen = Seen()
+    with pytest.raises(Full):
+        seen.take(MISSING_CAP + 2)
+    assert (seen.upto, seen.missing) == (0, set())
+
+
+@given(st.lists(st.integers(1, 30)))
+def test_whatever_the_order_each_number_is_new_exactly_once(numbers: list[int]) -> None:
+    seen, taken = Seen(), list[int]()
+    for n in numbers:
+        if not seen.has(n):
+            seen.take(n)
+            taken.append(n)
+    assert sorted(taken) == sorted(set(numbers))
+    assert seen.missing == set(range(1, max(numbers, default=0))) - set(numbers)
+
+
+def test_events_are_numbered_without_a_gap_and_fixed_when_they_enter() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    for text in "ab":
+        document.apply(KIND, doc, Decision({"last": text}, [Said(text=text)]), now=NOW, cause=None, limit=10_000)
+    events = [Event.parse(e.event) for e in doc.fresh]
+    assert [(e.id, e.sequence, e.subject) for e in events] == [("test:T:1", 1, "T"), ("test:T:2", 2, "T")]
+
+
+def test_an_event_names_its_cause_and_keeps_the_trace() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    cause = Cause("ingest:T:9", "first", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    document.apply(KIND, doc, Decision(None, [Said()]), now=NOW, cause=cause, limit=10_000)
+    event = Event.parse(doc.fresh[0].event)
+    assert (event.causationid, event.correlationid, event.traceparent) == (cause.id, "first", cause.traceparent)
+
+
+def test_an_event_above_the_limit_is_refused_and_changes_nothing() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    with pytest.raises(TooLarge):
+        document.apply(KIND, doc, Decision({"x": 1}, [Said(), Said(text="x" * 999)]), now=NOW, cause=None, limit=900)
+    assert (doc.state, doc.emitted, doc.fresh, doc.changed) == (None, 0, [], False)
+
+
+def test_a_full_outbox_takes_no_more() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    document.apply(KIND, doc, Decision(None, [Said()] * OUTBOX_CAP), now=NOW, cause=None, limit=10_000)
+    with pytest.raises(Full):
+        document.apply(KIND, doc, Decision(None, [Said()]), now=NOW, cause=None, limit=10_000)
+
+
+def test_a_document_comes_back_as_it_was_stored() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    doc.take("/deskbus/in.gest$", 3)
+    document.apply(KIND, doc, Decision({"x": 1}, [Said()]), now=NOW, cause=None, limit=10_000)
+    raw: dict[str, Any] = {"_id": "T", "version": 1, "outbox": [e.dump() for e in doc.fresh]} | document.fields(
+        KIND, doc, 2
+    )
+    again = document.read(KIND, raw)
+    assert (again.state, again.seen, again.emitted, again.outbox) == (doc.state, doc.seen, 1, doc.fresh)
+    assert not any("." in source or "$" in source for source in raw["seen"])

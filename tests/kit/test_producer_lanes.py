@@ -1,0 +1,92 @@
+"""A partition's records travel batch after batch, and nothing follows one that is not confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+
+from kit.producer import Outgoing, Producer, partition_of
+
+
+class Builder:
+    """A batch that holds two records."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def append(self, *, timestamp: Any, key: bytes, value: bytes, headers: Any) -> object | None:
+        if len(self.records) == 2:
+            return None
+        self.records.append(value)
+        return object()
+
+    def close(self) -> None: ...
+
+
+class Client:
+    """A producer of the client library that fails on one value."""
+
+    def __init__(self, fails_on: bytes | None = None, error: Exception | None = None) -> None:
+        self.sent: list[bytes] = []
+        self.fails_on, self.error, self.stopped = fails_on, error, False
+
+    async def partitions_for(self, _: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> Builder:
+        return Builder()
+
+    async def send_batch(self, builder: Builder, topic: str, *, partition: int) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.fails_on in builder.records:
+            assert self.error is not None
+            future.set_exception(self.error)
+        else:
+            self.sent += builder.records
+            future.set_result(None)
+        return future
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+def over(client: Client) -> Producer:
+    producer = Producer("unused:1", client_id="test")
+    producer._producer = client
+    return producer
+
+
+def run(*values: bytes) -> list[Outgoing]:
+    return [Outgoing("t", b"k", value) for value in values]
+
+
+async def test_all_records_of_all_runs_are_confirmed_in_order() -> None:
+    client = Client()
+    assert await over(client).send_runs([run(b"1", b"2", b"3"), [], run(b"4")]) == [3, 0, 1]
+    assert client.sent == [b"1", b"2", b"3", b"4"]
+
+
+async def test_nothing_follows_a_record_that_is_not_confirmed() -> None:
+    client = Client(b"3", KafkaTimeoutError())
+    assert await over(client).send_runs([run(b"1", b"2", b"3", b"4"), run(b"5")]) == [2, 0]
+    assert client.sent == [b"1", b"2"]
+
+
+async def test_a_refused_record_replaces_the_producer() -> None:
+    client = Client(b"1", MessageSizeTooLargeError())
+    producer = over(client)
+    await producer.send_runs([run(b"1")])
+    assert producer._producer is None
+    await asyncio.gather(*producer._farewells)
+    assert client.stopped
+
+
+def test_a_key_has_the_partition_that_every_client_gives_it() -> None:
+    # Known values of Kafka's own murmur2 partitioner.
+    assert [partition_of(key, 1000) for key in (b"21", b"foobar", b"a-little-bit-long-string")] == [
+        (-973932308 & 0x7FFFFFFF) % 1000,
+        (-790332482 & 0x7FFFFFFF) % 1000,
+        (-985981536 & 0x7FFFFFFF) % 1000,
+    ]
