@@ -32,7 +32,7 @@ down: ## stop them; data stays under .local/
 status: ## say what answers, and where
 	$(PYTHON) -m deploy.local status
 
-server: ## build the fast MongoDB-compatible server, where there is cargo and neither Docker nor mongod (once, 5 to 10 minutes)
+server: ## build the fast MongoDB-compatible server with cargo, where neither Docker nor mongod is there (minutes, once)
 	$(PYTHON) -m deploy.local build
 
 run: up ## run all services in the foreground

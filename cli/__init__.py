@@ -1,1 +1,1 @@
-"""`deskbus`: what a person types. Starts services for run and demo, reads topics for audit and tail, replays letters."""
+"""`deskbus`, what a person types: run, demo, check, audit, dlq, tail. No rule of a service is here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +38,7 @@ class Replica:
     port: int
     ops_port: int
     environment: Mapping[str, str]
-    log: Path | None
+    log: Path | None = None
     extra_ports: Mapping[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -119,7 +120,7 @@ class Fleet:
     """Replicas of the services over one Kafka and one MongoDB.
 
     `shared` is the environment that all have (addresses, prefixes, tokens, secrets); `own` what one service has. Ports
-    count up from `first_port` in steps: public, operators, and SMTP for ingest.
+    that are not named are taken from `ports`, e.g. `free_ports()`.
     """
 
     def __init__(
@@ -128,16 +129,19 @@ class Fleet:
         *,
         logs: Path | None,
         own: Mapping[str, Mapping[str, str]] | None = None,
-        ports: Iterator[int],
+        ports: Iterator[int] | None = None,
     ) -> None:
         self.replicas: list[Replica] = []
-        self._shared, self._own, self._logs, self._ports = shared, own or {}, logs, ports
+        self._shared, self._own, self._logs = shared, own or {}, logs
+        self._ports = free_ports() if ports is None else ports
 
-    def add(self, service: str, *, port: int | None = None, smtp_port: int | None = None) -> Replica:
+    def add(
+        self, service: str, *, port: int | None = None, ops_port: int | None = None, smtp_port: int | None = None
+    ) -> Replica:
         """Prepare one more replica of a service; `start` runs it."""
         number = 1 + sum(r.service == service for r in self.replicas)
         port = port or next(self._ports)
-        ops_port = port + 1000 if self._logs is None else next(self._ports)
+        ops_port = ops_port or next(self._ports)
         name = service.upper()
         environment = {
             "PYTHONUNBUFFERED": "1",
@@ -180,9 +184,21 @@ class Fleet:
             raise FleetError("\n".join(faults))
 
 
+def free_ports() -> Iterator[int]:
+    """Yield ports that nobody listens on, each once."""
+    given: set[int] = set()
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in given:
+            given.add(port)
+            yield port
+
+
 def _ok(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=3) as answer:
+        with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310 - an address of our own
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -40,10 +40,10 @@ async def read(
             return
         consumer.assign(parts)
         ends = await consumer.end_offsets(parts)
-        if from_end:
-            await consumer.seek_to_end(*parts)
-        else:
-            await consumer.seek_to_beginning(*parts)
+        # Not seek_to_beginning or seek_to_end: they race with the reset that the fetcher does after an assignment.
+        starts = ends if from_end else await consumer.beginning_offsets(parts)
+        for tp in parts:
+            consumer.seek(tp, starts[tp])
         while follow or [tp for tp in parts if await consumer.position(tp) < ends[tp]]:
             polled = await consumer.getmany(timeout_ms=100, max_records=2000)
             for tp, records in polled.items():

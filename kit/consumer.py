@@ -93,7 +93,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
         async def beating(*args: Any, **options: Any) -> Any:
             self._health.beat()
-            return await poll(*args, **options)
+            self._in_hand = {}
+            polled = await poll(*args, **options)
+            # From here on they count as in hand: our batch begins some steps later, and timers must not run ahead of it.
+            self._in_hand = {tp: records[0].offset for tp, records in polled.items() if records}
+            return polled
 
         consumer.getmany = beating
 

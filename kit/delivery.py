@@ -303,7 +303,7 @@ class Delivery(Generic[S]):
 
     def _bury(self, outcome: _Pass, record: Record, reason: str, head: Event | Head | None = None) -> None:
         where = place(record)
-        attempts = self._attempts.pop(where, 0) + 1
+        attempts = self._attempts.pop(where, 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
         outcome.dead.setdefault(where, Letter(record, told, attempts, self.clock.now(), head))
 

@@ -40,6 +40,8 @@ class MongoServer(Server):
             binary = shutil.which("mongod") or "mongod"
             return [binary, "--dbpath", str(data), "--bind_ip", self.host, "--port", port, "--quiet"]
         program = secantus() if kind == "secantus" else pip_server()
+        if kind == "pip" and shutil.which("cargo"):
+            cache.say("this MongoDB server is slow; `make server` builds a fast one")
         # Without the last flag they acknowledge j:true before the journal is written, and a SIGKILL loses those writes.
         return [str(program), "--host", self.host, "--port", port, "--storage-path", str(data), "--sync-on-commit"]
 

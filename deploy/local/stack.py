@@ -111,7 +111,11 @@ class Stack:
 
     def _compose(self, *arguments: str) -> None:
         ports = {"DESKBUS_LOCAL_KAFKA_PORT": str(self.kafka.port), "DESKBUS_LOCAL_MONGO_PORT": str(self.mongo.port)}
-        file = next(file for file in _COMPOSE_FILES if file.exists())
+        file = next((file for file in _COMPOSE_FILES if file.exists()), None)
+        if file is None or shutil.which("docker") is None:
+            raise LocalError(
+                "the Docker way needs docker on PATH and compose.yaml; DESKBUS_LOCAL_STACK=native does without"
+            )
         project = "deskbus" if self.directory == DATA else f"deskbus-{self.directory.name}"
         cache.run(["docker", "compose", "-p", project, "-f", str(file), *arguments], "docker compose", env=ports)
 

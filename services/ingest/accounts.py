@@ -1,4 +1,4 @@
-"""The policy of channel accounts: which there are, whose they are, and where their secrets are. No channel's rule is here.
+"""The policy of channel accounts: which there are, whose they are, where their secrets are. No channel's rules.
 
 Rule: a secret is named (`env:NAME`, `file:/path`), never written; `Outside` is the only one who looks it up.
 """
@@ -126,7 +126,7 @@ class Account(_Strict):
     aliases: tuple[Alias, ...] = Field((), description="More mail addresses, with what they say.")
     display_name: str | None = Field(None, description="Name to answer by.")
     username: str | None = Field(
-        None, description="Log-in at the provider where it is not the external_id (Twilio SID)."
+        None, description="Log-in at the provider (Twilio: account SID)."
     )
 
     signing: SecretRefs = Field((), description="What the channel signs with; for mail the key of plus-addresses.")

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
+from contracts.ticket import Ticket
 from kit.errors import Passing
 from kit.ids import uuid7
 from kit.mongo import Guarded
@@ -91,12 +92,13 @@ class _View:
             raise _Unknown
         return self.tickets[ticket_id]
 
-    def propose(self, anchor: str, version: int, previous: str | None) -> NoReturn:
+    def propose(self, anchor: str, version: int, previous: str | None) -> _Wait:
+        """Ask for a claim to be written; the message waits for what comes of it."""
         self.proposed[anchor] = Claim(anchor, version, uuid7(), previous)
-        raise _Wait
+        return _Wait()
 
     def adopt(self, anchors: Iterable[str], ticket_id: str) -> None:
-        """Note ids that nobody has claimed: a later mail that names one of them, also if we never saw it, comes here."""
+        """Note ids that nobody has claimed: a later mail that names one, also if we never saw it, comes here."""
         for anchor in anchors:
             if self.claims.get(anchor) is None and anchor not in self.proposed:
                 self.claims[anchor] = self.fresh[anchor] = Claim(anchor, 1, ticket_id)
@@ -134,6 +136,11 @@ class Threads:
         """Return the claims that there are."""
         rows = await self._store.fetch(THREADS, sorted(set(anchors)))
         return {row["_id"]: Claim.read(row) for row in rows}
+
+    async def tickets(self, ids: Sequence[str]) -> dict[str, Ticket | None]:
+        """Return tickets as they are now."""
+        docs = await self._documents.load(ids)
+        return {doc.id: None if doc.state is None else doc.state.ticket for doc in docs.values()}
 
     async def claim_sent(self, channel: str, account: str, channel_id: str, ticket: str, message: str) -> None:
         """Let answers to a message of ours, and reports about it, find their ticket."""
@@ -178,11 +185,11 @@ class Threads:
         anchor = conversation_anchor(arrival.inbound)
         claim = view.claim(anchor)
         if claim is None:
-            view.propose(anchor, 0, None)
+            raise view.propose(anchor, 0, None)
         ticket, state = _survivor(view, claim.ticket)
         if goes_on(state, arrival.inbound, arrival.received_at, policy, view.active_at(ticket, state)):
             return Claim(anchor, claim.version, ticket, claim.previous)
-        view.propose(anchor, claim.version, ticket)
+        raise view.propose(anchor, claim.version, ticket)
 
     def _by_mail(self, view: _View, arrival: Arrival, policy: TicketPolicy) -> Claim:
         """Go through the order of threading: address, headers, shared ancestors, subject; never the subject alone."""
@@ -199,7 +206,7 @@ class Threads:
             if named is not None and arrival.contact_id in named.participants:
                 return self._follow(view, Claim("", 0, mail.ticket_by_subject), arrival, policy)
             link = mail.ticket_by_subject
-        view.propose(root_anchor(arrival.inbound), 0, link)
+        raise view.propose(root_anchor(arrival.inbound), 0, link)
 
     def _follow(self, view: _View, claim: Claim, arrival: Arrival, policy: TicketPolicy) -> Claim:
         """Go on to the ticket that takes the message: the survivor of a merge, or what came after a closed one."""
@@ -210,8 +217,8 @@ class Threads:
             anchor = successor_anchor(ticket)
             after = view.claim(anchor)
             if after is None:
-                view.propose(anchor, 0, ticket)
-                claim = after
+                raise view.propose(anchor, 0, ticket)
+            claim = after
 
     # -- reading and writing -------------------------------------------------------------------------------------
 

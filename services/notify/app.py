@@ -53,7 +53,7 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[d
     return sinks, outbound
 
 
-def create_service(settings: NotifySettings, clock: Clock | None = None) -> Service:
+def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     """Build the service; raises InvalidPolicy for a policy that cannot be read."""
     clock = clock or SystemClock()
     prefix = settings.topic_prefix
@@ -117,4 +117,4 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
 def main() -> None:
     """Run notify as this process."""
     settings = NotifySettings()
-    service.main(lambda: create_service(settings), "notify", settings.log_level)
+    service.main(lambda: create_app(settings), "notify", settings.log_level)

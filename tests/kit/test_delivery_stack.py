@@ -63,7 +63,7 @@ class Counting(BaseHandling[dict[str, Any]]):
             self.flaky[event.subject] -= 1
             raise Passing("not now")
         before = state or {"sequences": []}
-        return Decision({"sequences": [*before["sequences"], event.sequence]}, [Done(what=str(event.sequence), who="")])
+        return Decision(before | {"sequences": [*before["sequences"], event.sequence]}, [Done(what=str(event.sequence), who="")])
 
 
 class Rig:
@@ -116,7 +116,8 @@ class Rig:
             tps = [TopicPartition(self.prefix + topic, p) for p in range(PARTITIONS)]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
-            await consumer.seek_to_beginning(*tps)
+            for tp in tps:
+                consumer.seek(tp, 0)
             records: list[Any] = []
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 for batch in (await consumer.getmany(timeout_ms=100)).values():

@@ -1,4 +1,4 @@
-"""Ticket tokens in mail addresses: `support+<ticket>.<mac>@`, so that an answer finds its ticket whatever its headers say.
+"""Ticket tokens in mail addresses: `support+<ticket>.<mac>@`, so that an answer finds its ticket by itself.
 
 The key is the account's; a token that was not made with it is no token.
 """
@@ -50,10 +50,10 @@ def ticket_in(addresses: Iterable[str], keys: Iterable[str]) -> str | None:
         match = _TAG.match(address.lower())
         if match is None:
             continue
-        for ticket_id in filter(None, (_long(match[1]), match[1])):
+        for ticket_id in filter(None, (_long(match[1]), str(match[1]))):
             right = False
             for key in known:
-                right |= hmac.compare_digest(_mac(ticket_id, key), match[2])
+                right |= hmac.compare_digest(_mac(ticket_id, key), str(match[2]))
             if right:
                 return ticket_id
     return None

@@ -1,4 +1,4 @@
-"""What a channel is to the rest of ingest: the functions that its module has, and the values they share. No channel's rule.
+"""What a channel is to the rest of ingest: the functions that its module has, and the values they share.
 
 Rule: everything here is pure. `verify` works on raw bytes, in constant time, before anything is parsed; `parse` raises
 Unreadable and nothing else; `render` raises Unsendable and nothing else.
@@ -93,6 +93,11 @@ def fresh(timestamp: float, now: datetime) -> bool:
 def json_body(document: Mapping[str, Any]) -> bytes:
     """JSON for a provider; never fails on what a text may hold."""
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def digest(body: bytes) -> str:
+    """A key for a body that names nobody: spread, and the same for the same body."""
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
 def short_key(account: str, contact: str) -> str:

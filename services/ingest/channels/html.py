@@ -1,4 +1,4 @@
-"""HTML of strangers as plain text: what a person would read, without scripts, styles and trackers. Nothing is rendered."""
+"""HTML of strangers as plain text: what a person would read, without scripts, styles and trackers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MAX_HTML = 300_000
 
 _DROPPED = {"script", "style", "head", "title", "template", "noscript", "object", "svg", "math"}
 _BLOCKS = {
-    "address", "article", "aside", "blockquote", "div", "dl", "dd", "dt", "fieldset", "footer", "form", "h1", "h2", "h3",
-    "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul",
+    "address", "article", "aside", "blockquote", "div", "dl", "dd", "dt", "fieldset", "footer", "form", "h1", "h2",
+    "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul",
 }  # fmt: skip
 _PARAGRAPHS = {"p", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol"}
 _SPACE = re.compile(r"[ \t\n\r\f\v\u00a0]+")

@@ -1,4 +1,4 @@
-"""LINE Messaging API: signature, events, push messages. Reply tokens are not used: they end before an agent has read."""
+"""LINE Messaging API: signature, events, push messages. Reply tokens end before an agent has read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WhatsApp over Meta's Cloud API: signature, challenge, messages, statuses, replies. Messenger and Instagram will share it.
+"""WhatsApp over Meta's Cloud API: signature, challenge, messages, statuses, replies. Messenger and Instagram can join.
 
 A user may come without a number: `user_id` (business-scoped) is then all there is, so it keys the contact where it is.
 """
@@ -117,8 +117,8 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
         owner = _owner(value, account, accounts)
         contacts = list(objects(value.get("contacts")))
         for message in objects(value.get("messages")):
-            if message.get("type") not in _SILENT:
-                found.append(_message(message, contacts, owner, record.received_at))
+            if line(message.get("type")) not in _SILENT:
+                found += [_message(message, contacts, owner, record.received_at)]
         found.extend(_statuses(value, owner, record.received_at))
     return found
 

@@ -1,4 +1,4 @@
-"""What of a mail's text is new: quoted text and the signature cut off at the end, in the languages that customers write.
+"""What of a mail's text is new: quoted text and the signature cut off at the end, in customers' languages.
 
 Rule: rather too much than too little. Text between quotes is an answer to them, so then nothing is cut.
 """
@@ -27,7 +27,7 @@ _SENT = re.compile(
     r"^\*?(?:Sent|Date|To|Gesendet|Datum|An|Wysłano|Data|Do|보낸 날짜|받는 사람|날짜|ส่ง|วันที่|ถึง)\s?:\*?\s?\S"
 )
 _DEVICE = re.compile(
-    r"^(?:Sent from my |Get Outlook for |Von meinem .{1,40} gesendet|Gesendet von |Wysłan[oe] z |Pobierz aplikację Outlook"
+    r"^(?:Sent from my |Get Outlook for |Von meinem .{1,40} gesendet|Gesendet von |Wysłan[oe] z "
     r"|나의 .{1,40}에서 보냄|내 .{1,40}에서 보냄|ส่งจาก)"
 )
 _SIGNATURE = {"--", "-- "}

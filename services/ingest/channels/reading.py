@@ -1,4 +1,4 @@
-"""Reading what strangers wrote: JSON, texts, instants and answers, bounded, without surprises. No channel is named here."""
+"""Reading what strangers wrote: JSON, texts, instants, answers; bounded. No channel is named here."""
 
 from __future__ import annotations
 

@@ -161,7 +161,9 @@ def _tell(draft: Draft, alarm: Alarm, targets: Sequence[str]) -> bool:
 def _forgotten(draft: Draft, alarm: Alarm) -> None:
     course = _course(draft.policy, alarm)
     if not alarm.reminded:
-        draft.plan(alarm, NotificationKind.REMINDER, alarm.told)
+        # Acknowledged before anybody could be told (over REST): then those who would have been are reminded.
+        present = course.steps[alarm.step][0] if alarm.step is not None and alarm.step < len(course.steps) else ()
+        draft.plan(alarm, NotificationKind.REMINDER, alarm.told or present)
         undo = None if course.undo_after is None else after(draft.now, course.undo_after)
         draft.set(alarm, reminded=True, next_at=undo)
         return

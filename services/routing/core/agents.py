@@ -95,7 +95,7 @@ def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[Ag
     """Say again who an agent is: on a compacted topic an old record that was confirmed late could be the last one."""
     if state.announced_at is not None and state.announced_at + period > now:
         return None
-    again = replace(state, announced_at=now)
+    again = replace(state, announced_at=now, touched_at=now)
     if state.removed_at is not None:
         return Decision(again, [AgentRemoved(agent_id=state.profile.id, removed_at=state.removed_at)])
     return Decision(again, [AgentUpdated(agent=state.profile)])

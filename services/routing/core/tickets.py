@@ -248,13 +248,14 @@ def _placed_anew(state: TicketState, now: datetime, policy: Policy) -> Decision[
     """Follow the facts of a ticket that waits: they may lead to another queue, unless somebody put it where it is."""
     if state.pinned or state.overflowed:
         return Decision(state)
-    moved = _place(state, policy)
+    moved = place(state, policy)
     if moved.queue == state.queue:
         return Decision(moved)
     return _queue(replace(moved, entered_at=now, looks=0, unroutable=None), QueueReason.RULES_CHANGED, now, policy)
 
 
-def _place(state: TicketState, policy: Policy) -> TicketState:
+def place(state: TicketState, policy: Policy) -> TicketState:
+    """Put a ticket where the rules want it."""
     rule = policy.place(state.facts)
     return replace(
         state,
@@ -266,7 +267,7 @@ def _place(state: TicketState, policy: Policy) -> TicketState:
 
 def _queue(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
     if not (state.pinned or state.overflowed):
-        state = replace(_place(state, policy), keeps_required=True)
+        state = replace(place(state, policy), keeps_required=True)
     if state.phase != "waiting" or state.entered_at is None:
         state = replace(state, entered_at=now, looks=0)
     queued_at = state.queued_at or now

@@ -103,10 +103,13 @@ class Desk:
         now, picks = self.clock.now(), []
         for doc in waiting:
             assert doc.state is not None
+            begin = self.clock.monotonic()
             need = need_of(doc.state, policy, now)
             held = self._held(doc, need, policy)
             agent = held or self.roster.pool.choose(need)
+            self._observer.decided(self.clock.monotonic() - begin)
             if agent is None:
+                self.backlog |= {need.queue or ""}
                 continue
             decision = self._explain(need, agent, policy, now)
             weight = policy.weight(need.channel, agent.profile.channel_weights)

@@ -27,6 +27,7 @@ class Roster:
         self._docs: dict[str, Document[AgentState]] = {}
         self._holders: dict[str, set[str]] = {}
         self._latest: datetime | None = None
+        self._gone: set[str] = set()
 
     def get(self, agent_id: str) -> Document[AgentState] | None:
         """Return an agent's document as it was last seen."""
@@ -56,7 +57,14 @@ class Roster:
         self._docs[doc.id] = doc
         self._hold(doc.id, before, doc.state)
         self.pool.put(doc.state)
+        if doc.state.holds and not doc.state.online and (before is None or before.online):
+            self._gone.add(doc.id)
         return _gained(before, doc.state)
+
+    def take_gone(self) -> set[str]:
+        """Return, once, the agents who were seen to leave with work in hand."""
+        gone, self._gone = self._gone, set()
+        return gone
 
     def undo(self, agent_ids: Iterable[str]) -> None:
         """Take the index back to what the documents say, after claims that came to nothing."""

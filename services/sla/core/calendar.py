@@ -13,7 +13,7 @@ and nothing counts twice, and 24 hours on seven days lose no minute.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -32,7 +32,10 @@ TZDATA: str = tzdata.IANA_VERSION
 HORIZON_YEARS = 20
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MS = timedelta(milliseconds=1)
+_DAY = timedelta(days=1)
+_DAY_MS = _DAY // _MS
 
 
 class NeverDue(ValueError):
@@ -154,18 +157,29 @@ class Calendar:
         return found
 
     def _count(self, year: int) -> _Year:
-        tz = zone(self.zone)
         opens: list[int] = []
         closes: list[int] = []
-        day, end = date(year, 1, 1), date(year + 1, 1, 1)
-        while day < end:
-            for start, stop in self.dates.get(day, self.week[day.weekday()]):
-                opened, closed = _ms(resolve(day, start, tz)), _ms(resolve(day, stop, tz))
-                if closes and closes[-1] == opened:  # touches the span before: midnight is no border
-                    closes[-1] = closed
-                elif opened < closed:  # a span that lies in a gap has no length
-                    opens.append(opened)
-                    closes.append(closed)
-            day += timedelta(days=1)
+        for opened, closed in self._spans(year):
+            if closes and closes[-1] == opened:  # touches the span before: midnight is no border
+                closes[-1] = closed
+            elif opened < closed:  # a span that lies in a gap has no length
+                opens.append(opened)
+                closes.append(closed)
         lengths = (closed - opened for opened, closed in zip(opens, closes, strict=True))
         return _Year(opens, closes, list(accumulate(lengths, initial=0)))
+
+    def _spans(self, year: int) -> Iterator[tuple[int, int]]:
+        tz = zone(self.zone)
+        day, ordinal = datetime(year, 1, 1, tzinfo=tz), date(year, 1, 1).toordinal()
+        offsets = _offset(day, 0), _offset(day, 1)
+        for number in range(ordinal, date(year + 1, 1, 1).toordinal()):
+            following = day + _DAY
+            next_offsets = _offset(following, 0), _offset(following, 1)
+            that = date.fromordinal(number)
+            spans = self.dates.get(that, self.week[that.weekday()])
+            if offsets[0] == offsets[1] == next_offsets[0] == next_offsets[1]:  # no change on this day
+                midnight = (number - _EPOCH_DAY) * _DAY_MS - offsets[0] // _MS
+                yield from ((midnight + start * 60_000, midnight + stop * 60_000) for start, stop in spans)
+            else:
+                yield from ((_ms(resolve(that, start, tz)), _ms(resolve(that, stop, tz))) for start, stop in spans)
+            day, offsets = following, next_offsets

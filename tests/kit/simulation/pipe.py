@@ -267,7 +267,7 @@ class Careless(Delivery[Any]):
 
 
 class Pipe(World):
-    """`inputs`: per partition the bytes of its events. Two replicas share the partitions; a sweeper and tickers help."""
+    """`inputs`: per partition the bytes of its events. Two replicas share the partitions; sweeper and tickers help."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[bytes]], *,

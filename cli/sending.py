@@ -1,0 +1,166 @@
+"""Sending made-up traffic and commands to the doors, with bounded concurrency, as patiently as providers do.
+
+What is sent is traffic.py's; what is refused for good raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, Self, TypeVar
+
+import aiosmtplib
+import httpx
+
+from cli.traffic import Hook, Mail, Piece
+from kit.ids import uuid7
+
+T = TypeVar("T")
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+
+class RefusedError(Exception):
+    """A door said no, and will say so again."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text[:500]}")
+        self.status = status
+
+
+class Doors:
+    """The public doors of ingest. Several URLs or SMTP addresses are used in turn, also when one does not answer."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        smtp: Sequence[tuple[str, int]] = (),
+        *,
+        token: str = "",
+        at_once: int = 32,
+        patience: float = 60.0,
+    ) -> None:
+        self._urls, self._smtp, self._token, self._patience = list(urls), list(smtp), token, patience
+        self._room = asyncio.Semaphore(at_once)
+        self._turn = 0
+        self._random = Random(0)
+        self._client = httpx.AsyncClient(
+            timeout=15, limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once), trust_env=False
+        )
+        self._idle: list[aiosmtplib.SMTP] = []
+        self.retries = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    async def send(self, piece: Piece) -> str:
+        """Send until it is taken; returns the receipt (of mail: the server's answer). Raises RefusedError."""
+        async with self._room:
+            if isinstance(piece, Mail):
+                return await self._insist(lambda: self._mail(piece))
+            return await self._insist(lambda: self._hook(piece))
+
+    async def send_all(self, pieces: Iterable[Piece]) -> list[str]:
+        """Send many at once, as far as there is room; returns the receipts in order."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.send(piece)) for piece in pieces]
+        return [task.result() for task in tasks]
+
+    async def post_command(
+        self, ticket_id: str, name: str, data: Mapping[str, Any], *, key: str | None = None
+    ) -> dict[str, Any]:
+        """Give a command, e.g. `reply` with `{"by": …, "text": …}`. The same key has its effect once."""
+        document = {"type": f"deskbus.command.{name}.v1", "ticket_id": ticket_id, "data": dict(data)}
+        headers = {"authorization": f"Bearer {self._token}", "idempotency-key": key or uuid7()}
+
+        async def once() -> dict[str, Any]:
+            answer = await self._client.post(f"{self._url()}/v1/commands", json=document, headers=headers)
+            return dict(_taken(answer).json())
+
+        async with self._room:
+            return await self._insist(once)
+
+    async def get(self, path: str) -> Any:
+        """Read from the REST door."""
+
+        async def once() -> Any:
+            answer = await self._client.get(self._url() + path, headers={"authorization": f"Bearer {self._token}"})
+            return _taken(answer).json()
+
+        return await self._insist(once)
+
+    # -- one try -----------------------------------------------------------------------------------------------------
+
+    def _url(self) -> str:
+        self._turn += 1
+        return self._urls[self._turn % len(self._urls)]
+
+    async def _hook(self, piece: Hook) -> str:
+        answer = await self._client.post(self._url() + piece.path, content=piece.body, headers=piece.headers)
+        return str(_taken(answer).json().get("receipt", ""))
+
+    async def _mail(self, piece: Mail) -> str:
+        async with self._connection() as connection:
+            _, text = await connection.sendmail(piece.sender, list(piece.recipients), piece.data)
+            return text
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        connection = self._idle.pop() if self._idle else None
+        if connection is None or not connection.is_connected:
+            self._turn += 1
+            host, port = self._smtp[self._turn % len(self._smtp)]
+            connection = aiosmtplib.SMTP(hostname=host, port=port, timeout=15, start_tls=False)
+            await connection.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    async def _insist(self, once: Callable[[], Awaitable[T]]) -> T:
+        """Try again as providers do, until the patience is over."""
+        loop, wait = asyncio.get_running_loop(), 0.1
+        deadline = loop.time() + self._patience
+        while True:
+            try:
+                return await once()
+            except aiosmtplib.SMTPResponseException as fault:
+                if fault.code >= 500:
+                    raise RefusedError(fault.code, fault.message) from fault
+                told: Exception = fault
+            except (_LaterError, httpx.TransportError, aiosmtplib.SMTPException, OSError) as fault:
+                told = fault
+            if loop.time() > deadline:
+                raise told
+            self.retries += 1
+            await asyncio.sleep(wait * self._random.uniform(0.5, 1))
+            wait = min(wait * 2, 2.0)
+
+
+def _taken(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code in _TRY_AGAIN:
+        raise _LaterError(answer.headers.get("retry-after"))
+    if answer.status_code >= 300:
+        raise RefusedError(answer.status_code, answer.text)
+    return answer
+
+
+class _LaterError(Exception):
+    """The door is shut for now."""
+
+    def __init__(self, after: str | None) -> None:
+        super().__init__(after)
+        self.seconds = float(after) if after and after.isdigit() else None

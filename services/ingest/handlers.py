@@ -1,0 +1,199 @@
+"""The worker: records of inbound, commands and retries become items, find their ticket, are decided by the core.
+
+No rule of tickets is here. A command to a ticket that does not exist is answered by command.rejected like any refusal:
+a caller's slip must not fill the dead letter queue, whose growth stops the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from faststream.kafka import KafkaRouter
+
+from contracts import inbound as inbound_contract
+from contracts.commands import Merge
+from contracts.envelope import Command
+from contracts.inbound import InboundRecord
+from kit.consumer import Consumer
+from kit.delivery import Incoming, Record
+from kit.document import Cause, Decision, Document
+from kit.errors import Unparsable
+from kit.mongo import MongoStore
+from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels import CHANNELS
+from services.ingest.core.arrivals import Arrival, StatusReport, blob_id
+from services.ingest.core.commands import Asked
+from services.ingest.core.messages import DeliveryStatus, InboundMessage, Unreadable
+from services.ingest.core.policy import AccountDefaults, TicketPolicy
+from services.ingest.core.state import MESSAGES, TicketState
+from services.ingest.core.threading import message_anchor
+from services.ingest.core.ticket import decide
+from services.ingest.people import People
+from services.ingest.store import public_message
+from services.ingest.threads import Threads
+
+MERGED_MESSAGES = 500
+
+
+def policy_of(account: Account | None) -> TicketPolicy:
+    """Return what holds for an account's tickets; an account that is gone leaves the defaults."""
+    return TicketPolicy() if account is None else TicketPolicy(quiet=account.quiet, reopen_window=account.reopen_window)
+
+
+def defaults_of(account: Account | None) -> AccountDefaults:
+    """Return what an account says about messages that do not say it themselves."""
+    if account is None:
+        return AccountDefaults()
+    return AccountDefaults(account.brand, account.market.market(), account.language, account.tags, account.bot)
+
+
+@dataclass(slots=True)
+class Parsing:
+    """Bytes to messages, by the channel's own parser and the accounts in force."""
+
+    accounts: Callable[[], Accounts]
+    outside: Outside
+
+    def items(self, record: Record, raw: InboundRecord) -> list[Incoming]:
+        """Read a record whose body is here; raises Unparsable with the reason."""
+        accounts = self.accounts()
+        account = accounts.named(raw.channel, raw.account)
+        channel = CHANNELS.get(raw.channel)
+        if account is None or channel is None:
+            raise Unparsable(f"there is no account {raw.account} on {raw.channel}")
+        try:
+            parsed = channel.parse(raw, account, accounts, self.outside)
+        except Unreadable as fault:
+            raise Unparsable(f"{raw.channel}: {fault}") from fault
+        cause = Cause(raw.receipt, raw.receipt, raw.traceparent)
+        return [Incoming(record, value=self._value(each, raw), cause=cause) for each in parsed]
+
+    def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
+        if isinstance(parsed, DeliveryStatus):
+            return StatusReport(parsed, raw.received_at)
+        account = self.accounts().named(parsed.channel, parsed.account)
+        return Arrival(parsed, raw.received_at, defaults_of(account))
+
+
+class IngestHandling:
+    """What ingest brings to the batch loop."""
+
+    def __init__(
+        self, store: MongoStore, parsing: Parsing, people: People, threads: Threads, wake_sender: Callable[[], None]
+    ) -> None:
+        self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
+        self._wake_sender = wake_sender
+
+    def expand(self, record: Record) -> Sequence[Incoming]:
+        """Read a record: raw messages say what they are in their headers, commands are structured events."""
+        if any(name == "ce_type" and value == inbound_contract.TYPE.encode() for name, value in record.headers):
+            try:
+                raw = InboundRecord.from_kafka(record.value, record.headers)
+            except ValueError as fault:
+                raise Unparsable(f"inbound record: {fault}") from fault
+            return [Incoming(record, value=raw)] if raw.claim is not None else self._parsing.items(record, raw)
+        try:
+            command = Command.parse(record.value or b"")
+        except ValueError as fault:
+            raise Unparsable(f"command: {fault}") from fault
+        cause = Cause(command.id, command.correlationid or command.id, command.traceparent)
+        return [Incoming(record, doc_id=command.subject, value=Asked(command), cause=cause)]
+
+    async def locate(self, items: list[Incoming]) -> None:
+        """Fetch what was left by claim check, then find the tickets that messages and reports are about."""
+        await self._redeem(items)
+        arriving = [(item, item.value) for item in items if isinstance(item.value, Arrival)]
+        arrivals = [arrival for _, arrival in arriving]
+        await self._people.identify(arrivals)
+        await self._threads.place(arrivals)
+        await asyncio.gather(
+            self._people.learn([(arrival, item.cause) for item, arrival in arriving]), self._keep_files(arrivals)
+        )
+        for item, arrival in arriving:
+            item.doc_id = arrival.ticket_id
+        await self._find_reported(items)
+        await self._look_up_merges(items)
+
+    def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
+        """Ask the core, with what holds for the ticket's account."""
+        if isinstance(item.value, Arrival):
+            channel, account = item.value.inbound.channel, item.value.inbound.account
+        elif state is not None and state.ticket is not None:
+            channel, account = state.ticket.channel, state.ticket.account
+        else:
+            return decide(state, item.value, TicketPolicy(), now)
+        return decide(state, item.value, policy_of(self._parsing.accounts().named(channel, account)), now)
+
+    async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
+        """Need nothing more: claims were made when the messages were placed."""
+
+    async def after_write(
+        self,
+        won: Sequence[Document[TicketState]],
+        lost: Sequence[Document[TicketState]],  # noqa: ARG002 - a loser's claims stay: they are where it comes again
+    ) -> None:
+        """Let what was stored leave."""
+        if any(doc.state is not None and doc.state.pending for doc in won):
+            self._wake_sender()
+        await self._people.publish()
+
+    async def _redeem(self, items: list[Incoming]) -> None:
+        whole: list[Incoming] = []
+        for item in items:
+            if not isinstance(item.value, InboundRecord):
+                whole.append(item)
+                continue
+            raw = item.value
+            body = await self._store.get_blob(raw.claim or "")
+            try:
+                if body is None:
+                    raise Unparsable(f"the body {raw.claim} is not there")
+                whole += self._parsing.items(item.record, raw.model_copy(update={"body": body}))
+            except Unparsable as fault:
+                whole.append(Incoming(item.record, fault=str(fault)))
+        items[:] = whole
+
+    async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            for index, part in enumerate(arrival.inbound.parts):
+                if part.content is not None:
+                    await self._store.put_blob(blob_id(arrival.id, index), part.content)
+
+    async def _find_reported(self, items: Sequence[Incoming]) -> None:
+        """A report about a message that is not ours is nobody's: other systems may write through the same account."""
+        reports = [(item, item.value) for item in items if isinstance(item.value, StatusReport)]
+        if not reports:
+            return
+        anchors = {
+            id(report): message_anchor(report.status.channel, report.status.account, report.status.channel_message_id)
+            for _, report in reports
+        }
+        claims = await self._threads.known(anchors.values())
+        for item, report in reports:
+            claim = claims.get(anchors[id(report)])
+            if claim is not None and claim.message is not None:
+                item.doc_id, report.message_id = claim.ticket, claim.message
+
+    async def _look_up_merges(self, items: Sequence[Incoming]) -> None:
+        for item in items:
+            asked = item.value
+            if isinstance(asked, Asked) and isinstance(asked.command.data, Merge):
+                rows = await self._store.find(
+                    MESSAGES,
+                    {"ticket": asked.command.subject, "kind": "message"},
+                    sort=[("at", -1)],
+                    limit=MERGED_MESSAGES,
+                )
+                into = asked.command.data.into
+                other = (await self._threads.tickets([into]))[into]
+                item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
+
+
+def build_router(consumer: Consumer) -> KafkaRouter:
+    """Return the router on which the worker's subscription is declared."""
+    router = KafkaRouter()
+    consumer.subscribe(router)
+    return router

@@ -1,0 +1,106 @@
+"""The doors' one way in: a verified body to the inbound topic, acknowledged by Kafka before anybody is told so.
+
+Rule: what Kafka has not acknowledged is not accepted. Only a body that is too large for a record needs MongoDB too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, InboundRecord
+from kit.clock import Clock
+from kit.errors import Passing
+from kit.ids import uuid7
+from kit.producer import Outgoing
+from services.ingest import metrics
+
+#: Our headers go into the same record as the body: a request that has more of them than this leaves a claim check too.
+_MAX_HEADERS = 32 * 1024
+
+
+class Sender(Protocol):
+    """What writes to Kafka."""
+
+    async def send(self, record: Outgoing, *, seconds: float) -> None: ...
+
+
+class Blobs(Protocol):
+    """What keeps large bodies."""
+
+    async def put_blob(self, blob_id: str, body: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a door knows of a message besides its body."""
+
+    channel: str
+    account: str
+    key: str
+    content_type: str
+    http: HttpRequest
+    verified: bool
+    traceparent: str | None = None
+
+
+class Intake:
+    """Takes messages and commands for Kafka."""
+
+    def __init__(
+        self, sender: Sender, blobs: Blobs, clock: Clock, *, topic: str, seconds: float, claim_seconds: float
+    ) -> None:
+        self._sender, self._blobs, self._clock = sender, blobs, clock
+        self._topic, self._seconds, self._claim_seconds = topic, seconds, claim_seconds
+
+    async def take(self, envelope: Envelope, body: bytes) -> str:
+        """Return the receipt once the message is safe; raises Passing when that is not sure in time."""
+        receipt = uuid7()
+        begin = self._clock.monotonic()
+        claim = None
+        if len(body) > MAX_INLINE_BYTES:
+            claim = await self._leave(receipt, body)
+        record = InboundRecord.model_construct(  # every field is ours: nothing to validate on the hot path
+            receipt=receipt,
+            channel=envelope.channel,
+            account=envelope.account,
+            key=envelope.key,
+            received_at=self._clock.now(),
+            content_type=envelope.content_type,
+            body=b"" if claim else body,
+            size=len(body),
+            claim=claim,
+            verified=envelope.verified,
+            http=envelope.http,
+            traceparent=envelope.traceparent,
+        )
+        headers = record.to_headers()
+        if sum(len(name) + len(value) for name, value in headers) > _MAX_HEADERS:
+            raise ValueError("the headers of a message are too long")
+        key = envelope.key.encode("utf-8", "surrogateescape")
+        try:
+            await self.send(Outgoing(self._topic, key, record.body, headers))
+        except Passing:
+            metrics.REFUSED.labels(envelope.channel, "away").inc()
+            raise
+        metrics.ACCEPTED.labels(envelope.channel).inc()
+        metrics.ACCEPT_SECONDS.observe(self._clock.monotonic() - begin)
+        return receipt
+
+    async def send(self, record: Outgoing) -> None:
+        """Write one record within the door's time, whatever the producer is doing; raises Passing."""
+        try:
+            async with asyncio.timeout(self._seconds + 0.15):
+                await self._sender.send(record, seconds=self._seconds)
+        except TimeoutError as error:
+            raise Passing("Kafka did not acknowledge in time") from error
+
+    async def _leave(self, receipt: str, body: bytes) -> str:
+        try:
+            async with asyncio.timeout(self._claim_seconds):
+                await self._blobs.put_blob(receipt, body)
+        except TimeoutError as error:
+            raise Passing("the store of large bodies did not answer in time") from error
+        metrics.CLAIMS.inc()
+        return receipt

@@ -1,0 +1,37 @@
+"""Settings of ingest, from DESKBUS_INGEST_*; read by app only. Channel accounts are policy, not settings."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from kit.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """The doors, and the way out for mail."""
+
+    model_config = SettingsConfigDict(env_prefix="DESKBUS_INGEST_")
+    service: ClassVar[str] = "ingest"
+
+    port: int = Field(8081, ge=0, le=65535, description="Webhooks, commands and ticket reads.")
+    max_body: int = Field(10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest body or mail taken.")
+    door_seconds: float = Field(1.8, gt=0, le=30, description="Time for Kafka to acknowledge before the answer is 503.")
+    claim_seconds: float = Field(8.0, gt=0, le=60, description="Time to store a body that is too large for Kafka.")
+
+    smtp_port: int = Field(8025, ge=0, le=65535, description="SMTP and, by LHLO, LMTP.")
+    smtp_enabled: bool = Field(default=True, description="Whether mail is taken.")
+    smtp_hostname: str = Field("deskbus.invalid", pattern=r"^[A-Za-z0-9.-]+$", description="Name in the greeting.")
+    smtp_sessions: int = Field(200, ge=1, le=10_000, description="Sessions at once; more are told to come again.")
+    smtp_session_seconds: float = Field(600, gt=0, le=3600, description="Longest session.")
+    smtp_idle_seconds: float = Field(60, gt=0, le=600, description="Longest silence within a session.")
+    smtp_certificate: Path | None = Field(None, description="PEM chain; with the key it turns STARTTLS on.")
+    smtp_key: Path | None = Field(None, description="PEM key.")
+
+    relay_host: str = Field("127.0.0.1", description="Server that our mail is handed to.")
+    relay_port: int = Field(25, ge=1, le=65535)
+    relay_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
+    relay_username: str | None = Field(None)
+    relay_password: SecretStr | None = Field(None)
+    send_seconds: float = Field(10, gt=0, le=120, description="Time for one try at sending a reply.")

@@ -1,0 +1,157 @@
+"""Tickets over REST, to read: one with its thread, or many by simple conditions, page by page. Changes are commands."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from contracts.ticket import Message, Priority, Status, Ticket
+from kit.http import Problem, requires
+from kit.mongo import MongoStore
+from kit.outbox import Documents
+from services.ingest.core.state import MESSAGES, TicketState
+from services.ingest.store import TICKETS, public_message
+
+THREAD_LIMIT = 1_000
+MERGED_LIMIT = 50
+
+
+class ThreadEntry(BaseModel):
+    """One entry of a ticket's thread, oldest first."""
+
+    kind: str = Field(description="message, note, failed (did not go out), or waiting (to be sent).")
+    ticket_id: str = Field(description="Ticket that it was written on: this one, or one that was merged into it.")
+    delivery: str | None = Field(None, description="How far our message got: delivered, read, delayed, bounced.")
+    message: Message
+
+
+class TicketWithThread(BaseModel):
+    """A ticket and its conversation."""
+
+    ticket: Ticket
+    thread: list[ThreadEntry]
+    truncated: bool = Field(default=False, description="The thread is longer than what is here: the newest are.")
+
+
+class TicketPage(BaseModel):
+    """A page of tickets, the latest changed first."""
+
+    tickets: list[Ticket]
+    next: str | None = Field(None, description="Cursor of the next page; nothing on the last one.")
+
+
+class Filter(BaseModel, extra="forbid"):
+    """What to look for; all conditions hold at once."""
+
+    status: list[Status] = Field([], description="Any of these.")
+    channel: str | None = None
+    account: str | None = None
+    brand: str | None = None
+    marketplace: str | None = None
+    country: str | None = None
+    priority: Priority | None = None
+    tag: str | None = None
+    contact: str | None = Field(None, description="Contact id.")
+    order_ref: str | None = None
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = None
+
+    def query(self) -> dict[str, Any]:
+        """Return the conditions as the store knows them."""
+        wanted = {
+            "channel": self.channel,
+            "account": self.account,
+            "brand": self.brand,
+            "market.marketplace": self.marketplace,
+            "market.country": self.country,
+            "priority": None if self.priority is None else self.priority.value,
+            "tags": self.tag,
+            "contact.id": self.contact,
+            "order_ref": self.order_ref,
+        }
+        query: dict[str, Any] = {f"state.ticket.{name}": value for name, value in wanted.items() if value is not None}
+        if self.status:
+            query["state.ticket.status"] = {"$in": [status.value for status in self.status]}
+        if self.cursor is not None:
+            at, ticket_id = read_cursor(self.cursor)
+            query["$or"] = [
+                {"state.ticket.updated_at": {"$lt": at}},
+                {"state.ticket.updated_at": at, "_id": {"$lt": ticket_id}},
+            ]
+        elif "state.ticket.status" not in query:
+            query["state.ticket.version"] = {"$gt": 0}  # an id that only refused commands are known of is no ticket
+        return query
+
+
+def cursor_after(ticket: Ticket) -> str:
+    """Return the cursor of what comes after a ticket."""
+    text = json.dumps([ticket.updated_at.isoformat(), ticket.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[datetime, str]:
+    """Read a cursor that we gave out."""
+    try:
+        at, ticket_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        instant = datetime.fromisoformat(at)
+        if instant.tzinfo is None or not isinstance(ticket_id, str):
+            raise ValueError("not ours")
+    except (ValueError, TypeError, binascii.Error) as fault:
+        raise Problem(400, "The cursor is not valid", "Take it from `next` of the page before") from fault
+    return instant, ticket_id
+
+
+def build_routes(documents: Documents[TicketState], store: MongoStore) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["tickets"], dependencies=[Depends(requires("tickets:read"))])
+
+    @router.get("/v1/tickets/{ticket_id}")
+    async def ticket(ticket_id: str) -> TicketWithThread:
+        """One ticket with its thread."""
+        doc = (await documents.load([ticket_id]))[ticket_id]
+        if doc.state is None or doc.state.ticket is None:
+            raise Problem(404, "There is no such ticket")
+        merged = await store.find(
+            TICKETS, {"state.ticket.merged_into": ticket_id}, limit=MERGED_LIMIT, projection={"_id": 1}
+        )
+        wanted = {"ticket": {"$in": [ticket_id, *(row["_id"] for row in merged)]}}
+        rows = await store.find(MESSAGES, wanted, sort=[("at", -1), ("_id", -1)], limit=THREAD_LIMIT + 1)
+        return TicketWithThread(
+            ticket=doc.state.ticket,
+            thread=_thread(doc.state, rows[:THREAD_LIMIT]),
+            truncated=len(rows) > THREAD_LIMIT,
+        )
+
+    @router.get("/v1/tickets")
+    async def tickets(wanted: Annotated[Filter, Query()]) -> TicketPage:
+        """Tickets, the latest changed first."""
+        order = [("state.ticket.updated_at", -1), ("_id", -1)]
+        docs = await documents.find(wanted.query(), sort=order, limit=wanted.limit + 1)
+        found = [doc.state.ticket for doc in docs if doc.state is not None and doc.state.ticket is not None]
+        page = found[: wanted.limit]
+        return TicketPage(tickets=page, next=cursor_after(page[-1]) if len(found) > wanted.limit else None)
+
+    return router
+
+
+def _thread(state: TicketState, rows: list[dict[str, Any]]) -> list[ThreadEntry]:
+    """Oldest first; what was forwarded after a merge is there twice, and shown once."""
+    entries: dict[str, ThreadEntry] = {}
+    for row in reversed(rows):
+        entries[row["message"]] = ThreadEntry(
+            kind=row["kind"],
+            ticket_id=row["ticket"],
+            delivery=state.receipts.get(row["message"]),
+            message=public_message(row),
+        )
+    waiting = (pending for pending in state.pending if pending.into is None and state.ticket is not None)
+    for pending in waiting:
+        ticket_id = state.ticket.id if state.ticket is not None else ""
+        entries[pending.message.id] = ThreadEntry(kind="waiting", ticket_id=ticket_id, message=pending.message)
+    return list(entries.values())

@@ -1,0 +1,295 @@
+"""Routing's doors: agents and their presence, how queues stand, and why a ticket went where it did. No rules here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.agents import Agent
+from contracts.assignments import AgentRef, AssignmentDecision
+from contracts.ticket import Priority, Status, TicketFacts
+from contracts.values import SkillLevels, Units
+from kit.clock import Clock
+from kit.document import Decision, Document
+from kit.errors import Passing
+from kit.http import Problem, door, requires
+from services.routing.core import agents, need, ranking
+from services.routing.core.agents import AgentState
+from services.routing.core.tickets import TicketState, place
+from services.routing.settings import RoutingSettings
+from services.routing.store.desk import Desk
+
+SHOWN = 50
+COUNTED = 10_000
+_ATTEMPTS = 10
+
+Id = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\s/\x00]+$")]
+
+
+class AgentBody(BaseModel):
+    """An agent as they should be. `presence` counts only for one who is new."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=200)
+    email: str | None = None
+    skills: SkillLevels = Field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    brands: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    capacity: Units
+    channel_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
+    presence: Literal["online", "away", "offline"] = "offline"
+
+
+class PresenceBody(BaseModel):
+    """Whether the agent takes work."""
+
+    model_config = ConfigDict(extra="forbid")
+    presence: Literal["online", "away", "offline"]
+
+
+class AgentView(BaseModel):
+    """An agent, and what they have in hand."""
+
+    agent: Agent
+    load: Units
+    tickets: tuple[str, ...]
+    last_assigned_at: datetime | None = None
+
+
+class QueueView(BaseModel):
+    """How a queue stands."""
+
+    queue: str | None
+    depth: int
+    oldest_queued_at: datetime | None = None
+    oldest_wait_seconds: float = 0.0
+    waiting: dict[str, int] = Field(description="Tickets by priority.")
+    unroutable: int = Field(description="How many of them nobody can serve as things are.")
+    agents_online: int
+
+
+class Explanation(BaseModel):
+    """Who would get a ticket now and why everybody else would not; the best are listed, all are counted."""
+
+    agent: AgentRef | None
+    required: SkillLevels
+    preferred: SkillLevels
+    decision: AssignmentDecision
+    passed_over: dict[str, int]
+    nobody: str | None = Field(None, description="Why no agent could ever serve it, were all online and free.")
+
+
+class DecisionView(BaseModel):
+    """Where a ticket is, why, and what would be decided now if it waits."""
+
+    ticket_id: str
+    phase: str
+    queue: str | None
+    queued_at: datetime | None
+    agent: AgentRef | None
+    assigned_at: datetime | None
+    unroutable: str | None = None
+    next_look: datetime | None = None
+    decision: AssignmentDecision | None
+    now: Explanation | None = None
+
+
+class SimulationBody(BaseModel):
+    """A ticket that there may be."""
+
+    model_config = ConfigDict(extra="forbid")
+    facts: TicketFacts
+    required_skills: SkillLevels = Field(default_factory=dict)
+    preferred_skills: SkillLevels = Field(default_factory=dict)
+    queue: str | None = Field(None, description="Queue to wait in; without it the rules say.")
+    previous_agent: str | None = None
+    waited_seconds: Annotated[float, Field(ge=0, le=86_400 * 365)] = 0
+
+
+class SimulationView(BaseModel):
+    """What would become of it."""
+
+    queue: str | None
+    explanation: Explanation | None
+
+
+def build_app(
+    settings: RoutingSettings, desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]
+) -> FastAPI:
+    """Build the public door. `changed` is told of every agent that was written."""
+    app = door("Deskbus routing", settings)
+    app.include_router(_agents(desk, clock, changed))
+    app.include_router(_insight(desk, clock))
+    return app
+
+
+def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]) -> APIRouter:
+    router = APIRouter(prefix="/v1/agents", tags=["agents"])
+    documents = desk.roster.documents
+    reads, writes = Depends(requires("agents:read")), Depends(requires("agents:write"))
+
+    async def change(
+        agent_id: str, decide: Callable[[AgentState | None], Decision[AgentState] | None]
+    ) -> tuple[AgentState | None, AgentState | None]:
+        """Change an agent; returns the state before and after."""
+        before: list[AgentState | None] = [None]
+
+        def noted(_: str, state: AgentState | None) -> Decision[AgentState] | None:
+            before[0] = state
+            return decide(state)
+
+        for _ in range(_ATTEMPTS):
+            won = await documents.change_many([agent_id], noted)
+            if agent_id in won:
+                changed(won[agent_id])
+                return before[0], won[agent_id].state
+        raise Passing(f"{agent_id} changed under us {_ATTEMPTS} times")
+
+    @router.get("", dependencies=[reads])
+    async def list_agents(
+        after: Annotated[str, Query(description="Last id of the page before.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> list[AgentView]:
+        found = await documents.find({"_id": {"$gt": after}, "state.removed_at": None}, sort=[("_id", 1)], limit=limit)
+        return [_view(doc.state) for doc in found if doc.state is not None]
+
+    @router.get("/{agent_id}", dependencies=[reads])
+    async def get_agent(agent_id: Id) -> AgentView:
+        return _view(_present((await documents.load([agent_id]))[agent_id].state, agent_id))
+
+    @router.put("/{agent_id}", dependencies=[writes])
+    async def put_agent(agent_id: Id, body: AgentBody, response: Response) -> AgentView:
+        profile = Agent(id=agent_id, **body.model_dump())
+        before, after = await change(agent_id, lambda state: agents.put(state, profile, clock.now()))
+        if before is None or before.removed_at is not None:
+            response.status_code = 201
+        return _view(_present(after, agent_id))
+
+    @router.put("/{agent_id}/presence", dependencies=[writes])
+    async def put_presence(agent_id: Id, body: PresenceBody) -> AgentView:
+        _, after = await change(
+            agent_id, lambda state: agents.set_presence(_present(state, agent_id), body.presence, clock.now())
+        )
+        return _view(_present(after, agent_id))
+
+    @router.delete("/{agent_id}", dependencies=[writes], status_code=204)
+    async def delete_agent(agent_id: Id) -> None:
+        await change(agent_id, lambda state: agents.remove(_known(state, agent_id), clock.now()))
+
+    return router
+
+
+def _insight(desk: Desk, clock: Clock) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["insight"], dependencies=[Depends(requires("routing:read"))])
+
+    @router.get("/queues")
+    async def queues() -> list[QueueView]:
+        rows = await desk.documents.find({"state.phase": "waiting"}, sort=[("state.queued_at", 1)], limit=COUNTED)
+        states = [doc.state for doc in rows if doc.state is not None]
+        names = [*desk.policy.queues, *({s.queue for s in states} - desk.policy.queues.keys())]
+        return [_queue_view(name, [s for s in states if s.queue == name], desk, clock.now()) for name in names]
+
+    @router.get("/tickets/{ticket_id}/decision")
+    async def decision(ticket_id: Id) -> DecisionView:
+        state = (await desk.documents.load([ticket_id]))[ticket_id].state
+        if state is None:
+            raise Problem(404, detail=f"There is no ticket {ticket_id} here")
+        return DecisionView(
+            ticket_id=ticket_id,
+            phase=state.phase,
+            queue=state.queue,
+            queued_at=state.queued_at,
+            agent=AgentRef(id=state.agent, name=state.agent_name) if state.agent else None,
+            assigned_at=state.assigned_at,
+            unroutable=state.unroutable,
+            next_look=state.next_look,
+            decision=state.decision,
+            now=_explain(state, desk, clock.now()) if state.phase == "waiting" else None,
+        )
+
+    @router.post("/simulate")
+    async def simulate(body: SimulationBody) -> SimulationView:
+        now = clock.now()
+        since = now - timedelta(seconds=body.waited_seconds)
+        asked = TicketState(
+            id="simulated",
+            facts=body.facts,
+            status=Status.OPEN,
+            phase="waiting",
+            required=tuple(sorted(body.required_skills.items())),
+            preferred=tuple(sorted(body.preferred_skills.items())),
+            urgency=body.facts.priority.rank,
+            queue=body.queue,
+            queued_at=since,
+            entered_at=since,
+            previous=body.previous_agent,
+        )
+        placed = asked if body.queue is not None else place(asked, desk.policy)
+        if body.queue is not None and body.queue not in desk.policy.queues:
+            raise Problem(422, detail=f"There is no queue {body.queue}")
+        explanation = _explain(placed, desk, now) if placed.queue is not None else None
+        return SimulationView(queue=placed.queue, explanation=explanation)
+
+    return router
+
+
+def _present(state: AgentState | None, agent_id: str) -> AgentState:
+    known = _known(state, agent_id)
+    if known.removed_at is not None:
+        raise Problem(404, detail=f"There is no agent {agent_id} any more")
+    return known
+
+
+def _known(state: AgentState | None, agent_id: str) -> AgentState:
+    if state is None:
+        raise Problem(404, detail=f"There is no agent {agent_id}")
+    return state
+
+
+def _view(state: AgentState) -> AgentView:
+    return AgentView(
+        agent=state.profile, load=state.load, tickets=tuple(state.holds), last_assigned_at=state.last_assigned_at
+    )
+
+
+def _queue_view(name: str | None, waiting: list[TicketState], desk: Desk, now: datetime) -> QueueView:
+    by_priority = Counter(state.facts.priority for state in waiting)
+    oldest = min((s.queued_at for s in waiting if s.queued_at), default=None)
+    serve = [
+        state
+        for state in desk.roster.states()
+        if state.online and (not state.profile.queues or name in state.profile.queues)
+    ]
+    return QueueView(
+        queue=name,
+        depth=len(waiting),
+        oldest_queued_at=oldest,
+        oldest_wait_seconds=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
+        waiting={priority.value: by_priority.get(priority, 0) for priority in Priority},
+        unroutable=sum(state.unroutable is not None for state in waiting),
+        agents_online=len(serve),
+    )
+
+
+def _explain(state: TicketState, desk: Desk, now: datetime) -> Explanation:
+    """Look at every agent, also beyond those that are listed: this answers a person, not a ticket."""
+    policy = desk.policy
+    asked = need.need_of(state, policy, now)
+    everybody = [agent for agent in desk.roster.states() if agent.removed_at is None]
+    chosen = desk.roster.pool.choose(asked)
+    whole = ranking.explain(everybody, asked, policy, now, chosen, len(everybody))
+    why = ranking.nobody(everybody, need.least_of(state, policy), policy)
+    return Explanation(
+        agent=AgentRef(id=chosen.profile.id, name=chosen.profile.name) if chosen else None,
+        required=dict(asked.required),
+        preferred=dict(asked.preferred),
+        decision=whole.model_copy(update={"candidates": whole.candidates[:SHOWN]}),
+        passed_over=dict(Counter(c.passed_over for c in whole.candidates if c.passed_over)),
+        nobody=f"{why.reason}: {why.detail}" if why else None,
+    )

@@ -1,0 +1,51 @@
+"""Every metric of routing. Delivery and lost guards are counted by kit."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from contracts.agents import Presence
+from contracts.assignments import AssignReason, UnroutableReason
+
+_WAITS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
+_DECISIONS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
+
+ASSIGNED = Counter("deskbus_routing_assigned_total", "Tickets given to an agent, by why that one.", ("reason",))
+WAIT_SECONDS = Histogram(
+    "deskbus_routing_wait_seconds", "From queued to assigned.", ("queue",), buckets=_WAITS
+)  # fmt: skip
+DECISION_SECONDS = Histogram(
+    "deskbus_routing_decision_seconds", "Time to choose an agent for one ticket.", buckets=_DECISIONS
+)
+CLAIMS = Counter("deskbus_routing_claims_total", "Claims on agents by what became of them.", ("outcome",))
+RECONCILED = Counter("deskbus_routing_reconciled_claims_total", "Claims without a ticket that were given up late.")
+REQUEUED = Counter("deskbus_routing_requeued_total", "Tickets taken from agents who went offline, away or for good.")
+UNROUTABLE = Counter("deskbus_routing_unroutable_total", "Tickets that nobody can serve, by why.", ("reason",))
+WAITING = Gauge("deskbus_routing_waiting_tickets", "Tickets that wait, at the last count.", ("queue",))
+OLDEST_SECONDS = Gauge("deskbus_routing_oldest_wait_seconds", "Wait of the oldest of them.", ("queue",))
+AGENTS = Gauge("deskbus_routing_agents", "Agents by presence.", ("presence",))
+OCCUPANCY = Gauge("deskbus_routing_occupancy_ratio", "Load over capacity of the agents online.")
+
+for _reason in AssignReason:
+    ASSIGNED.labels(str(_reason))
+for _why in UnroutableReason:
+    UNROUTABLE.labels(str(_why))
+for _outcome in ("won", "lost", "released"):
+    CLAIMS.labels(_outcome)
+for _presence in Presence:
+    AGENTS.labels(str(_presence))
+
+
+class Counting:
+    """Counts what happens at the desk."""
+
+    def assigned(self, queue: str, reason: str, waited: float) -> None:
+        """Count a ticket that got an agent."""
+        ASSIGNED.labels(reason).inc()
+        WAIT_SECONDS.labels(queue).observe(waited)
+
+    def decided(self, seconds: float) -> None:
+        """Count a choice, whether there was somebody or not."""
+        DECISION_SECONDS.observe(seconds)
+
+    def claims(self, outcome: str, count: int) -> None:
+        """Count claims."""
+        CLAIMS.labels(outcome).inc(count)

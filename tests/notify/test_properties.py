@@ -1,0 +1,157 @@
+"""What must hold for every order of events, times and answers."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.envelope import Event
+from contracts.notifications import (
+    EscalationOpened,
+    EscalationResolved,
+    EscalationStepReached,
+    NotificationFailed,
+    NotificationSent,
+)
+from kit import document
+from kit.document import Document
+from services.notify.core import escalation
+from services.notify.core.settle import Later, Refused, Sent, settle
+from services.notify.core.state import Escalation
+from services.notify.store import ESCALATIONS, dump, load
+from tests.kit.fake_store import copied
+from tests.notify.examples import (
+    ESCALATION,
+    assigned,
+    at,
+    at_risk,
+    breached,
+    cancelled,
+    due_soon,
+    met,
+    paused,
+    policy,
+    queued,
+    reopened,
+    solved,
+    unroutable,
+)
+
+MAKERS = (breached, at_risk, due_soon, met, cancelled, paused)
+OTHERS = (queued, assigned, unroutable, solved, reopened)
+MOVES = st.lists(
+    st.one_of(
+        st.tuples(st.just("clock"), st.sampled_from(MAKERS), st.sampled_from(["c1", "c2"])),
+        st.tuples(st.just("event"), st.sampled_from(OTHERS), st.just("")),
+        st.tuples(st.just("wait"), st.sampled_from([1, 59, 61, 700, 4000]), st.just("")),
+        st.tuples(st.just("ack"), st.just(0), st.just("")),
+        st.tuples(st.just("send"), st.sampled_from(["sent", "later", "refused", "gone"]), st.just("")),
+    ),
+    max_size=40,
+)
+RULES = policy()
+OUTCOMES = {
+    "sent": Sent(200),
+    "later": Later("away", 503),
+    "refused": Refused("no", 400),
+    "gone": Refused("gone", 410, gone=True),
+}
+
+
+class World:
+    """Documents as kit keeps them; every state goes through BSON."""
+
+    def __init__(self) -> None:
+        self.doc: Document[Escalation] = Document(ESCALATION)
+        self.now = 0.0
+        self.sequences: Counter[str] = Counter()
+        self.taken: list[Event] = []
+
+    def apply(self, decision: document.Decision[Escalation] | None) -> None:
+        if decision is not None:
+            document.apply(ESCALATIONS, self.doc, decision, now=at(self.now), cause=None, limit=100_000)
+            if decision.state is not None:
+                self.doc.state = load(copied(dump(decision.state)))
+                assert self.doc.state == decision.state
+
+    def take(self, event: Event) -> None:
+        if not self.doc.has_seen(event.source, event.sequence):
+            self.apply(escalation.decide(self.doc.state, event, RULES, at(self.now)))
+            self.doc.take(event.source, event.sequence)
+
+    def move(self, what: str, how: object, clock: str) -> None:
+        state = self.doc.state
+        if what in {"clock", "event"}:
+            assert callable(how)
+            source = "sla" if what == "clock" else "ingest" if how in {solved, reopened} else "routing"
+            self.sequences[source] += 1
+            more = {"clock": clock} if clock else {}
+            event = how(self.now, sequence=self.sequences[source], **more)
+            self.taken.append(event)
+            self.take(event)
+        elif what == "wait":
+            assert isinstance(how, int)
+            self.now += how
+            if state is not None:
+                self.apply(escalation.fire(state, RULES, at(self.now)))
+        elif what == "ack":
+            self.apply(escalation.acknowledge(state, "mali", "rest", RULES, at(self.now)))
+        elif state is not None and state.eligible():
+            planned = state.eligible()[0]
+            outcome = OUTCOMES[str(how)]
+            self.apply(settle(state, planned.id, outcome, RULES, now=at(self.now), jitter=0.5))
+
+    def said(self) -> list[Event]:
+        return [Event.parse(entry.event) for entry in self.doc.entries()]
+
+
+@settings(max_examples=150)
+@given(MOVES)
+def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
+    world = World()
+    for move in moves:
+        world.move(*move)
+    before = (world.doc.state, len(world.said()))
+    for event in world.taken:
+        world.take(event)
+    assert (world.doc.state, len(world.said())) == before, "decide is not idempotent under redelivery"
+
+    said = [event.data for event in world.said()]
+    settled = Counter(d.notification_id for d in said if isinstance(d, NotificationSent | NotificationFailed))
+    assert all(count == 1 for count in settled.values()), "a notification is settled once"
+
+    opened: Counter[str] = Counter()
+    steps: Counter[tuple[str, int, int]] = Counter()
+    for data in said:
+        match data:
+            case EscalationOpened():
+                opened[data.alert.cause or ""] += 1
+                opened["open"] += 1
+            case EscalationResolved():
+                opened["open"] -= 1
+            case EscalationStepReached():
+                assert data.alert is not None
+                steps[data.alert.cause or "", data.step, data.round] += 1
+        assert opened["open"] >= 0, "nothing ends that was not opened"
+
+    told = {d.target.name for d in said if isinstance(d, NotificationSent) and d.kind == "firing"}
+    over = {d.target.name for d in said if isinstance(d, NotificationSent) and d.kind in {"resolved", "reminder"}}
+    acknowledged = any(what == "ack" for what, _, _ in moves)
+    assert acknowledged or over <= told, "resolved goes only to those who were told"
+    if not acknowledged:
+        chained = {key: n for key, n in steps.items() if ":breached" not in key[0]}
+        assert all(n == 1 for n in chained.values()), "each step is taken once a round"
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30))
+def test_a_storm_of_breaches_keeps_the_document_bounded(names: list[str]) -> None:
+    world = World()
+    for turn, name in enumerate(names * 4):
+        for data in (breached, cancelled):
+            world.now += 1
+            world.move("clock", data, f"{name}{turn}")
+            world.move("send", "sent", "")
+            world.move("send", "sent", "")
+    assert world.doc.state is not None
+    assert len(world.doc.state.alarms) <= 40
+    assert len(world.doc.state.planned) <= 12

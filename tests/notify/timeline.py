@@ -1,0 +1,100 @@
+"""A timeline: one escalation, a clock that the test moves, and receivers that take, refuse or are away."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from contracts.envelope import Event
+from contracts.payload import Payload
+from kit.document import Decision
+from services.notify.core import escalation
+from services.notify.core.policy import Policy
+from services.notify.core.settle import Dropped, Outcome, Sent, settle
+from services.notify.core.state import Escalation, Planned
+from tests.notify.examples import START, at, policy
+
+Answer = Callable[[Planned, datetime], Outcome]
+
+
+def takes_all(planned: Planned, now: datetime) -> Outcome:
+    return Sent(200)
+
+
+class Timeline:
+    """Everything that was said and sent, with its second."""
+
+    def __init__(self, rules: Policy | None = None, answer: Answer = takes_all) -> None:
+        self.policy = rules or policy()
+        self.answer = answer
+        self.state: Escalation | None = None
+        self.now = 0.0
+        self.told: list[tuple[float, str, str]] = []
+        """(second, receiver, kind) of every notification that was taken."""
+        self.tries: list[tuple[float, str]] = []
+        self.said: list[tuple[float, Payload]] = []
+
+    def happens(self, event: Event) -> None:
+        """Let time pass up to the event, then take it and send what it plans."""
+        self.until((event.time - START).total_seconds())
+        self.takes(event)
+        self._deliver()
+
+    def takes(self, event: Event) -> None:
+        """Take it before anything can be sent."""
+        self.now = max(self.now, (event.time - START).total_seconds())
+        self._apply(escalation.decide(self.state, event, self.policy, at(self.now)))
+
+    def acknowledged(self, seconds: float, by: str = "mali") -> bool:
+        self.until(seconds)
+        decision = escalation.acknowledge(self.state, by, "rest", self.policy, at(self.now))
+        self._apply(decision)
+        self._deliver()
+        return decision is not None
+
+    def until(self, seconds: float) -> None:
+        """Let everything happen that time makes happen."""
+        for _ in range(1000):
+            due = self._next()
+            if due is None or due > seconds:
+                break
+            self.now = max(self.now, due)
+            if self.state is not None:
+                self._apply(escalation.fire(self.state, self.policy, at(self.now)))
+            self._deliver()
+        else:
+            raise AssertionError("time makes no end of things happen")
+        self.now = max(self.now, seconds)
+
+    def events(self, kind: str) -> list[Payload]:
+        return [data for _, data in self.said if data.type == f"deskbus.{kind}.v1"]
+
+    def _next(self) -> float | None:
+        state = self.state
+        instants = [instant for instant in (state.due, state.next_try) if instant is not None] if state else []
+        return (min(instants) - START).total_seconds() if instants else None
+
+    def _deliver(self) -> None:
+        for _ in range(100):
+            due = [p for p in self.state.eligible() if p.next_try <= at(self.now)] if self.state else []
+            if not due:
+                return
+            for planned in due:
+                self._try(planned)
+        raise AssertionError("deliveries find no end")
+
+    def _try(self, planned: Planned) -> None:
+        outcome = Dropped() if planned.moot else self.answer(planned, at(self.now))
+        if not planned.moot:
+            self.tries.append((self.now, planned.receiver))
+        if isinstance(outcome, Sent):
+            self.told.append((self.now, planned.receiver, planned.kind))
+        self._apply(settle(self.state, planned.id, outcome, self.policy, now=at(self.now), jitter=1.0))
+
+    def _apply(self, decision: Decision[Escalation] | None) -> None:
+        if decision is None:
+            return
+        self.said += [(self.now, data) for data in decision.events]
+        self.state = decision.state or self.state
+
+
+def of(told: Sequence[tuple[float, str, str]], kind: str) -> list[tuple[float, str]]:
+    return [(when, who) for when, who, what in told if what == kind]
