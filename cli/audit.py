@@ -1,22 +1,27 @@
 """The audit: from the topics alone, was anything lost, doubled, given to two people or forgotten?
 
-Pure: records are fed in, in any order; `report` looks at all of them together. Each finding names what it is about.
+Pure: records are fed in, each partition in its order; `report` looks at all of them together. A finding names what it
+is about. How findings are shown is table.py's.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from contracts import agents, assignments, notifications, sla, tickets, topics
-from contracts.dlq import DeadLetter
-from contracts.envelope import Event
-from contracts.inbound import InboundRecord
-from contracts.ticket import Status, Ticket
-
+from cli.contents import message_ids
 from cli.reading import Line
+from contracts import agents, assignments, commands, notifications, sla, tickets, topics
+from contracts.dlq import DeadLetter
+from contracts.envelope import Command, Event
+from contracts.inbound import InboundRecord
+from contracts.ticket import Direction, Message, Status, Ticket
+
+OVERDUE = timedelta(seconds=15)
+"""How long after its deadline a clock may be silent before that is a finding: a partition may just be moving."""
 
 Subject = tuple[str, str]
 """Source and subject."""
@@ -35,6 +40,10 @@ class Report:
         """Say whether no fault was found."""
         return not any(self.faults.values())
 
+    def holds(self, *, settled: bool) -> bool:
+        """Say whether all is well; where all should be settled, nothing may be open either."""
+        return self.clean and not (settled and any(self.open.values()))
+
 
 @dataclass
 class _Holding:
@@ -47,19 +56,20 @@ class _Holding:
 
 
 class Audit:
-    """Collects what it is fed. Events are kept by number, so a resend counts as a duplicate on the log, not in effect."""
+    """Collects what it is fed. Events are kept by number: a resend is a duplicate on the log, not in effect."""
 
     def __init__(self) -> None:
         self._events: dict[Subject, dict[int, Event]] = defaultdict(dict)
         self._digests: dict[str, bytes] = {}
         self._first_seen: dict[Subject, int] = {}
         self._letters: list[DeadLetter] = []
-        self._inbound: dict[str, tuple[str, bytes]] = {}
+        self._inbound: dict[str, tuple[str, InboundRecord]] = {}
+        self._commands: dict[str, Command] = {}
         self._caused: set[str] = set()
         self._topic_of_source = {s: t for t in topics.TOPICS for s in t.sources}
         self.report_so_far = Report()
         self._count = self.report_so_far.counts
-        for name in ("inbound", "events", "resends", "dead letters"):
+        for name in ("inbound", "commands", "events", "resends", "dead letters"):
             self._count[name] = 0
 
     # -- feeding -------------------------------------------------------------------------------------------------
@@ -67,24 +77,43 @@ class Audit:
     def feed(self, line: Line) -> None:
         """Take one record."""
         if line.topic == topics.INBOUND:
+            self._count["inbound"] += 1
             self._feed_inbound(line)
+        elif line.topic == topics.COMMAND:
+            self._feed_command(line)
         elif line.topic.endswith(".dlq.v1"):
             self._count["dead letters"] += 1
-            self._letters.append(DeadLetter.from_kafka(line.key, line.value, line.headers))
+            self._feed_letter(line)
         elif line.topic in topics.BY_NAME and topics.BY_NAME[line.topic].sources:
             self._feed_event(line)
 
     def _feed_inbound(self, line: Line) -> None:
-        self._count["inbound"] += 1
-        record = InboundRecord.from_kafka(line.value, line.headers)
-        digest = hashlib.sha256(f"{record.channel}/{record.account}/".encode() + (line.value or b"")).digest()
-        self._inbound[record.receipt] = f"{line.topic}/{line.partition}/{line.offset}", digest
+        try:
+            record = InboundRecord.from_kafka(line.value, line.headers)
+        except ValueError as error:
+            self._fault("unreadable records", f"{_place(line)}: {error}")
+            return
+        self._inbound[record.receipt] = _place(line), record
+
+    def _feed_command(self, line: Line) -> None:
+        try:
+            command = Command.parse(line.value or b"")
+        except ValueError:
+            return  # anyone may write there; what cannot be read goes to the DLQ, where it is counted
+        self._count["commands"] += command.id not in self._commands
+        self._commands[command.id] = command
+
+    def _feed_letter(self, line: Line) -> None:
+        try:
+            self._letters.append(DeadLetter.from_kafka(line.key, line.value, line.headers))
+        except ValueError as error:
+            self._fault("unreadable records", f"{_place(line)}: {error}")
 
     def _feed_event(self, line: Line) -> None:
         try:
             event = Event.parse(line.value or b"")
         except ValueError as error:
-            self._fault("unreadable events", f"{line.topic}/{line.partition}/{line.offset}: {error}")
+            self._fault("unreadable records", f"{_place(line)}: {error}")
             return
         self._count["events"] += 1
         if event.causationid:
@@ -111,13 +140,15 @@ class Audit:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def report(self) -> Report:
-        """Look at everything that was fed."""
+    def report(self, now: datetime | None = None) -> Report:
+        """Look at everything that was fed; with an instant, also for deadlines that passed in silence."""
         self._gaps()
+        self._messages()
         self._inbound_accounted()
+        self._commands_accounted()
         self._tickets()
         self._assignments()
-        self._breaches()
+        self._clocks(now)
         self._escalations()
         return self.report_so_far
 
@@ -134,27 +165,55 @@ class Audit:
                 if missing:
                     self._fault("gaps", f"{source} {subject}: {missing[:5]}")
 
+    def _messages(self) -> None:
+        """Every message is on one ticket once; what was merged or split is told again by its new ticket."""
+        self._known: set[tuple[str, str, str]] = set()
+        self._count["messages"] = 0
+        told: dict[tuple[str, str], str] = {}
+        for subject, events in self._of("/deskbus/ingest"):
+            moved = any(isinstance(e.data, tickets.TicketMerged | tickets.TicketSplit) for e in events)
+            for event in events:
+                for message in _messages(event):
+                    self._count["messages"] += 1
+                    if message.direction == Direction.IN and message.channel_message_id and event.data.ticket:
+                        ticket = event.data.ticket
+                        self._known.add((ticket.channel, ticket.account, message.channel_message_id))
+                    again = told.setdefault((message.direction, message.id), event.id)
+                    if again != event.id and not (moved or _moved(event)):
+                        self._fault("messages taken twice", f"{message.id} on {subject}: {again} and {event.id}")
+
     def _inbound_accounted(self) -> None:
-        """Each message led to an event, is a repeat of one that did, or lies in the DLQ with its reason."""
+        """Each record led to an event, holds only what is known already, or lies in the DLQ with its reason."""
         dead = {dict(x.original_headers).get("ce_id", b"").decode("utf-8", "replace") for x in self._letters}
-        effective = {digest for receipt, (_, digest) in self._inbound.items() if receipt in self._caused}
-        for receipt, (place, digest) in self._inbound.items():
-            if receipt not in self._caused and receipt not in dead and digest not in effective:
+        for receipt, (place, record) in self._inbound.items():
+            if receipt in self._caused or receipt in dead:
+                continue
+            holds = message_ids(record)
+            if holds is None or any((record.channel, record.account, each) not in self._known for each in holds):
                 self._fault("messages without effect", f"{place} receipt {receipt}")
 
+    def _commands_accounted(self) -> None:
+        """A reply is sent once, or refused; nobody who waits for it may wait in vain."""
+        done: dict[str, str] = {}
+        for _, events in self._of("/deskbus/ingest"):
+            for event in events:
+                if isinstance(event.data, tickets.MessageSent) and event.data.command_id:
+                    first = done.setdefault(event.data.command_id, event.id)
+                    if first != event.id:
+                        self._fault("replies sent twice", f"{event.data.command_id}: {first} and {event.id}")
+                elif isinstance(event.data, tickets.MessageFailed | tickets.CommandRejected) and event.data.command_id:
+                    done.setdefault(event.data.command_id, event.id)
+        dead = {letter.value for letter in self._letters}
+        for identifier, command in self._commands.items():
+            if isinstance(command.data, commands.Reply) and identifier not in done and command.encode() not in dead:
+                self.report_so_far.open["replies that were not sent"].append(identifier)
+
     def _tickets(self) -> None:
-        messages: dict[str, str] = {}
-        clocked = {e.data.ticket_id for _, es in self._of("/deskbus/sla") for e in es if e.known}
-        placed = {s for s, _ in self._of("/deskbus/routing")}
-        self._count["tickets"] = self._count["messages"] = 0
+        clocked = {subject for subject, _ in self._of("/deskbus/sla")}
+        placed = {subject for subject, _ in self._of("/deskbus/routing")}
+        self._count["tickets"] = 0
         for subject, events in self._of("/deskbus/ingest"):
             self._count["tickets"] += any(isinstance(e.data, tickets.TicketOpened) for e in events)
-            for event in events:
-                for message_id in _message_ids(event):
-                    self._count["messages"] += 1
-                    if message_id in messages:
-                        self._fault("messages taken twice", f"{message_id}: {messages[message_id]} and {event.id}")
-                    messages[message_id] = event.id
             last = _last_ticket(events)
             if last is None or last.handled_by_bot or last.merged_into:
                 continue
@@ -178,12 +237,11 @@ class Audit:
                     spans[data.agent.id].append(held[1])
                 elif isinstance(data, assignments.TicketUnassigned) and held is not None:
                     held[1].end, held = data.unassigned_at.timestamp(), None
-            waits = held is None and isinstance(
-                events[-1].data, assignments.TicketQueued | assignments.TicketUnroutable
-            )
+            last = events[-1].data
+            waits = held is None and isinstance(last, assignments.TicketQueued | assignments.TicketUnroutable)
             self._count["assigned"] += held is not None
             self._count["waiting"] += waits
-            if waits:
+            if isinstance(last, assignments.TicketQueued) and held is None:
                 self.report_so_far.open["tickets that wait for an agent"].append(ticket)
         self._capacity(spans)
 
@@ -202,59 +260,87 @@ class Audit:
             if peak > most.get(agent, float("inf")) + 1e-9:
                 self._fault("agents above capacity", f"{agent}: {peak} of {most[agent]}")
 
-    def _breaches(self) -> None:
+    def _clocks(self, now: datetime | None) -> None:
         seen: set[tuple[str, str]] = set()
-        self._count["clocks"] = self._count["breaches"] = 0
+        self._count["clocks"] = self._count["breaches"] = self._count["met"] = 0
         for _, events in self._of("/deskbus/sla"):
+            running: dict[str, sla.ClockEvent] = {}
             for event in events:
-                self._count["clocks"] += isinstance(event.data, sla.ClockStarted)
-                if isinstance(event.data, sla.ClockBreached):
+                data = event.data
+                if not isinstance(data, sla.ClockEvent):
+                    continue
+                running[data.clock_id] = data
+                self._count["clocks"] += isinstance(data, sla.ClockStarted)
+                self._count["met"] += isinstance(data, sla.ClockMet)
+                if isinstance(data, sla.ClockBreached):
                     self._count["breaches"] += 1
-                    deadline = event.data.clock_id, event.data.breached_at.isoformat()
+                    deadline = data.clock_id, data.breached_at.isoformat()
                     if deadline in seen:
                         self._fault("breaches announced twice", event.id)
                     seen.add(deadline)
+            for data in running.values():
+                over = isinstance(data, sla.ClockBreached | sla.ClockMet | sla.ClockCancelled)
+                if now is not None and not over and data.due_at is not None and data.due_at + OVERDUE < now:
+                    self._fault("deadlines that passed in silence", f"{data.clock_id}, due at {data.due_at:%FT%TZ}")
 
     def _escalations(self) -> None:
-        self._count["escalations"] = self._count["notifications"] = 0
+        names = "escalations", "acknowledged", "notifications", "notifications failed"
+        self._count.update(dict.fromkeys(names, 0))
         for escalation, events in self._of("/deskbus/notify"):
-            steps: set[tuple[int, int]] = set()
+            steps: set[tuple[str, str, int, int]] = set()
             sent: set[str] = set()
             for event in events:
                 data = event.data
                 if isinstance(data, notifications.EscalationOpened):
                     self._count["escalations"] += 1
-                    steps = set()
+                    steps = {step for step in steps if step[:2] != _alarm(data.alert, data.chain)}
+                elif isinstance(data, notifications.EscalationAcknowledged):
+                    self._count["acknowledged"] += 1
+                    steps = set()  # one that is forgotten is undone, and the chain begins again
                 elif isinstance(data, notifications.EscalationStepReached):
-                    if (data.round, data.step) in steps:
+                    step = (*_alarm(data.alert, data.chain), data.round, data.step)
+                    if step in steps and data.chain is not None:
                         self._fault("escalation steps reached twice", f"{escalation} step {data.step} at {event.id}")
-                    steps.add((data.round, data.step))
+                    steps.add(step)
                 elif isinstance(data, notifications.NotificationSent):
                     self._count["notifications"] += 1
                     if data.notification_id in sent:
                         self._fault("notifications sent twice", event.id)
                     sent.add(data.notification_id)
+                elif isinstance(data, notifications.NotificationFailed):
+                    self._count["notifications failed"] += 1
 
 
-def audit(lines: Iterable[Line]) -> Report:
+def _alarm(alert: notifications.Alert | None, chain: str | None) -> tuple[str, str]:
+    """What tells the alarms of one escalation apart: what is the matter, since when, and the chain."""
+    about = "" if alert is None else f"{alert.name} {alert.cause} {alert.started_at.isoformat()}"
+    return about, chain or ""
+
+
+def _place(line: Line) -> str:
+    return f"{line.topic}/{line.partition}/{line.offset}"
+
+
+def audit(lines: Iterable[Line], now: datetime | None = None) -> Report:
     """Audit records that are at hand."""
     whole = Audit()
     for line in lines:
         whole.feed(line)
-    return whole.report()
+    return whole.report(now)
 
 
-def _message_ids(event: Event) -> Iterator[str]:
-    if (
-        isinstance(event.data, tickets.TicketOpened | tickets.MessageReceived | tickets.MessageSent)
-        and event.data.message
-    ):
-        yield f"{event.data.message.direction}:{event.data.message.id}"
+def _messages(event: Event) -> Sequence[Message]:
+    told = isinstance(event.data, tickets.TicketOpened | tickets.MessageReceived | tickets.MessageSent)
+    return [event.data.message] if told and event.data.message else []
+
+
+def _moved(event: Event) -> bool:
+    ticket = getattr(event.data, "ticket", None)
+    return isinstance(ticket, Ticket) and bool(ticket.merged_into or ticket.split_from)
 
 
 def _last_ticket(events: list[Event]) -> Ticket | None:
     for event in reversed(events):
-        ticket = getattr(event.data, "ticket", None)
-        if ticket is not None:
-            return Ticket.model_validate(ticket)
+        if isinstance(ticket := getattr(event.data, "ticket", None), Ticket):
+            return ticket
     return None

@@ -62,8 +62,8 @@ class Replica:
         """Say whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
-    def start(self) -> None:
-        """Start the process; its output goes to its log, or to ours when it has none."""
+    def start(self, *, piped: bool = False) -> None:
+        """Start the process; its output goes to its log, or to a pipe, or to where ours goes."""
         if self.alive:
             return
         with contextlib.ExitStack() as stack:
@@ -73,8 +73,9 @@ class Replica:
                 cwd=ROOT,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT if out else None,
+                stdout=out or (subprocess.PIPE if piped else None),
+                stderr=subprocess.STDOUT if out or piped else None,
+                start_new_session=True,  # Ctrl-C is for us; we end them in good order
             )
 
     def signal(self, number: int) -> None:

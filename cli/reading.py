@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,26 @@ async def read(
 
     Topics that do not exist are passed over.
     """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        there = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    names = [prefix + topic for topic in topics if prefix + topic in there]
+    if not names:
+        return
+    # Without a group, the consumer is given all partitions of the topics that it is made with.
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+        *names,
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
     )
     await consumer.start()
     try:
-        there = await consumer.topics()
-        names = [prefix + topic for topic in topics if prefix + topic in there]
-        parts = [TopicPartition(name, p) for name in names for p in consumer.partitions_for_topic(name) or ()]
-        if not parts:
-            return
-        consumer.assign(parts)
+        parts = list(consumer.assignment())
         ends = await consumer.end_offsets(parts)
         # Not seek_to_beginning or seek_to_end: they race with the reset that the fetcher does after an assignment.
         starts = ends if from_end else await consumer.beginning_offsets(parts)

@@ -1,4 +1,4 @@
-"""Made-up customers: messages in the channels' real formats, rightly signed, to the accounts of deploy/config/ingest.yaml.
+"""Made-up customers: messages in the channels' real formats, rightly signed, to the accounts of deploy/config.
 
 Pure: seeded, with the clock handed in; nothing is sent here. The secrets are made up too and of no use elsewhere.
 """
@@ -26,9 +26,8 @@ SMS_URL = "https://desk.nimbus.example/v1/channels/sms/webhook"
 MAIL_ADDRESSES = {"support-nimbus": "support@nimbus.example", "help-korale": "help@korale.example"}
 LANGUAGE_OF = {"wa-th": "th", "line-th": "th", "sms-gb": "en", "coupang-kr": "ko", "allegro-pl": "pl"}
 SCOPES = (
-    "tickets:read", "tickets:write", "commands:write", "agents:read", "agents:write", "presence:write", "offers:write",
-    "queues:read", "decisions:read", "simulate", "routing:read", "routing:write", "sla:read", "escalations:read",
-    "escalations:ack", "silences:write",
+    "tickets:read", "commands:write", "agents:read", "agents:write", "routing:read", "sla:read", "escalations:read",
+    "escalations:ack",
 )  # fmt: skip
 
 
@@ -68,9 +67,9 @@ def secrets_environment() -> dict[str, str]:
     """The variables that deploy/config/*.yaml names, with made-up values: for local runs and tests."""
     plain = (
         "SECRET_WA_TH", "TOKEN_WA_TH", "VERIFY_WA_TH", "SECRET_LINE_TH", "TOKEN_LINE_TH", "SECRET_SMS_GB",
-        "SECRET_MAIL_NIMBUS", "SECRET_MAIL_KORALE", "SLACK_TOKEN", "TOKEN_SLACK", "SMTP_PASSWORD",
+        "SECRET_MAIL_NIMBUS", "SECRET_MAIL_KORALE", "NOTIFY_SLACK_TOKEN",
     )  # fmt: skip
-    signed = ("SECRET_COUPANG_KR", "SECRET_ALLEGRO_PL", "SECRET_LEADS", "SECRET_ONCALL", "SECRET_TEAM_LEADS")
+    signed = ("SECRET_COUPANG_KR", "SECRET_ALLEGRO_PL", "NOTIFY_LEAD_SECRET", "NOTIFY_ONCALL_SECRET")
     return {f"DESKBUS_{n}": _made_up(n) for n in plain} | {f"DESKBUS_{n}": webhook_secret(n) for n in signed}
 
 

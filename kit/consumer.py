@@ -58,6 +58,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             session_timeout_ms=self._settings.session_timeout_ms,
             heartbeat_interval_ms=self._settings.heartbeat_ms,
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=50,  # brokers answer a connection in order: a timer asking for the ends waits behind it
             listener=self,
             no_reply=True,
             parser=_parse,

@@ -125,9 +125,7 @@ class Account(_Strict):
     addresses: tuple[Address, ...] = Field((), description="Mail addresses; the first is the one to answer from.")
     aliases: tuple[Alias, ...] = Field((), description="More mail addresses, with what they say.")
     display_name: str | None = Field(None, description="Name to answer by.")
-    username: str | None = Field(
-        None, description="Log-in at the provider (Twilio: account SID)."
-    )
+    username: str | None = Field(None, description="Log-in at the provider (Twilio: account SID).")
 
     signing: SecretRefs = Field((), description="What the channel signs with; for mail the key of plus-addresses.")
     access: SecretRefs = Field((), description="What we call the provider's API with.")

@@ -22,6 +22,7 @@ from kit.delivery import Incoming, Record
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
 from kit.mongo import MongoStore
+from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS
 from services.ingest.core.arrivals import Arrival, StatusReport, blob_id
@@ -32,6 +33,7 @@ from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
+from services.ingest.reports import EarlyReports
 from services.ingest.store import public_message
 from services.ingest.threads import Threads
 
@@ -67,11 +69,13 @@ class Parsing:
         try:
             parsed = channel.parse(raw, account, accounts, self.outside)
         except Unreadable as fault:
+            metrics.UNREADABLE.labels(raw.channel).inc()
             raise Unparsable(f"{raw.channel}: {fault}") from fault
         cause = Cause(raw.receipt, raw.receipt, raw.traceparent)
         return [Incoming(record, value=self._value(each, raw), cause=cause) for each in parsed]
 
     def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
+        metrics.PARSED.labels(parsed.channel, "status" if isinstance(parsed, DeliveryStatus) else "message").inc()
         if isinstance(parsed, DeliveryStatus):
             return StatusReport(parsed, raw.received_at)
         account = self.accounts().named(parsed.channel, parsed.account)
@@ -85,7 +89,7 @@ class IngestHandling:
         self, store: MongoStore, parsing: Parsing, people: People, threads: Threads, wake_sender: Callable[[], None]
     ) -> None:
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
-        self._wake_sender = wake_sender
+        self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read a record: raw messages say what they are in their headers, commands are structured events."""
@@ -121,6 +125,8 @@ class IngestHandling:
         """Ask the core, with what holds for the ticket's account."""
         if isinstance(item.value, Arrival):
             channel, account = item.value.inbound.channel, item.value.inbound.account
+            if state is not None and item.value.id in state.taken:
+                metrics.DUPLICATES.labels(channel).inc()
         elif state is not None and state.ticket is not None:
             channel, account = state.ticket.channel, state.ticket.account
         else:
@@ -167,15 +173,19 @@ class IngestHandling:
         reports = [(item, item.value) for item in items if isinstance(item.value, StatusReport)]
         if not reports:
             return
-        anchors = {
-            id(report): message_anchor(report.status.channel, report.status.account, report.status.channel_message_id)
-            for _, report in reports
-        }
-        claims = await self._threads.known(anchors.values())
+        await self._match(reports)
+        early = [(item, report) for item, report in reports if item.doc_id is None]
+        if early:
+            await self._early.keep([report for _, report in early])
+            await self._match(early)
+
+    async def _match(self, reports: Sequence[tuple[Incoming, StatusReport]]) -> None:
+        claims = await self._threads.known(anchor for _, report in reports for anchor in _reported(report))
         for item, report in reports:
-            claim = claims.get(anchors[id(report)])
-            if claim is not None and claim.message is not None:
-                item.doc_id, report.message_id = claim.ticket, claim.message
+            for claim in (claims.get(anchor) for anchor in _reported(report)):
+                if claim is not None and claim.message is not None:
+                    item.doc_id, report.message_id = claim.ticket, claim.message
+                    break
 
     async def _look_up_merges(self, items: Sequence[Incoming]) -> None:
         for item in items:
@@ -190,6 +200,13 @@ class IngestHandling:
                 into = asked.command.data.into
                 other = (await self._threads.tickets([into]))[into]
                 item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
+
+
+def _reported(report: StatusReport) -> list[str]:
+    """Return where the message that a report is about may be claimed: under the channel's id of it, or under ours."""
+    status = report.status
+    ids = dict.fromkeys((status.channel_message_id, status.our_message_id))
+    return [message_anchor(status.channel, status.account, each) for each in ids if each]
 
 
 def build_router(consumer: Consumer) -> KafkaRouter:

@@ -1,4 +1,4 @@
-"""Public HTTP doors that write: channels' webhooks and commands. Reading tickets is tickets_http.py's.
+"""The webhook door. Commands are commands_http.py's, reading tickets is tickets_http.py's.
 
 Rule: verify over raw bytes, write to Kafka, answer 202. Nothing is parsed here but what finds the account and the
 partition; both looks are light, and wrong ones cost order only.
@@ -7,11 +7,11 @@ partition; both looks are light, and wrong ones cost order only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.inbound import HttpRequest
 from kit.clock import Clock
@@ -28,6 +28,24 @@ _ACCEPTED = {"description": "Kafka has it; the receipt is its id", "content": {"
 _RETRY = {"retry-after": "2"}
 
 
+class CountTooLarge:
+    """ASGI: counts webhooks that kit's guard refuses, most of them before a route has seen them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                parts = scope["path"].split("/")
+                if parts[1:3] == ["v1", "channels"]:
+                    name = parts[3] if len(parts) > 3 and parts[3] in WEBHOOKS else "other"
+                    metrics.REFUSED.labels(name, "too_large").inc()
+            await send(message)
+
+        await self._app(scope, receive, noted if scope["type"] == "http" else send)
+
+
 def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outside, clock: Clock) -> APIRouter:
     """The webhook door. `policy` gives the accounts in force, anew for every request."""
     router = APIRouter(tags=["channels"])
@@ -40,16 +58,19 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
     )  # fmt: skip
     async def take(request: Request) -> Response:
         name, channel = _channel(request)
-        given = await _read(request, name)
+        given = _request(request, await request.body())
         account = _account(name, channel, given, policy())
         _verify(channel, given, account, outside, clock)
         envelope = Envelope(
             channel=name,
             account=account.name,
-            key=channels.short_key(account.name, channel.contact_key(given) or _anyone(given.body)),
+            key=channels.short_key(account.name, channel.contact_key(given) or channels.digest(given.body)),
             content_type=given.headers.get("content-type", "application/octet-stream")[:200],
             http=HttpRequest.model_construct(
-                method="POST", url=None, query={}, headers={h: v for h in channel.HEADERS if (v := given.headers.get(h))}
+                method="POST",
+                url=None,
+                query={},
+                headers={h: v for h in channel.HEADERS if (v := given.headers.get(h))},
             ),
             verified=True,
             traceparent=given.headers.get("traceparent", "")[:100] or None,
@@ -92,16 +113,6 @@ def _channel(request: Request) -> tuple[str, Webhook]:
     return name, channel
 
 
-async def _read(request: Request, name: str) -> channels.Request:
-    """The whole body; kit's guard bounds it while it comes."""
-    try:
-        return _request(request, await request.body())
-    except Problem as problem:
-        if problem.status_code == 413:
-            metrics.REFUSED.labels(name, "too_large").inc()
-        raise
-
-
 def _request(request: Request, body: bytes) -> channels.Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
     raw_query = request.scope["query_string"].decode("latin-1")
@@ -140,20 +151,12 @@ def _verify(channel: Webhook, given: channels.Request, account: Account, outside
         channel.verify(given, account, outside, clock.now())
     except channels.Forged as forged:
         metrics.REFUSED.labels(account.channel, forged.why).inc()
-        detail = "The timestamp is too far from now" if forged.why == "stale" else "The signature is missing or not right"
+        detail = (
+            "The timestamp is too far from now" if forged.why == "stale" else "The signature is missing or not right"
+        )
         raise Problem(401, "Not verified", detail, headers={"www-authenticate": "Signature"}) from None
     except MissingSecret as missing:
         # Ours to mend: the provider must keep the message and come again.
         log.error("an account has no secret to verify with", account=account.name, missing=str(missing))
         metrics.REFUSED.labels(account.channel, "secret").inc()
         raise Problem(503, detail="This account is not ready", headers=_RETRY) from None
-
-
-def _anyone(body: bytes) -> str:
-    """A key for a body that names nobody: spread, and the same for the same body."""
-    return channels.digest(body)
-
-
-def count_too_large(app: FastAPI) -> Any:
-    """Count what kit's guard refuses by Content-Length before a route has seen it."""
-    return app

@@ -3,7 +3,17 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 CHANNELS = ("email", "line", "sms", "webhook", "whatsapp")
-REFUSALS = ("missing", "signature", "stale", "body", "unknown_channel", "unknown_account", "too_large", "secret", "away")
+REFUSALS = (
+    "missing",
+    "signature",
+    "stale",
+    "body",
+    "unknown_channel",
+    "unknown_account",
+    "too_large",
+    "secret",
+    "away",
+)
 
 # --- The doors. ---
 ACCEPTED = Counter("deskbus_ingest_accepted_total", "Messages acknowledged to the channel.", ("channel",))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-import aiosmtplib
-import httpx
 import structlog
 
 from contracts.commands import Forward
 from contracts.envelope import Command
+from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
 from kit.clock import Clock
 from kit.document import Decision
@@ -24,18 +23,17 @@ from kit.errors import Passing
 from kit.mongo import MongoStore
 from kit.outbox import Documents
 from kit.producer import Outgoing, Producer
+from services.ingest import metrics
 from services.ingest.accounts import Accounts, MissingSecret, Outside
 from services.ingest.channels import CHANNELS
-from services.ingest.channels.channel import Channel
 from services.ingest.core import sending
+from services.ingest.core.arrivals import StatusReport
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.messages import (
     File,
-    HttpCall,
     MailOut,
     OutgoingReply,
     Refused,
-    Rendered,
     SendOutcome,
     Sent,
     Unsendable,
@@ -43,7 +41,10 @@ from services.ingest.core.messages import (
 from services.ingest.core.moves import SYSTEM
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending, TicketState
+from services.ingest.core.ticket import decide
+from services.ingest.reports import EarlyReports
 from services.ingest.threads import PolicyOf, Threads
+from services.ingest.wire import Wire
 
 log = structlog.get_logger(__name__)
 
@@ -51,73 +52,13 @@ log = structlog.get_logger(__name__)
 CONCURRENT = 32
 #: Seconds between looks while nobody wakes the sender: retries, and promises of a process that died.
 PERIOD = 0.5
-#: Seconds that one try may take; the lease is longer.
-TRY_SECONDS = 30.0
 CONTENT_TYPE = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
-
-
-@dataclass(frozen=True, slots=True)
-class Smtp:
-    """The next mail server."""
-
-    host: str = "127.0.0.1"
-    port: int = 25
-    username: str | None = None
-    password: str | None = None
-    use_tls: bool = False
-    start_tls: bool | None = None
 
 
 class Owner(Protocol):
     """Says which partitions are ours: the consumer."""
 
     def owned(self, topic: str) -> list[int]: ...
-
-
-class Wire:
-    """Carries one rendered message; whatever happens becomes an outcome."""
-
-    def __init__(self, smtp: Smtp, client: httpx.AsyncClient) -> None:
-        self._smtp, self._client = smtp, client
-
-    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
-        """Send, and let the channel read the answer."""
-        try:
-            async with asyncio.timeout(TRY_SECONDS):
-                if isinstance(rendered, MailOut):
-                    return await self._mail(rendered, channel)
-                return await self._call(rendered, channel)
-        except (TimeoutError, OSError, httpx.TransportError, aiosmtplib.SMTPException) as fault:
-            return Refused(f"could not be reached: {fault!r}"[:500], permanent=False)
-
-    async def _call(self, call: HttpCall, channel: Channel) -> SendOutcome:
-        answer = await self._client.request(call.method, call.url, headers=dict(call.headers), content=call.body)
-        return channel.outcome(answer.status_code, answer.headers, answer.content)
-
-    async def _mail(self, mail: MailOut, channel: Channel) -> SendOutcome:
-        smtp = self._smtp
-        try:
-            refused, said = await aiosmtplib.send(
-                mail.data,
-                sender=mail.sender,
-                recipients=list(mail.recipients),
-                hostname=smtp.host,
-                port=smtp.port,
-                username=smtp.username,
-                password=smtp.password,
-                use_tls=smtp.use_tls,
-                start_tls=smtp.start_tls,
-                timeout=TRY_SECONDS / 2,
-            )
-        except aiosmtplib.SMTPRecipientsRefused as fault:
-            first = fault.recipients[0]
-            return channel.outcome(first.code, {}, first.message.encode())
-        except aiosmtplib.SMTPResponseException as fault:
-            return channel.outcome(fault.code, {}, fault.message.encode())
-        for response in refused.values():
-            log.warning("a recipient was refused", code=response.code)
-        outcome = channel.outcome(250, {}, said.encode())
-        return Sent(mail.message_id) if isinstance(outcome, Sent) else outcome
 
 
 class ReplySender:
@@ -137,17 +78,15 @@ class ReplySender:
         clock: Clock,
         *,
         prefix: str = "",
+        promised: asyncio.Event | None = None,
     ) -> None:
+        """`promised` is set by whoever stores a promise, so that nobody waits for the next look."""
         self._documents, self._store, self._threads, self._owner = documents, store, threads, owner
         self._producer, self._wire, self._accounts, self._outside = producer, wire, accounts, outside
-        self._policy_of, self._clock = policy_of, clock
+        self._policy_of, self._clock, self._early = policy_of, clock, EarlyReports(store)
         self._commands = topic_name(COMMAND, prefix)
-        self._awake = asyncio.Event()
+        self._awake = promised or asyncio.Event()
         self._busy: dict[str, asyncio.Task[None]] = {}
-
-    def wake(self) -> None:
-        """Look now: something was promised."""
-        self._awake.set()
 
     async def run(self) -> None:
         """Serve until cancelled; what is in hand then is tried again after its lease."""
@@ -184,11 +123,11 @@ class ReplySender:
             if ticket_id not in self._busy and len(self._busy) < CONCURRENT:
                 task = asyncio.create_task(self._serve_ticket(ticket_id))
                 self._busy[ticket_id] = task
-                task.add_done_callback(lambda _, done=ticket_id: self._done(done))
+                task.add_done_callback(partial(self._done, ticket_id))
 
-    def _done(self, ticket_id: str) -> None:
+    def _done(self, ticket_id: str, _: asyncio.Task[None]) -> None:
         self._busy.pop(ticket_id, None)
-        self.wake()
+        self._awake.set()
 
     async def _serve_ticket(self, ticket_id: str) -> None:
         try:
@@ -216,6 +155,8 @@ class ReplySender:
             return
         state, tried = begun[0], begun[0].pending[0]
         outcome = await self._try(state, tried)
+        if tried.into is None and state.ticket is not None:
+            metrics.SENT.labels(state.ticket.channel, _named(outcome)).inc()
 
         def settle(now_state: TicketState | None) -> Decision[TicketState] | None:
             if now_state is None:
@@ -223,6 +164,17 @@ class ReplySender:
             return sending.settle(now_state, tried, outcome, self._policy(now_state), self._clock.now())
 
         await self._documents.change(ticket_id, settle)
+        if isinstance(outcome, Sent) and outcome.channel_message_id and state.ticket is not None:
+            await self._take_early(state.ticket, outcome.channel_message_id, tried.message.id)
+
+    async def _take_early(self, ticket: Ticket, channel_id: str, message_id: str) -> None:
+        """Take what the channel had said about the message before we knew its id."""
+        for report in await self._early.about(ticket.channel, ticket.account, channel_id, message_id):
+
+            def take(state: TicketState | None, report: StatusReport = report) -> Decision[TicketState] | None:
+                return None if state is None else decide(state, report, self._policy(state), self._clock.now())
+
+            await self._documents.change(ticket.id, take)
 
     def _policy(self, state: TicketState) -> TicketPolicy:
         assert state.ticket is not None
@@ -243,16 +195,16 @@ class ReplySender:
             return Refused(str(fault), permanent=True)
         except MissingSecret as fault:
             return Refused(f"configuration: {fault}", permanent=False)
-        if isinstance(rendered, MailOut):  # an answer may be here before we have noted that it was sent
-            await self._threads.claim_sent(
-                ticket.channel, ticket.account, rendered.message_id, ticket.id, tried.message.id
-            )
+        # Before it goes: an answer or a report may be here before we have noted that it was sent.
+        ours = rendered.message_id if isinstance(rendered, MailOut) else tried.message.id
+        await self._claim(ticket, tried, ours)
         outcome = await self._wire.carry(rendered, channel)
-        if isinstance(outcome, Sent) and outcome.channel_message_id and isinstance(rendered, HttpCall):
-            await self._threads.claim_sent(
-                ticket.channel, ticket.account, outcome.channel_message_id, ticket.id, tried.message.id
-            )
+        if isinstance(outcome, Sent) and outcome.channel_message_id not in {None, ours}:
+            await self._claim(ticket, tried, outcome.channel_message_id or ours)
         return outcome
+
+    async def _claim(self, ticket: Ticket, tried: Pending, channel_id: str) -> None:
+        await self._threads.claim_sent(ticket.channel, ticket.account, channel_id, ticket.id, tried.message.id)
 
     async def _reply(self, state: TicketState, tried: Pending) -> OutgoingReply:
         ticket, message = state.ticket, tried.message
@@ -292,3 +244,10 @@ class ReplySender:
         )  # fmt: skip
         await self._producer.send(Outgoing(self._commands, into.encode(), command.encode(), CONTENT_TYPE))
         return Sent()
+
+
+def _named(outcome: SendOutcome) -> str:
+    """Return the outcome's name for the metric."""
+    if isinstance(outcome, Sent):
+        return "sent"
+    return "refused" if outcome.permanent else "failed"

@@ -18,6 +18,8 @@ from services.ingest.core.state import MESSAGES, Pending, TicketState
 TICKETS = "tickets"
 CONTACTS = "contacts"
 THREADS = "threads"
+EARLY = "early_reports"
+EXPIRE_SECONDS = 3600
 CONTACTS_SOURCE = f"{SOURCE}/contacts"
 
 _SKILLS = ("required_skills", "preferred_skills")
@@ -138,11 +140,13 @@ async def ensure_indexes(store: MongoStore) -> None:
     for collection in (TICKETS, CONTACTS):
         await store.ensure_outbox_indexes(collection)
     await store.ensure_indexes(TICKETS, ["state.send_at", "partition"])
-    await store.ensure_indexes(TICKETS, [("state.ticket.updated_at", -1), ("_id", -1)])
+    await store.ensure_indexes(TICKETS, ["state.ticket.status", ("_id", -1)])
     await store.ensure_indexes(TICKETS, ["state.ticket.contact.id"])
     await store.ensure_indexes(TICKETS, ["state.ticket.merged_into"])
     await store.ensure_indexes(MESSAGES, ["ticket", "at"])
     await store.ensure_indexes(MESSAGES, ["message"])
+    await store.ensure_indexes(EARLY, ["anchor"])
+    await store.ensure_indexes(EARLY, ["at"], expire_seconds=EXPIRE_SECONDS)
 
 
 def public_message(row: Mapping[str, Any]) -> Message:

@@ -21,9 +21,7 @@ from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.core.threading import (
-    conversation_anchor,
     goes_on,
-    mail_anchors,
     message_anchor,
     root_anchor,
     successor_anchor,
@@ -119,7 +117,7 @@ class Threads:
         if not arrivals:
             return
         view = _View()
-        anchors = {anchor for arrival in arrivals for anchor in _anchors(arrival)}
+        anchors = {anchor for arrival in arrivals for anchor in arrival.anchors}
         await asyncio.gather(self._look_up(view, anchors), self._find_holders(view, arrivals))
         waiting = list(arrivals)
         for _ in range(ROUNDS):
@@ -153,16 +151,14 @@ class Threads:
         left: list[Arrival] = []
         behind: set[str] = set()
         for arrival in arrivals:
-            queue = arrival.contact_id if arrival.inbound.mail is None else ""
-            if queue in behind:  # messages of one chat are placed in their order
-                left.append(arrival)
-                continue
-            try:
-                self._place(view, arrival)
-            except (_Unknown, _Wait):
-                left.append(arrival)
-                if queue:
-                    behind.add(queue)
+            if behind.isdisjoint(arrival.anchors):  # what may be of one thread is placed in its order
+                try:
+                    self._place(view, arrival)
+                    continue
+                except (_Unknown, _Wait):
+                    pass
+            left.append(arrival)
+            behind.update(arrival.anchors)
         return left
 
     def _place(self, view: _View, arrival: Arrival) -> None:
@@ -176,13 +172,13 @@ class Threads:
         claim = self._by_conversation(view, arrival, policy) if mail is None else self._by_mail(view, arrival, policy)
         arrival.ticket_id, arrival.linked_to = claim.ticket, claim.previous
         if mail is not None:
-            view.adopt(mail_anchors(arrival.inbound), claim.ticket)
+            view.adopt(arrival.anchors, claim.ticket)
         arrival.thread = (mail.ancestors or (mail.message_id,))[-1] if mail else arrival.inbound.conversation
         earlier = view.active.get(claim.ticket)
         view.active[claim.ticket] = max(earlier, arrival.received_at) if earlier else arrival.received_at
 
     def _by_conversation(self, view: _View, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        anchor = conversation_anchor(arrival.inbound)
+        (anchor,) = arrival.anchors
         claim = view.claim(anchor)
         if claim is None:
             raise view.propose(anchor, 0, None)
@@ -198,7 +194,7 @@ class Threads:
         link: str | None = None
         if mail.ticket_by_address and _exists(view, mail.ticket_by_address):
             return self._follow(view, Claim("", 0, mail.ticket_by_address), arrival, policy)
-        for anchor in mail_anchors(arrival.inbound):
+        for anchor in arrival.anchors:
             if (claim := view.claim(anchor)) is not None:
                 return self._follow(view, claim, arrival, policy)
         if mail.ticket_by_subject and _exists(view, mail.ticket_by_subject):
@@ -263,10 +259,6 @@ class Threads:
                 view.tickets.setdefault(claim.ticket, None)
         if outcome.lost:
             await self._look_up(view, outcome.lost)
-
-
-def _anchors(arrival: Arrival) -> tuple[str, ...]:
-    return (conversation_anchor(arrival.inbound),) if arrival.inbound.mail is None else mail_anchors(arrival.inbound)
 
 
 def _survivor(view: _View, ticket: str) -> tuple[str, TicketState | None]:

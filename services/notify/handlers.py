@@ -38,7 +38,7 @@ class NotifyHandling(BaseHandling[Escalation]):
         if not isinstance(item.event, Event):
             return Decision()
         decision = escalation.decide(state, item.event, self._policy(), now)
-        metrics.count(decision.events)
+        metrics.count(state, decision)
         return decision
 
 

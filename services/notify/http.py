@@ -136,17 +136,13 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
         """Stop the chain. Saying it again, or when it is over, changes nothing and is answered the same."""
         said = said or Acknowledgement()
         by, now = said.by or caller.name, clock.now()
-        decided: list[Decision[Escalation]] = []
 
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             decision = acknowledge(state, by, said.via, policy(), now)
-            decided[:] = [] if decision is None else [decision]
+            metrics.count(state, decision)
             return decision
 
-        state = await documents.change(escalation_id, decide)
-        for decision in decided:
-            metrics.count(decision.events)
-        return view(_known(state))
+        return view(_known(await documents.change(escalation_id, decide)))
 
     return router
 

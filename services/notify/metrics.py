@@ -1,7 +1,5 @@
 """Every metric of notify, in one place; kit's are in kit/metrics.py. Receivers are no labels: they may be many."""
 
-from collections.abc import Iterable
-
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.notifications import (
@@ -11,8 +9,9 @@ from contracts.notifications import (
     EscalationStepReached,
     Sink,
 )
-from contracts.payload import Payload
+from kit.document import Decision
 from services.notify.core.alerts import Kind
+from services.notify.core.state import Escalation
 
 SINKS = (Sink.WEBHOOK, Sink.SLACK, Sink.EMAIL)
 OUTCOMES = ("sent", "later", "failed", "dropped")
@@ -51,9 +50,13 @@ for _sink in SINKS:
         NOTIFICATIONS.labels(_sink.value, _outcome)
 
 
-def count(events: Iterable[Payload]) -> None:
+def count(old: Escalation | None, decision: Decision[Escalation] | None) -> None:
     """Count what was decided. A decision that lost its guard and is made again is counted again."""
-    for event in events:
+    if decision is None:
+        return
+    if decision.state is not None:
+        EXHAUSTED.inc(max(0, _exhausted(decision.state) - _exhausted(old)))
+    for event in decision.events:
         match event:
             case EscalationOpened():
                 ALARMS.labels(event.alert.labels.get("kind", "")).inc()
@@ -63,3 +66,7 @@ def count(events: Iterable[Payload]) -> None:
                 STEPS.inc()
             case EscalationAcknowledged():
                 ACKNOWLEDGED.inc()
+
+
+def _exhausted(state: Escalation | None) -> int:
+    return sum(alarm.exhausted for alarm in state.alarms) if state is not None else 0

@@ -54,10 +54,16 @@ async def prepare(store: MongoStore) -> None:
 
 
 async def to_be_tried(
-    documents: Documents[Escalation], partitions: Sequence[int], until: datetime, limit: int
+    documents: Documents[Escalation],
+    partitions: Sequence[int],
+    until: datetime,
+    *,
+    since: datetime | None = None,
+    limit: int = 500,
 ) -> list[Document[Escalation]]:
-    """Escalations with a notification whose time has come, the longest waiting first."""
-    query = {"state.next_try": {"$lte": until}, "partition": {"$in": list(partitions)}}
+    """Escalations with a notification whose time has come (and came not before `since`), the longest waiting first."""
+    span = {"$lte": until} if since is None else {"$lte": until, "$gte": since}
+    query = {"state.next_try": span, "partition": {"$in": list(partitions)}}
     return await documents.find(query, sort=[("state.next_try", 1)], limit=limit)
 
 

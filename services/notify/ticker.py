@@ -28,8 +28,9 @@ from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, 
 from services.notify.core.state import Escalation, Planned
 
 log = structlog.get_logger(__name__)
-LOOK = 500
-"""Escalations looked at in one turn; well above what is on its way at a time, so that this hides nothing."""
+PAGE = 500
+PAGES = 20
+"""How far one turn looks past what waits for a busy receiver, so that its backlog does not hide the others."""
 FAREWELL_SECONDS = 5.0
 
 
@@ -47,10 +48,7 @@ def build_ticker(
 
     def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
         decision = escalation.fire(state, policy(), now)
-        if decision is not None:
-            metrics.count(decision.events)
-            tired = sum(a.exhausted for a in decision.state.alarms) if decision.state else 0
-            metrics.EXHAUSTED.inc(max(0, tired - sum(a.exhausted for a in state.alarms)) if decision.state else 0)
+        metrics.count(state, decision)
         return decision
 
     return Ticker(
@@ -108,13 +106,23 @@ class Deliverer:
         owned = self._positions.owned(self._home)
         if not owned or len(self._flying) >= self._at_once:
             return 0
-        now = self._clock.now()
+        now, begun = self._clock.now(), 0
+        since: datetime | None = None
+        for _ in range(PAGES):
+            docs = await store.to_be_tried(self._documents, owned, now, since=since, limit=PAGE)
+            begun += sum(self._begin_all(doc.id, doc.state, now) for doc in docs if doc.state is not None)
+            last = docs[-1].state if docs else None
+            if len(docs) < PAGE or last is None or last.next_try == since or len(self._flying) >= self._at_once:
+                break
+            since = last.next_try
+        return begun
+
+    def _begin_all(self, doc_id: str, state: Escalation, now: datetime) -> int:
         begun = 0
-        for doc in await store.to_be_tried(self._documents, owned, now, LOOK):
-            for planned in doc.state.eligible() if doc.state is not None else ():
-                if doc.state is not None and self._may_begin(planned, now):
-                    self._begin(doc.id, doc.state, planned)
-                    begun += 1
+        for planned in state.eligible():
+            if self._may_begin(planned, now):
+                self._begin(doc_id, state, planned)
+                begun += 1
         return begun
 
     async def finish(self, seconds: float | None = None) -> None:
@@ -181,6 +189,7 @@ class Deliverer:
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             nonlocal given_up
             decision = settle(state, planned.id, outcome, self._policy(), now=self._clock.now(), jitter=jitter)
+            metrics.count(state, decision)
             given_up = decision is not None and any(isinstance(event, NotificationFailed) for event in decision.events)
             return decision
 

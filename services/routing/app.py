@@ -45,7 +45,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
         RoutingHandling(desk),
         DeadLetters(topics.topic_name(topics.dlq("routing"), prefix), "routing", producer),
         clock,
-        Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
+        limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
     consumer = Consumer(settings, delivery, names, clock, health)

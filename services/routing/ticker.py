@@ -23,7 +23,6 @@ from services.routing import metrics
 from services.routing.core import agents, need, ranking, tickets
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
-from services.routing.core.policy import Policy
 from services.routing.core.tickets import TicketState
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
@@ -204,7 +203,7 @@ class Reconciler:
 def build_ticker(
     desk: Desk, positions: Positions, looker: Looker, clock: Clock, settings: RoutingSettings
 ) -> Ticker[TicketState]:
-    """Fire the looks that tickets asked for: what their wait changes is decided here, an agent is sought right after."""
+    """Fire the looks that tickets asked for: what the wait changes is decided here, an agent is sought right after."""
 
     def nobody(asked: Need) -> need.Nobody | None:
         return ranking.nobody(desk.roster.states(), asked, desk.policy) if desk.roster.loaded else None

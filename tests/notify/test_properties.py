@@ -16,7 +16,7 @@ from contracts.notifications import (
 from kit import document
 from kit.document import Document
 from services.notify.core import escalation
-from services.notify.core.settle import Later, Refused, Sent, settle
+from services.notify.core.settle import Later, Outcome, Refused, Sent, settle
 from services.notify.core.state import Escalation
 from services.notify.store import ESCALATIONS, dump, load
 from tests.kit.fake_store import copied
@@ -50,7 +50,7 @@ MOVES = st.lists(
     max_size=40,
 )
 RULES = policy()
-OUTCOMES = {
+OUTCOMES: dict[str, Outcome] = {
     "sent": Sent(200),
     "later": Later("away", 503),
     "refused": Refused("no", 400),
@@ -105,7 +105,7 @@ class World:
         return [Event.parse(entry.event) for entry in self.doc.entries()]
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(MOVES)
 def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
     world = World()
@@ -138,20 +138,16 @@ def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
     over = {d.target.name for d in said if isinstance(d, NotificationSent) and d.kind in {"resolved", "reminder"}}
     acknowledged = any(what == "ack" for what, _, _ in moves)
     assert acknowledged or over <= told, "resolved goes only to those who were told"
-    if not acknowledged:
-        chained = {key: n for key, n in steps.items() if ":breached" not in key[0]}
-        assert all(n == 1 for n in chained.values()), "each step is taken once a round"
+    assert acknowledged or all(n == 1 for n in steps.values()), "each step is taken once a round"
 
 
-@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30))
-def test_a_storm_of_breaches_keeps_the_document_bounded(names: list[str]) -> None:
+def test_a_storm_of_breaches_keeps_the_document_bounded() -> None:
     world = World()
-    for turn, name in enumerate(names * 4):
+    for turn in range(120):
         for data in (breached, cancelled):
             world.now += 1
-            world.move("clock", data, f"{name}{turn}")
-            world.move("send", "sent", "")
+            world.move("clock", data, f"c{turn}")
             world.move("send", "sent", "")
     assert world.doc.state is not None
-    assert len(world.doc.state.alarms) <= 40
-    assert len(world.doc.state.planned) <= 12
+    assert len(world.doc.state.alarms) <= 31
+    assert world.doc.state.planned == ()

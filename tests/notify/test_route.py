@@ -96,7 +96,7 @@ def test_routing_is_total_and_a_missing_label_equals_an_empty_one(labels: dict[s
     routed = route(ROUTES, labels)
     assert routed.ends
     assert routed == route(ROUTES, {name: value for name, value in labels.items() if value})
-    names = [node.name for node in ROUTES.route.walk()]
+    names = [node.name for _, node in ROUTES.route.walk()]
     assert len({at.route for at in routed.looked}) == len(routed.looked)
     assert {at.route for at in routed.looked} <= set(names)
 
@@ -129,11 +129,11 @@ def test_the_example_policy_is_valid(root: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        (b"receiver: desk", b"receiver: dask", 5, "no receiver 'dask'"),
+        (b"receiver: desk", b"receiver: dask", 7, "no receiver 'dask'"),
         (b"receiver: desk", b"silent: false", 5, "needs a receiver"),
-        (b"  receiver: desk", b"  receiver: desk\n  match: {brand: x}", 5, "no match"),
+        (b"  receiver: desk", b"  receiver: desk\n  match: {brand: x}", 8, "no match"),
         (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: a, match: {brnd: x}}]", 8, "brand"),
-        (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: all}]", 5, "two routes"),
+        (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: all}]", 8, "two routes"),
         (b"  receiver: desk", b"  receiver: desk\n  repeat_interval: 5 parsecs", 8, "not a duration"),
         (b"to: desk@nimbus.example", b"to: desk", 4, "not a mail address"),
         (b"to: desk@nimbus.example", b"to: a@b.example\n    subject: $nonsense", 5, "no fact $nonsense"),

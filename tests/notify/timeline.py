@@ -9,7 +9,7 @@ from kit.document import Decision
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
 from services.notify.core.settle import Dropped, Outcome, Sent, settle
-from services.notify.core.state import Escalation, Planned
+from services.notify.core.state import Escalation, Planned, Standing
 from tests.notify.examples import START, at, policy
 
 Answer = Callable[[Planned, datetime], Outcome]
@@ -63,6 +63,9 @@ class Timeline:
         else:
             raise AssertionError("time makes no end of things happen")
         self.now = max(self.now, seconds)
+
+    def standing(self) -> Standing | None:
+        return self.state.standing if self.state is not None else None
 
     def events(self, kind: str) -> list[Payload]:
         return [data for _, data in self.said if data.type == f"deskbus.{kind}.v1"]

@@ -3,6 +3,8 @@
 from services.ingest.channels import email, generic, line, meta, twilio
 from services.ingest.channels.channel import Channel, Webhook
 
+__all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
+
 WEBHOOKS: dict[str, Webhook] = {"webhook": generic, "whatsapp": meta, "line": line, "sms": twilio}
 """Channels that come in over HTTP, by the name that URLs, accounts and tickets use."""
 

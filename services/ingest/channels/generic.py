@@ -88,9 +88,7 @@ class MessageDocument(_Document):
 
     type: Literal["message"] = "message"
     id: Id = Field(description="The sender's id of the message; a second one with the same id is dropped.")
-    conversation: Id | None = Field(
-        None, description="Id of the conversation; otherwise the person's id."
-    )
+    conversation: Id | None = Field(None, description="Id of the conversation; otherwise the person's id.")
     person: Person = Field(alias="from")
     text: Annotated[str, Field(max_length=MAX_FULL_TEXT)] = ""
     html: Annotated[str, Field(max_length=MAX_FULL_TEXT * 2)] | None = Field(None, description="Used if text is empty.")

@@ -10,6 +10,7 @@ from contracts.ticket import Attachment, Author, AuthorKind, ContactRef, Directi
 from kit.ids import stable_id
 from services.ingest.core.messages import DeliveryStatus, InboundMessage, Part
 from services.ingest.core.policy import AccountDefaults
+from services.ingest.core.threading import conversation_anchor, mail_anchors
 
 #: Bytes of text that an event may carry; the whole stays with the message's document.
 TEXT_BYTES = 100_000
@@ -32,11 +33,15 @@ class Arrival:
     nth_contact: int = 1
     linked_to: str | None = None
     thread: str | None = None
+    #: The message's id: the same whenever and wherever the channel's message is read again.
+    id: str = field(init=False)
+    #: Claims to look for, in order; the first is a chat's conversation.
+    anchors: tuple[str, ...] = field(init=False)
 
-    @property
-    def id(self) -> str:
-        """The message's id: the same whenever and wherever the channel's message is read again."""
-        return message_id(self.inbound.channel, self.inbound.account, self.inbound.message_id)
+    def __post_init__(self) -> None:
+        """Hash once what is asked for often."""
+        self.id = message_id(self.inbound.channel, self.inbound.account, self.inbound.message_id)
+        self.anchors = (conversation_anchor(self.inbound),) if self.inbound.mail is None else mail_anchors(self.inbound)
 
     def contact(self) -> ContactRef:
         """The person, as this message knows them."""

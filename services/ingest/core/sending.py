@@ -54,6 +54,15 @@ def settle(
             return Decision(replace(state, pending=(later, *state.pending[1:])))
 
 
+def prove(
+    state: TicketState, message_id: str, sent: Sent, policy: TicketPolicy, now: datetime
+) -> Decision[TicketState] | None:
+    """Settle a message by what the channel reports about it: it was taken, whatever became of the answer to our try."""
+    if not state.pending or state.pending[0].message.id != message_id or not state.pending[0].attempts:
+        return None
+    return _sent(state, state.pending[0], sent, policy, now)
+
+
 def _wait(attempts: int, outcome: Refused, policy: TicketPolicy) -> timedelta:
     """Double from try to try, with jitter, and never sooner than the channel asks."""
     doubled: timedelta = policy.send_backoff * (1 << min(attempts - 1, 20))

@@ -13,11 +13,11 @@ from contracts.ticket import Priority, Status, Ticket
 from contracts.tickets import CloseReason, DeliveryState, MessageBounced, MessageDelivered, TicketOpened
 from kit.document import Decision
 from kit.errors import Passing
-from services.ingest.core import commands
+from services.ingest.core import commands, sending
 from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
 from services.ingest.core.commands import Asked
 from services.ingest.core.lifecycle import Move
-from services.ingest.core.messages import Delivery
+from services.ingest.core.messages import Delivery, Sent
 from services.ingest.core.moves import SYSTEM, close, receive
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TAKEN_CAP, Draft, TicketState, remember
@@ -25,7 +25,8 @@ from services.ingest.core.threading import takes
 
 RECEIPTS_CAP = 500
 
-_RANK = {"": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.value: 2, "delayed": 3, "bounced": 4}
+_TAKEN_BY_CHANNEL = {Delivery.SENT, Delivery.DELIVERED, Delivery.READ}
+_RANK = {"": 0, "sent": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.value: 2, "delayed": 3, "bounced": 4}
 
 
 def decide(
@@ -37,7 +38,7 @@ def decide(
         case Arrival():
             return _arrival(state, what, policy, now)
         case StatusReport():
-            return _report(state, what, now)
+            return _report(state, what, policy, now)
         case _:
             return commands.decide(state, what, policy, now)
 
@@ -144,29 +145,44 @@ def _news(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
 # --- What a channel says about our messages. ---
 
 
-def _report(state: TicketState, report: StatusReport, now: datetime) -> Decision[TicketState]:
+def _report(state: TicketState, report: StatusReport, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
     status, ours = report.status, report.message_id
-    if state.ticket is None or ours is None or status.state == Delivery.SENT:
+    if state.ticket is None or ours is None:
         return Decision()
+    before = None
+    if status.state in _TAKEN_BY_CHANNEL:
+        before = sending.prove(state, ours, Sent(status.channel_message_id), policy, now)
+        state = before.state if before is not None and before.state is not None else state
+    draft = Draft(state, now)
+    changed = _note_report(draft, ours, report)
+    if before is None:
+        return draft.decision() if changed else Decision()
+    after = draft.decision()
+    return Decision(after.state, [*before.events, *after.events], [*before.inserts, *after.inserts])
+
+
+def _note_report(draft: Draft, ours: str, report: StatusReport) -> bool:
+    """Say what is reported, unless as much was known: reports come late, twice and in any order."""
+    status = report.status
     failed = status.state in {Delivery.FAILED, Delivery.BOUNCED}
     permanent = status.state == Delivery.FAILED or status.permanent
     reached = ("bounced" if permanent else "delayed") if failed else status.state.value
-    if _RANK[reached] <= _RANK[state.receipts.get(ours, "")]:
-        return Decision()
-    receipts = {**{k: v for k, v in state.receipts.items() if k != ours}, ours: reached}
-    draft = Draft(replace(state, receipts=dict(list(receipts.items())[-RECEIPTS_CAP:])), now)
-    if failed:
-        reason = (status.reason or "the channel gave no reason")[:2000]
-        draft.say(
-            lambda ticket: MessageBounced(
-                ticket=ticket,
-                message_id=ours,
-                permanent=permanent,
-                error=reason,
-                recipient=status.recipient,
-                at=report.received_at,
-            )
-        )
-    else:
+    if _RANK[reached] <= _RANK[draft.state.receipts.get(ours, "")]:
+        return False
+    receipts = {**{k: v for k, v in draft.state.receipts.items() if k != ours}, ours: reached}
+    draft.keep(receipts=dict(list(receipts.items())[-RECEIPTS_CAP:]))
+    if not failed:
         draft.say(lambda ticket: MessageDelivered(ticket=ticket, message_id=ours, state=reached, at=status.at))
-    return draft.decision()
+        return True
+    reason = (status.reason or "the channel gave no reason")[:2000]
+    draft.say(
+        lambda ticket: MessageBounced(
+            ticket=ticket,
+            message_id=ours,
+            permanent=permanent,
+            error=reason,
+            recipient=status.recipient,
+            at=report.received_at,
+        )
+    )
+    return True

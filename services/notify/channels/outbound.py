@@ -51,12 +51,9 @@ class Outbound:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | Later | Refused:
         """Send it once; what no answer came to is an outcome already."""
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            return Refused("not an http(s) URL")
-        if parts.scheme == "http" and not is_allowed(parts.hostname, port, self._allowed()):
-            return Refused(f"{parts.hostname} is not called without TLS unless it is allowed by name")
+        fault = self._look_at(url)
+        if fault is not None:
+            return Refused(fault)
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._send(url, headers, body)
@@ -68,6 +65,18 @@ class Outbound:
             return Later(f"{type(fault).__name__}: {fault}"[:300])
         except (httpcore.UnsupportedProtocol, ValueError, TypeError) as fault:
             return Refused(f"{type(fault).__name__}: {fault}"[:300])
+
+    def _look_at(self, url: str) -> str | None:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            return f"not a URL: {error}"
+        if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+            return "not an http(s) URL without user and password"
+        if parts.scheme == "http" and not is_allowed(host, port, self._allowed()):
+            return f"{host} is not called without TLS unless it is allowed by name"
+        return None
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         step = self._seconds / 2

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from services.notify.core import text
 from services.notify.core.durations import Duration
@@ -52,6 +62,8 @@ def _template(value: str) -> str:
     return value
 
 
+Fault = tuple[tuple[int | str, ...], str]
+"""Where, and what is wrong there."""
 Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 SecretRefs = Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_url)]
@@ -170,11 +182,11 @@ class Route(_Strict):
             raise ValueError("may have only one of receiver, chain and silent")
         return self
 
-    def walk(self) -> Iterator["Route"]:
-        """The node and all below it."""
-        yield self
-        for route in self.routes:
-            yield from route.walk()
+    def walk(self, at: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], "Route"]]:
+        """The node and all below it, with their places."""
+        yield at, self
+        for number, route in enumerate(self.routes):
+            yield from route.walk((*at, "routes", number))
 
 
 class Backoff(_Strict):
@@ -203,22 +215,36 @@ class Policy(_Strict):
         return tuple(host.lower() for host in hosts)
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
+    def _hangs_together(self) -> Self:
+        faults = [*self._chain_faults(), *self._route_faults()]
+        if faults:
+            # With their places, so that the file's lines can be named.
+            details = [
+                InitErrorDetails(type=PydanticCustomError("policy", "{why}", {"why": why}), loc=at, input=None)
+                for at, why in faults
+            ]
+            raise ValidationError.from_exception_data("Policy", details)
+        return self
+
+    def _chain_faults(self) -> Iterator[Fault]:
         for name, chain in self.chains.items():
-            for number, step in enumerate(chain.steps, 1):
+            for number, step in enumerate(chain.steps):
                 for target in step.targets:
                     if target not in self.receivers:
-                        raise ValueError(f"chain {name}, step {number}: there is no receiver {target!r}")
-        names = [route.name for route in self.route.walk()]
-        for route in self.route.walk():
-            if names.count(route.name) > 1:
-                raise ValueError(f"two routes are named {route.name!r}")
+                        yield ("chains", name, "steps", number, "targets"), f"there is no receiver {target!r}"
+
+    def _route_faults(self) -> Iterator[Fault]:
+        top = self.route
+        if top.match or top.unless:
+            yield ("route", "match"), "the first route takes every alert: it has no match and no unless"
+        if top.receiver is None and top.chain is None and not top.silent:
+            yield ("route",), "the first route needs a receiver or a chain, or must say silent"
+        names: set[str] = set()
+        for at, route in top.walk(("route",)):
+            if route.name in names:
+                yield (*at, "name"), f"two routes are named {route.name!r}"
+            names.add(route.name)
             if route.receiver is not None and route.receiver not in self.receivers:
-                raise ValueError(f"route {route.name}: there is no receiver {route.receiver!r}")
+                yield (*at, "receiver"), f"there is no receiver {route.receiver!r}"
             if route.chain is not None and route.chain not in self.chains:
-                raise ValueError(f"route {route.name}: there is no chain {route.chain!r}")
-        if self.route.match or self.route.unless:
-            raise ValueError("the first route takes every alert: it has no match and no unless")
-        if self.route.receiver is None and self.route.chain is None and not self.route.silent:
-            raise ValueError("the first route needs a receiver or a chain, or must say silent")
-        return self
+                yield (*at, "chain"), f"there is no chain {route.chain!r}"

@@ -121,7 +121,8 @@ class Desk:
             elif agent.profile.id == need.sticky:
                 reason = AssignReason.STICKY
             ref = AgentRef(id=agent.profile.id, name=agent.profile.name)
-            picks.append(Pick(doc, ref, str(reason), agent.load, claimed.load, decision))
+            own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
+            picks.append(Pick(doc, ref, str(reason), max(0.0, agent.load - own), claimed.load, decision))
         return picks
 
     def _held(self, doc: Document[TicketState], need: Need, policy: Policy) -> AgentState | None:

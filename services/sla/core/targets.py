@@ -1,4 +1,4 @@
-"""Targets and warnings as the policy file writes them: "4h", by priority, "80%" used or "15m" before. No clocks run here."""
+"""Targets and warnings as the policy file writes them: "4h", by priority, "80%" or "15m" before. No clocks here."""
 
 from __future__ import annotations
 

@@ -208,8 +208,8 @@ class _Turn:
         if terms is None:
             return
         where = self._setting(self.state.version, terms.calendar.name)
-        clock, events = clocks.start(self._new_id(metric), metric, terms, at, where, message_id=message_id)
-        self._set(live=(*self.state.live, clock))
+        clock, events = clocks.start(self._next_id(metric), metric, terms, at, where, message_id=message_id)
+        self._set(live=(*self.state.live, clock), serial=self.state.serial + 1)
         self.events += events
 
     def _succeed(self, clock: Clock, terms: clocks.Terms) -> None:
@@ -217,13 +217,13 @@ class _Turn:
             clock,
             terms,
             self.at,
-            clock_id=self._new_id(clock.metric),
+            clock_id=self._next_id(clock.metric),
             old=self._setting(clock.terms.policy.version, clock.terms.calendar.name),
             new=self._setting(terms.policy.version, terms.calendar.name),
         )
         self._keep(clock, *steps[0])
         for successor, events in steps[1:]:
-            self._set(live=(*self.state.live, successor))
+            self._set(live=(*self.state.live, successor), serial=self.state.serial + 1)
             self.events += events
         self._stand_or_go_new()
 
@@ -251,9 +251,8 @@ class _Turn:
             self.state.ticket_id, self.state.facts, book.calendar(calendar), self.now, reopens=self.state.reopens
         )
 
-    def _new_id(self, metric: str) -> str:
-        self._set(serial=self.state.serial + 1)
-        return f"{self.state.ticket_id}:{metric}:{self.state.serial}"
+    def _next_id(self, metric: str) -> str:
+        return f"{self.state.ticket_id}:{metric}:{self.state.serial + 1}"
 
     def _set(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,217 @@
+"""The commands, their options and exit codes. What they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli import table
+from cli.audit import Audit
+from cli.checking import faults
+from cli.describe import describe
+from cli.fleet import ROOT
+from cli.letters import Choice, find, receipt
+from cli.letters import replay as send_back
+from cli.reading import read
+from contracts import topics as catalogue
+from kit.admin import create_topics
+from kit.clock import SystemClock
+from kit.errors import Passing
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Deskbus from the command line."
+)
+checks = typer.Typer(no_args_is_help=True, help="Look whether something is in order.")
+letters = typer.Typer(no_args_is_help=True, help="What services could not handle.")
+app.add_typer(checks, name="check")
+app.add_typer(letters, name="dlq")
+console = Console(highlight=False)
+
+Kafka = Annotated[str, typer.Option(envvar="DESKBUS_KAFKA", help="Bootstrap servers.")]
+Prefix = Annotated[str, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="What goes before every topic.")]
+Service = Annotated[str, typer.Argument(help="ingest, routing, sla or notify.")]
+Reason = Annotated[str | None, typer.Option(help="Only letters whose reason contains this.")]
+Receipt = Annotated[str | None, typer.Option(help="Only the letter of this receipt.")]
+Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; may be repeated.")]
+_LOCAL = "127.0.0.1:9092"
+LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
+
+
+@app.command()
+def run(
+    replicas: Annotated[int, typer.Option(min=1, help="Of each service.")] = 1,
+    config: Annotated[Path, typer.Option(help="Folder of the policy files.")] = ROOT / "deploy" / "config",
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+) -> None:
+    """Run all services in the foreground; Ctrl-C ends them."""
+    from cli.running import run as run_all
+
+    _create(kafka, prefix, LOCAL_PARTITIONS)
+    raise typer.Exit(run_all(os.environ, config, replicas))
+
+
+@app.command()
+def demo(
+    plain: Annotated[bool, typer.Option(help="Lines instead of a live view.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep its topics and databases.")] = False,
+) -> None:
+    """Show customers' messages becoming tickets, finding their people, and escalating; ends with an audit."""
+    from cli.demo.stage import run as run_demo
+
+    raise typer.Exit(run_demo(os.environ, plain=plain or not sys.stdout.isatty(), keep=keep))
+
+
+@app.command()
+def topics(
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    partitions: Annotated[int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1)] = LOCAL_PARTITIONS,
+    replication: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Make the topics that are missing and set the others right."""
+    print(_create(kafka, prefix, partitions, replication))
+
+
+def _create(kafka: str, prefix: str, partitions: int, replication: int = 1) -> str:
+    try:
+        report = asyncio.run(create_topics(kafka, prefix, partitions, replication))
+    except Passing as fault:
+        raise _fail(f"{fault} (is the stack up?)") from fault
+    lines = [f"{len(report.created)} topics made, {len(report.configured)} set right"]
+    if report.other_partitions:
+        lines.append(f"not {partitions} partitions, and left so: {', '.join(report.other_partitions)}")
+    return "\n".join(lines)
+
+
+@checks.command("config")
+def check_config(folder: Annotated[Path, typer.Argument(help="Folder with one YAML file a service.")]) -> None:
+    """Say what is wrong with policy files, as file:line: reason."""
+    found = list(faults(folder))
+    for fault in found:
+        print(fault)
+    if found:
+        raise typer.Exit(1)
+    print(f"{folder}: in order")
+
+
+@app.command()
+def audit(
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    settled: Annotated[bool, typer.Option(help="All work should be done: what is open counts as a fault.")] = False,
+) -> None:
+    """Read all topics: was anything lost, doubled, given to two people or forgotten?"""
+    whole = Audit()
+
+    async def feed() -> None:
+        async for line in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=prefix):
+            whole.feed(line)
+
+    asyncio.run(feed())
+    report = whole.report(SystemClock().now())
+    console.print(table.of_audit(report, settled=settled))
+    if not report.holds(settled=settled):
+        raise typer.Exit(1)
+
+
+@letters.command("list")
+def list_letters(
+    service: Service, kafka: Kafka = _LOCAL, prefix: Prefix = "", reason: Reason = None, receipt: Receipt = None
+) -> None:
+    """List dead letters, oldest first."""
+    found = asyncio.run(find(kafka, _known(service), Choice(reason, receipt), prefix=prefix))
+    console.print(table.of_letters(found))
+    for error, count in Counter(each.letter.error_type for each in found).most_common():
+        print(f"{count:>6}  {error}")
+
+
+@letters.command("show")
+def show_letter(
+    service: Service,
+    offset: Annotated[str, typer.Argument(help="The letter, as partition/offset.")],
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+) -> None:
+    """Show one dead letter whole."""
+    found = asyncio.run(find(kafka, _known(service), Choice(places=frozenset([offset])), prefix=prefix))
+    if not found:
+        raise _fail(f"there is no letter {offset}")
+    for name, value in found[0].letter.model_dump(exclude={"value", "original_headers"}).items():
+        print(f"{name}: {value}")
+    print(f"receipt: {receipt(found[0].letter)}\nreplayed: {'yes' if found[0].replayed else 'no'}")
+    for name, raw in found[0].letter.original_headers:
+        print(f"  {name}: {raw.decode('utf-8', 'replace')}")
+    print((found[0].letter.value or b"").decode("utf-8", "replace"))
+
+
+@letters.command("replay")
+def replay(
+    service: Service,
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    reason: Reason = None,
+    receipt: Receipt = None,
+    offset: Offset = None,
+    again: Annotated[bool, typer.Option(help="Also letters that were replayed before.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every letter; needed when nothing else is named.")] = False,
+) -> None:
+    """Send dead letters back to their service, as they came; after what was wrong is mended."""
+    if not (reason or receipt or offset or everything):
+        raise _fail("say which: --reason, --receipt, --offset or --all")
+
+    async def replayed() -> tuple[int, int]:
+        choice = Choice(reason, receipt, frozenset(offset or ()))
+        found = await find(kafka, _known(service), choice, prefix=prefix)
+        meant = [each for each in found if again or not each.replayed]
+        return await send_back(kafka, service, meant, prefix=prefix), len(found) - len(meant)
+
+    sent, before = asyncio.run(replayed())
+    print(f"{sent} sent to {catalogue.retry(service)}" + (f", {before} replayed before and left" if before else ""))
+
+
+@app.command()
+def tail(
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic, e.g. sla; may be repeated.")] = None,
+    ticket: Annotated[str | None, typer.Option(help="Only what is about this ticket: its id or the end of it.")] = None,
+    begin: Annotated[bool, typer.Option("--from-beginning", help="Not only what comes from now on.")] = False,
+) -> None:
+    """Follow the topics, one line an event."""
+    names = [each.name for each in catalogue.TOPICS if not topic or any(each.name.split(".")[1] == t for t in topic)]
+    if not names:
+        raise _fail(f"no such topic: {', '.join(topic or ())}")
+
+    async def follow() -> None:
+        async for line in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
+            described = describe(line)
+            if ticket is None or described.subject.endswith(ticket):
+                print(described, flush=True)
+
+    try:
+        asyncio.run(follow())
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _known(service: str) -> str:
+    if service not in catalogue.SERVICES:
+        raise _fail(f"no such service: {service}; there are {', '.join(catalogue.SERVICES)}")
+    return service
+
+
+def _fail(text: str) -> typer.Exit:
+    print(f"deskbus: {text}", file=sys.stderr)
+    return typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app(prog_name="deskbus")

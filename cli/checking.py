@@ -1,0 +1,31 @@
+"""Are policy files in order? The services' own models say; here it is only gathered, with file, line and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from kit.errors import InvalidPolicy
+from kit.policy import load
+
+
+def models() -> dict[str, type[BaseModel]]:
+    """What each service reads its file as."""
+    from services.ingest.accounts import Accounts
+    from services.notify.core.policy import Policy as Notify
+    from services.routing.core.policy import Policy as Routing
+    from services.sla.core.policy import Book
+
+    return {"ingest": Accounts, "routing": Routing, "sla": Book, "notify": Notify}
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """Yield `file:line: reason` for everything that is wrong with the policies of a folder."""
+    for service, model in models().items():
+        path = folder / f"{service}.yaml"
+        try:
+            load(path, model)
+        except InvalidPolicy as fault:
+            yield from str(fault).splitlines()

@@ -1,0 +1,1 @@
+"""`deskbus demo`: services of its own, customers, agents and receivers, for most of a minute; then the audit."""

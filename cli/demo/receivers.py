@@ -1,0 +1,185 @@
+"""The demo's outside world: providers' APIs, webhook receivers and a mail server, which check what they get.
+
+Nothing is decided here; what came is kept for the summary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import default
+from typing import Any
+
+import uvicorn
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cli.traffic import standard_webhook
+
+SIGNED = {
+    "coupang": "DESKBUS_SECRET_COUPANG_KR",
+    "allegro": "DESKBUS_SECRET_ALLEGRO_PL",
+    "lead": "DESKBUS_NOTIFY_LEAD_SECRET",
+    "oncall": "DESKBUS_NOTIFY_ONCALL_SECRET",
+}
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came: by whom it is played, what it says, and the key that a second one would have too."""
+
+    receiver: str
+    key: str
+    document: Mapping[str, Any]
+
+
+@dataclass
+class World:
+    """What the receivers have taken, and what they refused."""
+
+    secrets: Mapping[str, str]
+    taken: list[Received] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def of(self, receiver: str) -> list[Received]:
+        """Return what one of them has taken."""
+        return [each for each in self.taken if each.receiver == receiver]
+
+    def take(self, receiver: str, key: str, document: Mapping[str, Any]) -> str:
+        """Keep it; returns an id for it."""
+        self.taken.append(Received(receiver, key, document))
+        self.arrived.set()
+        return f"{receiver}-{len(self.taken)}"
+
+    def refuse(self, receiver: str, why: str) -> Response:
+        """Say no."""
+        self.refused.append(f"{receiver}: {why}")
+        return JSONResponse({"error": why}, 401)
+
+
+def environment(http: int, smtp: int) -> dict[str, str]:
+    """Where the services find the receivers."""
+    base = f"http://127.0.0.1:{http}"
+    return {
+        "DESKBUS_WHATSAPP_URL": f"{base}/whatsapp",
+        "DESKBUS_LINE_URL": f"{base}/line",
+        "DESKBUS_TWILIO_URL": f"{base}/twilio",
+        "DESKBUS_COUPANG_URL": f"{base}/signed/coupang",
+        "DESKBUS_ALLEGRO_URL": f"{base}/signed/allegro",
+        "DESKBUS_NOTIFY_LEAD_URL": f"{base}/signed/lead",
+        "DESKBUS_NOTIFY_ONCALL_URL": f"{base}/signed/oncall",
+        "DESKBUS_NOTIFY_SLACK_API": f"{base}/slack",
+        "DESKBUS_NOTIFY_ALLOW_HOSTS": f"127.0.0.1:{http}",
+        "DESKBUS_NOTIFY_SMTP_HOST": "127.0.0.1",
+        "DESKBUS_NOTIFY_SMTP_PORT": str(smtp),
+        "DESKBUS_NOTIFY_SMTP_TLS": "none",
+        "DESKBUS_INGEST_RELAY_HOST": "127.0.0.1",
+        "DESKBUS_INGEST_RELAY_PORT": str(smtp),
+    }
+
+
+def application(world: World) -> Starlette:
+    """The providers' APIs and the webhook receivers."""
+
+    def bearer(request: Request, name: str) -> bool:
+        return request.headers.get("authorization") == f"Bearer {world.secrets[name]}"
+
+    async def whatsapp(request: Request) -> Response:
+        if not bearer(request, "DESKBUS_TOKEN_WA_TH"):
+            return world.refuse("whatsapp", "token")
+        document = await request.json()
+        identifier = world.take("whatsapp", document.get("biz_opaque_callback_data", ""), document)
+        return JSONResponse({"messages": [{"id": f"wamid.{identifier}"}]})
+
+    async def line(request: Request) -> Response:
+        if not bearer(request, "DESKBUS_TOKEN_LINE_TH"):
+            return world.refuse("line", "token")
+        identifier = world.take("line", request.headers.get("x-line-retry-key", ""), await request.json())
+        return JSONResponse({"sentMessages": [{"id": identifier}]})
+
+    async def twilio(request: Request) -> Response:
+        login = f"{request.path_params['sid']}:{world.secrets['DESKBUS_SECRET_SMS_GB']}"
+        if request.headers.get("authorization") != f"Basic {base64.b64encode(login.encode()).decode()}":
+            return world.refuse("twilio", "login")
+        form = dict((await request.form()).items())
+        return JSONResponse({"sid": world.take("twilio", "", form)}, 201)
+
+    async def signed(request: Request) -> Response:
+        name, body, headers = request.path_params["name"], await request.body(), request.headers
+        identifier, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
+        right = standard_webhook(identifier, int(stamp), body, world.secrets[SIGNED[name]])["webhook-signature"]
+        if not any(hmac.compare_digest(right, each) for each in headers.get("webhook-signature", "").split(" ")):
+            return world.refuse(name, "signature")
+        return JSONResponse({"id": world.take(name, identifier, json.loads(body))})
+
+    async def slack(request: Request) -> Response:
+        if not bearer(request, "DESKBUS_NOTIFY_SLACK_TOKEN"):
+            return JSONResponse({"ok": False, "error": "invalid_auth"})
+        return JSONResponse({"ok": True, "ts": world.take("slack", "", await request.json())})
+
+    def post(path: str, endpoint: Any) -> Route:
+        return Route(path, endpoint, methods=["POST"])
+
+    return Starlette(
+        routes=[
+            post("/whatsapp/{number}/messages", whatsapp),
+            post("/line/v2/bot/message/push", line),
+            post("/twilio/2010-04-01/Accounts/{sid}/Messages.json", twilio),
+            post("/signed/{name}", signed),
+            post("/slack/chat.postMessage", slack),
+        ]
+    )
+
+
+class _Mailbox:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        mail = message_from_bytes(content, policy=default)
+        body = mail.get_body(("plain",))
+        document = {
+            "to": list(envelope.rcpt_tos),
+            "subject": str(mail["subject"]),
+            "text": body.get_content() if body else "",
+            "in_reply_to": str(mail["in-reply-to"] or ""),
+        }
+        self._world.take("mail", str(mail["message-id"] or ""), document)
+        return "250 taken"
+
+
+class _Quiet(uvicorn.Server):
+    """Signals are the demo's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def receiving(world: World, http: int, smtp: int) -> AsyncIterator[None]:
+    """Receive on these ports while the block runs."""
+    config = uvicorn.Config(
+        application(world), host="127.0.0.1", port=http, log_config=None, access_log=False, lifespan="off"
+    )
+    server = _Quiet(config)
+    serving = asyncio.create_task(server.serve())
+    loop = asyncio.get_running_loop()
+    mail = await loop.create_server(lambda: SMTP(_Mailbox(world), enable_SMTPUTF8=True, loop=loop), "127.0.0.1", smtp)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        mail.close()
+        await asyncio.wait([serving], timeout=5)

@@ -1,0 +1,233 @@
+"""The demo from end to end: its own services, topics and databases, people, screen, verdict, and cleaning up.
+
+Rule: whatever happens, no process of the demo is left. The stack stays as it was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from pymongo import MongoClient
+from rich.console import Console
+from rich.live import Live
+
+from cli import table
+from cli.audit import Audit, Report
+from cli.demo import receivers
+from cli.demo.board import Board, plain
+from cli.demo.story import Story
+from cli.demo.verdict import promises
+from cli.fleet import ROOT, SERVICES, Fleet, FleetError, free_ports
+from cli.reading import read
+from cli.running import policies
+from cli.sending import Doors
+from cli.traffic import Traffic, secrets_environment, tokens
+from contracts import topics
+from contracts.envelope import Event
+from kit.admin import create_topics, delete_topics
+from kit.clock import SystemClock
+from kit.errors import Passing
+from kit.ids import uuid7
+
+SECONDS = 52.0
+"""At most, from the first message to the verdict."""
+QUIET = 1.5
+"""Seconds of silence on the topics after which nothing more is expected."""
+
+
+class Stage:
+    """One run."""
+
+    def __init__(self, environ: Mapping[str, str], *, as_lines: bool) -> None:
+        self.clock = SystemClock()
+        self.kafka = environ.get("DESKBUS_KAFKA", "127.0.0.1:9092")
+        self.mongo = environ.get("DESKBUS_MONGO", "mongodb://127.0.0.1:27017")
+        name = f"demo{uuid7()[-8:]}"
+        self.prefix, self.mongo_prefix = f"{name}.", name
+        self.logs = ROOT / ".local" / "demo" / name
+        self.console = Console(highlight=False, soft_wrap=as_lines)
+        self._as_lines = as_lines
+        self._ports = free_ports()
+        self.http_port, self.smtp_port = next(self._ports), next(self._ports)
+        self.world = receivers.World(secrets_environment())
+        self.fleet = self._fleet()
+        self.board, self.audit = Board(), Audit()
+        self.events: list[Event] = []
+        self._last_heard = 0.0
+
+    def _fleet(self) -> Fleet:
+        shared = {
+            "DESKBUS_KAFKA": self.kafka,
+            "DESKBUS_MONGO": self.mongo,
+            "DESKBUS_TOPIC_PREFIX": self.prefix,
+            "DESKBUS_MONGO_PREFIX": self.mongo_prefix,
+            "DESKBUS_TOKENS": tokens().setting,
+            **secrets_environment(),
+            **policies(ROOT / "deploy" / "config" / "demo"),
+            **receivers.environment(self.http_port, self.smtp_port),
+        }
+        fleet = Fleet(shared, logs=self.logs, ports=self._ports)
+        for service in SERVICES:
+            fleet.add(service)
+        return fleet
+
+    # -- the parts of a run ------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Say something beside the screen."""
+        self.console.print(text)
+
+    async def play(self) -> bool:
+        """Set up, play, judge; says whether all held."""
+        begin = self.clock.monotonic()
+        self.logs.mkdir(parents=True)
+        for replica in self.fleet.replicas:
+            replica.start()
+        await create_topics(self.kafka, self.prefix, topics.LOCAL_PARTITIONS)
+        async with receivers.receiving(self.world, self.http_port, self.smtp_port):
+            await self._ready()
+            self.say(f"four services are up after {self.clock.monotonic() - begin:.0f} s; logs: {self.logs}")
+            return await self._play()
+
+    async def _ready(self) -> None:
+        for replica in self.fleet.replicas:
+            while not await asyncio.to_thread(replica.ready):
+                if not replica.alive:
+                    replica.wait_ready(0)  # raises with the end of its log
+                await asyncio.sleep(0.05)
+
+    async def _play(self) -> bool:
+        ingest = self.fleet.of("ingest")[0]
+        urls = {service: self.fleet.of(service)[0].url for service in SERVICES}
+        token = tokens()
+        traffic = Traffic(self.prefix, self.clock.now)
+        async with Doors([ingest.url], [("127.0.0.1", ingest.extra_ports["smtp"])], token=token.bearer) as doors:
+            story = Story(traffic, doors, urls, token.headers)
+            following = asyncio.create_task(self._follow(story))
+            try:
+                await story.set_scene()
+                begin = self.clock.monotonic()
+                settled = await self._while_showing(self._until_settled(story, following), begin)
+                took = self.clock.monotonic() - begin
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await story.close()
+        return self._judge(story, took, settled=settled)
+
+    async def _follow(self, story: Story) -> None:
+        """The one reader of the topics: feeds the screen, the people and the audit."""
+        names = [topic.name for topic in topics.TOPICS]
+        async for line in read(self.kafka, names, prefix=self.prefix, follow=True):
+            self.audit.feed(line)
+            event = self.board.feed(line)
+            self._last_heard = self.clock.monotonic()
+            if event is not None:
+                self.events.append(event)
+                story.hear(event)
+                if self._as_lines:
+                    self.say(plain(line, event))
+
+    async def _until_settled(self, story: Story, following: asyncio.Task[None]) -> bool:
+        """Let all customers write, then wait until everything is done and the topics are silent."""
+        writing = asyncio.create_task(story.customers())
+        try:
+            async with asyncio.timeout(SECONDS):
+                while not (writing.done() and story.finished and self.clock.monotonic() - self._last_heard > QUIET):
+                    for task in (following, writing):
+                        if task.done():
+                            task.result()
+                    if dead := [r.name for r in self.fleet.replicas if not r.alive]:
+                        raise FleetError(f"{', '.join(dead)} ended by itself; logs: {self.logs}")
+                    await asyncio.sleep(0.1)
+                return not story.faults
+        except TimeoutError:
+            return False
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def _while_showing(self, work: Awaitable[bool], begin: float) -> bool:
+        if self._as_lines:
+            return await work
+        doing = asyncio.ensure_future(work)
+        with Live(console=self.console, auto_refresh=False, screen=False) as live:
+            while not doing.done():
+                title = f"Deskbus demo, {self.clock.monotonic() - begin:4.0f} s"
+                live.update(self.board.render(self.clock.now(), title), refresh=True)
+                await asyncio.wait([doing], timeout=0.25)
+        return doing.result()
+
+    def _judge(self, story: Story, took: float, *, settled: bool) -> bool:
+        report: Report = self.audit.report(self.clock.now())
+        kept = list(promises(self.events, self.world, report, settled=settled))
+        self.say(f"\n{story.sent} messages in {took:.0f} s, {story.duplicates} of them delivered twice")
+        self.console.print(table.of_audit(report, settled=True))
+        for promise, held in kept:
+            self.console.print(f"{'yes' if held else 'NO '}  {promise}", style="green" if held else "bold red")
+        for fault in (*story.faults, *self.world.refused):
+            self.console.print(f"     {fault}", style="red")
+        return all(held for _, held in kept)
+
+    # -- afterwards --------------------------------------------------------------------------------------------------
+
+    def clean_up(self, *, keep: bool, failed: bool) -> None:
+        """End the services; remove topics, databases and logs, unless they are wanted."""
+        with _no_interruption():
+            try:
+                self.fleet.stop()
+            except FleetError as fault:
+                self.say(str(fault))
+            if keep:
+                self.say(f"kept: topics {self.prefix}*, databases {self.mongo_prefix}_*, logs {self.logs}")
+                return
+            with contextlib.suppress(Exception):
+                asyncio.run(delete_topics(self.kafka, self.prefix))
+                _drop(self.mongo, self.mongo_prefix)
+            if not failed:
+                shutil.rmtree(self.logs, ignore_errors=True)
+
+
+def _drop(mongo: str, prefix: str) -> None:
+    with MongoClient[dict[str, Any]](mongo, serverSelectionTimeoutMS=3000) as client:
+        for service in SERVICES:
+            client.drop_database(f"{prefix}_{service}")
+
+
+@contextlib.contextmanager
+def _no_interruption() -> Any:
+    """A second Ctrl-C must not leave processes behind; ending them is bounded in time anyway."""
+    old = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
+    """Run the demo; returns the exit code."""
+    stage = Stage(environ, as_lines=plain)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    held = False
+    try:
+        held = asyncio.run(stage.play())
+    except KeyboardInterrupt:
+        stage.say("interrupted")
+        return 130
+    except (FleetError, Passing) as fault:
+        stage.say(str(fault))
+    finally:
+        stage.clean_up(keep=keep, failed=not held)
+    stage.say("the demo held" if held else f"the demo did NOT hold; logs: {stage.logs}")
+    return 0 if held else 1

@@ -1,0 +1,185 @@
+"""What happens in the demo: customers write, agents answer what topics say is theirs, one answers late, one goes home.
+
+Agents and the team lead act on events and through doors only, as real ones would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import httpx
+
+from cli.demo.cast import AGENTS, LATE, LEAD, LEAVES, Person
+from cli.phrases import LANGUAGES
+from cli.sending import Doors
+from cli.traffic import Hook, Piece, Traffic
+from contracts import assignments, notifications, tickets
+from contracts.envelope import Event
+
+MESSAGES = 60
+PER_SECOND = 3.0
+GOLD = {"tier": "gold", "orders": 41}
+
+
+class Story:
+    """The people of the demo, and what they still have to do."""
+
+    def __init__(self, traffic: Traffic, doors: Doors, urls: dict[str, str], headers: dict[str, str]) -> None:
+        self._traffic, self._doors, self._urls = traffic, doors, urls
+        self._http = httpx.AsyncClient(headers=headers, timeout=10, trust_env=False)
+        self._random = Random(7)
+        self._people = {person.id: person for person in AGENTS}
+        self._holder: dict[str, str] = {}
+        self._language: dict[str, str] = {}
+        self._gold: set[str] = set()
+        self._gone: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._again: list[Piece] = []
+        self.sent = 0
+        self.duplicates = 0
+        self.acknowledged = asyncio.Event()
+        self.faults: list[str] = []
+
+    async def close(self) -> None:
+        """Let everybody go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+
+    def _start(self, doing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self.faults.append(repr(fault))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all has been told, and nobody has anything to do that they know of."""
+        return self.acknowledged.is_set() and not self._tasks
+
+    # -- setting the scene -------------------------------------------------------------------------------------------
+
+    async def set_scene(self) -> None:
+        """Make the agents known, and bring them online."""
+        for person in AGENTS:
+            await self._put(f"/v1/agents/{person.id}", person.body())
+        for person in AGENTS:
+            await self._presence(person, "online")
+
+    async def _presence(self, person: Person, presence: str) -> None:
+        await self._put(f"/v1/agents/{person.id}/presence", {"presence": presence})
+
+    async def _put(self, path: str, document: dict[str, Any]) -> None:
+        answer = await self._http.put(self._urls["routing"] + path, json=document)
+        answer.raise_for_status()
+
+    # -- customers ---------------------------------------------------------------------------------------------------
+
+    async def customers(self) -> None:
+        """Everybody writes, at a steady rate; what providers deliver twice comes twice."""
+        begin = asyncio.get_running_loop().time()
+        for number, piece in enumerate(self._pieces()):
+            await asyncio.sleep(max(0.0, begin + number / PER_SECOND - asyncio.get_running_loop().time()))
+            await self._doors.send(piece)
+            self.sent += 1
+            if number >= MESSAGES // 3 and isinstance(piece, Hook) and not self.duplicates:
+                await self._doors.send(piece)  # the provider did not hear our answer
+                self.duplicates += 1
+            if number == MESSAGES * 2 // 3:
+                await self._goes_home()
+
+    def _pieces(self) -> list[Piece]:
+        traffic = self._traffic
+        pieces: list[Piece] = [
+            traffic.webhook("coupang-kr", customer=GOLD, text="VIP인데 아직도 답이 없네요. 주문 취소할까요?"),
+            traffic.mail(to="returns@nimbus.example", subject="Return of 4711", attachments={"label.pdf": b"%PDF"}),
+            traffic.mail(language="pl", html_only=True, to="support+amazon@nimbus.example"),
+        ]
+        pieces += self._conversation()
+        pieces += traffic.stream(MESSAGES - len(pieces))
+        late = pieces[0]
+        rest = pieces[1:]
+        self._random.shuffle(rest)
+        rest.insert(3, late)
+        # One customer's messages stay in their order.
+        order = {id(piece): place for place, piece in enumerate(self._again)}
+        places = [place for place, piece in enumerate(rest) if id(piece) in order]
+        for place, piece in zip(places, self._again, strict=True):
+            rest[place] = piece
+        return rest
+
+    def _conversation(self) -> list[Piece]:
+        """Several messages of the same people: text, then image, then place; a mail and what follows on it."""
+        traffic, number = self._traffic, self._traffic.number()
+        user = traffic.person()
+        first = traffic.mail(account="help-korale", language="ko")
+        follow = traffic.mail(account="help-korale", sender=first.sender, in_reply_to=first.message_id, language="ko")
+        self._again = [
+            traffic.whatsapp(sender=number),
+            traffic.whatsapp_image("รูปสินค้า", sender=number),
+            traffic.whatsapp_location(sender=number),
+            traffic.line(sender=user),
+            traffic.line_image(sender=user),
+            first,
+            follow,
+        ]
+        return list(self._again)
+
+    async def _goes_home(self) -> None:
+        self._gone.add(LEAVES)
+        await self._presence(self._people[LEAVES], "offline")
+
+    # -- agents ------------------------------------------------------------------------------------------------------
+
+    def hear(self, event: Event) -> None:
+        """Act on an event."""
+        data = event.data
+        match data:
+            case tickets.TicketOpened(ticket=ticket):
+                self._language[event.subject] = ticket.language or "en"
+                if ticket.customer.tier == "gold":
+                    self._gold.add(event.subject)
+            case tickets.MessageReceived() if event.subject in self._holder:
+                self._start(self._answer(event.subject, self._holder[event.subject]))
+            case assignments.TicketAssigned(agent=agent):
+                self._holder[event.subject] = agent.id
+                if agent.id != LATE or event.subject not in self._gold:
+                    self._start(self._answer(event.subject, agent.id))
+            case assignments.TicketUnassigned():
+                self._holder.pop(event.subject, None)
+            case notifications.EscalationStepReached(step=1, ticket_id=ticket_id, escalation_id=escalation_id):
+                self._start(self._acknowledge(escalation_id, ticket_id))
+
+    async def _answer(self, ticket: str, agent: str) -> None:
+        """Read, think, answer; not if somebody else has it by then. One who is about to leave gets nothing done."""
+        await asyncio.sleep(self._random.uniform(0.8, 3.5))
+        if agent == LEAVES or self._holder.get(ticket) != agent:
+            return
+        await self._reply(ticket, agent)
+
+    async def _reply(self, ticket: str, agent: str) -> None:
+        person = self._people[agent]
+        text = LANGUAGES.get(self._language.get(ticket, "en").split("-")[0], LANGUAGES["en"]).answer
+        by = {"kind": "agent", "id": person.id, "name": person.name}
+        solved = self._random.random() < 0.7
+        data = {"by": by, "text": text, **({"status": "solved"} if solved else {})}
+        await self._doors.post_command(ticket, "reply", data)
+
+    async def _acknowledge(self, escalation: str, ticket: str) -> None:
+        """The team lead says that she takes care, and sees to it that it is answered."""
+        await asyncio.sleep(1.0)
+        url = f"{self._urls['notify']}/v1/escalations/{escalation}/ack"
+        answer = await self._http.post(url, json={"by": LEAD})
+        answer.raise_for_status()
+        self.acknowledged.set()
+        await asyncio.sleep(1.5)
+        if holder := self._holder.get(ticket):
+            await self._reply(ticket, holder)

@@ -1,0 +1,58 @@
+"""Did everything happen that the demo promises to show? Read from events, receivers and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cli.audit import Report
+from cli.demo.receivers import World
+from contracts import assignments, notifications, sla, tickets
+from contracts.envelope import Event
+
+PROVIDERS = ("whatsapp", "line", "twilio", "coupang", "allegro", "mail")
+
+
+def promises(events: Iterable[Event], world: World, report: Report, *, settled: bool) -> Iterator[tuple[str, bool]]:
+    """Yield what was promised, and whether it held."""
+    said = [event.data for event in events]
+
+    def seen(kind: type) -> bool:
+        return any(isinstance(data, kind) for data in said)
+
+    sent = [data for data in said if isinstance(data, tickets.MessageSent)]
+    replies = sum(len(world.of(name)) for name in PROVIDERS) - len(_notices(world))
+    languages = {data.ticket.language for data in said if isinstance(data, tickets.TicketOpened)}
+    channels = {data.ticket.channel for data in said if isinstance(data, tickets.TicketOpened)}
+    yield f"tickets from five channels: {', '.join(sorted(channels))}", len(channels) == 5
+    yield f"in four languages: {', '.join(sorted(filter(None, languages)))}", {"th", "pl", "ko", "en"} <= languages
+    yield "a clock ran out and was announced", seen(sla.ClockBreached)
+    yield "the escalation reached its second step", _second_step(said)
+    firing = [each for name in ("lead", "oncall") for each in world.of(name) if _kind(each.document) == "firing"]
+    yield "it arrived at the local receivers, rightly signed", len(firing) >= 3
+    yield "it was acknowledged over REST", seen(notifications.EscalationAcknowledged)
+    yield "the late answer ended it", seen(notifications.EscalationResolved)
+    yield "replies stopped clocks", seen(sla.ClockMet)
+    yield f"every reply reached its customer once: {len(sent)} sent, {replies} arrived", len(sent) == replies > 0
+    yield "nothing was refused by the receivers", not world.refused
+    requeued = [
+        d.ticket_id for d in said if isinstance(d, assignments.TicketUnassigned) and d.reason == "agent_offline"
+    ]
+    again = [d.ticket_id for d in said if isinstance(d, assignments.TicketAssigned)]
+    others = bool(requeued) and all(again.count(ticket) > 1 for ticket in requeued)
+    yield f"work of the agent who left went to others: {len(requeued)} tickets", others
+    yield "everything was done in the end", settled
+    yield "audit: clean, every message accounted for, gaps 0, duplicates in effect 0", report.holds(settled=True)
+
+
+def _second_step(said: list[object]) -> bool:
+    return any(isinstance(data, notifications.EscalationStepReached) and data.step == 1 for data in said)
+
+
+def _kind(document: object) -> str:
+    data = document.get("data") if isinstance(document, dict) else None
+    return str(data.get("kind")) if isinstance(data, dict) else ""
+
+
+def _notices(world: World) -> list[object]:
+    """Mails of notify, which are no replies to customers."""
+    return [each for each in world.of("mail") if each.document["to"] == ["workforce@nimbus.example"]]

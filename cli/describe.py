@@ -1,0 +1,169 @@
+"""An event in one line for people: what happened, to which ticket, and why. Words only; no colours, no screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cli.reading import Line
+from contracts import agents, assignments, contacts, notifications, queues, sla, tickets, topics
+from contracts.dlq import DeadLetter
+from contracts.envelope import Command, Event
+from contracts.inbound import InboundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One line: when, which ticket (or other subject), which kind of thing, and the words."""
+
+    at: datetime
+    subject: str
+    kind: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.at:%H:%M:%S} {short(self.subject):<8} {self.kind:<20} {self.words}"
+
+
+def short(identifier: str) -> str:
+    """The end of an id: the beginning of a UUIDv7 is the time, and much the same for all."""
+    return identifier[-8:]
+
+
+def describe(line: Line) -> Described:
+    """Say what a record is about."""
+    at = datetime.fromtimestamp(line.timestamp_ms / 1000, UTC)
+    try:
+        if line.topic == topics.INBOUND:
+            record = InboundRecord.from_kafka(line.value, line.headers)
+            words = f"{record.size} bytes on {record.account}" + (" (left by claim check)" if record.claim else "")
+            return Described(record.received_at, record.receipt, f"inbound {record.channel}", words)
+        if line.topic == topics.COMMAND:
+            command = Command.parse(line.value or b"")
+            words = f"by {command.data.by.name or command.data.by.id}" if command.known else "not known here"
+            return Described(command.time, command.subject, command.type.split(".")[2], words)
+        if line.topic.endswith(".dlq.v1"):
+            letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+            words = f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.error}"
+            return Described(letter.at, letter.subject or "-", f"dead letter {letter.service}", words)
+        event = Event.parse(line.value or b"")
+        kind = ".".join(event.type.split(".")[1:-1])
+        return Described(event.time, event.subject, kind, words_of(event))
+    except ValueError as error:
+        return Described(at, "-", "unreadable", f"{line.topic}/{line.partition}/{line.offset}: {error}")
+
+
+def words_of(event: Event) -> str:
+    """Say what an event says."""
+    for describer in (_ticket, _assignment, _clock, _notification, _other):
+        if (words := describer(event)) is not None:
+            return words
+    return ""
+
+
+def _quoted(text: str, limit: int = 60) -> str:
+    flat = " ".join(text.split())
+    return f"“{flat[:limit]}{'…' if len(flat) > limit else ''}”"
+
+
+def _ticket(event: Event) -> str | None:
+    match event.data:
+        case tickets.TicketOpened(ticket=ticket, message=message):
+            market = "/".join(filter(None, (ticket.market.marketplace, ticket.market.country)))
+            where = " ".join(filter(None, (ticket.channel, ticket.brand, market, ticket.language)))
+            return f"[{where}] {ticket.contact.name or ticket.contact.id}: {_quoted(message.text if message else '')}"
+        case tickets.MessageReceived(message=message):
+            return f"{message.author.name or message.author.id}: {_quoted(message.text)}"
+        case tickets.MessageSent(message=message):
+            return f"{message.author.name or message.author.id} answered: {_quoted(message.text)}"
+        case tickets.MessageFailed(error=error, attempts=attempts):
+            return f"not sent after {attempts} tries: {error}"
+        case tickets.MessageDelivered(state=state):
+            return f"our message is {state}"
+        case tickets.MessageBounced(error=error):
+            return f"our message came back: {error}"
+        case tickets.NoteAdded(text=text, author=author):
+            return f"{author.name or author.id}: {_quoted(text)}"
+        case tickets.TicketStatusChanged(old=old, new=new) | tickets.TicketPriorityChanged(old=old, new=new):
+            return f"{old} → {new}"
+        case tickets.TicketTagged(added=added, removed=removed):
+            return " ".join([*(f"+{tag}" for tag in added), *(f"-{tag}" for tag in removed)])
+        case tickets.TicketMerged(into=into):
+            return f"into {short(into)}"
+        case tickets.CommandRejected(command_type=command_type, reason=reason, detail=detail):
+            return f"{command_type}: {reason} {detail or ''}"
+    return None
+
+
+def _assignment(event: Event) -> str | None:
+    match event.data:
+        case assignments.TicketAssigned() as data:
+            return f"to {data.agent.name or data.agent.id} from {data.queue} after {data.waited_ms} ms: {why(data)}"
+        case assignments.TicketQueued(queue=queue, reason=reason):
+            return f"in {queue} ({reason})"
+        case assignments.TicketUnassigned(agent=agent, reason=reason):
+            return f"from {agent.name or agent.id} ({reason})"
+        case assignments.TicketUnroutable(reason=reason, detail=detail):
+            return f"{reason}: {detail or ''}"
+    return None
+
+
+def why(data: assignments.TicketAssigned) -> str:
+    """Say why this agent, and what became of the others."""
+    passed: dict[str, int] = {}
+    for candidate in data.decision.candidates:
+        if candidate.passed_over:
+            passed[candidate.passed_over] = passed.get(candidate.passed_over, 0) + 1
+    others = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in passed.items())
+    load = f"load {data.load_before:g}→{data.load_after:g}" if data.load_after is not None else ""
+    return "; ".join(filter(None, (data.reason.replace("_", " "), load, f"others: {others}" if others else "")))
+
+
+def _clock(event: Event) -> str | None:
+    match event.data:
+        case sla.ClockStarted(metric=metric, policy=policy, target_seconds=target):
+            return f"{metric}: {target:g} s by policy {policy.name}"
+        case sla.ClockBreached(metric=metric, target_seconds=target):
+            return f"{metric} ran out after {target:g} s"
+        case sla.ClockMet(metric=metric, remaining_seconds=left):
+            return f"{metric} with {left:.1f} s left"
+        case sla.ClockCancelled(metric=metric, reason=reason):
+            return f"{metric}: {reason}"
+        case sla.ClockPaused(metric=metric, reason=reason) | sla.ClockResumed(metric=metric, reason=reason):
+            return f"{metric}: {reason}"
+        case (
+            sla.ClockDueSoon(metric=metric, remaining_seconds=left)
+            | sla.ClockAtRisk(metric=metric, remaining_seconds=left)
+        ):
+            return f"{metric}: {left:.1f} s left"
+    return None
+
+
+def _notification(event: Event) -> str | None:
+    match event.data:
+        case notifications.EscalationOpened(alert=alert, route=route, chain=chain):
+            return f"{alert.summary} (route {route}{f', chain {chain}' if chain else ''})"
+        case notifications.EscalationStepReached(step=step, targets=targets):
+            return f"step {step + 1}: {', '.join(target.name for target in targets)}"
+        case notifications.EscalationAcknowledged(by=by, via=via):
+            return f"by {by} over {via}"
+        case notifications.EscalationResolved(reason=reason):
+            return reason
+        case notifications.NotificationSent(target=target, sink=sink, kind=kind):
+            return f"{kind} to {target.name} by {sink}"
+        case notifications.NotificationFailed(target=target, sink=sink, error=error):
+            return f"to {target.name} by {sink}: {error}"
+    return None
+
+
+def _other(event: Event) -> str | None:
+    match event.data:
+        case agents.AgentUpdated(agent=agent):
+            return f"{agent.name}: {', '.join(agent.languages)}, capacity {agent.capacity:g}, {agent.presence}"
+        case agents.AgentPresenceChanged(agent=agent, old=old, new=new):
+            return f"{agent.name}: {old} → {new}"
+        case contacts.ContactUpdated(contact=contact):
+            return contact.name or contact.id
+        case queues.QueueReported(depth=depth):
+            return f"{depth} waiting"
+    return None

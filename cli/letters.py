@@ -1,0 +1,90 @@
+"""Dead letters: listed, shown, and sent back to the service that gave them up. What is wrong with them is told by them.
+
+Rule: a letter goes back byte for byte as it came, with one header that says which letter it was, so that none is
+replayed twice by mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+
+from cli.reading import Line, read
+from contracts import topics
+from contracts.dlq import DeadLetter
+
+ORIGIN = "deskbus_replay_of"
+"""Header of a replayed record: partition and offset of its dead letter."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which letters are meant; every condition that is given must hold."""
+
+    reason: str | None = None
+    receipt: str | None = None
+    places: frozenset[str] = frozenset()
+
+    def holds(self, line: Line, letter: DeadLetter) -> bool:
+        """Say whether this letter is meant."""
+        return (
+            (self.reason is None or self.reason.lower() in letter.error.lower())
+            and (self.receipt is None or receipt(letter) == self.receipt)
+            and (not self.places or place(line) in self.places)
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A letter, where it lies, and whether it was sent back before."""
+
+    place: str
+    letter: DeadLetter
+    replayed: bool
+
+
+def place(line: Line) -> str:
+    """Where a letter lies, as `partition/offset`."""
+    return f"{line.partition}/{line.offset}"
+
+
+def receipt(letter: DeadLetter) -> str | None:
+    """The receipt that the door gave, where the letter is of an inbound message."""
+    raw = dict(letter.original_headers).get("ce_id")
+    return raw.decode("utf-8", "replace") if raw else None
+
+
+def replayed_places(lines: Iterable[Line]) -> set[str]:
+    """The letters that records of a retry topic were."""
+    return {raw.decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == ORIGIN}
+
+
+async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> list[Found]:
+    """Read a service's dead letters."""
+    replayed = replayed_places([line async for line in read(bootstrap, [topics.retry(service)], prefix=prefix)])
+    found = []
+    async for line in read(bootstrap, [topics.dlq(service)], prefix=prefix):
+        letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+        if choice.holds(line, letter):
+            found.append(Found(place(line), letter, place(line) in replayed))
+    return found
+
+
+async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, prefix: str = "") -> int:
+    """Send letters to the service's retry topic and wait until Kafka has them; returns how many."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        for found in letters:
+            headers = [(n, raw) for n, raw in found.letter.original_headers if n != ORIGIN]
+            await producer.send_and_wait(
+                prefix + topics.retry(service),
+                found.letter.value,
+                found.letter.key,
+                headers=[*headers, (ORIGIN, found.place.encode())],
+            )
+    finally:
+        await producer.stop()
+    return len(letters)

@@ -1,0 +1,109 @@
+"""`deskbus run`: all services in the foreground, their logs as short lines of one terminal. No more.
+
+The doors are on the default ports; the policies are those of deploy/config.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.fleet import ROOT, SERVICES, Fleet, FleetError, Replica
+from cli.traffic import secrets_environment, tokens
+
+PORTS = {"ingest": 8081, "routing": 8082, "sla": 8083, "notify": 8084}
+_COLOURS = {"ingest": "cyan", "routing": "green", "sla": "yellow", "notify": "magenta"}
+_LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SHOWN_APART = {"at", "level", "message", "service", "exception"}
+
+
+def policies(folder: Path) -> dict[str, str]:
+    """The variables that name the policy files of a folder."""
+    return {f"DESKBUS_{name.upper()}_POLICY": str(folder / f"{name}.yaml") for name in SERVICES}
+
+
+def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What the services are started with: what is given wins over what is made up for local runs."""
+    made_up = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
+    return {name: given.get(name, value) for name, value in made_up.items()}
+
+
+def compact(raw: str) -> tuple[str, str, str]:
+    """A log line as (level, time, text); what is no JSON of ours is shown as it is."""
+    try:
+        entry = json.loads(raw)
+        at, text = str(entry["at"])[11:23], str(entry["message"])
+    except (ValueError, KeyError, TypeError):
+        return "info", "", raw
+    more = " ".join(f"{name}={value}" for name, value in entry.items() if name not in _SHOWN_APART)
+    if exception := entry.get("exception"):
+        more += f"\n{exception}"
+    return str(entry.get("level", "info")), at, f"{text} {more}".strip()
+
+
+def show(console: Console, replica: Replica, stream: IO[bytes]) -> None:
+    """Print a service's output until it ends."""
+    for raw in stream:
+        level, at, text = compact(raw.decode("utf-8", "replace").rstrip())
+        line = Text(f"{replica.name:<10} ", _COLOURS.get(replica.service, "")) + Text(f"{at:<12} ", "dim")
+        console.print(line + Text(text, _LEVELS.get(level, "")), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of ending us in the middle of something."""
+    asked = threading.Event()
+    handlers = {number: signal.signal(number, lambda *_: asked.set()) for number in _ENDINGS}
+    try:
+        yield asked
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[str], None] = print) -> int:
+    """Run until Ctrl-C, or until one ends by itself; returns the exit code."""
+    console = Console(file=sys.stdout, highlight=False)
+    fleet = Fleet(environment(given, folder), logs=None)
+    for service in SERVICES:
+        fleet.add(service, port=PORTS[service], ops_port=PORTS[service] + 1000, smtp_port=8025)
+        for _ in range(replicas - 1):
+            fleet.add(service)
+    readers = []
+    with interruptible() as asked:
+        try:
+            for replica in fleet.replicas:
+                replica.start(piped=True)
+                assert replica.process is not None
+                assert replica.process.stdout is not None
+                reader = threading.Thread(target=show, args=(console, replica, replica.process.stdout), daemon=True)
+                reader.start()
+                readers.append(reader)
+            say(_doors(fleet))
+            while not asked.wait(0.5):
+                if gone := [replica.name for replica in fleet.replicas if not replica.alive]:
+                    say(f"{', '.join(gone)} ended by itself")
+                    return 1
+        finally:
+            try:
+                fleet.stop()
+            except FleetError as fault:
+                say(str(fault))
+            for reader in readers:
+                reader.join(2)
+    return 0
+
+
+def _doors(fleet: Fleet) -> str:
+    lines = [f"{r.name}: {r.url}, operators {r.ops_url}" for r in fleet.replicas]
+    return "\n".join([*lines, f"a token for local use, with every scope: {tokens().bearer}", f"in {ROOT}; Ctrl-C ends"])

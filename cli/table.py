@@ -1,0 +1,59 @@
+"""Tables for people: the audit's findings, and dead letters. Nothing is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from cli.audit import Report
+from cli.letters import Found, receipt
+
+_EXAMPLES = 5
+_CHECKS = (
+    "gaps", "messages without effect", "messages taken twice", "replies sent twice", "two different events with one id",
+    "events out of order", "tickets with two agents", "agents above capacity", "breaches announced twice",
+    "deadlines that passed in silence", "escalation steps reached twice", "notifications sent twice",
+    "unreadable records",
+)  # fmt: skip
+
+
+def of_audit(report: Report, *, settled: bool) -> Table:
+    """Counts, then every check with its findings, then what is open."""
+    table = Table(title="audit: " + ("clean" if report.holds(settled=settled) else "NOT CLEAN"), title_justify="left")
+    table.add_column("what")
+    table.add_column("number", justify="right")
+    table.add_column("which")
+    for name, count in report.counts.items():
+        table.add_row(name, str(count), "")
+    table.add_section()
+    for name in dict.fromkeys((*_CHECKS, *report.faults)):
+        found = report.faults.get(name, [])
+        table.add_row(name, str(len(found)), _examples(found), style="bold red" if found else "green")
+    table.add_section()
+    for name, found in report.open.items():
+        table.add_row(name, str(len(found)), _examples(found), style="bold red" if settled else "yellow")
+    return table
+
+
+def _examples(found: Sequence[str]) -> str:
+    more = [f"and {len(found) - _EXAMPLES} more"] if len(found) > _EXAMPLES else []
+    return "\n".join([*found[:_EXAMPLES], *more])
+
+
+def of_letters(found: Sequence[Found]) -> Table:
+    """Dead letters, one a row."""
+    table = Table(title=f"{len(found)} dead letters", title_justify="left")
+    for name in ("letter", "at", "from", "receipt", "reason", "replayed"):
+        table.add_column(name, overflow="fold")
+    for each in found:
+        letter = each.letter
+        table.add_row(
+            each.place,
+            f"{letter.at:%F %T}",
+            f"{letter.topic}/{letter.partition}/{letter.offset}",
+            receipt(letter) or "",
+            letter.error[:200],
+            "yes" if each.replayed else "",
+        )
+    return table

@@ -1,0 +1,169 @@
+"""`python -m deploy.reference [--check]`: the reference in docs/ that is made from code: metrics, settings, REST doors.
+
+Services are built as they would be, and never started: no server is asked.
+"""
+
+import argparse
+import asyncio
+import importlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from contracts.topics import SERVICES
+from kit import metrics
+from kit.service import Service
+from kit.settings import ServiceSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+_SHARED = {"port", "ops_port", "policy"}  # in every service, and never the same
+
+
+def outputs() -> dict[Path, str]:
+    """File -> text as it should be."""
+    doors = asyncio.run(_openapi())
+    return {
+        DOCS / "metrics.md": _metrics(),
+        DOCS / "settings.md": _settings(),
+        **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in doors.items()},
+    }
+
+
+def drift() -> list[str]:
+    """What is not as it should be, one line each."""
+    wanted = outputs()
+    faults = [
+        f"{path.relative_to(ROOT)}: {'differs' if path.exists() else 'is missing'}"
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
+    strange = (path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted)
+    return faults + [f"{path.relative_to(ROOT)}: belongs to no service" for path in strange]
+
+
+def write() -> None:
+    """Bring all files up to date."""
+    for path, text in outputs().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    """The settings of a service, by the name that all of them follow."""
+    found = getattr(importlib.import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
+    return cast("type[ServiceSettings]", found)
+
+
+def _build(service: str) -> Service:
+    module = importlib.import_module(f"services.{service}.app")
+    create = getattr(module, "create_app", None) or module.create_service
+    nowhere = SecretStr("mongodb://127.0.0.1:9/?connect=false")
+    settings = settings_class(service)(
+        kafka="127.0.0.1:9", mongo=nowhere, tokens=SecretStr(""), policy=ROOT / "deploy" / "config" / f"{service}.yaml"
+    )
+    return cast("Service", create(settings))
+
+
+async def _openapi() -> dict[str, dict[str, Any]]:
+    documents = {}
+    for name in SERVICES:
+        service = _build(name)
+        app = service.app
+        if not isinstance(app, FastAPI):
+            raise TypeError(f"the door of {name} is no FastAPI application")
+        documents[name] = app.openapi()
+        for close in service.close:
+            close()
+    return documents
+
+
+def _metrics() -> str:
+    for service in SERVICES:
+        importlib.import_module(f"services.{service}.metrics")
+    rows = metrics.describe()
+    chapters = {service: [row for row in rows if row.name.startswith(f"deskbus_{service}_")] for service in SERVICES}
+    own = {row.name for chapter in chapters.values() for row in chapter}
+    lines = [
+        "# Metrics",
+        "",
+        "Made by `python -m deploy.reference` from the code; do not edit. Every sample carries the label `service`.",
+        "Units are in the names; histograms also come as `_bucket`, `_sum` and `_count`.",
+    ]
+    every = [row for row in rows if row.name not in own]
+    for title, chapter in [("Every service", every), *((name, chapters[name]) for name in SERVICES)]:
+        cells = [
+            (f"`{row.name}`", row.kind, ", ".join(label for label in row.labels if label != "service"), row.help)
+            for row in chapter
+        ]
+        lines += ["", f"## {title}", "", *_table(("metric", "kind", "labels", "meaning"), cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to one",
+        "service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
+        "`DESKBUS_SECRETS_DIR`, a file in that folder that is named like the variable, in small letters, does as well.",
+    ]
+    common = ServiceSettings.model_fields
+    shared = {name: field for name, field in common.items() if name not in _SHARED}
+    chapters: list[tuple[str, str, dict[str, FieldInfo]]] = [("Every service", "DESKBUS_", shared)]
+    for service in SERVICES:
+        fields = settings_class(service).model_fields
+        own = {name: field for name, field in fields.items() if name not in common or name in _SHARED}
+        chapters.append((service, f"DESKBUS_{service.upper()}_", own))
+    for title, prefix, fields in chapters:
+        cells = [
+            (f"`{prefix}{name.upper()}`", f"`{_default(name, field, fields)}`", field.description or "")
+            for name, field in fields.items()
+        ]
+        lines += ["", f"## {title}", "", *_table(("variable", "default", "meaning"), cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _default(name: str, field: FieldInfo, fields: dict[str, FieldInfo]) -> str:
+    value = field.default
+    if name == "ops_port":
+        return str(fields["port"].default + 1000)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return " " if value in (None, "") else str(value)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(cell.replace("|", "\\|").replace("` `", "") for cell in row) + " |" for row in rows),
+    ]
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 when all is as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.reference", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail when something differs")
+    if not parser.parse_args(arguments).check:
+        write()
+        return 0
+    faults = drift()
+    if faults:
+        print("\n".join(faults), file=sys.stderr)
+        print("run: python -m deploy.reference", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The wiring of ingest, and nothing else: doors, worker, sender, timers and what they are given."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+from starlette.types import ASGIApp
+
+from contracts import topics
+from contracts.topics import topic_name
+from kit import http as kit_http
+from kit.clock import Clock, SystemClock
+from kit.consumer import Consumer
+from kit.deadletter import DeadLetters
+from kit.delivery import Delivery, Limits
+from kit.health import Health
+from kit.mongo import MongoStore
+from kit.outbox import Documents
+from kit.policy import PolicyFile
+from kit.producer import Producer
+from kit.service import Service
+from kit.service import main as run_main
+from kit.timers import Ticker
+from services.ingest import store
+from services.ingest.accounts import Accounts, Outside
+from services.ingest.commands_http import commands_router
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.core.state import TicketState
+from services.ingest.core.ticket import fire
+from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of
+from services.ingest.http import CountTooLarge, webhook_router
+from services.ingest.intake import Intake
+from services.ingest.people import People
+from services.ingest.sender import ReplySender
+from services.ingest.settings import IngestSettings
+from services.ingest.smtp import MailDoor, MailLimits
+from services.ingest.threads import Threads
+from services.ingest.tickets_http import build_routes
+from services.ingest.wire import Smtp, Wire
+
+CONSUMED = (topics.INBOUND, topics.COMMAND, topics.retry("ingest"))
+#: Closing tickets is not urgent.
+CLOSING_PERIOD = 1.0
+
+
+@dataclass
+class _MailPart:
+    """The mail door as the service starts and stops it."""
+
+    door: MailDoor
+    host: str
+    port: int
+
+    async def start(self) -> None:
+        self.port = await self.door.start(self.host, self.port)
+
+    async def stop(self) -> None:
+        await self.door.stop()
+
+
+def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
+    """Wire the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
+    if settings.policy is None:
+        raise ValueError("DESKBUS_INGEST_POLICY must name a file of channel accounts")
+    clock = clock or SystemClock()
+    accounts, outside = PolicyFile(settings.policy, Accounts), Outside()
+    health = Health(clock)
+    mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
+    producer = Producer(settings.kafka, client_id="deskbus-ingest")
+    intake = Intake(
+        producer,
+        mongo,
+        clock,
+        topic=topic_name(topics.INBOUND, settings.topic_prefix),
+        seconds=settings.door_seconds,
+        claim_seconds=settings.claim_seconds,
+    )
+
+    def policy(channel: str, account: str) -> TicketPolicy:
+        return policy_of(accounts.current.named(channel, account))
+
+    prefix, limit = settings.topic_prefix, settings.max_record_bytes
+    tickets = Documents(store.TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit)
+    contacts = Documents(store.CONTACT_KIND, mongo, producer, clock, prefix=prefix, limit=limit)
+    threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
+    parsing = Parsing(lambda: accounts.current, outside)
+    promised = asyncio.Event()
+    handling = IngestHandling(mongo, parsing, people, threads, promised.set)
+    delivery = Delivery(
+        tickets,
+        handling,
+        DeadLetters(topic_name(topics.dlq("ingest"), prefix), "ingest", producer),
+        clock,
+        limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
+    )
+    consumer = Consumer(settings, delivery, [topic_name(topic, prefix) for topic in CONSUMED], clock, health)
+    client = httpx.AsyncClient(timeout=settings.send_seconds, follow_redirects=False)
+    sender = ReplySender(
+        tickets,
+        mongo,
+        threads,
+        consumer,
+        producer,
+        Wire(_relay(settings), client, seconds=settings.send_seconds),
+        lambda: accounts.current,
+        outside,
+        policy,
+        clock,
+        prefix=prefix,
+        promised=promised,
+    )
+
+    async def send() -> None:
+        async with client:
+            await sender.run()
+
+    ticker = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
+    return Service(
+        settings,
+        clock,
+        health,
+        app=_public_door(settings, intake, accounts, outside, tickets, mongo, clock),
+        doors=_mail_door(settings, intake, accounts),
+        producer=producer,
+        prepare=[partial(store.ensure_indexes, mongo)],
+        consumer=consumer,
+        router=build_router(consumer),
+        documents=[tickets, contacts],
+        background={"sender": send, "closing": ticker.run, "accounts": partial(accounts.watch, clock)},
+        door_first=True,
+        close=[mongo.close],
+    )
+
+
+def _public_door(
+    settings: IngestSettings,
+    intake: Intake,
+    accounts: PolicyFile[Accounts],
+    outside: Outside,
+    tickets: Documents[TicketState],
+    mongo: MongoStore,
+    clock: Clock,
+) -> ASGIApp:
+    app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
+    app.include_router(webhook_router(intake, lambda: accounts.current, outside, clock))
+    app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
+    app.include_router(build_routes(tickets, mongo))
+    return CountTooLarge(app)
+
+
+def _mail_door(settings: IngestSettings, intake: Intake, accounts: PolicyFile[Accounts]) -> list[_MailPart]:
+    if not settings.smtp_enabled:
+        return []
+    limits = MailLimits(
+        settings.max_body,
+        settings.smtp_sessions,
+        settings.smtp_session_seconds,
+        settings.smtp_idle_seconds,
+        settings.smtp_hostname,
+    )
+    tls = None
+    if settings.smtp_certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(settings.smtp_certificate, settings.smtp_key)
+    door = MailDoor(intake, lambda: accounts.current, limits, tls)
+    return [_MailPart(door, settings.host, settings.smtp_port)]
+
+
+def _relay(settings: IngestSettings) -> Smtp:
+    password = settings.relay_password
+    return Smtp(
+        settings.relay_host,
+        settings.relay_port,
+        settings.relay_username,
+        None if password is None else password.get_secret_value(),
+        start_tls=settings.relay_starttls,
+    )
+
+
+def main() -> None:
+    """Run until asked to stop."""
+    settings = IngestSettings()
+    run_main(lambda: create_app(settings), settings.service, settings.log_level)

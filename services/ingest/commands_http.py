@@ -1,0 +1,91 @@
+"""The door for commands: typed, from whoever has the scope, to the commands topic. What they do is the core's."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from contracts.commands import CommandPayload, Forward
+from contracts.envelope import Command
+from contracts.registry import COMMANDS
+from contracts.ticket import Author, AuthorKind
+from kit.clock import Clock
+from kit.http import Caller, IdempotencyKey, Problem, requires
+from kit.ids import stable_id
+from kit.producer import Outgoing
+from services.ingest import metrics
+from services.ingest.intake import Intake
+
+SCOPE = "commands:write"
+SOURCE = "/deskbus/door/commands"
+#: A command's texts come back in events that carry the ticket too: this leaves room for it.
+MAX_COMMAND_BYTES = 384 * 1024
+
+
+class Accepted(BaseModel):
+    """The command is on its way. What became of it is an event: of the ticket, or command.rejected."""
+
+    id: str = Field(description="The command's id: the same for the same caller and Idempotency-Key.")
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ticket_id: str = Field(min_length=1, max_length=100, description="The ticket that it is about.")
+
+
+def _name(payload: type[CommandPayload]) -> str:
+    return payload.type.removeprefix("deskbus.command.").removesuffix(".v1")
+
+
+def _body(payload: type[CommandPayload]) -> type[_Body]:
+    """`{type, ticket_id, data}`; `by` may be left out of data: then it is the caller's system."""
+    data = create_model(
+        f"{payload.__name__}Data", __base__=payload, by=(Author | None, Field(None, description="Who asks."))
+    )
+    kind: Any = Literal[payload.type]
+    return create_model(
+        f"{payload.__name__}Command", __base__=_Body, __doc__=payload.__doc__, type=(kind, ...), data=data
+    )
+
+
+# Forward is what ingest says to itself when tickets were merged: nobody else may.
+_BODIES = {_body(payload): payload for payload in COMMANDS if payload is not Forward}
+for _payload in _BODIES.values():
+    metrics.COMMANDS.labels(_name(_payload))
+AnyCommand: Any = Annotated[reduce(or_, _BODIES), Field(discriminator="type")]
+
+
+def commands_router(intake: Intake, clock: Clock, topic: str) -> APIRouter:
+    """`POST /v1/commands`. Needs Kafka only; the same Idempotency-Key of the same caller is the same command."""
+    router = APIRouter(tags=["commands"])
+
+    async def command(
+        body: AnyCommand, key: IdempotencyKey, caller: Annotated[Caller, Depends(requires(SCOPE))]
+    ) -> Accepted:
+        payload = _BODIES[type(body)]
+        fields = {name: getattr(body.data, name) for name in payload.model_fields}
+        fields["by"] = body.data.by or Author(kind=AuthorKind.SYSTEM, id=caller.name)
+        wrapped = Command.of(
+            payload.model_construct(**fields),
+            id=stable_id("command", caller.name, key),
+            source=SOURCE,
+            subject=body.ticket_id,
+            time=clock.now(),
+        )
+        value = wrapped.encode()
+        if len(value) > MAX_COMMAND_BYTES:
+            raise Problem(413, "The command is too large", f"At most {MAX_COMMAND_BYTES} bytes are taken")
+        await intake.send(Outgoing(topic, body.ticket_id.encode(), value))
+        metrics.COMMANDS.labels(_name(payload)).inc()
+        return Accepted(id=wrapped.id)
+
+    router.add_api_route(
+        "/v1/commands", command, methods=["POST"], status_code=202, response_model=Accepted,
+        summary="Ask something of a ticket", description="The answer says that it is on its way, not that it was done.",
+    )  # fmt: skip
+    return router

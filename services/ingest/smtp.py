@@ -1,0 +1,219 @@
+"""The mail door: SMTP and (by LHLO) LMTP in this loop, raw bytes to Kafka, 250 once it has them. Nothing is parsed.
+
+Rule: an address that is nobody's is refused at RCPT (550), and what cannot be kept now is refused for now (451): the
+sending server keeps it and comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiosmtpd.smtp import SMTP, syntax
+
+from contracts.inbound import HttpRequest
+from kit.errors import Passing
+from services.ingest import metrics
+from services.ingest.accounts import Accounts
+from services.ingest.channels import channel as channels
+from services.ingest.channels import email
+from services.ingest.intake import Envelope, Intake
+
+log = structlog.get_logger(__name__)
+MAX_RECIPIENTS = 50
+MAX_COMMANDS = 100
+"""Of each kind in a session; RCPT may come as often as recipients in that many mails."""
+_LONGEST_LINE = 64 * 1024
+_ANSWERS = {
+    "taken": "250 2.0.0 Taken",
+    "later": "451 4.3.0 Cannot be kept now, come again",
+    "no_recipient": "554 5.5.1 No valid recipients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MailLimits:
+    """Bounds of the mail door."""
+
+    max_bytes: int
+    sessions: int = 200
+    session_seconds: float = 600
+    idle_seconds: float = 60
+    hostname: str = "deskbus.invalid"
+
+
+@dataclass
+class _Handler:
+    """What aiosmtpd asks about a session."""
+
+    intake: Intake
+    policy: Callable[[], Accounts]
+
+    async def handle_MAIL(self, _: Any, __: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's name
+        if len(address) > 320:
+            return "501 5.1.7 The sender's address is too long"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
+    async def handle_RCPT(self, _: Any, __: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's name
+        if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
+            return "452 4.5.3 Too many recipients"
+        if len(address) > 320 or any(c.isspace() for c in address) or self.policy().addressed(address) is None:
+            metrics.REFUSED.labels("email", "unknown_account").inc()
+            return "550 5.1.1 No such mailbox"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        """One record an account: a mail to two of them becomes a ticket of each."""
+        outcomes: dict[str, str] = {}
+        wanted: dict[str, list[str]] = {}
+        for address in envelope.rcpt_tos:
+            account = self.policy().addressed(address)
+            if account is not None:
+                wanted.setdefault(account.name, []).append(address)
+        body = envelope.content if isinstance(envelope.content, bytes) else bytes(str(envelope.content), "utf-8")
+        for name, addresses in wanted.items():
+            outcome = await self._take(name, addresses, envelope.mail_from or "", server, session, body)
+            outcomes |= dict.fromkeys(addresses, outcome)
+        if server.lmtp:  # one answer for each recipient
+            return "\r\n".join(_ANSWERS[outcomes.get(address, "no_recipient")] for address in envelope.rcpt_tos)
+        # A mail that one account has and another has not is sent again, and the first drops the second copy.
+        return _ANSWERS["later" if "later" in outcomes.values() else "taken" if outcomes else "no_recipient"]
+
+    async def _take(
+        self, account: str, addresses: list[str], mail_from: str, server: Any, session: Any, body: bytes
+    ) -> str:
+        peer = session.peer[0] if isinstance(session.peer, tuple) and session.peer else ""
+        query = {"mail_from": mail_from, "rcpt_to": " ".join(addresses)}
+        known = HttpRequest.model_construct(
+            method="LMTP" if server.lmtp else "SMTP", url=None, query=query, headers={"peer": str(peer)}
+        )
+        key = channels.short_key(account, email.contact_key(body))
+        envelope = Envelope("email", account, key, "message/rfc822", known, verified=False)
+        try:
+            await self.intake.take(envelope, body)
+        except Passing as fault:
+            log.warning("a mail is refused for now", account=account, reason=str(fault))
+            return "later"
+        return "taken"
+
+    async def handle_exception(self, error: Exception) -> str:
+        log.error("a mail session failed", error=repr(error))
+        return "451 4.3.0 Something went wrong here, come again"
+
+
+class _Session(SMTP):
+    """One connection, with bounds that aiosmtpd lacks: sessions at once, seconds in all, bytes without a line end."""
+
+    line_length_limit = _LONGEST_LINE
+
+    def __init__(self, door: MailDoor, handler: _Handler, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self.door = door
+        self.lmtp = False
+        self.deadline: asyncio.TimerHandle | None = None
+        self.unended = 0
+
+    @syntax("LHLO hostname")
+    async def smtp_LHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd finds commands by these names
+        self.lmtp = True
+        await self.smtp_EHLO(arg)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self.deadline is None:  # STARTTLS makes a connection again
+            self.deadline = self.loop.call_later(self.door.limits.session_seconds, transport.close)
+        if not self.door.enter(self) and isinstance(transport, asyncio.Transport):
+            transport.write(b"421 4.3.2 Too busy, come again\r\n")
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        end = data.rfind(b"\n")
+        self.unended = len(data) - end - 1 if end >= 0 else self.unended + len(data)
+        if self.unended > _LONGEST_LINE * 4 and self.transport is not None:  # aiosmtpd would keep all of it
+            self.transport.close()
+            return
+        super().data_received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self.door.leave(self)
+        super().connection_lost(error)
+
+    def hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+@dataclass
+class MailDoor:
+    """Listens for mail."""
+
+    intake: Intake
+    policy: Callable[[], Accounts]
+    limits: MailLimits
+    tls: ssl.SSLContext | None = None
+    _server: asyncio.Server | None = None
+    _open: set[_Session] = field(default_factory=set)
+    _empty: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd tells every command, addresses and all
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._session, host, port)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self, seconds: float = 5) -> None:
+        """Take nobody new, let mails that are on their way in be answered, then hang up."""
+        if self._server is not None:
+            self._server.close()
+        if self._open:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+        for session in list(self._open):
+            session.hang_up()
+
+    def enter(self, session: _Session) -> bool:
+        """Whether there is room for one more session."""
+        if session not in self._open and len(self._open) >= self.limits.sessions:
+            return False
+        self._open.add(session)
+        metrics.SMTP_SESSIONS.set(len(self._open))
+        return True
+
+    def leave(self, session: _Session) -> None:
+        """A session has ended."""
+        self._open.discard(session)
+        metrics.SMTP_SESSIONS.set(len(self._open))
+        if not self._open:
+            self._empty.set()
+
+    def _session(self) -> asyncio.Protocol:
+        session: asyncio.Protocol = _Session(
+            self,
+            _Handler(self.intake, self.policy),
+            data_size_limit=self.limits.max_bytes,
+            enable_SMTPUTF8=True,
+            decode_data=False,
+            hostname=self.limits.hostname,
+            ident="Deskbus",
+            timeout=self.limits.idle_seconds,
+            command_call_limit={"RCPT": MAX_COMMANDS * MAX_RECIPIENTS, "*": MAX_COMMANDS},
+            tls_context=self.tls,
+            loop=asyncio.get_running_loop(),
+        )
+        return session

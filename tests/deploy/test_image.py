@@ -1,0 +1,131 @@
+"""The image and the compose file: what is copied is enough for a service and is nobody else's; what is named exists."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contracts.topics import SERVICES
+from deploy.local.kafka import VERSION as KAFKA_VERSION
+from deploy.reference import settings_class
+
+_LOAD = """
+import importlib, pkgutil, sys, services.{service}
+for found in pkgutil.walk_packages(services.{service}.__path__, "services.{service}."):
+    if not found.name.endswith(".__main__"):
+        importlib.import_module(found.name)
+for name in sys.modules:
+    print(name)
+"""
+
+
+def copied(dockerfile: str, service: str) -> list[str]:
+    """What the build takes from the repository, with the argument put in."""
+    lines = [line.split() for line in dockerfile.splitlines() if line.startswith("COPY ") and "--from=" not in line]
+    return [line[1].replace("${SERVICE}", service) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def dockerfile(root: Path) -> str:
+    return (root / "deploy" / "Dockerfile").read_text("utf-8")
+
+
+@pytest.fixture(scope="session")
+def compose(root: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((root / "compose.yaml").read_text("utf-8"))
+    return loaded
+
+
+def test_the_build_copies_nothing_but_the_rooms_of_one_service(dockerfile: str) -> None:
+    wanted = {"requirements.lock", "contracts", "kit", "services/__init__.py", "services/sla"}
+    assert set(copied(dockerfile, "sla")) == wanted
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_the_build_copies_is_enough_for_the_service(
+    service: str, root: Path, tmp_path: Path, dockerfile: str
+) -> None:
+    """Every module of it is imported from a copy, by an interpreter that cannot see the repository."""
+    unwanted = shutil.ignore_patterns("__pycache__", "asyncapi", "examples", "schemas")  # as .dockerignore has it
+    for path in copied(dockerfile, service):
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (root / path).is_dir():
+            shutil.copytree(root / path, target, ignore=unwanted)
+        else:
+            shutil.copy(root / path, target)
+    assert (tmp_path / "services" / service / "__main__.py").exists()
+    result = subprocess.run(
+        [sys.executable, "-c", _LOAD.format(service=service)],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DESKBUS"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    loaded = set(result.stdout.split())
+    assert f"services.{service}.app" in loaded
+    others = {f"services.{other}" for other in SERVICES if other != service}
+    assert loaded & (others | {"cli", "deploy", "tests"}) == set()
+
+
+def test_the_ignore_file_lets_through_what_the_build_copies(root: Path, dockerfile: str) -> None:
+    allowed = {line[1:] for line in (root / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    assert {path.split("/")[0] for path in copied(dockerfile, "sla")} == allowed
+
+
+def test_the_image_is_unprivileged_and_gets_signals_itself(dockerfile: str) -> None:
+    last = dockerfile.rsplit("\nFROM ", 1)[1]
+    assert "\nUSER 10001:10001\n" in last
+    assert "\nSTOPSIGNAL SIGTERM\n" in last
+    assert '\nENTRYPOINT ["python", "-c", ' in last
+    assert "runpy.run_module('services.' + os.environ['DESKBUS_SERVICE'], run_name='__main__')" in last
+
+
+def test_compose_starts_what_make_up_asks_for_and_every_service(compose: dict[str, Any]) -> None:
+    assert {"kafka", "mongo", "topics", "prometheus", *SERVICES} == set(compose["services"])
+
+
+def test_no_container_may_gain_rights_or_grow_without_bound(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "cpus", "pids_limit"} <= set(service), name
+        assert service.get("read_only") or name == "kafka", name
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
+
+
+def test_docker_and_the_native_stack_run_the_same_kafka(compose: dict[str, Any]) -> None:
+    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_compose_names_every_variable_that_the_example_policy_asks_for(
+    service: str, root: Path, compose: dict[str, Any]
+) -> None:
+    text = re.sub(r"(?m)^\s*#.*$", "", (root / "deploy" / "config" / f"{service}.yaml").read_text("utf-8"))
+    secrets = set(re.findall(r"\benv:([A-Z][A-Z0-9_]+)", text))
+    given = set(compose["services"][service]["environment"])
+    assert secrets <= given
+    example = (root / ".env.example").read_text("utf-8")
+    assert {name for name in secrets if f"\n{name}=" not in example} == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_compose_gives_settings_that_exist_and_asks_at_the_right_port(service: str, compose: dict[str, Any]) -> None:
+    described = compose["services"][service]
+    fields = settings_class(service).model_fields
+    prefix = f"DESKBUS_{service.upper()}_"
+    policy_variables = re.compile(r"_(URL|SECRET|API|TOKEN)$")
+    named = {name for name in described["environment"] if name.startswith(prefix) and not policy_variables.search(name)}
+    assert {name for name in named if name.removeprefix(prefix).lower() not in fields} == set()
+    port = fields["port"].default
+    assert f"http://127.0.0.1:{port + 1000}/readyz" in described["healthcheck"]["test"][-1]
+    assert {f"127.0.0.1:{number}:{number}" for number in (port, port + 1000)} <= set(described["ports"])

@@ -1,0 +1,237 @@
+"""Every parser survives every input, in bounded time, with no error but the declared one."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.ingest.accounts import Account
+from services.ingest.channels import CHANNELS, WEBHOOKS
+from services.ingest.channels import email as mail
+from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.html import html_to_text
+from services.ingest.channels.quoting import newest
+from services.ingest.channels.reading import clean, line
+from services.ingest.core.messages import Inbound, InboundMessage, Unreadable
+from tests.ingest.channels import samples as s
+
+EVERY = [s.WA, s.LINE, s.SMS, s.COUPANG, s.NIMBUS]
+CHAT = EVERY[:4]
+SECONDS = 5.0
+"""What one hostile body may take: far more than any needs, far less than one that grows with a square."""
+
+
+def survive(own: Account, body: bytes) -> list[Inbound]:
+    """Parse, and look at what must hold for whatever comes out."""
+    try:
+        found = list(CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.OUTSIDE))
+    except Unreadable:
+        return []
+    for each in found:
+        if isinstance(each, InboundMessage):
+            assert each.message_id
+            assert each.sender.identities
+            texts = [each.text, each.text_full, each.subject, each.conversation, each.sender.name, each.message_id]
+            json.dumps(texts, ensure_ascii=False).encode()
+            assert len((each.text + (each.text_full or "")).encode()) < 800_000
+            assert each.sent_at.tzinfo is not None
+    return found
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def mutated(document: Any, draw: Callable[[Any], Any]) -> Any:
+    """The document with some of its values replaced by anything."""
+    if draw(st.integers(0, 12)) == 0:
+        return draw(json_values)
+    if isinstance(document, dict):
+        return {name: mutated(value, draw) for name, value in document.items()}
+    if isinstance(document, list):
+        return [mutated(value, draw) for value in document]
+    return document
+
+
+@st.composite
+def nearly_right(draw: Callable[[Any], Any]) -> tuple[Account, bytes]:
+    own, body = draw(
+        st.sampled_from(
+            [
+                (s.WA, s.whatsapp(s.wa_text("hi", context={"id": "x"}), statuses=[{"id": "1", "status": "read", "errors": [{}]}])),
+                (s.WA, s.whatsapp({"from": "1", "id": "w", "type": "location", "location": {"latitude": 1, "longitude": 2}})),
+                (s.LINE, s.line_events(s.line_message({"type": "text", "text": "hi"}))),
+                (s.LINE, s.line_events(s.line_message({"type": "file", "fileName": "a", "fileSize": 1}))),
+                (s.COUPANG, s.encode({"id": "1", "from": {"id": "2"}, "text": "x", "market": {"country": "KR"}, "tags": ["a"]})),
+                (s.COUPANG, s.encode({"type": "status", "message_id": "1", "state": "read", "at": "2026-11-21T00:00:00Z"})),
+            ]
+        )
+    )
+    return own, json.dumps(mutated(json.loads(body), draw)).encode("utf-8", "surrogatepass")
+
+
+@given(nearly_right())
+@settings(max_examples=300)
+def test_a_nearly_right_body_is_read_or_unreadable(case: tuple[Account, bytes]) -> None:
+    own, body = case
+    survive(own, body)
+    given_request = Request(body)
+    WEBHOOKS[own.channel].account_id(given_request)
+    WEBHOOKS[own.channel].contact_key(given_request)
+
+
+@pytest.mark.parametrize("own", EVERY, ids=lambda own: own.channel)
+@given(body=st.binary(max_size=400))
+@settings(suppress_health_check=[HealthCheck.differing_executors])
+def test_any_bytes_are_read_or_unreadable(own: Account, body: bytes) -> None:
+    survive(own, body)
+
+
+@pytest.mark.parametrize("own", CHAT, ids=lambda own: own.channel)
+@given(body=st.binary(max_size=200), signature=st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.differing_executors])
+def test_any_signature_is_right_or_forged(own: Account, body: bytes, signature: str) -> None:
+    names = ("x-hub-signature-256", "x-line-signature", "x-twilio-signature", "webhook-signature", "webhook-id")
+    headers = {**dict.fromkeys(names, signature), "webhook-timestamp": str(int(s.NOW.timestamp()))}
+    with pytest.raises(Forged):
+        WEBHOOKS[own.channel].verify(Request(body, headers), own, s.OUTSIDE, s.NOW)
+    WEBHOOKS[own.channel].account_id(Request(body))
+    WEBHOOKS[own.channel].contact_key(Request(body))
+
+
+headers = st.sampled_from(
+    ["From", "To", "Subject", "Message-ID", "References", "In-Reply-To", "Date", "Return-Path", "Content-Type",
+     "Content-Transfer-Encoding", "Content-Disposition", "Auto-Submitted", "Reply-To", "Delivered-To", "Content-Language"]
+)  # fmt: skip
+values = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"a@b.pl", b'"x" <a@b.pl>', b"multipart/mixed; boundary=b", b"multipart/report; boundary=b", b"text/html; charset=",
+         b"text/plain; charset=\xff", b"base64", b"quoted-printable", b"x-uuencode", b"attachment; filename*=utf-8''%ff",
+         b"message/delivery-status", b"=?utf-8?B?====?=", b"=?hex?Q?zz?=", b"<a@b> <c@d>", b"Mon, 99 Foo 99999 99:99:99 +9999",
+         b"text/plain; charset*0=ut; charset*1=f-8", b"multipart/mixed; boundary*=x'y'z", b"multipart/mixed; boundary="]
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def mails(draw: Callable[[Any], Any]) -> bytes:
+    def block() -> bytes:
+        return b"".join(f"{draw(headers)}: ".encode() + draw(values) + b"\r\n" for _ in range(draw(st.integers(0, 6))))
+
+    parts = b"".join(b"--b\r\n" + block() + b"\r\n" + draw(st.binary(max_size=60)) + b"\r\n" for _ in range(draw(st.integers(0, 3))))
+    return b"From: a@b.pl\r\n" + block() + b"\r\n" + parts + draw(st.sampled_from([b"--b--\r\n", b""]))
+
+
+@given(mails())
+@settings(max_examples=400)
+def test_any_mail_is_read_or_unreadable(raw: bytes) -> None:
+    survive(s.NIMBUS, raw)
+    mail.contact_key(raw)
+
+
+def nested_multiparts(depth: int) -> bytes:
+    opened = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(depth))
+    return f"From: a@b.pl\r\n{opened}\r\nx".encode()
+
+
+def flat_parts(count: int) -> bytes:
+    part = "--b\r\nContent-Type: text/plain\r\n\r\nx\r\n"
+    return f"From: a@b.pl\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{part * count}--b--".encode()
+
+
+MB = 1_000_000
+CORPUS: dict[str, bytes] = {
+    "10,000 nested multiparts": nested_multiparts(10_000),
+    "nested, then many lines": nested_multiparts(500) + b"\r\nx" * 300_000,
+    "100,000 parts": flat_parts(100_000),
+    "1 MB header": b"From: a@b.pl\r\nX-Big: " + b"x" * MB + b"\r\n\r\nhello",
+    "1 MB subject of encoded words": b"From: a@b.pl\r\nSubject: " + b"=?utf-8?Q?a" * 90_000 + b"\r\n\r\nhello",
+    "1 MB of addresses": b"From: a@b.pl\r\nTo: " + b"a@b," * 250_000 + b"\r\n\r\nhello",
+    "1 MB of open brackets": b"From: " + b"<(" * 500_000 + b"\r\nReply-To: a@b.pl\r\n\r\nhello",
+    "1 MB of references": b"From: a@b.pl\r\nReferences: " + b"<a@b> " * 160_000 + b"\r\n\r\nhello",
+    "1 MB of unclosed references": b"From: a@b.pl\r\nReferences: " + b"<a" * 500_000 + b"\r\n\r\nhello",
+    "1 MB of parameters": b"From: a@b.pl\r\nContent-Type: text/plain;" + b'";"' * 330_000 + b"\r\n\r\nhello",
+    "100,000 headers": b"From: a@b.pl\r\n" + b"X: y\r\n" * 100_000 + b"\r\nhello",
+    "NUL everywhere": b"From: a\0@b.pl\r\nSub\0ject: \0\r\nFrom: a@b.pl\r\n\r\n\0hello\0",
+    "invalid UTF-8": b"From: \xff\xfe <a@b.pl>\r\nSubject: \xc3\x28\xff\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\xff hello",
+    "lone surrogates": b"From: a@b.pl\r\nSubject: =?utf-8?B?7aCA?=\r\nContent-Type: text/plain; charset=utf-16\r\n\r\n\x00\xd8x",
+    "broken base64": b"From: a@b.pl\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"a" * 99_999 + b"!",
+    "boundary of spaces": b'From: a@b.pl\r\nContent-Type: multipart/mixed; boundary="  "\r\n\r\n--\r\nhello\r\n--' + b" " * MB,
+    "1 MB of boundaries": b"From: a@b.pl\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b " * 250_000,
+    "1 MB of quotes": b"From: a@b.pl\r\n\r\n" + b"> " * 500_000,
+    "400,000 quoted lines": b"From: a@b.pl\r\n\r\n" + b"On x wrote:\r\n>\r\nx\r\n" * 20_000,
+    "html of opened tags": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<blockquote>" * 90_000,
+    "html of opened comments": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<!--" * 250_000,
+    "html of half tags": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<a b='" * 160_000,
+    "html of declarations": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<![" * 330_000,
+    "html of angle brackets": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<" * MB,
+    "charset punycode": b"From: a@b.pl\r\nContent-Type: text/plain; charset=punycode\r\n\r\n" + b"a-" * 500_000,
+}
+
+
+@pytest.mark.parametrize("raw", CORPUS.values(), ids=CORPUS.keys())
+def test_hostile_mail_is_survived_in_bounded_time(raw: bytes) -> None:
+    begin = time.perf_counter()
+    found = survive(s.NIMBUS, raw)
+    mail.contact_key(raw)
+    assert time.perf_counter() - begin < SECONDS
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 400_000,
+        b'{"a":' * 100_000,
+        b'{"entry":[{"changes":' + b"[" * 200_000,
+        b'{"id":' + b"9" * 400_000 + b"}",
+        b'{"entry":[],"x":NaN}',
+        b'\xef\xbb\xbf{"events":[]}',
+        b"&".join(b"a%d=b" % n for n in range(60_000)),
+        b"%" * 400_000,
+        b"MessageSid=SM1&From=%00%ff%ed%a0%80&Body=%00%ff",
+    ],
+)
+@pytest.mark.parametrize("own", CHAT, ids=lambda own: own.channel)
+def test_hostile_bodies_are_survived_in_bounded_time(own: Account, body: bytes) -> None:
+    begin = time.perf_counter()
+    survive(own, body)
+    WEBHOOKS[own.channel].account_id(Request(body))
+    WEBHOOKS[own.channel].contact_key(Request(body))
+    assert time.perf_counter() - begin < SECONDS
+
+
+def test_json_with_lone_surrogates_is_mended() -> None:
+    body = s.whatsapp(s.wa_text("hi")).replace(b'"hi"', rb'"hi \ud83d and \ud83d\ude00 \u0000"')
+    (message,) = survive(s.WA, body)
+    assert isinstance(message, InboundMessage)
+    assert message.text == "hi  and 😀 "
+
+
+@given(st.text())
+def test_a_cleaned_text_can_be_encoded_and_is_clean(text: str) -> None:
+    cleaned = clean(text)
+    cleaned.encode()
+    assert clean(cleaned) == cleaned
+    one_line = line(text)
+    assert one_line is None or not set("\r\n\0\u2028") & set(one_line)
+
+
+@given(st.text())
+def test_cutting_quotes_only_cuts(text: str) -> None:
+    rest = newest(text)
+    assert rest in text
+    assert bool(rest) == bool(text.strip())
+
+
+@given(st.text(st.sampled_from("<>/!-&;=\"' abpidv#x0")))
+def test_any_html_becomes_text(html: str) -> None:
+    html_to_text(html, 1000).encode()

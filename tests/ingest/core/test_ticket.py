@@ -1,0 +1,400 @@
+"""A ticket's story: what is announced, and what the published ticket says then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.commands import (
+    AddNote,
+    HandOff,
+    Merge,
+    Reply,
+    SetFacts,
+    SetPriority,
+    SetStatus,
+    SetTags,
+    Split,
+    Transfer,
+)
+from contracts.ticket import Author, CustomerFacts, Priority, Status
+from kit.errors import Passing
+from services.ingest.core.arrivals import FULL_BYTES, TEXT_BYTES
+from services.ingest.core.messages import Delivery, Refused
+from services.ingest.core.moves import LOOPING
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.core.ticket import decide
+from services.ingest.store import dump_ticket, load_ticket
+from tests.ingest.core.timeline import AGENT, BOT, POLICY, Story, minute
+
+DAY = 24 * 60.0
+
+
+def test_a_question_an_answer_and_thanks() -> None:
+    story = Story()
+    story.writes(0)
+    assert (story.ticket.status, story.ticket.oldest_unanswered_at) == (Status.NEW, minute(0))
+    story.replies(5)
+    assert (story.ticket.status, story.ticket.first_reply_at) == (Status.PENDING, minute(5))
+    assert story.ticket.oldest_unanswered_at is None
+    story.writes(7)
+    assert (story.ticket.status, story.ticket.oldest_unanswered_at) == (Status.OPEN, minute(7))
+    story.replies(9, status=Status.SOLVED)
+    assert (story.ticket.status, story.ticket.solved_at) == (Status.SOLVED, minute(9))
+    assert (story.ticket.first_reply_at, story.ticket.last_reply_at) == (minute(5), minute(9))
+    assert story.words() == [
+        "ticket.opened", "message.sent", "ticket.status_changed", "ticket.status_changed", "message.received",
+        "message.sent", "ticket.status_changed",
+    ]  # fmt: skip
+    assert [event.ticket.version for event in story.events] == list(range(1, 8))  # type: ignore[attr-defined]
+
+
+def test_an_unanswered_message_stays_the_oldest_until_a_person_answers() -> None:
+    story = Story()
+    story.writes(0)
+    story.writes(3)
+    story.replies(4, by=BOT)
+    assert story.ticket.oldest_unanswered_at == minute(0)
+    assert story.ticket.first_reply_at is None
+    story.replies(5)
+    assert story.ticket.oldest_unanswered_at is None
+
+
+def test_what_came_after_the_reply_was_given_is_not_answered_by_it() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="soon", status=Status.SOLVED))
+    story.writes(2)
+    story.tries(3)
+    assert story.ticket.oldest_unanswered_at == minute(2)
+    assert story.ticket.status == Status.OPEN
+
+
+def test_a_machine_moves_nothing() -> None:
+    story = Story()
+    story.writes(0)
+    story.replies(1)
+    story.writes(2, automated_because="auto-submitted")
+    assert (story.ticket.status, story.ticket.message_count) == (Status.PENDING, 3)
+    assert story.ticket.last_customer_message_at == minute(0)
+    assert story.ticket.oldest_unanswered_at is None
+    story.asks(3, SetStatus(by=AGENT, status=Status.SOLVED))
+    story.clear()
+    story.writes(4, automated_because="auto-submitted")
+    assert story.words() == ["message.received"]
+    assert story.ticket.status == Status.SOLVED
+
+
+def test_a_bot_answers_until_it_hands_over() -> None:
+    story = Story(bot=True)
+    story.writes(0)
+    assert story.ticket.handled_by_bot
+    story.replies(1, by=BOT)
+    assert (story.ticket.status, story.ticket.first_reply_at) == (Status.NEW, None)
+    story.asks(2, HandOff(by=BOT, reason="asked for a person", required_skills={"billing": 2}))
+    assert (story.ticket.handled_by_bot, story.ticket.handed_off_at) == (False, minute(2))
+    assert story.ticket.required_skills == {"billing": 2}
+    story.asks(3, HandOff(by=BOT))
+    assert story.words()[-1] == "command.rejected"
+
+
+def test_a_person_who_answers_takes_over_from_the_bot() -> None:
+    story = Story(bot=True)
+    story.writes(0)
+    story.replies(1)
+    assert story.words() == ["ticket.opened", "ticket.handed_off", "message.sent", "ticket.status_changed"]
+
+
+@pytest.mark.parametrize(("days", "reopened"), [(13.9, True), (14, True)])
+def test_a_message_within_the_window_reopens(days: float, *, reopened: bool) -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(0, SetStatus(by=AGENT, status=Status.SOLVED))
+    story.writes(days * DAY)
+    assert (story.ticket.status == Status.OPEN) is reopened
+    assert (story.ticket.reopen_count, story.ticket.solved_at) == (1, None)
+    assert story.words()[-2:] == ["ticket.reopened", "message.received"]
+
+
+def test_a_message_after_the_window_is_not_for_this_ticket() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(0, SetStatus(by=AGENT, status=Status.SOLVED))
+    with pytest.raises(Passing):
+        story.writes(14 * DAY + 0.001)
+
+
+def test_reopens_are_limited_and_a_limited_ticket_says_so_by_its_tag() -> None:
+    story = Story(policy=TicketPolicy(reopens=2))
+    story.writes(0)
+    for number in range(4):
+        if story.ticket.status != Status.SOLVED:
+            story.asks(number, SetStatus(by=AGENT, status=Status.SOLVED))
+        story.writes(number + 0.5)
+    assert (story.ticket.reopen_count, story.ticket.status) == (2, Status.SOLVED)
+    assert LOOPING in story.ticket.tags
+    assert story.ticket.message_count == 5
+    story.writes(120)
+    assert story.ticket.status == Status.OPEN
+
+
+def test_a_solved_ticket_closes_when_its_window_is_over() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, SetStatus(by=AGENT, status=Status.SOLVED))
+    assert story.state is not None
+    assert story.state.closes_at == minute(1) + timedelta(days=14)
+    story.time_comes(1 + 14 * DAY - 0.001)
+    assert story.ticket.status == Status.SOLVED
+    story.time_comes(1 + 14 * DAY)
+    assert (story.ticket.status, story.ticket.closed_at) == (Status.CLOSED, minute(1 + 14 * DAY))
+    assert story.words()[-1] == "ticket.closed"
+    assert story.state.closes_at is None
+
+
+def test_a_reopened_ticket_is_not_closed_by_the_old_deadline() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, SetStatus(by=AGENT, status=Status.SOLVED))
+    story.writes(2)
+    story.time_comes(30 * DAY)
+    assert story.ticket.status == Status.OPEN
+
+
+def test_commands_change_what_they_name_and_nothing_twice() -> None:
+    story = Story()
+    story.writes(0)
+    story.clear()
+    story.asks(1, SetPriority(by=AGENT, priority=Priority.HIGH))
+    story.asks(1, SetPriority(by=AGENT, priority=Priority.HIGH))
+    story.asks(2, SetTags(by=AGENT, add=("b", "a", "a"), remove=("vip-desk",)))
+    story.asks(2, SetTags(by=AGENT, add=("b",)))
+    story.asks(3, AddNote(by=AGENT, text="called him"), "n1")
+    story.asks(3, AddNote(by=AGENT, text="called him"), "n1")
+    story.asks(4, SetFacts(by=AGENT, order_ref="A-1", customer=CustomerFacts(tier="gold")))
+    story.asks(4, SetFacts(by=AGENT, customer=CustomerFacts(orders=3)))
+    assert story.words() == [
+        "ticket.priority_changed", "ticket.tagged", "note.added", "ticket.tagged", "ticket.tagged",
+    ]  # fmt: skip
+    assert story.ticket.tags == ("a", "b")
+    assert (story.ticket.customer.tier, story.ticket.customer.orders) == ("gold", 3)
+    assert [i.document["kind"] for i in story.inserts] == ["message", "note"]
+
+
+def test_a_note_moves_no_clock_and_counts_as_no_message() -> None:
+    story = Story()
+    story.writes(0)
+    before = story.ticket
+    story.asks(1, AddNote(by=AGENT, text="x"))
+    same = {"version": before.version, "updated_at": before.updated_at}
+    assert story.ticket.model_copy(update=same) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (SetStatus(by=AGENT, status=Status.NEW), "not_allowed"),
+        (SetStatus(by=AGENT, status=Status.OPEN), "not_allowed"),
+        (Reply(by=AGENT, text="x"), "not_allowed"),
+        (SetTags(by=AGENT, add=("x",)), "not_allowed"),
+        (SetPriority(by=AGENT, priority=Priority.LOW), "not_allowed"),
+        (SetFacts(by=AGENT, brand="x"), "not_allowed"),
+        (SetStatus(by=Author(kind="contact", id="C1"), status=Status.CLOSED), "not_allowed"),
+        (Split(by=AGENT, message_ids=("m",)), "unknown_command"),
+        (Merge(by=AGENT, into="T0"), "invalid"),
+    ],
+)
+def test_a_closed_ticket_refuses(data: SetStatus, reason: str) -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, SetStatus(by=AGENT, status=Status.SOLVED))
+    story.asks(2, SetStatus(by=AGENT, status=Status.CLOSED))
+    before = story.ticket
+    story.asks(3, data, "c9")
+    (rejected,) = story.events[3:]
+    assert (rejected.type, rejected.reason) == ("deskbus.command.rejected.v1", reason)  # type: ignore[attr-defined]
+    assert story.ticket == before
+    story.asks(3, data, "c9")
+    assert len(story.events) == 4
+
+
+def test_a_transfer_is_not_ours_and_leaves_no_trace() -> None:
+    story = Story()
+    story.writes(0)
+    before = story.state
+    story.asks(1, Transfer(by=AGENT, queue="vip"))
+    assert story.state is before
+
+
+def test_reports_tell_how_far_a_message_got_each_step_once_in_any_order() -> None:
+    story = Story()
+    story.writes(0)
+    story.replies(1)
+    ours = story.events[1].message.id  # type: ignore[attr-defined]
+    story.clear()
+    story.reported(3, Delivery.READ, ours)
+    story.reported(2, Delivery.DELIVERED, ours)
+    story.reported(2, Delivery.SENT, ours)
+    story.reported(3, Delivery.READ, ours)
+    assert [event.state for event in story.events] == ["read"]  # type: ignore[attr-defined]
+    story.reported(4, Delivery.BOUNCED, ours, permanent=False, reason="mailbox full")
+    story.reported(5, Delivery.FAILED, ours, reason="gone")
+    story.reported(5, Delivery.FAILED, ours, reason="gone")
+    assert [(e.type.split(".")[2], e.permanent) for e in story.events[1:]] == [  # type: ignore[attr-defined]
+        ("bounced", False), ("bounced", True),
+    ]  # fmt: skip
+
+
+def test_a_report_proves_that_a_message_was_sent_although_the_answer_to_our_try_was_lost() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="x"))
+    assert story.begins(1)
+    assert story.state is not None
+    tried = story.state.pending[0]
+    story.reported(2, Delivery.DELIVERED, tried.message.id)
+    assert story.words()[1:] == ["message.sent", "ticket.status_changed", "message.delivered"]
+    assert story.state.pending == ()
+    assert not story.begins(30)
+
+
+def test_a_reply_is_tried_again_after_passing_faults_and_given_up_after_its_tries() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=3))
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="x"))
+    story.tries(1, Refused("away", permanent=False))
+    assert not story.begins(1)
+    story.tries(2, Refused("away", permanent=False))
+    story.tries(3, Refused("away", permanent=False))
+    assert story.words() == ["ticket.opened", "message.failed"]
+    failed = story.events[-1]
+    assert (failed.attempts, failed.permanent, failed.error) == (3, False, "away")  # type: ignore[attr-defined]
+    assert story.ticket.oldest_unanswered_at == minute(0)
+
+
+def test_a_permanent_refusal_ends_it_at_once_and_the_next_message_goes() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="a"))
+    story.asks(1, Reply(by=AGENT, text="b"))
+    story.tries(1, Refused("no such number", permanent=True))
+    story.tries(1)
+    assert story.words() == ["ticket.opened", "message.failed", "message.sent", "ticket.status_changed"]
+
+
+def test_the_channel_says_when_to_come_again() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="a"))
+    story.tries(1, Refused("slow down", permanent=False, retry_after=600))
+    assert not story.begins(10.9)
+    assert story.begins(11)
+
+
+def test_two_processes_do_not_make_the_same_try_and_a_dead_one_is_followed_after_its_lease() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="a"))
+    assert story.begins(1)
+    assert not story.begins(1.9)
+    assert story.begins(2)
+
+
+def test_an_outcome_of_a_try_that_was_overtaken_does_not_count() -> None:
+    from services.ingest.core.sending import settle
+
+    story = Story()
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="a"))
+    story.begins(1)
+    assert story.state is not None
+    old = story.state.pending[0]
+    story.begins(3)
+    assert settle(story.state, old, Refused("late", permanent=True), POLICY, minute(4)) is None
+
+
+def test_long_texts_are_cut_in_events_and_kept_whole_beside_them() -> None:
+    story = Story()
+    text = "ข้อความ" * 200_000
+    story.writes(0, text=text[:90_000], text_full=text)
+    message = story.events[0].message  # type: ignore[attr-defined]
+    assert len(message.text.encode()) <= TEXT_BYTES
+    assert len(message.text_full.encode()) <= FULL_BYTES
+    whole = str(story.inserts[0].document["whole"])
+    assert text.startswith(whole)
+    assert len(whole) > len(message.text_full)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("writes"), st.sampled_from(["m1", "m2", "m3"]), st.booleans()),
+        st.tuples(st.just("asks"), st.sampled_from(["c1", "c2", "c3"]), st.sampled_from(list(Status))),
+        st.tuples(st.just("replies"), st.sampled_from(["r1", "r2"]), st.sampled_from([AGENT, BOT])),
+        st.tuples(st.just("tries"), st.booleans(), st.none()),
+        st.tuples(st.just("time"), st.none(), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@given(steps=STEPS)
+def test_whatever_happens_what_comes_again_changes_nothing_and_the_ticket_stays_whole(
+    steps: list[tuple[str, object, object]],
+) -> None:
+    story = Story()
+    story.writes(0, "m0")
+    for at, (what, first, second) in enumerate(steps, start=1):
+        for again in (False, True):
+            before = (story.state, len(story.events))
+            try:
+                _step(story, at, what, first, second, again=again)
+            except Passing:
+                assert story.ticket.status == Status.CLOSED
+            if again:
+                assert (story.state, len(story.events)) == before
+        _whole(story)
+
+
+def _step(story: Story, at: float, what: str, first: object, second: object, *, again: bool) -> None:
+    match what:
+        case "writes":
+            story.writes(at, str(first), automated_because="robot" if second else None)
+        case "asks":
+            story.asks(at, SetStatus(by=AGENT, status=second), str(first))  # type: ignore[arg-type]
+        case "replies":
+            story.asks(at, Reply(by=second, text="x"), str(first))  # type: ignore[arg-type]
+        case "tries" if not again and story.state is not None and story.state.pending:
+            story.tries(at * 10_000, None if first else Refused("no", permanent=True))
+        case "time":
+            story.time_comes(at)
+
+
+def _whole(story: Story) -> None:
+    state, ticket = story.state, story.ticket
+    assert state is not None
+    assert load_ticket(dump_ticket(state)) == state
+    assert ticket.oldest_unanswered_at == (state.unanswered[0] if state.unanswered else None)
+    assert (ticket.solved_at is not None) >= (ticket.status == Status.SOLVED)
+    assert (ticket.closed_at is not None) == (ticket.status == Status.CLOSED)
+    assert (state.closes_at is not None) == (ticket.status == Status.SOLVED)
+    assert [event.ticket.version for event in story.events if getattr(event, "reason", "") != "not_allowed"] == sorted(  # type: ignore[attr-defined]
+        {event.ticket.version for event in story.events}  # type: ignore[attr-defined]
+    )
+    assert ticket == story.events[-1].ticket or story.events[-1].ticket.version == ticket.version  # type: ignore[attr-defined]
+
+
+def test_a_message_of_another_person_on_the_ticket_does_not_move_the_address_of_replies() -> None:
+    story = Story()
+    story.writes(0)
+    other = story.arrival(1)
+    other.contact_id = "C2"
+    other.inbound = replace(other.inbound, sender=replace(other.inbound.sender, address="other"))
+    decision = decide(story.state, other, POLICY, minute(1))
+    assert decision.state is not None
+    assert decision.state.ticket is not None
+    assert decision.state.ticket.contact == story.ticket.contact
+    assert decision.state.participants == ("C1", "C2")

@@ -1,0 +1,136 @@
+"""Threading of mail, in the order that SEMANTICS gives: address, headers, shared ancestors, subject of a participant."""
+
+from __future__ import annotations
+
+import asyncio
+
+from contracts.commands import SetStatus
+from contracts.ticket import Status
+from services.ingest.channels import address_token
+from tests.ingest.worker_rig import AGENT, Worker
+
+DAY = 86400.0
+
+
+def plus_address(worker: Worker, ticket: str) -> str:
+    account = worker.accounts.named("email", "support-nimbus")
+    assert account is not None
+    return address_token.mint("support@nimbus.example", ticket, worker.outside.secret(account.signing))
+
+
+async def test_an_answer_finds_its_ticket_by_the_ids_it_names() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("one", "<1@x>"))
+    await worker.take(worker.mails("two", "<2@x>", In_Reply_To="<1@x>"))
+    await worker.take(worker.mails("three", "<3@x>", References="<0@x> <2@x>"))
+    assert worker.types() == ["ticket.opened", "message.received", "message.received"]
+
+
+async def test_mails_of_one_batch_thread_with_each_other_in_any_order() -> None:
+    worker = Worker()
+    one = worker.mails("one", "<1@x>")
+    two = worker.mails("two", "<2@x>", In_Reply_To="<1@x>", References="<1@x>")
+    three = worker.mails("three", "<3@x>", In_Reply_To="<2@x>", References="<2@x>")
+    await worker.take(three, two, one)
+    assert len(worker.opened()) == 1
+    assert len(worker.events()) == 3
+
+
+async def test_two_answers_to_a_mail_that_we_never_saw_are_one_ticket() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>", References="<never@x>"))
+    await worker.take(worker.mails("b", "<b@x>", "ola@example.org", References="<never@x>"))
+    assert worker.types() == ["ticket.opened", "message.received"]
+
+
+async def test_replicas_that_take_two_answers_at_once_make_one_ticket() -> None:
+    one = Worker()
+    two = Worker(one.store, one.clock)
+    await asyncio.gather(
+        one.take(one.mails("a", "<a@x>", References="<never@x>")),
+        two.take(two.mails("b", "<b@x>", "ola@example.org", References="<never@x> <also@x>")),
+    )
+    assert len(one.opened()) + len(two.opened()) == 1
+    assert len({event.subject for event in one.events() + two.events()}) == 1
+
+
+async def test_the_same_subject_alone_is_not_a_thread() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>", subject="Parcel"), worker.mails("b", "<b@x>", subject="Parcel"))
+    assert len(worker.opened()) == 2
+
+
+async def test_a_signed_address_outranks_the_headers() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>"), worker.mails("b", "<b@x>"))
+    first, second = worker.opened()
+    await worker.take(worker.mails("c", "<c@x>", to=plus_address(worker, first.id), In_Reply_To="<b@x>"))
+    assert worker.events()[-1].subject == first.id != second.id
+
+
+async def test_a_forged_address_says_nothing() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>"))
+    address = plus_address(worker, worker.ticket().id)
+    local, _, domain = address.partition("@")
+    forged = f"{local[:-1]}{'a' if local[-1] != 'a' else 'b'}@{domain}"
+    await worker.take(worker.mails("c", "<c@x>", to=forged))
+    assert len(worker.opened()) == 2
+
+
+async def test_a_token_in_the_subject_counts_for_participants_only() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>", "jan@example.org"))
+    ticket = worker.ticket().id
+    await worker.take(worker.mails("b", "<b@x>", "jan@example.org", subject=f"Re: [#{ticket}] Parcel"))
+    assert worker.types()[-1] == "message.received"
+    await worker.take(worker.mails("c", "<c@x>", "eve@example.org", subject=f"Re: [#{ticket}] Parcel"))
+    assert worker.types()[-1] == "ticket.opened"
+    assert worker.ticket().linked_to == ticket
+
+
+async def solved(worker: Worker, *statuses: Status) -> str:
+    await worker.take(worker.mails("a", "<a@x>"))
+    ticket = worker.ticket().id
+    for number, status in enumerate(statuses):
+        await worker.take(worker.asks(SetStatus(by=AGENT, status=status), ticket, f"c{number}"))
+    return ticket
+
+
+async def test_an_answer_within_the_window_reopens() -> None:
+    worker = Worker()
+    await solved(worker, Status.SOLVED)
+    await worker.take(worker.mails("b", "<b@x>", after=6.9 * DAY, In_Reply_To="<a@x>"))
+    assert worker.types()[-2:] == ["ticket.reopened", "message.received"]
+    assert worker.ticket().status == Status.OPEN
+
+
+async def test_answers_after_the_window_open_one_linked_ticket_between_them() -> None:
+    worker = Worker()
+    ticket = await solved(worker, Status.SOLVED)
+    await worker.take(
+        worker.mails("b", "<b@x>", after=8 * DAY, In_Reply_To="<a@x>"),
+        worker.mails("c", "<c@x>", after=8 * DAY, In_Reply_To="<a@x>"),
+    )
+    await worker.take(worker.mails("d", "<d@x>", after=8 * DAY, In_Reply_To="<b@x>"))
+    assert worker.types()[2:] == ["ticket.opened", "message.received", "message.received"]
+    assert worker.ticket().linked_to == ticket
+
+
+async def test_a_machine_never_reopens_and_never_opens_after_the_close() -> None:
+    worker = Worker()
+    ticket = await solved(worker, Status.SOLVED, Status.CLOSED)
+    await worker.take(worker.mails("away", "<b@x>", In_Reply_To="<a@x>", Auto_Submitted="auto-replied"))
+    last = worker.events()[-1]
+    assert (last.type, last.subject) == ("deskbus.message.received.v1", ticket)
+    assert last.data.message.automated
+    assert last.data.ticket.status == Status.CLOSED
+    assert last.data.ticket.oldest_unanswered_at is None
+
+
+async def test_the_same_mail_handed_over_twice_is_taken_once() -> None:
+    worker = Worker()
+    row = worker.mails("a", "<a@x>")
+    await worker.take(row)
+    await worker.take(worker.mails("a", "<a@x>", after=30))
+    assert worker.types() == ["ticket.opened"]

@@ -1,0 +1,159 @@
+"""The worker over a store and a broker in memory: records in, events out. For rules; delivery is proven on real servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from itertools import count
+from typing import Any
+
+from contracts.commands import CommandPayload
+from contracts.envelope import Command, Event
+from contracts.inbound import HttpRequest, InboundRecord
+from contracts.ticket import Author, AuthorKind, Ticket
+from kit.clock import FakeClock
+from kit.deadletter import DeadLetters
+from kit.delivery import Delivery
+from kit.outbox import Documents
+from kit.producer import Outgoing
+from services.ingest.accounts import Accounts, Outside
+from services.ingest.core.contacts import ContactState
+from services.ingest.core.state import TicketState
+from services.ingest.handlers import IngestHandling, Parsing, policy_of
+from services.ingest.people import People
+from services.ingest.store import CONTACT_KIND, TICKET_KIND
+from services.ingest.threads import Threads
+from tests.kit.fake_store import FakeStore
+
+START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+AGENT = Author(kind=AuthorKind.AGENT, id="anna", name="Anna Kowalska")
+
+ACCOUNTS = {
+    "accounts": [
+        {
+            "name": "allegro-pl", "channel": "webhook", "brand": "nimbus", "language": "pl", "signing": "env:S",
+            "access": "env:S", "market": {"marketplace": "allegro", "country": "PL"}, "quiet_minutes": 720,
+            "reopen_days": 7, "base_url": "http://127.0.0.1:9/",
+        },
+        {
+            "name": "support-nimbus", "channel": "email", "brand": "nimbus", "addresses": ["support@nimbus.example"],
+            "signing": "env:S", "reopen_days": 7,
+        },
+        {"name": "coupang-kr", "channel": "webhook", "signing": "env:S", "access": "env:S", "bot": True},
+    ]
+}  # fmt: skip
+
+
+@dataclass
+class Row:
+    """A Kafka record."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = 0
+
+
+@dataclass
+class Broker:
+    """What was sent, and whether it is there."""
+
+    sent: list[Outgoing] = field(default_factory=list)
+    away: bool = False
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        if self.away:
+            return [0] * len(runs)
+        for run in runs:
+            self.sent += run
+        return [len(run) for run in runs]
+
+    async def send(self, record: Outgoing, *, seconds: float = 1) -> None:
+        self.sent.append(record)
+
+    async def partitions(self, topic: str) -> int:
+        return 4
+
+
+class Worker:
+    """One replica; several may share a store."""
+
+    def __init__(self, store: FakeStore | None = None, clock: FakeClock | None = None) -> None:
+        self.store = store or FakeStore()
+        self.clock = clock or FakeClock(START)
+        self.broker = Broker()
+        accounts, outside = Accounts.model_validate(ACCOUNTS), Outside({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
+        self.accounts, self.outside = accounts, outside
+        self.tickets: Documents[TicketState] = Documents(TICKET_KIND, self.store, self.broker, self.clock)
+        self.contacts: Documents[ContactState] = Documents(CONTACT_KIND, self.store, self.broker, self.clock)
+        self.people = People(self.store, self.contacts, self.clock)
+        self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
+        self.woken = 0
+        self.handling = IngestHandling(
+            self.store, Parsing(lambda: accounts, outside), self.people, self.threads, self._wake
+        )
+        self.delivery = Delivery(self.tickets, self.handling, DeadLetters("dlq", "ingest", self.broker), self.clock)
+        self._offsets = count()
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def take(self, *rows: Row) -> set[int]:
+        """Handle a batch; returns the offsets of what is not handled."""
+        return {place[2] for place in await self.delivery.handle(rows)}
+
+    def events(self, topic: str = TICKET_KIND.topic) -> list[Event]:
+        return [Event.parse(record.value or b"") for record in self.broker.sent if record.topic == topic]
+
+    def types(self) -> list[str]:
+        return [event.type.removeprefix("deskbus.").removesuffix(".v1") for event in self.events()]
+
+    def ticket(self) -> Ticket:
+        """The ticket after the last event."""
+        ticket: Ticket = self.events()[-1].data.ticket
+        return ticket
+
+    def opened(self) -> list[Ticket]:
+        return [event.data.ticket for event in self.events() if event.type == "deskbus.ticket.opened.v1"]
+
+    def dead(self) -> list[Outgoing]:
+        return [record for record in self.broker.sent if record.topic == "dlq"]
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def raw(self, body: bytes, account: str = "allegro-pl", channel: str = "webhook", after: float = 0, **more: Any) -> Row:
+        """A raw message that the door took `after` seconds from the start."""
+        record = InboundRecord(
+            receipt=f"r{next(self._offsets)}", channel=channel, account=account, key="k",
+            received_at=START + timedelta(seconds=after), body=body, size=len(body), http=HttpRequest(), **more,
+        )  # fmt: skip
+        return Row("inbound", 0, next(self._offsets), b"k", record.body, record.to_headers())
+
+    def says(self, text: str, number: str, person: str = "jan", after: float = 0, **more: Any) -> Row:
+        """A message over the generic webhook."""
+        account = more.pop("account", "allegro-pl")
+        body = {"type": "message", "id": number, "from": {"id": person, "name": person.title()}, "text": text, **more}
+        return self.raw(json.dumps(body).encode(), account=account, after=after)
+
+    def mails(
+        self, text: str, message_id: str, sender: str = "jan@example.org", after: float = 0, to: str = "", **headers: str
+    ) -> Row:
+        """A mail."""
+        mail = EmailMessage()
+        mail["From"], mail["To"] = sender, to or "support@nimbus.example"
+        mail["Message-ID"], mail["Subject"] = message_id, headers.pop("subject", "Parcel")
+        for name, value in headers.items():
+            mail[name.replace("_", "-")] = value
+        mail.set_content(text)
+        return self.raw(mail.as_bytes(), account="support-nimbus", channel="email", after=after)
+
+    def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm") -> Row:
+        """A command."""
+        command = Command.of(data, id=number, source=source, subject=ticket, time=self.clock.now())
+        return Row("commands", 0, next(self._offsets), ticket.encode(), command.encode())

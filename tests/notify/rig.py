@@ -1,0 +1,122 @@
+"""Notify over a store in memory: delivery loop, timers, deliverer and doors, with a clock that the test moves."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from contracts import topics
+from contracts.envelope import Event
+from kit.clock import FakeClock
+from kit.deadletter import DeadLetters
+from kit.delivery import Delivery
+from kit.mongo import MongoStore
+from kit.outbox import Documents, Store
+from kit.producer import Outgoing
+from services.notify import store
+from services.notify.channels.base import Letter
+from services.notify.core.policy import Policy
+from services.notify.core.settle import Outcome, Sent
+from services.notify.core.state import Escalation
+from services.notify.handlers import FOLLOWED, NotifyHandling
+from services.notify.ticker import Deliverer, build_ticker
+from tests.kit.fake_store import FakeStore
+from tests.notify.examples import START, policy
+
+
+@dataclass
+class FakeSender:
+    """Confirms everything, and remembers it."""
+
+    sent: list[Outgoing] = field(default_factory=list)
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        self.sent += [record for run in runs for record in run]
+        return [len(run) for run in runs]
+
+    async def partitions(self, topic: str) -> int:
+        return 1
+
+    def events(self, kind: str) -> list[Event]:
+        events = [Event.parse(record.value or b"") for record in self.sent if record.topic == topics.NOTIFICATIONS]
+        return [event for event in events if event.type == f"deskbus.{kind}.v1"]
+
+
+class Owner:
+    """Owns every partition, and has handled all there is."""
+
+    def __init__(self) -> None:
+        self.partitions = [0]
+
+    def owned(self, topic: str) -> list[int]:
+        return self.partitions
+
+    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
+        return set(partitions)
+
+
+class FakeSink:
+    """Takes all, unless the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self.answer: Callable[[Letter], Outcome] = lambda _: Sent(200)
+
+    async def deliver(self, letter: Letter) -> Outcome:
+        self.letters.append(letter)
+        return self.answer(letter)
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(letter.planned.receiver, letter.planned.kind) for letter in self.letters]
+
+
+class Rig:
+    def __init__(self, rules: Policy | None = None, rows: FakeStore | None = None) -> None:
+        self.policy = rules or policy()
+        self.clock = FakeClock(START)
+        self.store, self.sender, self.owner, self.sink = rows or FakeStore(), FakeSender(), Owner(), FakeSink()
+        self.documents: Documents[Escalation] = Documents(
+            store.ESCALATIONS, cast("Store", self.store), self.sender, self.clock
+        )
+        self.delivery = Delivery(
+            self.documents,
+            NotifyHandling(lambda: self.policy),
+            DeadLetters(topics.dlq("notify"), "notify", self.sender),
+            self.clock,
+        )
+        self.ticker = build_ticker(self.documents, self.owner, lambda: self.policy, self.clock, follow=FOLLOWED)
+        self.deliverer = self.another_deliverer()
+        self._offset = 0
+
+    def another_deliverer(self) -> Deliverer:
+        sinks = dict.fromkeys(("webhook", "slack", "email"), self.sink)
+        return Deliverer(self.documents, self.owner, sinks, lambda: self.policy, self.clock)
+
+    async def prepare(self) -> None:
+        await store.prepare(cast("MongoStore", self.store))
+
+    async def take(self, *events: Event) -> None:
+        records = [self._record(event) for event in events]
+        assert await self.delivery.handle(records) == set()
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, then let timers fire and notifications go out until there is nothing to do."""
+        self.clock.advance(seconds)
+        await self.ticker.tick()
+        while await self.deliverer.turn():
+            await self.deliverer.finish()
+
+    async def state(self, doc_id: str) -> Escalation | None:
+        return (await self.documents.load([doc_id]))[doc_id].state
+
+    def _record(self, event: Event) -> Any:
+        self._offset += 1
+        return SimpleNamespace(
+            topic=topics.TOPIC_OF[event.type],
+            partition=0,
+            offset=self._offset,
+            key=event.subject.encode(),
+            value=event.encode(),
+            headers=(),
+            timestamp=0,
+        )

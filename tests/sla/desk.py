@@ -1,0 +1,209 @@
+"""A ticket as ingest would tell it, and clocks that listen: what timelines of tests are written with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from contracts.envelope import Event
+from contracts.payload import Payload
+from contracts.sla import ClockEvent
+from contracts.ticket import Author, ContactRef, CustomerFacts, Market, Message, Priority, Status, Ticket
+from contracts.tickets import (
+    MessageReceived,
+    MessageSent,
+    NoteAdded,
+    TicketClosed,
+    TicketHandedOff,
+    TicketMerged,
+    TicketOpened,
+    TicketPriorityChanged,
+    TicketReopened,
+    TicketStatusChanged,
+    TicketTagged,
+)
+from kit.policy import parse
+from services.sla.core import tickets
+from services.sla.core.policy import Book
+from services.sla.core.state import TicketClocks
+
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
+AGENT = Author(kind="agent", id="ana")
+BOT = Author(kind="bot", id="helper")
+CUSTOMER = Author(kind="contact", id="c-1")
+
+SIMPLE = """
+policies:
+  - name: default
+    targets: {first_reply: 30m, next_reply: 20m, resolution: 120m, total_resolution: 300m}
+"""
+
+
+def book(text: str = SIMPLE) -> Book:
+    return parse("sla.yaml", text.encode(), Book)
+
+
+class Shelf:
+    """All versions of a policy file that a test has put in force."""
+
+    def __init__(self, *books: Book) -> None:
+        self.current = books[-1]
+        self._known = {b.version: b for b in books}
+
+    def put(self, new: Book) -> None:
+        self.current = self._known[new.version] = new
+
+    def version(self, version: str) -> Book:
+        return self._known[version]
+
+
+def at(minute: float) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+def minute(instant: datetime | None) -> float | None:
+    return None if instant is None else (instant - START) / timedelta(minutes=1)
+
+
+class Writer:
+    """Ingest's side: makes the events of one ticket, each with the ticket as it is then."""
+
+    def __init__(self, ticket_id: str = "t-1", **facts: Any) -> None:
+        self.sequence = 0
+        defaults: dict[str, Any] = {
+            "channel": "email",
+            "account": "support-nimbus",
+            "brand": "nimbus",
+            "market": Market(marketplace="shopee", country="TH"),
+        }
+        self.ticket = Ticket(
+            id=ticket_id,
+            contact=ContactRef(id="c-1"),
+            created_at=START,
+            updated_at=START,
+            **{**defaults, **facts},
+        )
+
+    def event(self, t: float, data_type: Any, *, changes: dict[str, Any] | None = None, **data: Any) -> Event:
+        self.sequence += 1
+        self.ticket = self.ticket.model_copy(update={"updated_at": at(t), **(changes or {})})
+        payload = data_type(ticket=self.ticket, **data)
+        return Event.of(payload, source="/deskbus/ingest", subject=self.ticket.id, sequence=self.sequence, time=at(t))
+
+    def opened(self, t: float = 0, *, automated: bool = False, taken: float | None = None) -> Event:
+        created = at(t if taken is None else taken)
+        message = None if automated is None else self.message(t, automated=automated)
+        return self.event(t, TicketOpened, message=message, changes={"created_at": created})
+
+    def message(self, t: float, author: Author = CUSTOMER, *, automated: bool = False) -> Message:
+        return Message(
+            id=f"m-{self.sequence + 1}",
+            direction="in" if author.kind == "contact" else "out",  # type: ignore[arg-type]
+            author=author,
+            text="…",
+            sent_at=at(t),
+            automated=automated,
+        )
+
+    def received(self, t: float, *, automated: bool = False) -> Event:
+        return self.event(t, MessageReceived, message=self.message(t, automated=automated))
+
+    def replied(self, t: float, author: Author = AGENT, *, automated: bool = False) -> Event:
+        message = self.message(t, author, automated=automated)
+        changes = {} if author.kind == "bot" or automated else {"first_reply_at": self.ticket.first_reply_at or at(t)}
+        return self.event(t, MessageSent, message=message, changes=changes)
+
+    def noted(self, t: float) -> Event:
+        return self.event(t, NoteAdded, note_id="n-1", author=AGENT, text="…")
+
+    def status(self, t: float, new: str) -> Event:
+        old = self.ticket.status
+        return self.event(
+            t, TicketStatusChanged, changes={"status": Status(new)}, old=old, new=Status(new), actor=AGENT
+        )
+
+    def reopened(self, t: float) -> Event:
+        changes = {"status": Status.OPEN, "reopen_count": self.ticket.reopen_count + 1}
+        return self.event(t, TicketReopened, changes=changes, old=self.ticket.status, actor=CUSTOMER)
+
+    def closed(self, t: float, reason: str = "quiet") -> Event:
+        return self.event(
+            t, TicketClosed, changes={"status": Status.CLOSED}, old=self.ticket.status, reason=reason, actor=AGENT
+        )
+
+    def merged(self, t: float) -> Event:
+        return self.event(t, TicketMerged, changes={"merged_into": "t-0"}, into="t-0", actor=AGENT)
+
+    def handed_off(self, t: float) -> Event:
+        changes = {"handled_by_bot": False, "handed_off_at": at(t)}
+        return self.event(t, TicketHandedOff, changes=changes, actor=BOT)
+
+    def priority(self, t: float, new: str) -> Event:
+        old = self.ticket.priority
+        return self.event(
+            t, TicketPriorityChanged, changes={"priority": Priority(new)}, old=old, new=Priority(new), actor=AGENT
+        )
+
+    def tier(self, t: float, tier: str) -> Event:
+        return self.event(t, TicketTagged, changes={"customer": CustomerFacts(tier=tier)}, actor=AGENT)
+
+    def tagged(self, t: float, *tags: str) -> Event:
+        return self.event(t, TicketTagged, changes={"tags": tags}, actor=AGENT)
+
+
+class Desk:
+    """One ticket's clocks. `log` has what they said, as (minute it is about, metric, what)."""
+
+    def __init__(self, text: str | Book = SIMPLE, **facts: Any) -> None:
+        self.shelf = Shelf(text if isinstance(text, Book) else book(text))
+        self.write = Writer(**facts)
+        self.state: TicketClocks | None = None
+        self.said: list[ClockEvent] = []
+
+    def take(self, event: Event, now: float | None = None) -> list[str]:
+        decision = tickets.decide(self.state, event, self.shelf, event.time if now is None else at(now))
+        self.state = decision.state or self.state
+        return self._hear(decision.events)
+
+    def tick(self, t: float) -> list[str]:
+        assert self.state is not None
+        decision = tickets.fire(self.state, at(t), self.shelf, at(t))
+        if decision is None:
+            return []
+        self.state = decision.state or self.state
+        return self._hear(decision.events)
+
+    def rebase(self, t: float) -> list[str]:
+        assert self.state is not None
+        decision = tickets.rebase(self.state, self.shelf, at(t))
+        if decision is None:
+            return []
+        self.state = decision.state or self.state
+        return self._hear(decision.events)
+
+    def due(self, metric: str) -> float | None:
+        """Minute at which the live clock of that metric is due; None while it stands still or there is none."""
+        assert self.state is not None
+        found = [clock for clock in self.state.live if clock.metric == metric]
+        assert len(found) <= 1
+        return minute(found[0].due_at) if found else None
+
+    def running(self) -> set[str]:
+        assert self.state is not None
+        return {str(c.metric) for c in self.state.live if c.phase == "running"}
+
+    def _hear(self, events: Any) -> list[str]:
+        heard: list[Payload] = list(events)
+        new = [event for event in heard if isinstance(event, ClockEvent)]
+        assert len(new) == len(heard)
+        self.said += new
+        return [f"{event.metric} {name(event)}" for event in new]
+
+
+def name(event: ClockEvent) -> str:
+    word = event.type.removeprefix("deskbus.sla.").removesuffix(".v1").removeprefix("clock_")
+    reason = getattr(event, "reason", None)
+    return f"{word} {reason}" if reason else word
+
+
+__all__ = ["AGENT", "BOT", "START", "Desk", "Shelf", "Writer", "at", "book", "minute"]

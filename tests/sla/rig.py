@@ -1,0 +1,70 @@
+"""The service's parts over a store in memory, a sender that keeps what it is given and a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from contracts.envelope import Event
+from kit.clock import FakeClock
+from kit.document import Cause
+from kit.outbox import Documents
+from kit.producer import Outgoing
+from services.sla import store
+from services.sla.core import tickets
+from services.sla.core.policy import Book
+from services.sla.core.state import TicketClocks
+from tests.kit.fake_store import FakeStore
+from tests.sla.desk import SIMPLE, START, book
+
+
+class Sent:
+    """A sender whose records are there to be read."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        self.events += [Event.parse(record.value or b"") for run in runs for record in run]
+        return [len(run) for run in runs]
+
+    async def partitions(self, topic: str) -> int:
+        return 1
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type.removeprefix("deskbus.sla.").removesuffix(".v1") for event in self.events]
+
+
+class Positions:
+    """A consumer that owns the one partition; `behind` plays one that has not handled everything yet."""
+
+    def __init__(self) -> None:
+        self.behind = False
+        self.mine = [0]
+
+    def owned(self, topic: str) -> list[int]:
+        return self.mine
+
+    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
+        return set() if self.behind else set(partitions)
+
+
+class Rig:
+    def __init__(self, policies: Book | None = None, fake: FakeStore | None = None) -> None:
+        self.clock = FakeClock(START)
+        self.store = fake or FakeStore()
+        self.sent = Sent()
+        self.positions = Positions()
+        self.disk = policies or book(SIMPLE)
+        self.archive = store.Archive(cast("Any", self.store), lambda: self.disk)
+        self.documents: Documents[TicketClocks] = Documents(store.KIND, self.store, self.sent, self.clock)
+
+    async def take(self, event: Event) -> None:
+        """Handle an event as the batch loop does."""
+        self.clock.set(event.time)
+        await self.documents.change(
+            event.subject,
+            lambda state: tickets.decide(state, event, self.archive, self.clock.now()),
+            cause=Cause.of(event),
+        )

@@ -1,0 +1,137 @@
+"""What time makes happen: when a deadline may fire, what it waits for, and what a new policy file does."""
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from contracts.sla import ClockBreached
+from kit.errors import Passing
+from kit.timers import Ticker
+from services.sla import store
+from services.sla.core.state import TicketClocks
+from services.sla.settings import SlaSettings
+from services.sla.ticker import build_policy_job, build_ticker
+from tests.sla.desk import SIMPLE, Writer, at, book
+from tests.sla.rig import Rig
+
+FIRST = "policies: [{name: default, targets: {first_reply: 30m}}]"
+
+
+def ticker_of(rig: Rig) -> Ticker[TicketClocks]:
+    return build_ticker(rig.documents, rig.positions, rig.archive, SlaSettings(grace_ms=50), rig.clock)
+
+
+async def opened(text: str = FIRST) -> tuple[Rig, Writer]:
+    rig, write = Rig(book(text)), Writer()
+    await rig.archive.refresh()
+    await rig.take(write.opened(0))
+    return rig, write
+
+
+async def test_a_deadline_fires_once_and_only_after_the_grace() -> None:
+    rig, _ = await opened()
+    ticker = ticker_of(rig)
+    rig.clock.set(at(30))
+    assert await ticker.tick() == 0
+    rig.clock.advance(0.050)
+    assert await ticker.tick() == 1
+    assert await ticker.tick() == 0
+    assert rig.sent.types == ["clock_started", "breached"]
+    breach = rig.sent.events[-1].data
+    assert isinstance(breach, ClockBreached)
+    assert (breach.breached_at, breach.noticed_at) == (at(30), at(30) + timedelta(milliseconds=50))
+
+
+async def test_a_deadline_waits_until_everything_that_was_there_has_been_handled() -> None:
+    rig, write = await opened()
+    ticker = ticker_of(rig)
+    rig.positions.behind = True
+    rig.clock.set(at(31))
+    assert await ticker.tick() == 0
+    await rig.take(write.replied(29.9))  # it was in the topic all along
+    rig.positions.behind = False
+    rig.clock.set(at(32))
+    assert await ticker.tick() == 0
+    assert rig.sent.types == ["clock_started", "met"]
+
+
+async def test_only_the_owner_of_a_ticket_runs_its_clocks() -> None:
+    rig, _ = await opened()
+    rig.clock.set(at(31))
+    rig.positions.mine = [1]
+    assert await ticker_of(rig).tick() == 0
+    rig.positions.mine = [0, 1]
+    assert await ticker_of(rig).tick() == 1
+
+
+async def test_events_of_clocks_are_numbered_without_a_gap() -> None:
+    rig, write = await opened(SIMPLE)
+    for event in (write.replied(1), write.received(2), write.status(3, "pending"), write.closed(9)):
+        await rig.take(event)
+    assert [event.sequence for event in rig.sent.events] == list(range(1, len(rig.sent.events) + 1))
+    assert {event.source for event in rig.sent.events} == {"/deskbus/sla"}
+    assert {event.subject for event in rig.sent.events} == {"t-1"}
+
+
+async def test_a_ticket_is_held_to_the_policies_it_was_opened_under_by_every_process() -> None:
+    rig, write = await opened()
+    other = Rig(book(FIRST.replace("30m", "5m")), rig.store)  # a replica that starts with the new file
+    await other.archive.refresh()
+    with pytest.raises(Passing):
+        other.archive.version(rig.disk.version)
+    await other.archive.look_up()
+    await other.take(write.noted(10))
+    assert other.sent.events == []
+    other.clock.set(at(31))
+    assert await ticker_of(other).tick() == 1
+    assert other.sent.types == ["breached"]
+
+
+async def test_a_process_recalls_all_policies_when_it_starts() -> None:
+    rig, _ = await opened()
+    other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
+    await other.archive.recall()
+    assert other.archive.version(rig.disk.version) == rig.disk
+    assert other.archive.others == [rig.disk.version]
+
+
+async def test_policies_that_are_lost_are_replaced_by_those_in_force() -> None:
+    rig, _ = await opened()
+    rig.store.rows[store.ARCHIVE].clear()
+    other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
+    with pytest.raises(Passing):
+        other.archive.version(rig.disk.version)
+    await other.archive.look_up()
+    assert other.archive.version(rig.disk.version) is other.archive.current
+
+
+async def test_timers_do_not_wait_for_a_ticket_whose_policies_are_being_looked_up() -> None:
+    rig, _ = await opened()
+    other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
+    await other.take(Writer("t-2").opened(0))
+    other.clock.set(at(31))
+    await ticker_of(other).tick()
+    assert [event.subject for event in other.sent.events if event.type.endswith("breached.v1")] == ["t-2"]
+
+
+async def test_a_new_file_is_in_force_only_once_it_is_archived() -> None:
+    rig, _ = await opened()
+    old, rig.disk = rig.disk, book(FIRST.replace("30m", "5m"))
+    rig.store.away = True
+    with pytest.raises(Passing):
+        await rig.archive.refresh()
+    assert rig.archive.current == old
+    rig.store.away = False
+    assert await rig.archive.refresh() is True
+    assert rig.archive.current == rig.disk
+
+
+@pytest.mark.parametrize(("on_change", "due"), [("keep", 30), ("rebase", 40)])
+async def test_a_new_file_touches_running_clocks_only_if_it_says_so(on_change: str, due: float) -> None:
+    rig, _ = await opened()
+    rig.disk = book(FIRST.replace("30m", "40m")).model_copy(update={"on_change": on_change})
+    rig.clock.set(at(10))
+    await build_policy_job(rig.documents, rig.archive, rig.clock)()
+    rows = await rig.store.find(store.COLLECTION, {})
+    assert cast("Any", rows[0]["due"]) == at(due)

@@ -1,0 +1,410 @@
+"""What happens to a ticket, and what its clocks say: timelines in minutes from Monday 09:00."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.sla import ClockBreached, ClockCancelled, ClockMet, ClockResumed, ClockStarted
+from contracts.ticket import Status
+from tests.sla.desk import BOT, Desk, at, book, minute
+
+FIRST = """
+policies:
+  - name: default
+    targets: {first_reply: 30m, next_reply: 20m}
+"""
+RESOLUTION = """
+policies:
+  - name: default
+    targets: {resolution: 120m}
+"""
+TOTAL = """
+policies:
+  - name: default
+    targets: {total_resolution: 120m}
+"""
+TIERS = """
+policies:
+  - name: vip
+    when: {tier: gold}
+    targets: {first_reply: 10m}
+  - name: default
+    targets: {first_reply: {urgent: 15m, high: 25m, default: 60m}}
+"""
+
+
+def opened(text: str, **facts: object) -> Desk:
+    desk = Desk(text, **facts)
+    desk.take(desk.write.opened(0))
+    return desk
+
+
+# -- first reply -------------------------------------------------------------------------------------------------------
+
+
+def test_opened_at_0_answered_at_12_is_met() -> None:
+    desk = Desk(FIRST)
+    assert desk.take(desk.write.opened(0)) == ["first_reply started"]
+    assert desk.due("first_reply") == 30
+    assert desk.take(desk.write.replied(12)) == ["first_reply met"]
+    met = desk.said[-1]
+    assert isinstance(met, ClockMet)
+    assert (minute(met.met_at), met.elapsed_seconds, met.remaining_seconds) == (12, 720, 1080)
+
+
+def test_opened_at_0_with_nobody_answering_is_breached_at_30() -> None:
+    desk = opened(FIRST)
+    assert desk.tick(29.99) == []
+    assert desk.tick(30) == ["first_reply breached"]
+    breach = desk.said[-1]
+    assert isinstance(breach, ClockBreached)
+    assert minute(breach.breached_at) == 30
+    assert desk.tick(31) == []
+    assert desk.state is not None
+    assert [b.metric for b in desk.state.breaches] == ["first_reply"]
+
+
+def test_met_exactly_at_the_deadline_is_met() -> None:
+    desk = opened(FIRST)
+    assert desk.take(desk.write.replied(30)) == ["first_reply met"]
+
+
+def test_a_reply_after_the_deadline_that_no_timer_saw_is_a_breach_and_then_too_late() -> None:
+    desk = opened(FIRST)
+    assert desk.take(desk.write.replied(33)) == ["first_reply breached", "first_reply cancelled stopped_late"]
+    late = desk.said[-1]
+    assert isinstance(late, ClockCancelled)
+    assert late.breached_by_seconds == 180
+
+
+def test_a_breach_is_never_taken_back_by_a_reply_that_is_heard_of_later() -> None:
+    desk = opened(FIRST)
+    desk.tick(30)
+    assert desk.take(desk.write.replied(29), now=31) == ["first_reply cancelled stopped_late"]
+    assert desk.state is not None
+    assert len(desk.state.breaches) == 1
+
+
+def test_the_clock_starts_when_the_door_took_the_message_however_late_we_hear_of_it() -> None:
+    desk = Desk(FIRST)
+    desk.take(desk.write.opened(20, taken=0))
+    assert desk.due("first_reply") == 30
+
+
+def test_notes_bots_and_automatic_answers_are_no_reply() -> None:
+    desk = opened(FIRST)
+    assert desk.take(desk.write.noted(1)) == []
+    assert desk.take(desk.write.replied(2, BOT)) == []
+    assert desk.take(desk.write.replied(3, automated=True)) == []
+    assert desk.tick(30) == ["first_reply breached"]
+
+
+def test_with_a_bot_in_front_the_clocks_start_at_the_hand_off() -> None:
+    desk = Desk(handled_by_bot=True)
+    assert desk.take(desk.write.opened(0)) == []
+    assert desk.take(desk.write.replied(1, BOT)) == []
+    assert desk.take(desk.write.received(2)) == []
+    assert desk.take(desk.write.handed_off(5)) == [
+        "first_reply started",
+        "resolution started",
+        "total_resolution started",
+    ]
+    assert desk.due("first_reply") == 35
+
+
+def test_automatic_mail_starts_no_clock_and_a_person_after_it_does() -> None:
+    desk = Desk(FIRST)
+    assert desk.take(desk.write.opened(0, automated=True)) == []
+    assert desk.take(desk.write.received(5, automated=True)) == []
+    assert desk.take(desk.write.received(9)) == ["first_reply started"]
+    assert desk.due("first_reply") == 39
+
+
+def test_a_solve_without_an_answer_ends_the_wait_for_one() -> None:
+    desk = opened(FIRST)
+    assert desk.take(desk.write.status(4, "solved")) == ["first_reply cancelled solved"]
+
+
+def test_a_ticket_first_seen_in_the_middle_gets_the_clocks_that_it_needs() -> None:
+    desk = Desk()
+    desk.write.opened(0)  # never heard of
+    assert desk.take(desk.write.received(3)) == [
+        "first_reply started",
+        "resolution started",
+        "total_resolution started",
+    ]
+
+
+# -- next reply --------------------------------------------------------------------------------------------------------
+
+
+def test_next_reply_runs_from_the_oldest_unanswered_message() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    assert desk.take(desk.write.received(10)) == ["next_reply started"]
+    assert desk.take(desk.write.received(15)) == []
+    assert desk.due("next_reply") == 30
+    started = desk.said[-1]
+    assert isinstance(started, ClockStarted)
+    assert started.message_id == "m-3"
+
+
+def test_every_exchange_has_a_clock_of_its_own() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    for start in (10, 100):
+        desk.take(desk.write.received(start))
+        assert desk.take(desk.write.replied(start + 5)) == ["next_reply met"]
+    assert len({event.clock_id for event in desk.said if event.metric == "next_reply"}) == 2
+
+
+def test_solving_ends_the_wait_for_the_next_reply() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    desk.take(desk.write.received(10))
+    assert desk.take(desk.write.status(12, "solved")) == ["next_reply cancelled solved"]
+
+
+def test_the_message_that_reopens_starts_the_wait_whichever_event_comes_first() -> None:
+    for message_first in (True, False):
+        desk = opened(FIRST)
+        desk.take(desk.write.replied(1))
+        desk.take(desk.write.status(2, "solved"))
+        events = [desk.write.received, desk.write.reopened]
+        said = [desk.take(event(50)) for event in (events if message_first else events[::-1])]
+        assert sorted(said) == [[], ["next_reply started"]]
+        assert desk.due("next_reply") == 70
+
+
+# -- resolution --------------------------------------------------------------------------------------------------------
+
+
+def test_opened_at_0_pending_from_30_to_90_is_breached_at_180() -> None:
+    desk = opened(RESOLUTION)
+    assert desk.take(desk.write.status(30, "pending")) == ["resolution paused pending"]
+    assert desk.due("resolution") is None
+    assert desk.tick(150) == []
+    assert desk.take(desk.write.status(90, "open")) == ["resolution resumed status"]
+    resumed = desk.said[-1]
+    assert isinstance(resumed, ClockResumed)
+    assert (resumed.paused_seconds, resumed.elapsed_seconds) == (3600, 1800)
+    assert desk.due("resolution") == 180
+    assert desk.tick(180) == ["resolution breached"]
+
+
+def test_an_answer_of_the_customer_is_why_it_goes_on() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.status(30, "pending"))
+    desk.write.ticket = desk.write.ticket.model_copy(update={"status": Status.OPEN})
+    assert desk.take(desk.write.received(40)) == ["resolution resumed customer_replied"]
+
+
+def test_on_hold_does_not_pause_unless_the_policy_says_so() -> None:
+    assert opened(RESOLUTION).take(opened(RESOLUTION).write.status(5, "on_hold")) == []
+    desk = opened(RESOLUTION + "    pause_on: [pending, on_hold]\n")
+    assert desk.take(desk.write.status(5, "on_hold")) == ["resolution paused on_hold"]
+    assert desk.take(desk.write.status(9, "pending")) == ["resolution paused pending"]
+    assert desk.take(desk.write.status(10, "open")) == ["resolution resumed status"]
+    assert desk.due("resolution") == 125
+
+
+def test_a_reopened_ticket_goes_on_with_the_same_clock() -> None:
+    desk = opened(RESOLUTION)
+    assert desk.take(desk.write.status(100, "solved")) == ["resolution paused solved"]
+    assert desk.take(desk.write.reopened(1000)) == ["resolution resumed reopened"]
+    assert desk.due("resolution") == 1020
+    assert len({event.clock_id for event in desk.said}) == 1
+    assert desk.tick(1020) == ["resolution breached"]
+
+
+def test_the_total_counts_the_time_that_a_ticket_was_solved_once_it_is_reopened() -> None:
+    desk = opened(TOTAL)
+    desk.take(desk.write.status(10, "pending"))
+    assert desk.running() == {"total_resolution"}
+    desk.take(desk.write.status(50, "solved"))
+    assert desk.take(desk.write.reopened(80)) == ["total_resolution resumed reopened"]
+    assert desk.due("total_resolution") == 120
+    desk.take(desk.write.status(90, "solved"))
+    assert desk.tick(500) == []
+    desk.take(desk.write.reopened(600))
+    assert desk.due("total_resolution") == 600  # it ran out while nobody had to act: now it is late at once
+    assert desk.tick(600) == ["total_resolution breached"]
+
+
+def test_a_solve_in_time_is_met_once_the_ticket_is_closed() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.status(100, "solved"))
+    assert desk.take(desk.write.closed(5000)) == ["resolution met"]
+    met = desk.said[-1]
+    assert isinstance(met, ClockMet)
+    assert minute(met.met_at) == 100
+
+
+def test_a_breached_ticket_that_is_solved_is_over_and_may_come_back_without_a_second_breach() -> None:
+    desk = opened(RESOLUTION)
+    desk.tick(120)
+    assert desk.take(desk.write.status(150, "solved")) == ["resolution cancelled stopped_late"]
+    assert desk.take(desk.write.reopened(200)) == ["resolution resumed reopened"]
+    assert desk.tick(10_000) == []
+    assert desk.take(desk.write.status(210, "solved")) == ["resolution cancelled stopped_late"]
+    late = desk.said[-1]
+    assert isinstance(late, ClockCancelled)
+    assert (late.breached_by_seconds, late.reopens) == (40 * 60, 1)
+    assert desk.take(desk.write.closed(300)) == []
+
+
+def test_a_closed_ticket_is_frozen() -> None:
+    desk = opened(FIRST)
+    assert desk.take(desk.write.closed(5, "command")) == ["first_reply cancelled closed"]
+    frozen = desk.state
+    assert desk.take(desk.write.replied(6)) == []
+    assert desk.take(desk.write.received(7)) == []
+    assert desk.tick(1000) == []
+    assert desk.state is frozen
+
+
+def test_a_merged_ticket_has_no_clocks_any_more() -> None:
+    desk = Desk()
+    desk.take(desk.write.opened(0))
+    assert desk.take(desk.write.merged(5)) == [
+        "first_reply cancelled merged",
+        "resolution cancelled merged",
+        "total_resolution cancelled merged",
+    ]
+
+
+def test_stop_outranks_pause_outranks_start() -> None:
+    desk = Desk()
+    desk.take(desk.write.opened(0))
+    desk.write.ticket = desk.write.ticket.model_copy(update={"status": Status.SOLVED})
+    assert desk.take(desk.write.replied(5)) == [  # one event: the answer that solves
+        "first_reply met",
+        "resolution paused solved",
+        "total_resolution paused solved",
+    ]
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+
+WARNED = """
+policies:
+  - name: default
+    calendar: office
+    targets: {first_reply: 60m, resolution: 120m}
+    warn: {due_soon: [10m, 90m], at_risk: 50%}
+calendars:
+  office: {zone: UTC, hours: {mon-fri: "09:00-09:40, 10:40-18:00"}}
+"""
+
+
+def test_warnings_come_in_working_time_before_the_breach() -> None:
+    desk = opened(WARNED)
+    assert desk.due("first_reply") == 120  # 09:40 to 10:40 is lunch
+    assert desk.tick(29) == []
+    assert desk.tick(30) == ["first_reply at_risk time", "resolution due_soon"]
+    assert desk.tick(100) == []
+    assert desk.tick(110) == ["first_reply due_soon"]
+    assert desk.tick(119) == []
+    assert desk.tick(120) == ["first_reply breached", "resolution at_risk time"]
+
+
+def test_a_warning_that_nobody_could_use_is_not_given() -> None:
+    desk = opened(WARNED)
+    assert "first_reply at_risk time" not in desk.tick(500)
+    assert [event.metric for event in desk.said if isinstance(event, ClockBreached)] == ["first_reply", "resolution"]
+
+
+def test_a_pause_moves_the_warnings_too() -> None:
+    desk = opened(WARNED)
+    desk.take(desk.write.replied(5))
+    desk.take(desk.write.status(10, "pending"))
+    desk.take(desk.write.status(110, "open"))
+    assert desk.tick(129) == []
+    assert desk.tick(130) == ["resolution due_soon"]
+
+
+# -- other terms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_higher_priority_counts_from_that_instant_on_and_what_has_elapsed_carries_over() -> None:
+    desk = opened(TIERS)
+    assert desk.due("first_reply") == 60
+    assert desk.take(desk.write.priority(10, "high")) == [
+        "first_reply cancelled policy_changed",
+        "first_reply started",
+    ]
+    assert desk.due("first_reply") == 25
+    assert desk.said[-1].elapsed_seconds == 600
+    assert desk.said[-1].started_at == at(0)
+
+
+def test_a_priority_whose_time_is_over_already_is_breached_when_it_is_set() -> None:
+    desk = opened(TIERS)
+    desk.take(desk.write.priority(20, "urgent"))
+    assert desk.due("first_reply") == 20
+    assert desk.tick(20) == ["first_reply breached"]
+    assert minute(desk.said[-1].due_at) == 20
+
+
+def test_a_breach_stays_whatever_the_priority_becomes() -> None:
+    desk = opened(TIERS)
+    desk.take(desk.write.priority(1, "urgent"))
+    desk.tick(15)
+    assert desk.take(desk.write.priority(16, "low")) == []
+    assert desk.tick(1000) == []
+
+
+def test_facts_that_come_later_may_bring_another_policy() -> None:
+    desk = opened(TIERS)
+    assert desk.take(desk.write.tier(2, "gold")) == ["first_reply cancelled policy_changed", "first_reply started"]
+    assert desk.due("first_reply") == 10
+    assert desk.said[-1].policy.name == "vip"
+
+
+def test_a_new_file_leaves_running_tickets_alone() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book(TIERS.replace("60m", "5m")))
+    assert desk.take(desk.write.noted(1)) == []
+    assert desk.rebase(2) == []
+    assert desk.due("first_reply") == 60
+    fresh = Desk(desk.shelf.current)
+    fresh.take(fresh.write.opened(0))
+    assert fresh.due("first_reply") == 5
+
+
+def test_a_new_file_that_rebases_takes_running_tickets_along() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
+    assert desk.rebase(10) == ["first_reply cancelled policy_changed", "first_reply started"]
+    assert desk.due("first_reply") == 40
+    assert desk.rebase(11) == []
+
+
+def test_without_a_policy_there_are_no_clocks_until_one_applies() -> None:
+    desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    when: {tags: paid}\n"))
+    assert desk.take(desk.write.opened(0)) == []
+    assert desk.take(desk.write.tagged(7, "paid")) == ["first_reply started"]
+    assert desk.due("first_reply") == 67
+
+
+# -- calendars ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("country", "due"), [("TH", "2026-11-25T06:00"), ("DE", "2026-11-23T15:00")])
+def test_the_country_decides_by_whose_hours_a_clock_runs(country: str, due: str) -> None:
+    desk = opened(
+        """
+policies:
+  - name: default
+    calendar: {TH: thailand, default: always}
+    targets: {first_reply: 6h}
+calendars:
+  thailand: {zone: Asia/Bangkok, hours: {mon-fri: "09:00-18:00"}, holidays: [TH]}
+holidays:
+  TH: {2026-11-24: Loy Krathong}
+""",
+        market={"country": country},
+    )
+    assert desk.said[0].due_at == datetime.fromisoformat(due).replace(tzinfo=UTC)
+    assert desk.said[0].calendar.tzdata
+    assert (desk.said[0].calendar.holidays is None) == (country == "DE")
