@@ -279,6 +279,7 @@ class Traffic:
         message["To"] = to
         message["Subject"] = ("Re: " if in_reply_to else "") + (subject or asked)
         message["Date"] = format_datetime(self._now())
+        message["Content-Language"] = language
         message["Message-ID"] = identifier = f"<{self._id()}@mail.example>"
         if in_reply_to:
             message["In-Reply-To"] = in_reply_to
@@ -311,7 +312,7 @@ class Traffic:
             self.sms,
             lambda: self.webhook("coupang-kr"),
             lambda: self.webhook("allegro-pl"),
-            lambda: self.mail(language=self._random.choice(("en", "pl"))),
+            lambda: self.mail(language=self._random.choice(("en", "pl", "th"))),
             lambda: self.mail(account="help-korale", language="ko", html_only=True),
         ]
 

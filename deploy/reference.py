@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from fastapi import FastAPI
+import httpx
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -75,10 +75,11 @@ async def _openapi() -> dict[str, dict[str, Any]]:
     documents = {}
     for name in SERVICES:
         service = _build(name)
-        app = service.app
-        if not isinstance(app, FastAPI):
-            raise TypeError(f"the door of {name} is no FastAPI application")
-        documents[name] = app.openapi()
+        if service.app is None:
+            raise TypeError(f"{name} has no public door")
+        transport = httpx.ASGITransport(cast("Any", service.app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as caller:
+            documents[name] = (await caller.get("/openapi.json")).raise_for_status().json()
         for close in service.close:
             close()
     return documents
@@ -110,8 +111,8 @@ def _settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to one",
-        "service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
+        "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to",
+        "one service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
         "`DESKBUS_SECRETS_DIR`, a file in that folder that is named like the variable, in small letters, does as well.",
     ]
     common = ServiceSettings.model_fields

@@ -4,6 +4,7 @@ The middleware is plain ASGI: a webhook door pays for it on every request.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -26,6 +27,8 @@ from kit.settings import ServiceSettings, Token
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
+#: What is still read, and for how long, of a body that was refused for its size.
+_AWAY_BYTES, _AWAY_SECONDS = 64 * 1024 * 1024, 5.0
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -163,13 +166,14 @@ class _Guard:
         begin = loop.time()
         status = 0
         taken = 0
-        reading = False
+        reading = ended = False
 
         async def counted_receive() -> Message:
-            nonlocal taken, reading
+            nonlocal taken, reading, ended
             reading = True
             message = await receive()
             reading = False
+            ended = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > self.max_body:
                 raise self._too_large()
@@ -179,6 +183,8 @@ class _Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == 413 and not ended:
+                    await _read_away(receive)
             await send(message)
 
         try:
@@ -207,6 +213,18 @@ class _Guard:
         # The rest of the body is not read, so the connection is of no more use.
         detail = f"At most {self.max_body} bytes are taken"
         return Problem(413, "The body is too large", detail, headers={"connection": "close"})
+
+
+async def _read_away(receive: Receive) -> None:
+    """Let a caller finish sending, within bounds: one who is cut off while he sends does not see the answer."""
+    left = _AWAY_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_AWAY_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
 
 
 def _known(method: str) -> str:

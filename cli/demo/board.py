@@ -56,6 +56,7 @@ class Row:
     due_at: datetime | None = None
     clock: Text = field(default_factory=Text)
     answered: bool = False
+    breached: bool = False
 
 
 class Board:
@@ -113,6 +114,7 @@ class Board:
                 row.clock = Text(f"met, {left:.0f} s left", "green")
             case sla.ClockBreached(metric=metric):
                 self.counts["breached"] += 1
+                row.breached = True
                 row.clock = Text(f"BREACHED {metric}", "bold red")
             case sla.ClockCancelled(reason=reason):
                 row.clock = Text(str(reason).replace("_", " "), "red" if data.breached_by_seconds else "dim")
@@ -128,7 +130,7 @@ class Board:
         table = Table(expand=True, box=None, pad_edge=False)
         for name, width in (("ticket", 8), ("from", 26), ("says", 34), ("with", 18), ("why", 40), ("clock", 18)):
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=width)
-        for identifier, row in list(self.rows.items())[-ROWS:]:
+        for identifier, row in self._shown():
             ticket = row.ticket
             market = ticket.market.marketplace or ticket.market.country or ""
             source = f"{ticket.channel} {ticket.brand or ''} {market} {ticket.language or ''}"
@@ -137,6 +139,12 @@ class Board:
         news = Group(*(Text(str(each), self._colour(each), no_wrap=True, overflow="ellipsis") for each in self.news))
         counts = "   ".join(f"{name} {count}" for name, count in self.counts.items())
         return Group(Text(f"{title}   {counts}", "bold"), Panel(table, title="tickets"), Panel(news, title="notable"))
+
+    def _shown(self) -> list[tuple[str, Row]]:
+        """The latest tickets, and above them those whose clock ran out."""
+        rows = list(self.rows.items())
+        pinned = [each for each in rows[:-ROWS] if each[1].breached][-3:]
+        return [*pinned, *rows[-ROWS + len(pinned) :]]
 
     def _time(self, row: Row, now: datetime) -> Text:
         if row.due_at is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
+from urllib.parse import parse_qsl
 
 import uvicorn
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -111,7 +112,7 @@ def application(world: World) -> Starlette:
         login = f"{request.path_params['sid']}:{world.secrets['DESKBUS_SECRET_SMS_GB']}"
         if request.headers.get("authorization") != f"Basic {base64.b64encode(login.encode()).decode()}":
             return world.refuse("twilio", "login")
-        form = dict((await request.form()).items())
+        form = dict(parse_qsl((await request.body()).decode()))
         return JSONResponse({"sid": world.take("twilio", "", form)}, 201)
 
     async def signed(request: Request) -> Response:

@@ -21,6 +21,8 @@ from contracts.envelope import Event
 
 MESSAGES = 60
 PER_SECOND = 3.0
+SOLVED = 0.7
+"""Share of answers that settle the matter."""
 GOLD = {"tier": "gold", "orders": 41}
 
 
@@ -38,6 +40,8 @@ class Story:
         self._gone: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._again: list[Piece] = []
+        self._asked: set[str] = set()
+        self._done: set[str | None] = set()
         self.sent = 0
         self.duplicates = 0
         self.acknowledged = asyncio.Event()
@@ -63,7 +67,7 @@ class Story:
     @property
     def finished(self) -> bool:
         """Whether all has been told, and nobody has anything to do that they know of."""
-        return self.acknowledged.is_set() and not self._tasks
+        return self.acknowledged.is_set() and not self._tasks and self._asked <= self._done
 
     # -- setting the scene -------------------------------------------------------------------------------------------
 
@@ -147,6 +151,8 @@ class Story:
                 self._language[event.subject] = ticket.language or "en"
                 if ticket.customer.tier == "gold":
                     self._gold.add(event.subject)
+            case tickets.MessageSent() | tickets.MessageFailed() | tickets.CommandRejected():
+                self._done.add(data.command_id)
             case tickets.MessageReceived() if event.subject in self._holder:
                 self._start(self._answer(event.subject, self._holder[event.subject]))
             case assignments.TicketAssigned(agent=agent):
@@ -163,15 +169,14 @@ class Story:
         await asyncio.sleep(self._random.uniform(0.8, 3.5))
         if agent == LEAVES or self._holder.get(ticket) != agent:
             return
-        await self._reply(ticket, agent)
+        await self._reply(ticket, agent, solve=self._random.random() < SOLVED)
 
-    async def _reply(self, ticket: str, agent: str) -> None:
+    async def _reply(self, ticket: str, agent: str, *, solve: bool) -> None:
         person = self._people[agent]
         text = LANGUAGES.get(self._language.get(ticket, "en").split("-")[0], LANGUAGES["en"]).answer
         by = {"kind": "agent", "id": person.id, "name": person.name}
-        solved = self._random.random() < 0.7
-        data = {"by": by, "text": text, **({"status": "solved"} if solved else {})}
-        await self._doors.post_command(ticket, "reply", data)
+        data = {"by": by, "text": text, **({"status": "solved"} if solve else {})}
+        self._asked.add((await self._doors.post_command(ticket, "reply", data))["id"])
 
     async def _acknowledge(self, escalation: str, ticket: str) -> None:
         """The team lead says that she takes care, and sees to it that it is answered."""
@@ -182,4 +187,4 @@ class Story:
         self.acknowledged.set()
         await asyncio.sleep(1.5)
         if holder := self._holder.get(ticket):
-            await self._reply(ticket, holder)
+            await self._reply(ticket, holder, solve=False)

@@ -30,7 +30,8 @@ def promises(events: Iterable[Event], world: World, report: Report, *, settled: 
     firing = [each for name in ("lead", "oncall") for each in world.of(name) if _kind(each.document) == "firing"]
     yield "it arrived at the local receivers, rightly signed", len(firing) >= 3
     yield "it was acknowledged over REST", seen(notifications.EscalationAcknowledged)
-    yield "the late answer ended it", seen(notifications.EscalationResolved)
+    late = [data for data in said if isinstance(data, notifications.EscalationResolved)]
+    yield "the late answer ended it", any(data.reason == "stopped_late" for data in late)
     yield "replies stopped clocks", seen(sla.ClockMet)
     yield f"every reply reached its customer once: {len(sent)} sent, {replies} arrived", len(sent) == replies > 0
     yield "nothing was refused by the receivers", not world.refused

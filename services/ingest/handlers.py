@@ -21,11 +21,10 @@ from kit.consumer import Consumer
 from kit.delivery import Incoming, Record
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
-from kit.mongo import MongoStore
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS
-from services.ingest.core.arrivals import Arrival, StatusReport, blob_id
+from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id
 from services.ingest.core.commands import Asked
 from services.ingest.core.messages import DeliveryStatus, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
@@ -34,7 +33,7 @@ from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
-from services.ingest.store import public_message
+from services.ingest.store import Keeping, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
@@ -86,7 +85,7 @@ class IngestHandling:
     """What ingest brings to the batch loop."""
 
     def __init__(
-        self, store: MongoStore, parsing: Parsing, people: People, threads: Threads, wake_sender: Callable[[], None]
+        self, store: Keeping, parsing: Parsing, people: People, threads: Threads, wake_sender: Callable[[], None]
     ) -> None:
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
@@ -164,7 +163,7 @@ class IngestHandling:
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
-            for index, part in enumerate(arrival.inbound.parts):
+            for index, part in enumerate(arrival.inbound.parts[:ATTACHMENTS]):
                 if part.content is not None:
                     await self._store.put_blob(blob_id(arrival.id, index), part.content)
 

@@ -20,12 +20,12 @@ from contracts.topics import COMMAND, topic_name
 from kit.clock import Clock
 from kit.document import Decision
 from kit.errors import Passing
-from kit.mongo import MongoStore
 from kit.outbox import Documents
-from kit.producer import Outgoing, Producer
+from kit.producer import Outgoing
 from services.ingest import metrics
 from services.ingest.accounts import Accounts, MissingSecret, Outside
 from services.ingest.channels import CHANNELS
+from services.ingest.channels.channel import Channel
 from services.ingest.core import sending
 from services.ingest.core.arrivals import StatusReport
 from services.ingest.core.commands import SOURCE
@@ -34,6 +34,7 @@ from services.ingest.core.messages import (
     MailOut,
     OutgoingReply,
     Refused,
+    Rendered,
     SendOutcome,
     Sent,
     Unsendable,
@@ -43,8 +44,8 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending, TicketState
 from services.ingest.core.ticket import decide
 from services.ingest.reports import EarlyReports
+from services.ingest.store import Keeping
 from services.ingest.threads import PolicyOf, Threads
-from services.ingest.wire import Wire
 
 log = structlog.get_logger(__name__)
 
@@ -61,17 +62,29 @@ class Owner(Protocol):
     def owned(self, topic: str) -> list[int]: ...
 
 
+class Sending(Protocol):
+    """Writes commands: the producer."""
+
+    async def send(self, record: Outgoing) -> None: ...
+
+
+class Carrying(Protocol):
+    """Takes a message to its channel: `wire.Wire`."""
+
+    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome: ...
+
+
 class ReplySender:
     """The background job."""
 
     def __init__(
         self,
         documents: Documents[TicketState],
-        store: MongoStore,
+        store: Keeping,
         threads: Threads,
         owner: Owner,
-        producer: Producer,
-        wire: Wire,
+        producer: Sending,
+        wire: Carrying,
         accounts: Callable[[], Accounts],
         outside: Outside,
         policy_of: PolicyOf,

@@ -93,7 +93,7 @@ class _Handler:
         self, account: str, addresses: list[str], mail_from: str, server: Any, session: Any, body: bytes
     ) -> str:
         peer = session.peer[0] if isinstance(session.peer, tuple) and session.peer else ""
-        query = {"mail_from": mail_from, "rcpt_to": " ".join(addresses)}
+        query = {"mail_from": "" if mail_from == "<>" else mail_from, "rcpt_to": " ".join(addresses)}
         known = HttpRequest.model_construct(
             method="LMTP" if server.lmtp else "SMTP", url=None, query=query, headers={"peer": str(peer)}
         )

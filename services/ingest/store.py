@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from contracts import topics
 from contracts.contacts import Contact
 from contracts.ticket import ContactRef, Message, Status, Ticket
 from kit.document import Kind
 from kit.mongo import MongoStore
+from kit.outbox import Store
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import MESSAGES, Pending, TicketState
@@ -23,6 +24,13 @@ EXPIRE_SECONDS = 3600
 CONTACTS_SOURCE = f"{SOURCE}/contacts"
 
 _SKILLS = ("required_skills", "preferred_skills")
+
+
+class Keeping(Store, Protocol):
+    """What ingest asks of its database besides documents: files and large bodies."""
+
+    async def put_blob(self, blob_id: str, body: bytes) -> None: ...
+    async def get_blob(self, blob_id: str) -> bytes | None: ...
 
 
 def dump_ticket(state: TicketState) -> dict[str, Any]:

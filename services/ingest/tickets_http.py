@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 
 from contracts.ticket import Message, Priority, Status, Ticket
 from kit.http import Problem, requires
-from kit.mongo import MongoStore
 from kit.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.store import TICKETS, public_message
+from services.ingest.store import TICKETS, Keeping, public_message
 
 THREAD_LIMIT = 1_000
 MERGED_LIMIT = 50
@@ -91,12 +90,15 @@ def cursor_after(ticket: Ticket) -> str:
 def read_cursor(cursor: str) -> str:
     """Read a cursor that we gave out."""
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (ValueError, binascii.Error) as fault:
-        raise Problem(400, "The cursor is not valid", "Take it from `next` of the page before") from fault
+        ticket_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (ValueError, binascii.Error):
+        ticket_id = ""
+    if not (ticket_id and ticket_id.isprintable()):
+        raise Problem(400, "The cursor is not valid", "Take it from `next` of the page before")
+    return ticket_id
 
 
-def build_routes(documents: Documents[TicketState], store: MongoStore) -> APIRouter:
+def build_routes(documents: Documents[TicketState], store: Keeping) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["tickets"], dependencies=[Depends(requires("tickets:read"))])
 

@@ -53,24 +53,31 @@ def build_ticker(
 def build_policy_job(
     documents: Documents[TicketClocks], archive: Archive, clock: Clock
 ) -> Callable[[], Awaitable[object]]:
-    """Put a changed file in force and, if it says so, every clock that runs on its terms."""
+    """Put a changed file in force and, if it says so, every clock that runs on its terms.
+
+    That is done by a process that sees a file for the first time, and only then: one that still has the old file while
+    another has the new one must not take clocks back.
+    """
+    owed = True
 
     async def job() -> None:
-        await archive.refresh()
-        book = archive.current
-        if book.on_change != "rebase" or not archive.others:
-            return
-        query = {"state.version": {"$in": archive.others}, "state.open": True}
-        while page := await documents.find(query, limit=_PAGE):
-            changed = await documents.change_many(
-                [doc.id for doc in page],
-                lambda _, state: None if state is None else _rebased(state, archive, clock.now()),
-            )
-            log.info("clocks put on the new policies", tickets=len(changed), version=book.version)
-            if not changed:
-                return
+        nonlocal owed
+        owed = await archive.refresh() or owed
+        if owed and archive.current.on_change == "rebase":
+            await _rebase_all(documents, archive, clock)
+        owed = False
 
     return job
+
+
+async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> None:
+    query = {"state.version": {"$in": archive.others}, "state.open": True}
+    while page := await documents.find(query, limit=_PAGE):
+        await documents.change_many(
+            [doc.id for doc in page],
+            lambda _, state: None if state is None else _rebased(state, archive, clock.now()),
+        )
+        log.info("clocks put on the new policies", tickets=len(page), version=archive.current.version)
 
 
 def _rebased(state: TicketClocks, archive: Archive, now: datetime) -> Decision[TicketClocks] | None:

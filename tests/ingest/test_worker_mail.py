@@ -1,4 +1,4 @@
-"""Threading of mail, in the order that SEMANTICS gives: address, headers, shared ancestors, subject of a participant."""
+"""Threading of mail: address, headers, shared ancestors, a token in the subject for participants; in this order."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from tests.conftest import Prefix
 from tests.ingest.worker_rig import ACCOUNTS
 
 KEY = b"secret-secret-secret"
-TOKEN = "crm-token"  # noqa: S105
+TOKEN = "crm-token"
 
 
 @dataclass
@@ -109,7 +109,7 @@ async def following(kafka: str, topic: str) -> AsyncIterator[list[Event]]:
 
     async def follow() -> None:
         async for record in consumer:
-            events.append(Event.parse(record.value))
+            events.append(Event.parse(record.value))  # noqa: PERF401 - the test looks on
 
     task = asyncio.create_task(follow())
     try:

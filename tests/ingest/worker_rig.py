@@ -1,4 +1,4 @@
-"""The worker over a store and a broker in memory: records in, events out. For rules; delivery is proven on real servers."""
+"""The worker over a store and a broker in memory: records in, events out. Delivery is proven on real ones."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ class Worker:
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def raw(self, body: bytes, account: str = "allegro-pl", channel: str = "webhook", after: float = 0, **more: Any) -> Row:
+    def raw(
+        self, body: bytes, account: str = "allegro-pl", channel: str = "webhook", after: float = 0, **more: Any
+    ) -> Row:
         """A raw message that the door took `after` seconds from the start."""
         record = InboundRecord(
             receipt=f"r{next(self._offsets)}", channel=channel, account=account, key="k",
@@ -142,7 +144,13 @@ class Worker:
         return self.raw(json.dumps(body).encode(), account=account, after=after)
 
     def mails(
-        self, text: str, message_id: str, sender: str = "jan@example.org", after: float = 0, to: str = "", **headers: str
+        self,
+        text: str,
+        message_id: str,
+        sender: str = "jan@example.org",
+        after: float = 0,
+        to: str = "",
+        **headers: str,
     ) -> Row:
         """A mail."""
         mail = EmailMessage()

@@ -63,7 +63,9 @@ class Counting(BaseHandling[dict[str, Any]]):
             self.flaky[event.subject] -= 1
             raise Passing("not now")
         before = state or {"sequences": []}
-        return Decision(before | {"sequences": [*before["sequences"], event.sequence]}, [Done(what=str(event.sequence), who="")])
+        return Decision(
+            before | {"sequences": [*before["sequences"], event.sequence]}, [Done(what=str(event.sequence), who="")]
+        )
 
 
 class Rig:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, SecretStr
+from starlette.types import Message
 
 from kit import metrics
 from kit.errors import Passing
@@ -216,3 +217,34 @@ async def test_openapi_documents_problems_instead_of_the_frameworks_own_errors(c
     responses = document["paths"]["/v1/things"]["post"]["responses"]
     assert PROBLEM in responses["default"]["content"]
     assert "422" not in responses
+
+
+async def test_a_caller_who_is_still_sending_sees_the_answer() -> None:
+    app = door("t", ServiceSettings(), max_body=10)
+    sent: list[Message] = []
+    chunks = iter([{"type": "http.request", "body": b"x" * 8, "more_body": True}] * 5)
+    asked = 0
+
+    async def receive() -> Message:
+        nonlocal asked
+        asked += 1
+        return next(chunks, {"type": "http.request", "body": b"", "more_body": False})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    @app.post("/take")
+    async def take(request: Request) -> None:
+        await request.body()
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/take",
+        "raw_path": b"/take",
+        "query_string": b"",
+        "headers": [],
+    }
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 413
+    assert asked == 6, "the body is read to its end before the answer goes"

@@ -8,7 +8,7 @@ from typing import Any
 from contracts.envelope import Event
 from contracts.payload import Payload
 from contracts.sla import ClockEvent
-from contracts.ticket import Author, ContactRef, CustomerFacts, Market, Message, Priority, Status, Ticket
+from contracts.ticket import Author, ContactRef, CustomerFacts, Direction, Market, Message, Priority, Status, Ticket
 from contracts.tickets import (
     MessageReceived,
     MessageSent,
@@ -92,13 +92,13 @@ class Writer:
 
     def opened(self, t: float = 0, *, automated: bool = False, taken: float | None = None) -> Event:
         created = at(t if taken is None else taken)
-        message = None if automated is None else self.message(t, automated=automated)
+        message = self.message(t, automated=automated)
         return self.event(t, TicketOpened, message=message, changes={"created_at": created})
 
     def message(self, t: float, author: Author = CUSTOMER, *, automated: bool = False) -> Message:
         return Message(
             id=f"m-{self.sequence + 1}",
-            direction="in" if author.kind == "contact" else "out",  # type: ignore[arg-type]
+            direction=Direction.IN if author.kind == "contact" else Direction.OUT,
             author=author,
             text="…",
             sent_at=at(t),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.sla import CalendarRef, ClockBreached, ClockEvent, Metric, PolicyRef
+from contracts.sla import CalendarRef, ClockBreached, ClockEvent, ClockResumed, Metric, PolicyRef
 from contracts.ticket import TicketFacts
 from services.sla.core import clocks
 from services.sla.core.calendar import Calendar
@@ -97,8 +97,10 @@ def test_a_pause_heard_of_after_the_deadline_comes_after_the_breach() -> None:
     clock, events = clocks.pause(in_phase(Phase.RUNNING), at(61), "pending", setting())
     assert [type(event).__name__ for event in events] == ["ClockBreached", "ClockPaused"]
     assert clock.breached_at == at(60)
-    resumed, _ = clocks.resume(clock, at(90), "status", setting())
+    resumed, (event,) = clocks.resume(clock, at(90), "status", setting())
     assert (resumed.due_at, resumed.next_at) == (at(60), None)
+    assert isinstance(event, ClockResumed)
+    assert event.due_at is None  # no new deadline: the old one was told
 
 
 def test_a_successor_carries_what_has_elapsed_and_the_beginning() -> None:

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from kit.document import Decision
 from services.sla.core import tickets
+from services.sla.core.state import TicketClocks
 from services.sla.http import build_app
 from services.sla.settings import SlaSettings
 from tests.sla.desk import Writer, at, book
@@ -47,7 +49,12 @@ async def client(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
 async def breach(rig: Rig, ticket_id: str, t: float, **facts: Any) -> None:
     await rig.take(Writer(ticket_id, **facts).opened(t))
     rig.clock.set(at(t + 31))
-    await rig.documents.change(ticket_id, lambda s: s and tickets.fire(s, at(t + 31), rig.archive, rig.clock.now()))
+
+    def fire(state: TicketClocks | None) -> Decision[TicketClocks] | None:
+        assert state is not None
+        return tickets.fire(state, at(t + 31), rig.archive, rig.clock.now())
+
+    await rig.documents.change(ticket_id, fire)
 
 
 async def test_the_clocks_of_a_ticket_with_what_is_used_and_left_now(rig: Rig, client: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ def written(story: list[tuple[str, int]], *, bot: bool) -> list[Event]:
                 "handed_off": write.handed_off,
                 "closed": write.closed,
                 "merged": write.merged,
-            }.get(kind, lambda t, kind=kind: write.status(t, kind))(now)  # type: ignore[misc]
+            }.get(kind, lambda t, kind=kind: write.status(t, kind))(now)
         )
     return events
 

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from contracts.envelope import Event
 from contracts.sla import ClockBreached, ClockMet, ClockStarted
-from contracts.ticket import Message
+from contracts.ticket import Direction, Message
 from contracts.tickets import MessageSent, TicketOpened
 from contracts.topics import SLA, TICKETS, topic_name
 from deploy.local import free_port
@@ -131,7 +131,7 @@ class Ingest:
 
     async def replied(self, write: Writer) -> None:
         now = WALL.now()
-        message = Message(id=uuid7(), direction="out", author=AGENT, text="…", sent_at=now)  # type: ignore[arg-type]
+        message = Message(id=uuid7(), direction=Direction.OUT, author=AGENT, text="…", sent_at=now)
         await self.send(self._event(write, now, MessageSent(ticket=write.ticket, message=message)))
 
     def _event(self, write: Writer, now: datetime, data: TicketOpened | MessageSent) -> Event:

@@ -135,3 +135,17 @@ async def test_a_new_file_touches_running_clocks_only_if_it_says_so(on_change: s
     await build_policy_job(rig.documents, rig.archive, rig.clock)()
     rows = await rig.store.find(store.COLLECTION, {})
     assert cast("Any", rows[0]["due"]) == at(due)
+
+
+async def test_an_old_process_does_not_take_clocks_back_to_its_old_file() -> None:
+    rig, write = await opened("on_change: rebase\n" + FIRST)
+    old_job = build_policy_job(rig.documents, rig.archive, rig.clock)
+    await old_job()
+    other = Rig(book("on_change: rebase\n" + FIRST.replace("30m", "40m")), rig.store)
+    await other.archive.recall()
+    await build_policy_job(other.documents, other.archive, other.clock)()
+    assert other.sent.types == ["cancelled", "clock_started"]
+    await rig.archive.recall()
+    await old_job()
+    await rig.take(write.noted(5))
+    assert rig.sent.types == ["clock_started"]

@@ -380,6 +380,22 @@ def test_a_new_file_that_rebases_takes_running_tickets_along() -> None:
     assert desk.rebase(11) == []
 
 
+def test_a_new_file_does_not_decide_whether_a_deadline_that_has_passed_was_kept() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
+    assert desk.rebase(61) == []
+    assert desk.take(desk.write.replied(59), now=62) == ["first_reply met"]
+
+
+def test_a_bot_that_solves_leaves_the_first_reply_of_a_person_to_come() -> None:
+    desk = Desk(FIRST, handled_by_bot=True)
+    for event in (desk.write.opened(0), desk.write.status(1, "solved"), desk.write.reopened(50)):
+        assert desk.take(event) == []
+    desk.take(desk.write.received(50))
+    assert desk.take(desk.write.handed_off(52)) == ["first_reply started"]
+    assert desk.due("first_reply") == 82
+
+
 def test_without_a_policy_there_are_no_clocks_until_one_applies() -> None:
     desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    when: {tags: paid}\n"))
     assert desk.take(desk.write.opened(0)) == []

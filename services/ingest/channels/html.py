@@ -1,123 +1,169 @@
-"""HTML of strangers as plain text: what a person would read, without scripts, styles and trackers."""
+"""HTML of strangers as plain text: what a person would read, without scripts, styles and trackers.
+
+The scanner is ours because the standard library's takes quadratic time on unclosed tags and comments. This one only
+moves forward, and stops where nothing closes any more.
+"""
 
 from __future__ import annotations
 
+import html as entities
 import re
-from html.parser import HTMLParser
 
 from services.ingest.channels.reading import clean
 
-MAX_HTML = 300_000
+MAX_HTML = 1_000_000
 
-_DROPPED = {"script", "style", "head", "title", "template", "noscript", "object", "svg", "math"}
+_RAW = {"script", "style", "textarea", "noscript", "template", "svg", "math", "object", "title"}
+"""Left out up to their end tag, whatever is inside."""
 _BLOCKS = {
     "address", "article", "aside", "blockquote", "div", "dl", "dd", "dt", "fieldset", "footer", "form", "h1", "h2",
     "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul",
 }  # fmt: skip
 _PARAGRAPHS = {"p", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol"}
-_SPACE = re.compile(r"[ \t\n\r\f\v\u00a0]+")
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-QUOTE = "\x01"
-"""Marks the begin of a line that stands in a blockquote, for whoever cuts quotes off; never left in a result."""
+_SPACE = re.compile(r"[ \t\n\r\f\v\u00a0]+")
+_HIDDEN = re.compile(r"display\s{0,5}:\s{0,5}none|visibility\s{0,5}:\s{0,5}hidden", re.IGNORECASE)
+_ALT = re.compile(r"""\balt\s?=\s?(?:"([^"]{1,200})"|'([^']{1,200})')""", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})")
+_ENDS = {tag: re.compile(rf"</{tag}\b", re.IGNORECASE) for tag in _RAW}
+_QUOTE = "\x01"
+"""Begins a line that stands in a blockquote; never left in a result."""
 
 
-class _Text(HTMLParser):
+class _Text:
+    """What was read so far, as lines."""
+
     def __init__(self, limit: int) -> None:
-        super().__init__(convert_charrefs=True)
         self.out: list[str] = []
         self.left = limit
-        self.dropped: list[str] = []
         self.quotes = 0
         self.pre = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "body":
-            self.dropped.clear()  # a head that nobody closed
-        if self.dropped:
-            if tag not in _VOID and tag == self.dropped[-1] and len(self.dropped) < 1000:
-                self.dropped.append(tag)
-            return
-        hidden = any(name == "style" and value and _HIDDEN.search(value) for name, value in attrs)
-        if tag not in _VOID and (tag in _DROPPED or hidden):
-            self.dropped.append(tag)
-            return
-        if tag == "br":
-            self._break(1, always=True)
-        elif tag in _BLOCKS:
-            self._break(2 if tag in _PARAGRAPHS else 1)
-            if tag == "li":
-                self._add("- ")
-        elif tag in {"td", "th"}:
-            self._add(" ")
-        elif tag == "img":
-            alt = next((value for name, value in attrs if name == "alt"), None)
-            if alt and alt.strip():
-                self._add(f"[{alt.strip()[:100]}]")
-        if tag == "blockquote":
-            self.quotes += 1
-        self.pre += tag == "pre"
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.dropped:
-            if tag == self.dropped[-1]:
-                self.dropped.pop()
-            return
-        if tag == "blockquote":
-            self._break(2)
-            self.quotes = max(self.quotes - 1, 0)
-        elif tag in _BLOCKS:
-            self._break(2 if tag in _PARAGRAPHS else 1)
-        self.pre = max(self.pre - (tag == "pre"), 0)
-
-    def handle_data(self, data: str) -> None:
-        if self.dropped:
-            return
-        if self.pre:
-            for n, row in enumerate(data.split("\n")):
-                if n:
-                    self._break(1, always=True)
-                self._add(row)
-            return
-        text = _SPACE.sub(" ", data)
-        if text != " " or (self.out and not self.out[-1].endswith(("\n", " "))):
-            self._add(text)
-
-    def _add(self, text: str) -> None:
+    def add(self, text: str) -> None:
         if not self.out or self.out[-1].endswith("\n"):
-            text = (QUOTE if self.quotes else "") + (text if self.pre else text.lstrip(" "))
+            text = text if self.pre else text.lstrip(" ")
+            text = _QUOTE + text if self.quotes and text else text
         if self.left > 0 and text:
             self.out.append(text[: self.left])
             self.left -= len(text)
 
-    def _break(self, lines: int, *, always: bool = False) -> None:
+    def end_line(self, lines: int, *, always: bool = False) -> None:
         """At least that many line ends; `always` adds one even after another."""
         if not self.out or self.left <= 0:
             return
         tail = self.out[-1]
-        have = len(tail) - len(tail.rstrip("\n")) if tail.endswith("\n") else 0
+        have = len(tail) - len(tail.rstrip("\n"))
         wanted = have + 1 if always else max(lines, have)
-        if wanted <= 3 and wanted > have:
-            self.out[-1] = tail.rstrip(" ") if not have else tail
-            self.out[-1] += "\n" * (wanted - have)
+        if have < wanted <= 3:
+            self.out[-1] = (tail if have else tail.rstrip(" ")) + "\n" * (wanted - have)
+
+    def data(self, raw: str) -> None:
+        try:
+            raw = entities.unescape(raw)
+        except ValueError:  # a number of thousands of digits
+            return
+        if self.pre:
+            for n, row in enumerate(raw.split("\n")):
+                if n:
+                    self.end_line(1, always=True)
+                self.add(row)
+            return
+        text = _SPACE.sub(" ", raw)
+        if text != " " or (self.out and not self.out[-1].endswith(("\n", " "))):
+            self.add(text)
+
+    def open(self, tag: str, attributes: str) -> None:
+        if tag == "br":
+            self.end_line(1, always=True)
+        elif tag in _BLOCKS:
+            self.end_line(2 if tag in _PARAGRAPHS else 1)
+            if tag == "li":
+                self.add("- ")
+        elif tag in {"td", "th"}:
+            self.data(" ")
+        elif tag == "img" and (alt := _ALT.search(attributes[:4000])):
+            self.data(f"[{(alt[1] or alt[2])[:100].strip()}]")
+        self.quotes += tag == "blockquote"
+        self.pre += tag == "pre"
+
+    def close(self, tag: str) -> None:
+        if tag in _BLOCKS:
+            self.end_line(2 if tag in _PARAGRAPHS else 1)
+        if tag == "blockquote":
+            self.quotes = max(self.quotes - 1, 0)
+        elif tag == "pre":
+            self.pre = max(self.pre - 1, 0)
+
+
+def _end_of_tag(html: str, start: int) -> int:
+    """Where the tag's `>` is, past one that stands in a quoted value; -1 if there is none."""
+    end = html.find(">", start)
+    if end >= 0 and html.count('"', start, end) % 2:
+        quote = html.find('"', end, end + 500)
+        end = html.find(">", quote) if quote >= 0 else end
+    return end
 
 
 def _read(html: str, limit: int) -> str:
-    parser = _Text(limit)
-    try:
-        parser.feed(html[:MAX_HTML].replace("\0", "").replace(QUOTE, ""))
-        parser.close()
-    except (AssertionError, ValueError, RecursionError):  # malformed declarations: keep what was read up to there
-        pass
-    return "".join(parser.out)
+    html = html[:MAX_HTML].replace("\0", "").replace(_QUOTE, "")
+    text = _Text(limit)
+    hidden: list[str] = []
+    at = 0
+    while at < len(html) and text.left > 0:
+        start = html.find("<", at)
+        if start < 0:
+            start = len(html)
+        if start > at and not hidden:
+            text.data(html[at:start])
+        if start == len(html):
+            break
+        tag = _TAG.match(html, start)
+        if tag is None and not html.startswith(("<!", "<?", "</"), start):
+            if not hidden:
+                text.add("<")
+            at = start + 1
+            continue
+        comment = html.startswith("<!--", start)
+        end = html.find("-->", start + 4) + 2 if comment else _end_of_tag(html, start)
+        if end < start:
+            break  # it is never closed: a browser shows nothing of the rest either
+        at = end + 1
+        if tag is not None and not comment:
+            skipped = _step(text, hidden, tag[2].lower(), html[tag.end() : end], closing=bool(tag[1]))
+            if skipped is not None:
+                over = _ENDS[skipped].search(html, at)
+                at = over.start() if over else len(html)
+    return "".join(text.out)
+
+
+def _step(text: _Text, hidden: list[str], name: str, attributes: str, *, closing: bool) -> str | None:
+    """Take one tag; returns the name of an element whose content is to be passed over."""
+    if hidden:
+        if name == hidden[-1]:
+            if closing:
+                hidden.pop()
+            elif len(hidden) < 1000:
+                hidden.append(name)
+        elif name == "body" and not closing:
+            hidden.clear()  # a head that nobody closed
+        return None
+    if closing:
+        text.close(name)
+    elif name in _RAW:
+        return None if attributes.endswith("/") else name
+    elif name == "head" or (name not in _VOID and _HIDDEN.search(attributes[:4000])):
+        hidden.append(name)
+    else:
+        text.open(name, attributes)
+    return None
 
 
 def html_to_text(html: str, limit: int) -> str:
     """The text."""
-    return clean(_read(html, limit).replace(QUOTE, ""), limit).strip()
+    return clean(_read(html, limit).replace(_QUOTE, ""), limit).strip()
 
 
 def html_with_quotes_marked(html: str, limit: int) -> str:
     """The text with `> ` before each line that stood in a blockquote, as plain mail would have it."""
-    rows = (f"> {row[1:]}" if row.startswith(QUOTE) else row for row in _read(html, limit).split("\n"))
+    rows = (f"> {row[1:]}" if row.startswith(_QUOTE) else row for row in _read(html, limit).split("\n"))
     return clean("\n".join(rows), limit).strip()

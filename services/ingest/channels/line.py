@@ -87,7 +87,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
 
 
 def _message(event: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage | None:
-    if event.get("type") not in {"message", "postback"}:
+    if line(event.get("type")) not in {"message", "postback"}:
         return None
     message, source = obj(event.get("message")), obj(event.get("source"))
     # Redelivered events keep their webhookEventId; the message's id is the same too and is what replies quote.
@@ -98,7 +98,7 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
     user = line(source.get("userId")) or conversation  # in a group, a user may not have agreed to be named
     milliseconds = event.get("timestamp")
     seconds = milliseconds / 1000 if isinstance(milliseconds, int | float) and abs(milliseconds) < 1e16 else None
-    kind = message.get("type") if event.get("type") == "message" else "postback"
+    kind = line(message.get("type")) if event.get("type") == "message" else "postback"
     return InboundMessage(
         channel=CHANNEL,
         account=account.name,
@@ -116,7 +116,7 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
     )
 
 
-def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: object) -> str:
+def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: str | None) -> str:
     if kind == "text":
         return words(message.get("text"))
     if kind == "postback":
@@ -131,9 +131,9 @@ def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: object) ->
     return "" if kind in _MEDIA_TYPES else f"[{line(kind, 40) or 'unknown'}]"
 
 
-def _parts(message: Mapping[str, Any], kind: object) -> tuple[Part, ...]:
+def _parts(message: Mapping[str, Any], kind: str | None) -> tuple[Part, ...]:
     identifier = line(message.get("id"))
-    if identifier is None or not isinstance(kind, str) or kind not in _MEDIA_TYPES:
+    if identifier is None or kind is None or kind not in _MEDIA_TYPES:
         return ()
     provider = obj(message.get("contentProvider"))
     size = message.get("fileSize")

@@ -141,7 +141,7 @@ def _message(
     if identifier is None:
         raise Unreadable("a message without id")
     sender = _sender(message, contacts, account)
-    kind = message.get("type")
+    kind = line(message.get("type"))
     context = obj(message.get("context"))
     return InboundMessage(
         channel=CHANNEL,
@@ -176,8 +176,8 @@ def _sender(message: Mapping[str, Any], contacts: list[Mapping[str, Any]], accou
     return Sender(identities, name=name, address=number or user, phone=phone)
 
 
-def _text(message: Mapping[str, Any], kind: object) -> str:
-    content = obj(message.get(kind)) if isinstance(kind, str) else {}
+def _text(message: Mapping[str, Any], kind: str | None) -> str:
+    content = obj(message.get(kind)) if kind else {}
     if kind == "interactive":
         reply = obj(content.get(str(content.get("type"))))
         return words(reply.get("title")) or words(reply.get("body"))
@@ -191,8 +191,8 @@ def _text(message: Mapping[str, Any], kind: object) -> str:
     return f"[{line(kind, 40) or 'unknown'}]"  # so that the agent sees that there was something
 
 
-def _parts(message: Mapping[str, Any], kind: object) -> tuple[Part, ...]:
-    content = obj(message.get(kind)) if isinstance(kind, str) and kind in _MEDIA else {}
+def _parts(message: Mapping[str, Any], kind: str | None) -> tuple[Part, ...]:
+    content = obj(message.get(kind)) if kind in _MEDIA else {}
     identifier = line(content.get("id"))
     if identifier is None:
         return ()

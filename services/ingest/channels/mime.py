@@ -33,7 +33,7 @@ _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n|\r\r")
 _HEADER_LINE = re.compile(r"([!-9;-~]+)[ \t]*:")
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\]+@[^\s@<>\"(),:;\\]+")
 #: Codecs that are no charsets of mail, and some of which take quadratic time.
-_NO_CHARSETS = {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+_NO_CHARSETS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
 _WIDER = {  # what senders call the first is, in effect, the second
     "ks_c_5601-1987": "cp949", "ks_c_5601": "cp949", "euc-kr": "cp949", "ksc5601": "cp949", "gb2312": "gb18030",
     "gbk": "gb18030", "tis-620": "cp874", "iso-8859-11": "cp874", "windows-874": "cp874", "iso-8859-1": "cp1252",
@@ -172,9 +172,13 @@ def _pieces(body: bytes, boundary: str) -> Iterator[bytes]:
     """What stands between the delimiter lines; the last may lack its end."""
     mark = re.escape(b"--" + boundary[:200].rstrip().encode("ascii", "surrogateescape"))
     start = None
-    for delimiter in re.finditer(rb"(?:\A|\r?\n)" + mark + rb"(--)?[ \t]*(?=\r?\n|\Z)", body):
+    # It begins with the mark itself, not with a line end: then the search is as fast as one for a plain string.
+    for delimiter in re.finditer(mark + rb"(--)?[ \t]*(?=\r?\n|\Z)", body):
+        at = delimiter.start()
+        if at and body[at - 1] != 0x0A:
+            continue
         if start is not None:
-            yield _after_line_end(body, start, delimiter.start())
+            yield _after_line_end(body, start, max(at - (2 if body[at - 2 : at] == b"\r\n" else 1), 0))
         start = delimiter.end()
         if delimiter[1]:
             return
@@ -191,7 +195,7 @@ def decode(raw: bytes, charset: str | None) -> str:
     """Bytes as text: never fails, and prefers what is certainly right to what the sender says."""
     name = (charset or "").strip(" '\"").lower()
     try:
-        name = codecs.lookup(_WIDER.get(name, name) or "utf-8").name
+        name = codecs.lookup(_WIDER.get(name, name) or "utf-8").name.replace("_", "-")
     except (LookupError, ValueError):
         name = "utf-8"
     if name in _NO_CHARSETS:
@@ -221,7 +225,9 @@ def decoded_words(value: str) -> str:
     except (HeaderParseError, ValueError, IndexError):
         pieces = []
     if any(charset for _, charset in pieces):
-        return "".join(p if isinstance(p, str) else decode(p, charset or "utf-8") for p, charset in pieces)
+        joined = "".join(p if isinstance(p, str) else decode(p, charset or "utf-8") for p, charset in pieces)
+        if joined.strip():
+            return joined
     return decode(value.encode("utf-8", "surrogateescape"), None)
 
 

@@ -32,6 +32,7 @@ from services.ingest.core.messages import (
 CHANNEL = "sms"
 HEADERS: frozenset[str] = frozenset()
 _MAX_FIELDS = 500
+_MAX_FORM = 64 * 1024
 _TEXT_LIMIT = 1600
 _STATES = {
     "sent": Delivery.SENT,
@@ -46,6 +47,8 @@ _OPT_OUT = {"STOP", "START", "HELP"}
 
 def _form(body: bytes) -> list[tuple[str, str]]:
     """The fields of a form; raises ValueError for one that nobody sends."""
+    if len(body) > _MAX_FORM:
+        raise ValueError("larger than any form of Twilio's")
     return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
 
 

@@ -42,9 +42,14 @@ from kit.ids import stable_id
 from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
 from services.ingest.core.moves import close, move, receive
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import COMMANDS_CAP, TAKEN_CAP, Draft, Pending, TicketState, remember
+from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, TAKEN_CAP, Draft, Pending, TicketState, remember
 
 PENDING_CAP = 100
+#: Bytes of all messages of one ticket that wait to be sent: the document has its limit.
+PENDING_BYTES = 2_000_000
+#: Bytes that a ticket may take in each of its events.
+TICKET_BYTES = 100_000
+KEY_CHARACTERS = 200
 SOURCE = "/deskbus/ingest"
 
 
@@ -69,6 +74,7 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     """Carry a command out, or say why not."""
     command = asked.command
     key = f"{command.source}:{command.id}"
+    key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
     if key in state.commands or isinstance(command.data, Transfer):
         return Decision()  # taken already; or routing's to carry out
     noted = replace(state, commands=remember(state.commands, key, COMMANDS_CAP))
@@ -108,6 +114,8 @@ def _carry_out(draft: Draft, asked: Asked, policy: TicketPolicy) -> None:
     if data.by.kind == AuthorKind.CONTACT:
         raise Refused(RejectReason.NOT_ALLOWED, "a contact gives no commands")
     handler(draft, asked, data, policy)
+    if len(draft.ticket.model_dump_json()) > TICKET_BYTES:
+        raise Refused(RejectReason.INVALID, f"the ticket would take more than {TICKET_BYTES} bytes")
 
 
 def _not_closed(draft: Draft) -> None:
@@ -120,8 +128,9 @@ def _reply(draft: Draft, asked: Asked, data: Reply, _: TicketPolicy) -> None:
     _not_closed(draft)
     if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
         raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
-    if len(draft.state.pending) >= PENDING_CAP:
-        raise Refused(RejectReason.NOT_ALLOWED, f"{PENDING_CAP} messages wait to be sent already")
+    waiting = sum(_weight(pending.message.text, pending.html) for pending in draft.state.pending)
+    if len(draft.state.pending) >= PENDING_CAP or waiting + _weight(data.text, data.html) > PENDING_BYTES:
+        raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
     message = Message(
         id=stable_id("reply", draft.ticket.id, command.source, command.id),
         direction=Direction.OUT,
@@ -134,6 +143,10 @@ def _reply(draft: Draft, asked: Asked, data: Reply, _: TicketPolicy) -> None:
     )
     pending = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
     draft.keep(pending=(*draft.state.pending, pending))
+
+
+def _weight(text: str, html: str | None) -> int:
+    return 4 * (len(text) + len(html or ""))
 
 
 def _note(draft: Draft, asked: Asked, data: AddNote, _: TicketPolicy) -> None:
@@ -218,8 +231,8 @@ def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
         raise Refused(RejectReason.INVALID, f"there is no ticket {data.into} that is not closed")
     _not_closed(draft)
     waiting = set(draft.state.unanswered)
-    messages = [message for message in asked.messages if message.received_at in waiting and not message.automated]
-    if {message.received_at for message in messages} != waiting:
+    messages = [message for message in asked.messages if _came_at(message) in waiting and not message.automated]
+    if {_came_at(message) for message in messages} != waiting:
         raise Passing("not all messages of the ticket are stored yet")
     for message in messages:
         _forward_on(draft, message, asked.command, data.into, draft.ticket.contact)
@@ -241,7 +254,13 @@ def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) ->
     if draft.ticket.status == Status.CLOSED:  # closed while it was on its way: kept, but nobody is woken
         draft.say(lambda t: MessageReceived(ticket=t, message=message), message_count=draft.ticket.message_count + 1)
         return
-    receive(draft, message, message.received_at or message.sent_at, policy, {})
+    if data.contact is not None:
+        draft.keep(participants=tuple(dict.fromkeys((*draft.state.participants, data.contact.id)))[-PARTICIPANTS_CAP:])
+    receive(draft, message, _came_at(message), policy, {})
+
+
+def _came_at(message: Message) -> datetime:
+    return message.received_at or message.sent_at
 
 
 def _forward_on(draft: Draft, message: Message, command: Command, into: str, contact: ContactRef | None) -> None:

@@ -14,6 +14,7 @@ MESSAGES = "messages"
 #: Ids that a ticket remembers, to tell what it has taken. The older ones are told by the messages' own documents.
 TAKEN_CAP = 1_000
 COMMANDS_CAP = 500
+PARTICIPANTS_CAP = 100
 REFERENCES_CAP = 20
 
 

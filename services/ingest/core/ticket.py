@@ -20,7 +20,7 @@ from services.ingest.core.lifecycle import Move
 from services.ingest.core.messages import Delivery, Sent
 from services.ingest.core.moves import SYSTEM, close, receive
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import TAKEN_CAP, Draft, TicketState, remember
+from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, TAKEN_CAP, Draft, TicketState, remember
 from services.ingest.core.threading import takes
 
 RECEIPTS_CAP = 500
@@ -77,12 +77,12 @@ def _noted(state: TicketState, arrival: Arrival) -> TicketState:
     state = replace(
         state,
         taken=remember(state.taken, arrival.id, TAKEN_CAP),
-        participants=tuple(dict.fromkeys(known))[-100:],
+        participants=tuple(dict.fromkeys(known))[-PARTICIPANTS_CAP:],
         conversation=inbound.conversation or state.conversation,
     )
     if inbound.automated and state.answers:
         return state
-    return replace(state, answers=inbound.message_id, references=mail.references[-20:] if mail else ())
+    return replace(state, answers=inbound.message_id, references=mail.references[-REFERENCES_CAP:] if mail else ())
 
 
 def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[TicketState]:

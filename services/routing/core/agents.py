@@ -104,7 +104,7 @@ def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[Ag
 def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
     """Put a ticket's claim on an agent. One that is there keeps its place and the higher stamp (`stamp-max`)."""
     old = state.holds.get(ticket)
-    hold = Hold(stamp, weight, now) if old is None else replace(old, stamp=old.stamp, since=now)
+    hold = Hold(stamp, weight, now) if old is None else replace(old, stamp=max(old.stamp, stamp), since=now)
     return replace(state, holds={**state.holds, ticket: hold}, last_assigned_at=now, touched_at=now)
 
 

@@ -151,8 +151,10 @@ def tick(clock: Clock, until: datetime, where: Setting) -> Step:
     due = [w for w in clock.terms.warnings[clock.warned :] if _reaches(clock, w.after_ms, where.calendar) <= until]
     if not due:
         return clock, []
-    clock = replace(clock, warned=clock.warned + len(due))
-    clock = replace(clock, next_at=_next(clock, where.calendar))
+    warned = clock.warned + len(due)
+    left = clock.terms.warnings[warned:]
+    wake = _reaches(clock, left[0].after_ms, where.calendar) if left else clock.due_at
+    clock = replace(clock, warned=warned, next_at=wake)
     return clock, [_warning(warn, clock, until, where) for warn in due]
 
 
@@ -183,7 +185,9 @@ def resume(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     used = clock.elapsed_ms + (gap if clock.metric == TOTAL_RESOLUTION else 0)
     clock = replace(clock, phase=phase, elapsed_ms=used, paused_at=None, pause_reason=None)
     clock = _run(clock, at, where.calendar)
-    return clock, [_event(ClockResumed, clock, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)]
+    # After a breach there is no new instant to announce; the old one was told with the breach.
+    told = clock if clock.breached_at is None else replace(clock, due_at=None)
+    return clock, [_event(ClockResumed, told, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)]
 
 
 def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
@@ -253,23 +257,20 @@ def _to(clock: Clock, trigger: Trigger) -> Phase:
 
 def _run(clock: Clock, at: datetime, calendar: Calendar) -> Clock:
     """Set it going, with the due instant and the version of the rules that this was computed with."""
-    terms = replace(clock.terms, calendar=clock.terms.calendar.model_copy(update={"tzdata": TZDATA}))
-    clock = replace(clock, terms=terms, since=at)
-    due = clock.breached_at or _reaches(clock, terms.target_ms, calendar)
-    clock = replace(clock, due_at=due)
-    return replace(clock, next_at=_next(clock, calendar))
+    terms = clock.terms
+    if terms.calendar.tzdata != TZDATA:
+        terms = replace(terms, calendar=terms.calendar.model_copy(update={"tzdata": TZDATA}))
+    due, wake = clock.breached_at, None
+    if due is None:
+        due = calendar.add_ms(at, terms.target_ms - clock.elapsed_ms)
+        left = terms.warnings[clock.warned :]
+        wake = calendar.add_ms(at, left[0].after_ms - clock.elapsed_ms) if left else due
+    return replace(clock, terms=terms, since=at, due_at=due, next_at=wake)
 
 
 def _reaches(clock: Clock, work: int, calendar: Calendar) -> datetime:
     assert clock.since is not None
     return calendar.add_ms(clock.since, work - clock.elapsed_ms)
-
-
-def _next(clock: Clock, calendar: Calendar) -> datetime | None:
-    if clock.breached_at is not None:
-        return None
-    left = clock.terms.warnings[clock.warned :]
-    return _reaches(clock, left[0].after_ms, calendar) if left else clock.due_at
 
 
 def _breach(clock: Clock, to: datetime, where: Setting, *, included: bool = False) -> Step:

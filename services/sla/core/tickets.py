@@ -6,7 +6,7 @@ clock wrong for good. Order of the rules: stop outranks pause, pause outranks st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, St
 from services.sla.core.state import Books, Breach, TicketClocks
 
 #: Ended clocks and breaches that a ticket's document keeps, the latest ones.
-KEPT = 50
+KEPT_CLOCKS, KEPT_BREACHES = 20, 50
 #: How long before its event a message may have been taken by the door; beyond, the event's own time counts.
 LONGEST_WAY = timedelta(days=30)
 
@@ -37,7 +37,7 @@ def decide(state: TicketClocks | None, event: Event, books: Books, now: datetime
     first_sight = state is None
     at = event.time if state is None else max(event.time, state.at)
     before = state or _unseen(data.ticket, event, books)
-    turn = _Turn(_bound(before, books), books, at, now)
+    turn = _Turn(before, books, at, now)
     turn.take(data, event, first_sight=first_sight)
     return Decision(turn.state, turn.events) if turn.state != state else Decision()
 
@@ -51,19 +51,15 @@ def fire(state: TicketClocks, until: datetime, books: Books, now: datetime) -> D
 
 
 def rebase(state: TicketClocks, books: Books, now: datetime) -> Decision[TicketClocks] | None:
-    """Put a ticket's clocks on the policies in force, if these ask for it."""
-    moved = _bound(state, books)
-    if moved is state or state.closed:
+    """Bind a ticket to the policies in force and put its clocks on their terms, if these ask for it.
+
+    One that may be over already keeps its terms: whether it is, only the tick says, which knows what came in time.
+    """
+    if state.closed or state.version == books.current.version or books.current.on_change != "rebase":
         return None
-    turn = _Turn(moved, books, max(now, state.at), now)
-    turn.agree()
+    turn = _Turn(replace(state, version=books.current.version), books, max(now, state.at), now)
+    turn.agree(but=[clock for clock in state.live if clock.due_at is not None and clock.due_at <= turn.at])
     return Decision(turn.state, turn.events)
-
-
-def _bound(state: TicketClocks, books: Books) -> TicketClocks:
-    current = books.current
-    rebases = current.on_change == "rebase" and state.version != current.version
-    return replace(state, version=current.version) if rebases else state
 
 
 def _unseen(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
@@ -90,21 +86,26 @@ class _Turn:
 
     def take(self, data: TicketEvent, event: Event, *, first_sight: bool) -> None:
         ticket, old = data.ticket, self.state
-        self._set(at=self.at, facts=ticket.facts(), status=ticket.status, reopens=ticket.reopen_count)
+        self._set(
+            at=self.at,
+            facts=ticket.facts(),
+            status=ticket.status,
+            bot=ticket.handled_by_bot,
+            reopens=ticket.reopen_count,
+        )
         if isinstance(data, MessageSent) and _by_a_person(data.message):
             self._answered(data.message)
         if self._is_over(data):
             return
         if ticket.handled_by_bot and not old.bot:
             self._cancel_all(CancelReason.HANDLED_BY_BOT)
-        self._set(bot=ticket.handled_by_bot)
         if ticket.status is Status.SOLVED and old.status is not Status.SOLVED:
             self._solved()
         self._stand_or_go(data)
-        if self.state.facts != old.facts or self.state.solved_at != old.solved_at or self.state.version != old.version:
+        if self.state.facts != old.facts or self.state.solved_at != old.solved_at:
             self.agree()
-        self._ask(data, event, first_sight=first_sight)
-        self._start(data)
+        asked = self._ask(data, event, first_sight=first_sight)
+        self._start(data, self.at if asked is None or old.bot else asked)
 
     # -- the rules, in order of rank -----------------------------------------------------------------------------
 
@@ -134,7 +135,9 @@ class _Turn:
     def _solved(self) -> None:
         for clock in self._of(*REPLIES):
             self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.SOLVED, w))
-        self._set(solved_at=self.at, asked_at=None, replied=self.state.replied or self.state.begun)
+        self._set(
+            solved_at=self.at, asked_at=None, replied=self.state.replied or (self.state.begun and not self.state.bot)
+        )
 
     def _stand_or_go(self, data: TicketEvent) -> None:
         status = self.state.status
@@ -148,11 +151,11 @@ class _Turn:
             elif reason is not None and reason != clock.pause_reason:
                 self.step(clock, lambda c, w, reason=reason: clocks.pause(c, self.at, reason, w))  # type: ignore[misc]
 
-    def agree(self) -> None:
+    def agree(self, but: Sequence[Clock] = ()) -> None:
         """Give every running clock the terms that hold for the ticket now: another priority, tier or policy file."""
         book = self.books.version(self.state.version)
         for clock in self.state.live:
-            if clock.breached_at is not None or clocks.settled(clock):
+            if clock.breached_at is not None or clocks.settled(clock) or clock in but:
                 continue  # a breach stays as it was told; who is solved has time until the reopening
             terms = book.terms(self.state.facts, clock.metric)
             if terms is None:
@@ -160,8 +163,8 @@ class _Turn:
             elif _other(terms, clock.terms):
                 self._succeed(clock, terms)
 
-    def _ask(self, data: TicketEvent, event: Event, *, first_sight: bool) -> None:
-        """Note since when the customer waits."""
+    def _ask(self, data: TicketEvent, event: Event, *, first_sight: bool) -> datetime | None:
+        """Note since when the customer waits; returns when they asked with this event."""
         asked: datetime | None = None
         if isinstance(data, TicketOpened):
             if data.message is None or _by_the_customer(data.message):
@@ -175,13 +178,12 @@ class _Turn:
         if asked is not None:
             asked = asked if event.time - LONGEST_WAY <= asked <= event.time else event.time
             self._set(asked_at=self.state.asked_at or asked, begun=True)
+        return asked
 
-    def _start(self, data: TicketEvent) -> None:
+    def _start(self, data: TicketEvent, at: datetime) -> None:
         state = self.state
         if state.bot or not state.begun or state.status is Status.SOLVED:
             return
-        spoke = isinstance(data, TicketOpened | MessageReceived)
-        at = state.asked_at if spoke and state.asked_at is not None else self.at
         message = data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None
         if state.asked_at is not None:
             self._begin(Metric.NEXT_REPLY if state.replied else Metric.FIRST_REPLY, at, message)
@@ -235,10 +237,10 @@ class _Turn:
         live = tuple(new if c.id == old.id else c for c in self.state.live)
         if new.phase is Phase.ENDED:
             live = tuple(c for c in live if c.id != new.id)
-            self._set(ended=(*self.state.ended, new)[-KEPT:])
+            self._set(ended=(*self.state.ended, new)[-KEPT_CLOCKS:])
         if new.breached_at is not None and old.breached_at is None:
             breach = Breach(new.id, new.metric, new.terms.policy.name, new.breached_at, new.terms.target_ms)
-            self._set(breaches=(*self.state.breaches, breach)[-KEPT:])
+            self._set(breaches=(*self.state.breaches, breach)[-KEPT_BREACHES:])
         self._set(live=live)
         self.events += events
 

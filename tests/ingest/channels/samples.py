@@ -132,10 +132,21 @@ def request(body: bytes, headers: Mapping[str, str] | None = None, **query: str)
 def record(own: Account, body: bytes, **query: str) -> InboundRecord:
     http = HttpRequest(method="SMTP", query=query) if query else None
     return InboundRecord(
-        receipt="r1", channel=own.channel, account=own.name, key="k", received_at=NOW, body=body, size=len(body), http=http
+        receipt="r1",
+        channel=own.channel,
+        account=own.name,
+        key="k",
+        received_at=NOW,
+        body=body,
+        size=len(body),
+        http=http,
     )
 
 
 def reply(text: str = "สวัสดีค่ะ", **more: Any) -> OutgoingReply:
-    fields: dict[str, Any] = {"message_id": "m-1", "ticket_id": "0190163d-8694-739b-aea5-966c26f8ad91", "to": "66811111111"}
+    fields: dict[str, Any] = {
+        "message_id": "m-1",
+        "ticket_id": "0190163d-8694-739b-aea5-966c26f8ad91",
+        "to": "66811111111",
+    }
     return OutgoingReply(**{**fields, "text": text, "at": NOW, **more})

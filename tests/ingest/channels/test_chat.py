@@ -56,7 +56,9 @@ def test_a_whatsapp_text_says_who_what_and_when() -> None:
 def test_a_whatsapp_user_is_keyed_by_user_id_and_known_by_number() -> None:
     message = one(s.WA, s.whatsapp(s.wa_text("hi")))
     ids = ["TH.13491208655302741918", "66811111111"]
-    assert message.sender.identities == tuple(Identity(channel="whatsapp", account="wa-th", id=i, verified=True) for i in ids)
+    assert message.sender.identities == tuple(
+        Identity(channel="whatsapp", account="wa-th", id=i, verified=True) for i in ids
+    )
     assert message.conversation == "TH.13491208655302741918"
 
 
@@ -81,7 +83,10 @@ def test_a_whatsapp_user_without_a_number_is_a_person_too() -> None:
     ],
 )
 def test_other_whatsapp_messages_show_what_they_say(message: dict[str, Any], text: str) -> None:
-    assert one(s.WA, s.whatsapp({"from": "66811111111", "id": "wamid.B", "timestamp": "1795253400", **message})).text == text
+    assert (
+        one(s.WA, s.whatsapp({"from": "66811111111", "id": "wamid.B", "timestamp": "1795253400", **message})).text
+        == text
+    )
 
 
 def test_a_whatsapp_image_keeps_its_media_id() -> None:
@@ -98,12 +103,16 @@ def test_a_whatsapp_location_is_a_place() -> None:
 
 
 def test_a_reaction_opens_nothing() -> None:
-    assert parse(s.WA, s.whatsapp({"from": "66811111111", "id": "w", "type": "reaction", "reaction": {"emoji": "👍"}})) == []
+    assert (
+        parse(s.WA, s.whatsapp({"from": "66811111111", "id": "w", "type": "reaction", "reaction": {"emoji": "👍"}}))
+        == []
+    )
 
 
 def test_whatsapp_statuses_are_facts_about_our_messages() -> None:
     failed = {"id": "wamid.X", "status": "failed", "timestamp": "1795253400", "recipient_id": "66811111111",
-              "biz_opaque_callback_data": "m-1", "errors": [{"code": 131047, "title": "Re-engagement message"}]}  # fmt: skip
+              "biz_opaque_callback_data": "m-1",
+              "errors": [{"code": 131047, "title": "Re-engagement message"}]}  # fmt: skip
     read = {"id": "wamid.Y", "status": "read", "timestamp": "1795253401", "recipient_id": "66811111111"}
     first, second = facts(s.WA, s.whatsapp(statuses=[failed, read]))
     assert (first.state, first.permanent, first.our_message_id) == (Delivery.FAILED, True, "m-1")
@@ -147,14 +156,22 @@ def test_a_redelivered_line_event_keeps_its_message_id() -> None:
 
 @pytest.mark.parametrize("kind", ["follow", "unfollow", "join", "unsend", "memberJoined", "accountLink"])
 def test_line_events_that_are_no_messages_open_nothing(kind: str) -> None:
-    event = {"type": kind, "timestamp": 1795253400123, "source": {"type": "user", "userId": "U1"}, "webhookEventId": "e"}
+    event = {
+        "type": kind,
+        "timestamp": 1795253400123,
+        "source": {"type": "user", "userId": "U1"},
+        "webhookEventId": "e",
+    }
     assert parse(s.LINE, s.line_events(event)) == []
 
 
 def test_a_line_push_has_the_same_retry_key_at_every_try() -> None:
     first, second = (line.render(s.reply(), s.LINE, s.OUTSIDE) for _ in range(2))
     assert first == second
-    assert first.headers["x-line-retry-key"] != line.render(s.reply(message_id="m-2"), s.LINE, s.OUTSIDE).headers["x-line-retry-key"]
+    assert (
+        first.headers["x-line-retry-key"]
+        != line.render(s.reply(message_id="m-2"), s.LINE, s.OUTSIDE).headers["x-line-retry-key"]
+    )
     assert json.loads(first.body) == {"to": "66811111111", "messages": [{"type": "text", "text": "สวัสดีค่ะ"}]}
     assert line.outcome(409, {}, b'{"sentMessages":[{"id":"461230966842064897"}]}') == Sent("461230966842064897")
 
@@ -201,7 +218,7 @@ FULL = {
     "brand": "korale", "market": {"marketplace": "coupang", "country": "KR"}, "order_ref": "77", "tags": ["delivery"],
     "customer": {"tier": "gold", "orders": 12, "lifetime_value": {"amount": "1250000", "currency": "KRW"}},
     "priority": "high", "required_skills": {"lang-ko": 3}, "bot": True, "unknown": 1,
-    "attachments": [{"name": "box.jpg", "media_type": "image/jpeg", "url": "https://cdn.example/box.jpg", "size": 1234}],
+    "attachments": [{"name": "box.jpg", "media_type": "image/jpeg", "url": "https://cdn.example/box.jpg", "size": 9}],
 }  # fmt: skip
 
 
@@ -212,7 +229,11 @@ def test_a_generic_message_brings_all_that_its_sender_knows() -> None:
     assert message.customer is not None
     assert (message.customer.tier, message.priority, message.bot) == ("gold", Priority.HIGH, True)
     assert message.required_skills == {"lang-ko": 3}
-    assert (message.order_ref, message.tags, message.parts[0].ref) == ("77", ("delivery",), "https://cdn.example/box.jpg")
+    assert (message.order_ref, message.tags, message.parts[0].ref) == (
+        "77",
+        ("delivery",),
+        "https://cdn.example/box.jpg",
+    )
 
 
 def test_a_generic_message_needs_little() -> None:
@@ -239,8 +260,15 @@ def test_a_generic_document_that_is_wrong_says_where(change: dict[str, Any], nam
 
 
 def test_a_generic_status_is_a_fact() -> None:
-    (fact,) = facts(s.COUPANG, s.encode({"type": "status", "message_id": "m-1", "state": "failed", "reason": "탈퇴한 회원"}))
-    assert (fact.channel_message_id, fact.state, fact.permanent, fact.reason) == ("m-1", Delivery.FAILED, True, "탈퇴한 회원")
+    (fact,) = facts(
+        s.COUPANG, s.encode({"type": "status", "message_id": "m-1", "state": "failed", "reason": "탈퇴한 회원"})
+    )
+    assert (fact.channel_message_id, fact.state, fact.permanent, fact.reason) == (
+        "m-1",
+        Delivery.FAILED,
+        True,
+        "탈퇴한 회원",
+    )
 
 
 def test_html_alone_becomes_text() -> None:
@@ -299,7 +327,8 @@ def test_an_empty_reply_is_not_sent(own: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "permanent"), [(400, True), (404, True), (401, False), (429, False), (500, False), (503, False), (302, False)]
+    ("status", "permanent"),
+    [(400, True), (404, True), (401, False), (429, False), (500, False), (503, False), (302, False)],
 )
 def test_an_answer_says_whether_trying_again_can_help(status: int, permanent: bool) -> None:
     refused = generic.outcome(status, {"Retry-After": "7"}, b'{"error":"no"}')

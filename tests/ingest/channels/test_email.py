@@ -55,7 +55,11 @@ def plain(text: str, head: str = HEAD, more: str = "") -> bytes:
 
 def test_a_mail_says_who_what_and_when() -> None:
     message = one(plain("Gdzie jest moja paczka?\r\n"))
-    assert (message.text, message.subject, message.message_id) == ("Gdzie jest moja paczka?", "Paczka", "<a1@example.pl>")
+    assert (message.text, message.subject, message.message_id) == (
+        "Gdzie jest moja paczka?",
+        "Paczka",
+        "<a1@example.pl>",
+    )
     assert (message.sender.name, message.sender.address) == ("Anna Kowalska", "anna@example.pl")
     assert message.sender.key == "email::anna@example.pl"
     assert message.sent_at.isoformat() == "2026-11-21T09:29:30+00:00"
@@ -79,13 +83,11 @@ def test_a_mail_says_who_what_and_when() -> None:
         ("x-unknown", "utf-8", "สินค้า"),
         ("unicode_escape", "utf-8", r"literal \u0041"),
         ("punycode", "utf-8", "just-text-"),
-        ("utf-8", "cp1252", "Größe"),
     ],
 )
 def test_a_text_is_read_whatever_its_charset_is_called(declared: str, actual: str, text: str) -> None:
     head = f"{HEAD}Content-Type: text/plain; charset={declared}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-    read = one(head.encode() + text.encode(actual)).text
-    assert read == text or (declared == "utf-8" and actual == "cp1252" and read.startswith("Gr") and read.endswith("e"))
+    assert one(head.encode() + text.encode(actual)).text == text
 
 
 @pytest.mark.parametrize(
@@ -97,23 +99,29 @@ def test_a_text_is_read_whatever_its_charset_is_called(declared: str, actual: st
         (b"=?euc-kr?B?yK+60g==?= order 7", "환불 order 7"),
         (b"=?x-odd?Q?abc?=", "abc"),
         (b"=?utf-8?B?!!!?=", "=?utf-8?B?!!!?="),
-        ("Zwrot".encode() + b"\xb3", "Zwrot³"),
+        (b"Zwrot" + b"\xb3", "Zwrot³"),
     ],
 )
 def test_a_subject_is_read_encoded_raw_or_broken(raw: bytes, text: str) -> None:
-    found = one(b"From: a@b.pl\r\nSubject: " + raw + b"\r\n\r\nx").subject
-    assert found == text or (b"!!!" in raw and found is not None)
+    assert one(b"From: a@b.pl\r\nSubject: " + raw + b"\r\n\r\nx").subject == text
 
 
 def test_html_alone_is_read_as_text() -> None:
-    html = "<html><head><style>p{}</style></head><body><p>สวัสดีค่ะ</p><p>ของ<b>แตก</b>&nbsp;ค่ะ<br>ขอคืนเงิน</p></body></html>"
+    html = (
+        "<html><head><style>p{}</style></head><body><p>สวัสดีค่ะ</p><p>ของ<b>แตก</b>&nbsp;ค่ะ<br>ขอคืนเงิน</p></body></html>"
+    )
     message = one(f"{HEAD}Content-Type: text/html; charset=utf-8\r\n\r\n{html}".encode())
     assert (message.text, message.html) == ("สวัสดีค่ะ\n\nของแตก ค่ะ\nขอคืนเงิน", True)
 
 
 def build(**headers: str) -> EmailMessage:
     message = EmailMessage()
-    defaults = {"From": "kim@example.kr", "To": "help@korale.example", "Subject": "사진", "Message-ID": "<k1@example.kr>"}
+    defaults = {
+        "From": "kim@example.kr",
+        "To": "help@korale.example",
+        "Subject": "사진",
+        "Message-ID": "<k1@example.kr>",
+    }
     for name, value in {**defaults, **headers}.items():
         message[name] = value
     return message
@@ -277,7 +285,9 @@ def test_mail_of_machines_is_told_by_its_headers(more: str) -> None:
     assert one(plain("x", more=more)).automated
 
 
-@pytest.mark.parametrize("more", ["Auto-Submitted: no\r\n", "X-Auto-Response-Suppress: All\r\n", "Precedence: first-class\r\n"])
+@pytest.mark.parametrize(
+    "more", ["Auto-Submitted: no\r\n", "X-Auto-Response-Suppress: All\r\n", "Precedence: first-class\r\n"]
+)
 def test_these_headers_do_not_make_a_person_a_machine(more: str) -> None:
     assert not one(plain("x", more=more)).automated
 
@@ -299,7 +309,7 @@ def report(action: str, status: str, copy: str = "message/rfc822") -> bytes:
         "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.pl\r\n\r\n"
         f"Final-Recipient: rfc822; anna@example.pl\r\nAction: {action}\r\nStatus: {status}\r\n"
         "Diagnostic-Code: smtp; 550 no such user\r\n\r\n"
-        f"--b\r\nContent-Type: {copy}\r\n\r\nMessage-ID: <m-1@nimbus.example>\r\nSubject: Re: x\r\n\r\nHello\r\n--b--\r\n"
+        f"--b\r\nContent-Type: {copy}\r\n\r\nMessage-ID: <m-1@nimbus.example>\r\n\r\nHello\r\n--b--\r\n"
     ).encode()
 
 
@@ -313,7 +323,9 @@ def report(action: str, status: str, copy: str = "message/rfc822") -> bytes:
     ],
 )
 @pytest.mark.parametrize("copy", ["message/rfc822", "text/rfc822-headers"])
-def test_a_delivery_report_is_a_fact_about_our_mail(action: str, status: str, state: Delivery, permanent: bool, copy: str) -> None:
+def test_a_delivery_report_is_a_fact_about_our_mail(
+    action: str, status: str, state: Delivery, permanent: bool, copy: str
+) -> None:
     fact, message = parse(report(action, status, copy))
     assert isinstance(fact, DeliveryStatus)
     assert isinstance(message, InboundMessage)
@@ -325,7 +337,8 @@ def test_a_delivery_report_is_a_fact_about_our_mail(action: str, status: str, st
 
 def test_a_read_receipt_is_a_fact_too() -> None:
     raw = (
-        "From: anna@example.pl\r\nContent-Type: multipart/report; report-type=disposition-notification; boundary=b\r\n\r\n"
+        "From: anna@example.pl\r\n"
+        "Content-Type: multipart/report; report-type=disposition-notification; boundary=b\r\n\r\n"
         "--b\r\n\r\nread\r\n--b\r\nContent-Type: message/disposition-notification\r\n\r\n"
         "Final-Recipient: rfc822;anna@example.pl\r\nOriginal-Message-ID: <m-1@nimbus.example>\r\n"
         "Disposition: manual-action/MDN-sent-manually; displayed\r\n\r\n--b--\r\n"
@@ -345,7 +358,12 @@ def test_a_mail_of_nobody_is_unreadable(raw: bytes) -> None:
 
 
 def sent(**more: Any) -> tuple[EmailMessage, bytes]:
-    fields: dict[str, Any] = {"to": "anna@example.pl", "subject": "Paczka", "ticket_id": TICKET, "in_reply_to": "<a1@example.pl>"}
+    fields: dict[str, Any] = {
+        "to": "anna@example.pl",
+        "subject": "Paczka",
+        "ticket_id": TICKET,
+        "in_reply_to": "<a1@example.pl>",
+    }
     out = mail.render(s.reply(**{"text": "Już jedzie. Zażółć!", **fields, **more}), s.NIMBUS, s.OUTSIDE)
     message = email.message_from_bytes(out.data, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
@@ -390,10 +408,18 @@ def test_names_and_subjects_of_every_script_arrive() -> None:
 
 
 def test_files_are_attached() -> None:
-    files = (File("ใบเสร็จ.pdf", "application/pdf", b"%PDF"), File("x", "not a type", b"1"), File("m", "message/rfc822", b"2"))
+    files = (
+        File("ใบเสร็จ.pdf", "application/pdf", b"%PDF"),
+        File("x", "not a type", b"1"),
+        File("m", "message/rfc822", b"2"),
+    )
     message, _ = sent(files=files, html="<p>Już</p>")
     found = [(part.get_filename(), part.get_content_type()) for part in message.iter_attachments()]
-    assert found == [("ใบเสร็จ.pdf", "application/pdf"), ("x", "application/octet-stream"), ("m", "application/octet-stream")]
+    assert found == [
+        ("ใบเสร็จ.pdf", "application/pdf"),
+        ("x", "application/octet-stream"),
+        ("m", "application/octet-stream"),
+    ]
 
 
 HOSTILE = "x\r\nBcc: victim@example.com\r\n\r\nowned\x00\ud800\x0b\x85\u2028y"

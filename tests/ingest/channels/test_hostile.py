@@ -65,12 +65,28 @@ def nearly_right(draw: Callable[[Any], Any]) -> tuple[Account, bytes]:
     own, body = draw(
         st.sampled_from(
             [
-                (s.WA, s.whatsapp(s.wa_text("hi", context={"id": "x"}), statuses=[{"id": "1", "status": "read", "errors": [{}]}])),
-                (s.WA, s.whatsapp({"from": "1", "id": "w", "type": "location", "location": {"latitude": 1, "longitude": 2}})),
+                (
+                    s.WA,
+                    s.whatsapp(
+                        s.wa_text("hi", context={"id": "x"}), statuses=[{"id": "1", "status": "read", "errors": [{}]}]
+                    ),
+                ),
+                (
+                    s.WA,
+                    s.whatsapp(
+                        {"from": "1", "id": "w", "type": "location", "location": {"latitude": 1, "longitude": 2}}
+                    ),
+                ),
                 (s.LINE, s.line_events(s.line_message({"type": "text", "text": "hi"}))),
                 (s.LINE, s.line_events(s.line_message({"type": "file", "fileName": "a", "fileSize": 1}))),
-                (s.COUPANG, s.encode({"id": "1", "from": {"id": "2"}, "text": "x", "market": {"country": "KR"}, "tags": ["a"]})),
-                (s.COUPANG, s.encode({"type": "status", "message_id": "1", "state": "read", "at": "2026-11-21T00:00:00Z"})),
+                (
+                    s.COUPANG,
+                    s.encode({"id": "1", "from": {"id": "2"}, "text": "x", "market": {"country": "KR"}, "tags": ["a"]}),
+                ),
+                (
+                    s.COUPANG,
+                    s.encode({"type": "status", "message_id": "1", "state": "read", "at": "2026-11-21T00:00:00Z"}),
+                ),
             ]
         )
     )
@@ -78,7 +94,7 @@ def nearly_right(draw: Callable[[Any], Any]) -> tuple[Account, bytes]:
 
 
 @given(nearly_right())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_nearly_right_body_is_read_or_unreadable(case: tuple[Account, bytes]) -> None:
     own, body = case
     survive(own, body)
@@ -108,14 +124,16 @@ def test_any_signature_is_right_or_forged(own: Account, body: bytes, signature: 
 
 headers = st.sampled_from(
     ["From", "To", "Subject", "Message-ID", "References", "In-Reply-To", "Date", "Return-Path", "Content-Type",
-     "Content-Transfer-Encoding", "Content-Disposition", "Auto-Submitted", "Reply-To", "Delivered-To", "Content-Language"]
+     "Content-Transfer-Encoding", "Content-Disposition", "Auto-Submitted", "Reply-To", "Delivered-To",
+     "Content-Language"]
 )  # fmt: skip
 values = st.one_of(
     st.binary(max_size=60),
     st.sampled_from(
-        [b"a@b.pl", b'"x" <a@b.pl>', b"multipart/mixed; boundary=b", b"multipart/report; boundary=b", b"text/html; charset=",
-         b"text/plain; charset=\xff", b"base64", b"quoted-printable", b"x-uuencode", b"attachment; filename*=utf-8''%ff",
-         b"message/delivery-status", b"=?utf-8?B?====?=", b"=?hex?Q?zz?=", b"<a@b> <c@d>", b"Mon, 99 Foo 99999 99:99:99 +9999",
+        [b"a@b.pl", b'"x" <a@b.pl>', b"multipart/mixed; boundary=b", b"multipart/report; boundary=b",
+         b"text/html; charset=", b"text/plain; charset=\xff", b"base64", b"quoted-printable", b"x-uuencode",
+         b"attachment; filename*=utf-8''%ff", b"message/delivery-status", b"=?utf-8?B?====?=", b"=?hex?Q?zz?=",
+         b"<a@b> <c@d>", b"Mon, 99 Foo 99999 99:99:99 +9999",
          b"text/plain; charset*0=ut; charset*1=f-8", b"multipart/mixed; boundary*=x'y'z", b"multipart/mixed; boundary="]
     ),
 )  # fmt: skip
@@ -126,12 +144,15 @@ def mails(draw: Callable[[Any], Any]) -> bytes:
     def block() -> bytes:
         return b"".join(f"{draw(headers)}: ".encode() + draw(values) + b"\r\n" for _ in range(draw(st.integers(0, 6))))
 
-    parts = b"".join(b"--b\r\n" + block() + b"\r\n" + draw(st.binary(max_size=60)) + b"\r\n" for _ in range(draw(st.integers(0, 3))))
-    return b"From: a@b.pl\r\n" + block() + b"\r\n" + parts + draw(st.sampled_from([b"--b--\r\n", b""]))
+    parts = b"".join(
+        b"--b\r\n" + block() + b"\r\n" + draw(st.binary(max_size=60)) + b"\r\n" for _ in range(draw(st.integers(0, 3)))
+    )
+    end: bytes = draw(st.sampled_from([b"--b--\r\n", b""]))
+    return b"From: a@b.pl\r\n" + block() + b"\r\n" + parts + end
 
 
 @given(mails())
-@settings(max_examples=400)
+@settings(max_examples=250)
 def test_any_mail_is_read_or_unreadable(raw: bytes) -> None:
     survive(s.NIMBUS, raw)
     mail.contact_key(raw)
@@ -161,10 +182,13 @@ CORPUS: dict[str, bytes] = {
     "1 MB of parameters": b"From: a@b.pl\r\nContent-Type: text/plain;" + b'";"' * 330_000 + b"\r\n\r\nhello",
     "100,000 headers": b"From: a@b.pl\r\n" + b"X: y\r\n" * 100_000 + b"\r\nhello",
     "NUL everywhere": b"From: a\0@b.pl\r\nSub\0ject: \0\r\nFrom: a@b.pl\r\n\r\n\0hello\0",
-    "invalid UTF-8": b"From: \xff\xfe <a@b.pl>\r\nSubject: \xc3\x28\xff\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\xff hello",
-    "lone surrogates": b"From: a@b.pl\r\nSubject: =?utf-8?B?7aCA?=\r\nContent-Type: text/plain; charset=utf-16\r\n\r\n\x00\xd8x",
+    "invalid UTF-8": b"From: \xff\xfe <a@b.pl>\r\nSubject: \xc3\x28\xff\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n\r\n\xff hello",
+    "lone surrogates": b"From: a@b.pl\r\nSubject: =?utf-8?B?7aCA?=\r\n"
+    b"Content-Type: text/plain; charset=utf-16\r\n\r\n\x00\xd8x",
     "broken base64": b"From: a@b.pl\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"a" * 99_999 + b"!",
-    "boundary of spaces": b'From: a@b.pl\r\nContent-Type: multipart/mixed; boundary="  "\r\n\r\n--\r\nhello\r\n--' + b" " * MB,
+    "boundary of spaces": b'From: a@b.pl\r\nContent-Type: multipart/mixed; boundary="  "\r\n\r\n--\r\nhello\r\n--'
+    + b" " * MB,
     "1 MB of boundaries": b"From: a@b.pl\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b " * 250_000,
     "1 MB of quotes": b"From: a@b.pl\r\n\r\n" + b"> " * 500_000,
     "400,000 quoted lines": b"From: a@b.pl\r\n\r\n" + b"On x wrote:\r\n>\r\nx\r\n" * 20_000,
@@ -179,10 +203,10 @@ CORPUS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("raw", CORPUS.values(), ids=CORPUS.keys())
 def test_hostile_mail_is_survived_in_bounded_time(raw: bytes) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = survive(s.NIMBUS, raw)
     mail.contact_key(raw)
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     assert len(found) <= 1
 
 
@@ -202,11 +226,11 @@ def test_hostile_mail_is_survived_in_bounded_time(raw: bytes) -> None:
 )
 @pytest.mark.parametrize("own", CHAT, ids=lambda own: own.channel)
 def test_hostile_bodies_are_survived_in_bounded_time(own: Account, body: bytes) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     survive(own, body)
     WEBHOOKS[own.channel].account_id(Request(body))
     WEBHOOKS[own.channel].contact_key(Request(body))
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
 
 
 def test_json_with_lone_surrogates_is_mended() -> None:

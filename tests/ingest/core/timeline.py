@@ -75,12 +75,12 @@ class Story:
         return arrival
 
     def asks(self, at: float, data: CommandPayload, number: str | None = None, **looked_up: Any) -> None:
-        command = Command.of(
-            data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=minute(at)
-        )
+        command = Command.of(data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=minute(at))
         self._take(decide(self.state, Asked(command, **looked_up), self.policy, minute(at)))
 
-    def replies(self, at: float, sent_at: float | None = None, by: Author = AGENT, status: Status | None = None) -> None:
+    def replies(
+        self, at: float, sent_at: float | None = None, by: Author = AGENT, status: Status | None = None
+    ) -> None:
         """A reply that goes out at the first try."""
         self.asks(at, Reply(by=by, text="On its way", status=status))
         self.tries(at if sent_at is None else sent_at)

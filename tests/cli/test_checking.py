@@ -1,0 +1,35 @@
+"""`deskbus check config` says file, line and reason, and is right about the examples."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.__main__ import app
+from cli.checking import faults
+
+
+@pytest.mark.parametrize("folder", ["deploy/config", "deploy/config/demo"])
+def test_the_examples_are_in_order(root: Path, folder: str) -> None:
+    result = CliRunner().invoke(app, ["check", "config", str(root / folder)])
+    assert (result.exit_code, result.output.endswith("in order\n")) == (0, True)
+
+
+@pytest.mark.parametrize("service", ["ingest", "routing", "sla", "notify"])
+def test_a_fault_is_named_with_file_line_and_reason(root: Path, tmp_path: Path, service: str) -> None:
+    shutil.copytree(root / "deploy" / "config", tmp_path / "config", symlinks=True)
+    path = tmp_path / "config" / f"{service}.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\nbogus: 1\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", "config", str(tmp_path / "config")])
+    assert result.exit_code == 1
+    place, _, reason = result.output.strip().partition(": ")
+    assert place == f"{path}:{text.count(chr(10)) + 2}"
+    assert "bogus" in reason
+
+
+def test_a_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
+    assert len(list(faults(tmp_path))) == 4

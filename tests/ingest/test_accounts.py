@@ -1,0 +1,82 @@
+"""The accounts policy: what it refuses, whose address is whose, and that secrets come from outside only."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.errors import InvalidPolicy
+from kit.policy import parse
+from services.ingest.accounts import Accounts, MissingSecret, Outside
+from tests.ingest.channels import samples as s
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [
+        ("{name: a, channel: fax, signing: env:X}", "channel"),
+        ("{name: a, channel: webhook}", "needs signing"),
+        ("{name: a, channel: webhook, signing: hunter2}", "signing"),
+        ("{name: a, channel: sms, signing: env:X, external_id: '+1'}", "needs public_url"),
+        ("{name: a, channel: email, signing: env:X, addresses: [nobody]}", "not a mail address"),
+        ("{name: a, channel: webhook, signing: env:X, base_url: ftp://x}", "http"),
+        ("{name: a, channel: webhook, signing: env:X, quiet_minutes: 0}", "quiet_minutes"),
+        ("{name: A B, channel: webhook, signing: env:X}", "name"),
+        ("{name: a, channel: webhook, signing: env:X, secrets: y}", "secrets"),
+    ],
+)
+def test_a_wrong_account_is_refused_with_line_and_reason(account: str, reason: str) -> None:
+    text = f"accounts:\n  - {{name: fine, channel: webhook, signing: env:X}}\n  - {account}\n"
+    with pytest.raises(InvalidPolicy, match=reason) as refusal:
+        parse("ingest.yaml", text.encode(), Accounts)
+    assert refusal.value.line == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("name: a, channel: webhook", "name: a, channel: webhook"),
+        ("name: a, channel: line, external_id: U1", "name: b, channel: line, external_id: U1"),
+        ("name: a, channel: email, addresses: [x@y.pl]", "name: b, channel: email, addresses: [X+tag@y.pl]"),
+    ],
+)
+def test_two_accounts_never_claim_the_same(first: str, second: str) -> None:
+    text = f"accounts:\n  - {{{first}, signing: env:X}}\n  - {{{second}, signing: env:X}}\n"
+    with pytest.raises(InvalidPolicy):
+        parse("ingest.yaml", text.encode(), Accounts)
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"),
+    [
+        ("support@nimbus.example", "support-nimbus"),
+        ("SUPPORT+x.y@Nimbus.Example", "support-nimbus"),
+        ("shop-uk@nimbus.example", "support-nimbus"),
+        ("help@korale.example", "help-korale"),
+        ("help@nimbus.example", None),
+        ("", None),
+    ],
+)
+def test_mail_finds_its_account_by_address(address: str, owner: str | None) -> None:
+    found = s.ACCOUNTS.addressed(address)
+    assert (found.name if found else None) == owner
+
+
+def test_secrets_come_from_the_environment_or_a_file_and_change_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("one\n")
+    outside = Outside({"A": "two"})
+    assert outside.secrets((f"file:{file}", "env:A", "env:NONE")) == ["one", "two"]
+    file.unlink()
+    assert outside.secret((f"file:{file}", "env:A")) == "two"
+    with pytest.raises(MissingSecret):
+        outside.secrets(("env:NONE", f"file:{file}"))
+
+
+def test_urls_take_their_variables_from_the_environment() -> None:
+    text = "${LINE_URL:-https://api.line.me}/v2"
+    assert Outside({}).expand(text) == "https://api.line.me/v2"
+    assert Outside({"LINE_URL": "http://127.0.0.1:9999"}).expand(text) == "http://127.0.0.1:9999/v2"
+
+
+def test_the_example_names_its_secrets_and_holds_none() -> None:
+    assert {ref.partition(":")[0] for ref in s.ACCOUNTS.secret_refs()} == {"env"}

@@ -1,0 +1,310 @@
+"""The webhook and command doors: what each request is answered with, what reaches Kafka, and that nothing else does."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from contracts.envelope import Command
+from contracts.inbound import InboundRecord
+from kit.clock import FakeClock
+from kit.errors import Passing
+from kit.http import PROBLEM, door
+from kit.producer import Outgoing
+from services.ingest import metrics
+from services.ingest.accounts import Outside
+from services.ingest.commands_http import commands_router
+from services.ingest.http import CountTooLarge, webhook_router
+from services.ingest.intake import Intake
+from services.ingest.settings import IngestSettings
+from tests.ingest.channels import samples as s
+
+MAX_BODY = 2_000_000
+
+
+class Kafka:
+    """Takes records, or does not."""
+
+    def __init__(self) -> None:
+        self.taken: list[Outgoing] = []
+        self.away: Callable[[], Any] | None = None
+
+    async def send(self, record: Outgoing, *, seconds: float) -> None:
+        if self.away is not None:
+            await self.away()
+        self.taken.append(record)
+
+
+class Blobs(dict[str, bytes]):
+    away = False
+
+    async def put_blob(self, blob_id: str, body: bytes) -> None:
+        if self.away:
+            raise Passing("MongoDB is away")
+        self[blob_id] = body
+
+
+@pytest.fixture
+def kafka() -> Kafka:
+    return Kafka()
+
+
+@pytest.fixture
+def blobs() -> Blobs:
+    return Blobs()
+
+
+@pytest.fixture
+async def client(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncClient]:
+    clock = FakeClock(s.NOW)
+    tokens = "".join(
+        f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scope};"
+        for name, scope in (("crm", "commands:write"), ("erp", "commands:write"), ("viewer", "tickets:read"))
+    )
+    app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
+    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
+    app.include_router(commands_router(intake, clock, "commands"))
+    app.add_middleware(CountTooLarge)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
+        yield opened
+
+
+def count(channel: str, reason: str) -> float:
+    return float(metrics.REFUSED.labels(channel, reason)._value.get())
+
+
+def record(kafka: Kafka) -> InboundRecord:
+    (sent,) = kafka.taken
+    return InboundRecord.from_kafka(sent.value, sent.headers)
+
+
+def refusal(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.headers["content-type"] == PROBLEM
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == answer.status_code
+    return document
+
+
+GENERIC = s.encode({"id": "m1", "from": {"id": "buyer-9"}, "text": "배송이 너무 늦어요"})
+COUPANG = "/v1/channels/webhook/webhook?account=coupang-kr"
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "headers", "account", "key"),
+    [
+        (COUPANG, GENERIC, s.sign_generic(GENERIC), "coupang-kr", "coupang-kr:buyer-9"),
+        ("/v1/channels/whatsapp/webhook", s.whatsapp(s.wa_text("สวัสดี")), s.sign_whatsapp(s.whatsapp(s.wa_text("สวัสดี"))),
+         "wa-th", "wa-th:TH.13491208655302741918"),
+        ("/v1/channels/line/webhook?account=line-th", s.line_events(), s.sign_line(s.line_events()), "line-th", None),
+        ("/v1/channels/line/webhook", s.line_events(), s.sign_line(s.line_events()), "line-th", None),
+        ("/v1/channels/sms/webhook", s.form(s.SMS_FORM), s.sign_twilio(s.SMS_FORM), "sms-gb", "sms-gb:+447700900123"),
+        ("/v1/channels/sms/webhook?account=sms-gb", s.form(s.SMS_FORM),
+         s.sign_twilio(s.SMS_FORM, f"{s.SMS_URL}?account=sms-gb"), "sms-gb", "sms-gb:+447700900123"),
+    ],
+)  # fmt: skip
+async def test_a_verified_body_reaches_kafka_byte_for_byte(
+    client: httpx.AsyncClient,
+    kafka: Kafka,
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    account: str,
+    key: str | None,
+) -> None:
+    answer = await client.post(url, content=body, headers=headers)
+    assert answer.status_code == 202
+    taken = record(kafka)
+    assert answer.json() == {"receipt": taken.receipt}
+    assert (taken.body, taken.size, taken.account, taken.verified) == (body, len(body), account, True)
+    assert taken.key == (key or taken.key)
+    assert taken.key.startswith(f"{account}:")
+    assert kafka.taken[0].key == taken.key.encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "status", "counted"),
+    [
+        ("/v1/channels/fax/webhook", {}, 404, ("other", "unknown_channel")),
+        ("/v1/channels/email/webhook", {}, 404, ("other", "unknown_channel")),
+        ("/v1/channels/webhook/webhook", {}, 404, ("webhook", "unknown_account")),
+        ("/v1/channels/webhook/webhook?account=wa-th", {}, 404, ("webhook", "unknown_account")),
+        (COUPANG, {}, 401, ("webhook", "missing")),
+        (COUPANG, {**s.sign_generic(GENERIC), "webhook-id": "other"}, 401, ("webhook", "signature")),
+        (COUPANG, s.sign_generic(GENERIC, s.NOW.replace(hour=8)), 401, ("webhook", "stale")),
+    ],
+)
+async def test_what_is_not_verified_is_a_problem_and_counted_and_not_written(
+    client: httpx.AsyncClient, kafka: Kafka, url: str, headers: dict[str, str], status: int, counted: tuple[str, str]
+) -> None:
+    before = count(*counted)
+    answer = await client.post(url, content=GENERIC, headers=headers)
+    assert answer.status_code == status
+    refusal(answer)
+    assert count(*counted) == before + 1
+    assert kafka.taken == []
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, kafka: Kafka, declared: bool) -> None:
+    before = count("webhook", "too_large")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 1_000_000
+
+    answer = await client.post(COUPANG, content=b"x" * (MAX_BODY + 1) if declared else chunks())
+    assert answer.status_code == 413
+    refusal(answer)
+    assert count("webhook", "too_large") == before + 1
+    assert kafka.taken == []
+
+
+async def test_a_body_that_cannot_be_parsed_is_taken_all_the_same(client: httpx.AsyncClient, kafka: Kafka) -> None:
+    body = b"\xff not json"
+    answer = await client.post(COUPANG, content=body, headers=s.sign_generic(body))
+    assert answer.status_code == 202
+    assert record(kafka).body == body
+
+
+async def refuse() -> None:
+    raise Passing("no broker")
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("away", [refuse, hang])
+async def test_without_kafka_the_answer_is_503_in_time(client: httpx.AsyncClient, kafka: Kafka, away: Any) -> None:
+    kafka.away = away
+    async with asyncio.timeout(2):
+        answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    refusal(answer)
+    assert kafka.taken == []
+
+
+async def test_a_large_body_leaves_a_claim_check(client: httpx.AsyncClient, kafka: Kafka, blobs: Blobs) -> None:
+    body = b"x" * (512 * 1024 + 1)
+    answer = await client.post(COUPANG, content=body, headers=s.sign_generic(body))
+    assert answer.status_code == 202
+    taken = record(kafka)
+    assert (taken.body, taken.size) == (b"", len(body))
+    assert taken.claim is not None
+    assert blobs[taken.claim] == body
+
+
+async def test_without_mongo_large_bodies_wait_and_small_ones_go_on(
+    client: httpx.AsyncClient, kafka: Kafka, blobs: Blobs
+) -> None:
+    blobs.away = True
+    large = b"x" * (512 * 1024 + 1)
+    refused = await client.post(COUPANG, content=large, headers=s.sign_generic(large))
+    assert (refused.status_code, kafka.taken) == (503, [])
+    assert "retry-after" in refused.headers
+    small = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
+    assert small.status_code == 202
+
+
+async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafka: Kafka, blobs: Blobs) -> None:
+    clock = FakeClock(s.NOW)
+    app = door("ingest", IngestSettings())
+    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, Outside({}), clock))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://x") as client:
+        answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
+    assert answer.status_code == 503
+    assert refusal(answer)["detail"] == "This account is not ready"
+
+
+CHALLENGE = {"hub.mode": "subscribe", "hub.verify_token": "agreed-token", "hub.challenge": "1158201444"}
+
+
+async def test_a_providers_challenge_is_echoed(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/channels/whatsapp/webhook", params=CHALLENGE)
+    assert (answer.status_code, answer.text) == (200, "1158201444")
+    forged = await client.get("/v1/channels/whatsapp/webhook", params={**CHALLENGE, "hub.verify_token": "guess"})
+    assert forged.status_code == 403
+    assert (await client.get("/v1/channels/fax/webhook")).status_code == 404
+
+
+# --- Commands. ---
+
+REPLY = {"type": "deskbus.command.reply.v1", "ticket_id": "t-1", "data": {"text": "Już jedzie"}}
+
+
+async def ask(client: httpx.AsyncClient, body: Any, token: str = "crm", key: str = "k1") -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}", "idempotency-key": key}
+    return await client.post("/v1/commands", json=body, headers=headers)
+
+
+async def test_a_command_goes_to_its_tickets_partition(client: httpx.AsyncClient, kafka: Kafka) -> None:
+    answer = await ask(client, REPLY)
+    assert answer.status_code == 202
+    (sent,) = kafka.taken
+    command = Command.parse(sent.value or b"")
+    assert (sent.topic, sent.key, command.subject, command.time) == ("commands", b"t-1", "t-1", s.NOW)
+    assert answer.json() == {"id": command.id}
+    assert (command.data.text, command.data.by.kind, command.data.by.id) == ("Już jedzie", "system", "crm")
+
+
+async def test_a_person_may_be_named_as_who_asks(client: httpx.AsyncClient, kafka: Kafka) -> None:
+    by = {"kind": "agent", "id": "agent-zofia", "name": "Zofia"}
+    await ask(client, {**REPLY, "data": {"text": "x", "by": by}})
+    assert Command.parse(kafka.taken[0].value or b"").data.by.id == "agent-zofia"
+
+
+async def test_the_same_key_of_the_same_caller_is_the_same_command(client: httpx.AsyncClient) -> None:
+    first, again = await ask(client, REPLY), await ask(client, REPLY)
+    assert first.json() == again.json()
+    assert (await ask(client, REPLY, key="k2")).json() != first.json()
+    assert (await ask(client, REPLY, token="erp")).json() != first.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "token", "status"),
+    [
+        (REPLY, "nobody", 401),
+        (REPLY, "viewer", 403),
+        ({**REPLY, "type": "deskbus.command.launch.v1"}, "crm", 422),
+        ({**REPLY, "type": "deskbus.command.forward.v1"}, "crm", 422),
+        ({**REPLY, "data": {"text": ""}}, "crm", 422),
+        ({**REPLY, "ticket_id": ""}, "crm", 422),
+        ({**REPLY, "data": {"text": "x" * 400_000}}, "crm", 413),
+        ({"type": "deskbus.command.set_status.v1", "ticket_id": "t", "data": {"status": "gone"}}, "crm", 422),
+        ({"type": "deskbus.command.transfer.v1", "ticket_id": "t", "data": {}}, "crm", 422),
+    ],
+)
+async def test_a_command_that_may_not_be_is_a_problem(
+    client: httpx.AsyncClient, kafka: Kafka, body: Any, token: str, status: int
+) -> None:
+    answer = await ask(client, body, token)
+    assert answer.status_code == status
+    refusal(answer)
+    assert kafka.taken == []
+
+
+async def test_a_command_needs_an_idempotency_key(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/commands", json=REPLY, headers={"authorization": "Bearer crm"})
+    assert answer.status_code == 422
+
+
+async def test_without_kafka_a_command_is_503(client: httpx.AsyncClient, kafka: Kafka) -> None:
+    kafka.away = refuse
+    answer = await ask(client, REPLY)
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+
+
+async def test_the_doors_describe_themselves(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert {"/v1/channels/{channel}/webhook", "/v1/commands"} <= document["paths"].keys()
+    assert "Forward" not in json.dumps(document)

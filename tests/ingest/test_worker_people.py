@@ -1,0 +1,66 @@
+"""Whose message it is: one person, whichever of their identities a message names, and however many replicas look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.contacts import Identity
+from contracts.topics import CONTACTS
+from services.ingest.core.arrivals import Arrival
+from tests.ingest.core.timeline import Story
+from tests.ingest.worker_rig import Worker
+
+
+def arrival(number: str, *identities: str) -> Arrival:
+    arrival = Story().arrival(0, number)
+    sender = replace(
+        arrival.inbound.sender, identities=tuple(Identity(channel="whatsapp", id=each) for each in identities)
+    )
+    return Arrival(replace(arrival.inbound, sender=sender), arrival.received_at, ticket_id=f"T{number}")
+
+
+async def met(worker: Worker, *arrivals: Arrival) -> list[str]:
+    await worker.people.identify(arrivals)
+    await worker.people.learn([(arrival, None) for arrival in arrivals])
+    await worker.people.publish()
+    return [arrival.contact_id for arrival in arrivals]
+
+
+@pytest.mark.parametrize(
+    "sightings",
+    [
+        [("user", "number"), ("number",), ("user",)],
+        [("number",), ("user", "number"), ("user",)],
+        [("user",), ("number", "user"), ("number",)],
+    ],
+)
+async def test_all_identities_that_were_seen_together_are_one_person(sightings: list[tuple[str, ...]]) -> None:
+    worker = Worker()
+    found = [(await met(worker, arrival(str(n), *ids)))[0] for n, ids in enumerate(sightings)]
+    assert len(set(found)) == 1
+    in_one_batch = await met(Worker(), *(arrival(str(n), *ids) for n, ids in enumerate(sightings[:2])))
+    assert len(in_one_batch) == 2
+
+
+@given(order=st.permutations([0, 1, 2, 3]))
+async def test_contacts_are_announced_in_sequence_whatever_the_order(order: list[int]) -> None:
+    worker = Worker()
+    rows = [worker.says("hi", f"m{n}", "jan", language=language) for n, language in enumerate(("", "pl", "en", "en"))]
+    for n in order:
+        await worker.take(rows[n])
+    events = worker.events(CONTACTS)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].data.contact.identities[0].id == "jan"
+
+
+async def test_two_replicas_that_meet_one_person_at_once_announce_one_contact() -> None:
+    one = Worker()
+    two = Worker(one.store, one.clock)
+    await asyncio.gather(one.take(one.says("a", "m1")), two.take(two.says("b", "m2")))
+    events = one.events(CONTACTS) + two.events(CONTACTS)
+    assert len({event.id for event in events}) == 1

@@ -1,0 +1,239 @@
+"""The sender's rules: what was promised leaves once, from whoever owns it, and what becomes of it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from contracts.commands import Merge, Reply
+from contracts.envelope import Command
+from contracts.ticket import Attachment
+from kit.errors import Passing
+from services.ingest.channels.channel import Channel
+from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.handlers import policy_of
+from services.ingest.sender import ReplySender
+from tests.ingest.worker_rig import AGENT, Row, Worker
+
+
+@dataclass
+class FakeWire:
+    """Takes what is sent; `outcomes` are the next answers, `before` runs while a message is on its way."""
+
+    sent: list[Rendered] = field(default_factory=list)
+    outcomes: list[SendOutcome] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    before: asyncio.Event | None = None
+
+    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
+        self.sent.append(rendered)
+        self.begun.set()
+        if self.before is not None:
+            await self.before.wait()
+        return self.outcomes.pop(0) if self.outcomes else Sent(f"provider-{len(self.sent)}")
+
+
+class Owning:
+    def __init__(self, *partitions: int) -> None:
+        self.partitions = list(partitions)
+
+    def owned(self, topic: str) -> list[int]:
+        return self.partitions
+
+
+ALL = (0, 1, 2, 3)
+
+
+def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
+    def policy(channel: str, account: str) -> TicketPolicy:
+        return policy_of(worker.accounts.named(channel, account))
+
+    return ReplySender(
+        worker.tickets, worker.store, worker.threads, Owning(*partitions), worker.broker, wire,
+        lambda: worker.accounts, worker.outside, policy, worker.clock,
+    )  # fmt: skip
+
+
+async def served(sender: ReplySender) -> None:
+    """Let the sender do what is due now, to the end."""
+    await sender.serve()
+    while sender._busy:
+        await asyncio.gather(*sender._busy.values())
+
+
+async def promised(worker: Worker, text: str = "On its way", **fields: object) -> str:
+    if not worker.events():
+        await worker.take(worker.says("Where?", "m1"))
+    ticket = worker.ticket().id
+    command = Reply(by=AGENT, text=text, **fields)
+    await worker.take(worker.asks(command, ticket, text))
+    return ticket
+
+
+async def test_a_reply_leaves_once_and_is_told() -> None:
+    worker, wire = Worker(), FakeWire()
+    await promised(worker)
+    for _ in range(3):
+        await served(sender(worker, wire, *ALL))
+    (call,) = wire.sent
+    assert isinstance(call, HttpCall)
+    assert json.loads(call.body)["text"] == "On its way"
+    assert worker.types() == ["ticket.opened", "message.sent", "ticket.status_changed"]
+    assert worker.events()[1].data.message.channel_message_id == "provider-1"
+
+
+async def test_only_the_owner_of_the_partition_sends() -> None:
+    worker, wire = Worker(), FakeWire()
+    ticket = await promised(worker)
+    home = worker.tickets.home_partition(ticket)
+    assert home is not None
+    await served(sender(worker, wire, *(p for p in ALL if p != home)))
+    assert wire.sent == []
+    await served(sender(worker, wire, home))
+    assert len(wire.sent) == 1
+
+
+async def test_two_that_believe_to_own_it_send_once() -> None:
+    worker, wire = Worker(), FakeWire()
+    await promised(worker)
+    await asyncio.gather(served(sender(worker, wire, *ALL)), served(sender(worker, wire, *ALL)))
+    assert len(wire.sent) == 1
+    assert worker.types().count("message.sent") == 1
+
+
+async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_after_its_lease() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    await promised(worker)
+    dying = sender(worker, wire, *ALL)
+    await dying.serve()
+    await wire.begun.wait()
+    for task in dying._busy.values():
+        task.cancel()
+    alive = sender(worker, FakeWire(), *ALL)
+    await served(alive)
+    assert "message.sent" not in worker.types()
+    worker.clock.advance(61)
+    await served(alive)
+    assert worker.types()[1:] == ["message.sent", "ticket.status_changed"]
+    assert worker.events()[1].data.attempts == 2
+
+
+async def test_replies_of_one_ticket_leave_in_their_order() -> None:
+    worker, wire = Worker(), FakeWire(outcomes=[Refused("away", permanent=False)])
+    await promised(worker, "first")
+    await promised(worker, "second")
+    for _ in range(4):
+        await served(sender(worker, wire, *ALL))
+        worker.clock.advance(5)
+    texts = [json.loads(call.body)["text"] for call in wire.sent if isinstance(call, HttpCall)]
+    assert texts == ["first", "first", "second"]
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+async def test_what_cannot_be_rendered_fails_for_good(text: str) -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.take(worker.says("Where?", "m1"))
+    ticket = worker.ticket().id
+    await worker.take(worker.asks(Reply.model_construct(by=AGENT, text=text or " ", attachments=()), ticket))
+    await served(sender(worker, wire, *ALL))
+    assert wire.sent == []
+    assert worker.types()[-1] == "message.failed"
+    assert worker.events()[-1].data.permanent
+
+
+async def test_a_report_that_comes_before_the_answer_is_not_lost() -> None:
+    worker, wire = Worker(), FakeWire()
+    await promised(worker)
+    report = worker.raw(json.dumps({"type": "status", "message_id": "provider-1", "state": "delivered"}).encode())
+    await worker.take(report)
+    assert worker.types() == ["ticket.opened"]
+    await served(sender(worker, wire, *ALL))
+    assert worker.types() == ["ticket.opened", "message.sent", "ticket.status_changed", "message.delivered"]
+    await worker.take(report)
+    assert worker.types().count("message.delivered") == 1
+
+
+async def test_a_report_about_a_message_of_another_system_is_nobodys() -> None:
+    worker = Worker()
+    report = worker.raw(json.dumps({"type": "status", "message_id": "foreign", "state": "read"}).encode())
+    assert await worker.take(report) == set()
+    assert (worker.events(), worker.dead()) == ([], [])
+
+
+async def test_a_customer_who_answers_our_mail_comes_back_to_its_ticket() -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.take(worker.mails("Where?", "<1@x>", References="<0@x>"))
+    ticket = worker.ticket().id
+    await worker.take(worker.asks(Reply(by=AGENT, text="Here"), ticket))
+    wire.outcomes = [Refused("greylisted", permanent=False)]
+    await served(sender(worker, wire, *ALL))
+    (mail,) = wire.sent
+    assert isinstance(mail, MailOut)
+    assert b"In-Reply-To: <1@x>" in mail.data
+    assert b"<0@x>" in mail.data
+    await worker.take(worker.mails("Thanks", "<2@x>", In_Reply_To=mail.message_id))
+    assert worker.types()[-1] == "message.received"
+    assert worker.events()[-1].subject == ticket
+
+
+async def test_files_that_are_kept_here_go_along() -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.store.put_blob("file1", b"%PDF-1.7")
+    await worker.take(worker.mails("Where?", "<1@x>"))
+    files = (Attachment(name="label.pdf", media_type="application/pdf", ref="file1"),)
+    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
+    await served(sender(worker, wire, *ALL))
+    (mail,) = wire.sent
+    assert isinstance(mail, MailOut)
+    assert b"label.pdf" in mail.data
+
+
+async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.take(worker.says("one", "m1", "jan"), worker.says("two", "m2", "ola"))
+    old, young = worker.opened()
+    await worker.take(worker.asks(Merge(by=AGENT, into=old.id), young.id))
+    await served(sender(worker, wire, *ALL))
+    (forward,) = [r for r in worker.broker.sent if r.topic == "deskbus.commands.v1"]
+    assert Command.parse(forward.value or b"").subject == old.id
+    row = Row("commands", 0, 999, forward.key, forward.value)
+    await worker.take(row)
+    await worker.take(row)
+    last = worker.events()[-1]
+    assert (last.type, last.subject, last.data.message.text) == ("deskbus.message.received.v1", old.id, "two")
+    assert last.data.ticket.message_count == 2
+    assert wire.sent == []
+
+
+async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten() -> None:
+    worker, wire = Worker(), FakeWire()
+    await promised(worker)
+    worker.store.away = True
+    with pytest.raises(Passing):
+        await served(sender(worker, wire, *ALL))
+    worker.store.away = False
+    await served(sender(worker, wire, *ALL))
+    assert len(wire.sent) == 1
+
+
+async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_after_the_lease() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    await promised(worker)
+    hands = sender(worker, wire, *ALL)
+    await hands.serve()
+    await wire.begun.wait()
+    worker.store.away = True
+    assert wire.before is not None
+    wire.before.set()
+    while hands._busy:
+        await asyncio.gather(*hands._busy.values())
+    worker.store.away = False
+    worker.clock.advance(timedelta(seconds=61).total_seconds())
+    await served(hands)
+    assert len(wire.sent) == 2
+    assert worker.types().count("message.sent") == 1

@@ -1,0 +1,110 @@
+"""Documents of routing on both servers: what is written comes back, and queries find what they are meant to find."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from contracts.assignments import AssignmentDecision, Candidate
+from contracts.ticket import Status
+from kit.document import Cause, Decision
+from kit.ids import uuid7
+from kit.mongo import MongoStore
+from services.routing.core import agents
+from services.routing.core.agents import AgentState
+from services.routing.core.tickets import TicketState
+from services.routing.store.kinds import ensure_indexes
+from tests.kit.fake_store import FakeStore
+from tests.routing.scenario import Log, Replica, at, fake_clock, opened, profile, ticket, urgent
+
+Store = MongoStore | FakeStore
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "fake":
+        yield FakeStore()
+        return
+    real = MongoStore(request.getfixturevalue("mongo"), f"routing_{uuid7()[-12:]}")
+    await ensure_indexes(real)
+    yield real
+    await real._client.drop_database(real._database.name)
+    real.close()
+
+
+@pytest.fixture
+def replica(store: Store) -> Replica:
+    return Replica(store, fake_clock(), Log())
+
+
+async def test_ticket_comes_back_as_it_was_written(replica: Replica) -> None:
+    state = TicketState(
+        id="t1", facts=ticket(tags=("a", "b"), tier="gold", country="TH").facts(), status=Status.ON_HOLD,
+        phase="assigned", ticket_version=7, required=(("lang.th", 2), ("$x", 1)), preferred=(("vip", 3),), queue="thai",
+        rule_required=(("a", 1),), rule_preferred=(("b", 2),), pinned=True, overflowed=True, keeps_required=False,
+        urgency=3, queued_at=at(1), entered_at=at(2), next_look=at(3), looks=4, unroutable="no_queue", agent="ann",
+        agent_name="Ann", assigned_at=at(5), previous="bob", target="cat", avoid=("x",), left=("y", "z"),
+        decision=AssignmentDecision(candidates=(Candidate(agent_id="ann", chosen=True),), looked_at=3),
+        commands=("c1",), cause=Cause("e", "c", None),
+    )  # fmt: skip
+    assert all(getattr(state, name) != getattr(plain(), name) for name in TicketState.__slots__ if name != "id")
+    await replica.tickets.change("t1", lambda _: Decision(state))
+    assert await replica.ticket("t1") == state
+
+
+def plain() -> TicketState:
+    return TicketState(id="t1", facts=ticket().facts(), status=Status.NEW)
+
+
+async def test_agent_comes_back_as_they_were_written(replica: Replica) -> None:
+    state = AgentState(
+        profile("ann", skills={"lang.th": 5, "$x": 1}, languages=("th",), brands=("nimbus",), queues=("thai",),
+                email="ann@nimbus.example", channel_weights={"web.chat": 0.5}, presence_since=at(1), version=3),
+        last_assigned_at=at(2), removed_at=at(3), announced_at=at(4), touched_at=at(5),
+    )  # fmt: skip
+    state = replace(agents.claim(state, "t.1", 4, 0.5, at(6)), touched_at=at(7))
+    await replica.agents.change("ann", lambda _: Decision(state))
+    assert await replica.agent("ann") == state
+
+
+async def test_roster_sees_what_others_changed(store: Store) -> None:
+    clock, log = fake_clock(), Log()
+    one, other = Replica(store, clock, log), Replica(store, clock, log)
+    await one.put(profile("ann"))
+    assert await other.roster.refresh() is True
+    assert await other.roster.refresh() is False
+    clock.advance(60)
+    await one.presence("ann", "offline")
+    assert await other.roster.refresh() is False
+    assert not other.roster.available("ann")
+    clock.advance(60)
+    await one.presence("ann", "online")
+    assert await other.roster.refresh() is True
+    await one.hear(opened(ticket()))
+    assert await other.roster.refresh() is False
+    assert other.roster.holders("t1") == {"ann"}
+    await one.put(profile("ann", capacity=9))
+    assert await other.roster.refresh() is True
+
+
+async def test_waiting_tickets_are_served_by_urgency_and_age_whatever_their_number(replica: Replica) -> None:
+    clock = replica.clock
+    for n in range(4):
+        await replica.hear(opened(ticket(f"n{n}")), opened(urgent(f"u{n}")))
+        clock.advance(1)  # type: ignore[attr-defined]
+    await replica.put(profile("ann", capacity=6))
+    await replica.turn()
+    assert await replica.holders("ann") == {"ann": ["n0", "n1", "u0", "u1", "u2", "u3"]}
+
+
+async def test_due_looks_are_found_by_the_partition_of_the_ticket(replica: Replica) -> None:
+    await replica.hear(opened(ticket()))
+    due = (await replica.ticket("t1")).next_look
+    assert due is not None
+    home = replica.tickets.home_partition("t1")
+    assert home is not None
+    rows = await replica.store.due("tickets", [home], due, 10)
+    assert [row["_id"] for row in rows] == ["t1"]
+    assert await replica.store.due("tickets", [home], due - timedelta(milliseconds=1), 10) == []
+    assert await replica.store.due("tickets", [(home + 1) % 4], due, 10) == []
