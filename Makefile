@@ -9,11 +9,11 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit check format generate lock bench crash clean
+.PHONY: help venv up down status server run demo test test-unit check check-alerts format generate lock bench crash clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## make the Python environment from the lock
 
@@ -54,13 +54,18 @@ check: $(READY) ## format, lint, types, imports, contracts; changes nothing
 	$(BIN)/lint-imports
 	$(BIN)/python -m contracts.generate --check
 	$(BIN)/python -m contracts.compat
+	$(BIN)/python -m deploy.reference --check
 
 format: $(READY) ## format, and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(READY) ## schemas, AsyncAPI and the catalogue from contracts/
+check-alerts: ## the alerts' own tests; needs promtool, which comes with Prometheus
+	cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/alerts.test.yml
+
+generate: $(READY) ## schemas, AsyncAPI and the catalogue from contracts/; the reference in docs/ from code
 	$(BIN)/python -m contracts.generate
+	$(BIN)/python -m deploy.reference
 
 lock: $(READY) ## renew the locks from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.lock

@@ -210,7 +210,7 @@ class _Guard:
                 raise self._too_large()
 
     def _too_large(self) -> Problem:
-        # The rest of the body is not read, so the connection is of no more use.
+        # The rest of the body may not have been read, so the connection is of no more use.
         detail = f"At most {self.max_body} bytes are taken"
         return Problem(413, "The body is too large", detail, headers={"connection": "close"})
 

@@ -83,11 +83,19 @@ class Ticker(Generic[S]):
         ready = {raw["_id"]: raw["due"] for raw in raws if raw["partition"] in reached}
         if not ready:
             return 0
-        changed = await self._documents.change_many(list(ready), lambda _, state: self._decide(state, until))
+        fired: set[str] = set()
+
+        def decide(doc_id: str, state: S | None) -> Decision[S] | None:
+            decision = self._decide(state, until)
+            if decision is not None:
+                fired.add(doc_id)
+            return decision
+
+        fired &= (await self._documents.change_many(list(ready), decide)).keys()
         stored = self._clock.now()
-        for doc_id in changed:
+        for doc_id in fired:
             metrics.TIMER_LATENESS.observe((stored - ready[doc_id]).total_seconds())
-        return len(changed)
+        return len(fired)
 
     def _decide(self, state: Any, until: datetime) -> Decision[S] | None:
         if state is None:

@@ -83,6 +83,7 @@ class Deliverer:
         self._home = topic_name(topics.SLA, prefix)
         self._flying: dict[str, asyncio.Task[None]] = {}
         self._load: Counter[str] = Counter()
+        self._talking: Counter[tuple[str, str]] = Counter()
         self._resting: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -119,8 +120,8 @@ class Deliverer:
 
     def _begin_all(self, doc_id: str, state: Escalation, now: datetime) -> int:
         begun = 0
-        for planned in state.eligible():
-            if self._may_begin(planned, now):
+        for planned in state.planned:
+            if self._may_begin(doc_id, planned, now):
                 self._begin(doc_id, state, planned)
                 begun += 1
         return begun
@@ -134,16 +135,19 @@ class Deliverer:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _may_begin(self, planned: Planned, now: datetime) -> bool:
+    def _may_begin(self, doc_id: str, planned: Planned, now: datetime) -> bool:
         if planned.id in self._flying or planned.next_try > now or len(self._flying) >= self._at_once:
             return False
         if planned.moot:
             return True
+        if (doc_id, planned.receiver) in self._talking:
+            return False  # one after the other: the first may begin the thread that the next belongs to
         rests = self._resting.get(planned.receiver)
         return (rests is None or rests <= now) and self._load[planned.receiver] < max(1, self._at_once // 4)
 
     def _begin(self, doc_id: str, state: Escalation, planned: Planned) -> None:
         self._load[planned.receiver] += 1
+        self._talking[doc_id, planned.receiver] += 1
         task = asyncio.create_task(self._one(doc_id, state, planned))
         self._flying[planned.id] = task
         metrics.IN_FLIGHT.set(len(self._flying))
@@ -151,6 +155,7 @@ class Deliverer:
         def landed(_: asyncio.Task[None]) -> None:
             del self._flying[planned.id]
             self._load[planned.receiver] -= 1
+            self._talking -= Counter([(doc_id, planned.receiver)])  # also forgets what is at zero
             metrics.IN_FLIGHT.set(len(self._flying))
 
         task.add_done_callback(landed)

@@ -96,8 +96,8 @@ class World:
                 self.apply(escalation.fire(state, RULES, at(self.now)))
         elif what == "ack":
             self.apply(escalation.acknowledge(state, "mali", "rest", RULES, at(self.now)))
-        elif state is not None and state.eligible():
-            planned = state.eligible()[0]
+        elif state is not None and state.planned:
+            planned = state.planned[0]
             outcome = OUTCOMES[str(how)]
             self.apply(settle(state, planned.id, outcome, RULES, now=at(self.now), jitter=0.5))
 

@@ -76,6 +76,7 @@ def _open(draft: Draft, raised: Raised, end: End) -> None:
     if last is not None and last.standing != Standing.RESOLVED:
         return
     told_at = last.told_at if last is not None else None
+    draft.withdraw([key])  # "resolved" of the last time, if it is not sent yet, would be wrong by now
     alarm = Alarm(
         key=key,
         kind=raised.kind.value,

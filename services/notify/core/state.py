@@ -114,18 +114,7 @@ class Escalation(Value):
         """The next instant at which time changes an alarm."""
         return min((alarm.next_at for alarm in self.alarms if alarm.next_at is not None), default=None)
 
-    def eligible(self) -> list[Planned]:
-        """What may be tried: of each receiver the oldest, so that "resolved" never overtakes "firing"; all the moot."""
-        firsts: dict[str, Planned] = {}
-        moot: list[Planned] = []
-        for planned in self.planned:
-            if planned.moot:
-                moot.append(planned)
-            else:
-                firsts.setdefault(planned.receiver, planned)
-        return moot + list(firsts.values())
-
     @property
     def next_try(self) -> datetime | None:
         """The next instant at which a notification is to be tried or dropped."""
-        return min((planned.next_try for planned in self.eligible()), default=None)
+        return min((planned.next_try for planned in self.planned), default=None)

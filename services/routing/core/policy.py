@@ -6,6 +6,7 @@ Rule: rules are ordered and the first one that matches wins.
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -178,9 +179,14 @@ class Policy(_Part):
         """Return the units that a ticket of a channel takes of an agent with these weights of their own."""
         return own.get(channel, self.channel_weights.get(channel, self.default_weight))
 
-    def language_skills(self, languages: tuple[str, ...]) -> dict[str, int]:
+    def language_skills(self, languages: tuple[str, ...]) -> Mapping[str, int]:
         """Return the skills that speaking these languages is."""
-        return {self.language_skill.format(language=primary(language)): 5 for language in languages}
+        return _language_skills(self.language_skill, languages)
+
+
+@lru_cache(maxsize=4096)
+def _language_skills(name: str, languages: tuple[str, ...]) -> dict[str, int]:
+    return {name.format(language=primary(language)): 5 for language in languages}
 
 
 def primary(language: str | None) -> str | None:

@@ -5,6 +5,7 @@ Order: more preferred skills, then lower share of capacity in use, then longest 
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contracts.agents import Presence
@@ -92,30 +93,45 @@ def nobody(agents: Iterable[AgentState], need: Need, policy: Policy) -> Nobody |
     return Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS, detail)
 
 
-def candidate(agent: AgentState, need: Need, policy: Policy, now: datetime, chosen: AgentState | None) -> Candidate:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One agent beside one need: everything that an explanation tells."""
+
+    agent: AgentState
+    passed: tuple[PassedOver, str] | None
+    fit: bool
+    order: Order
+
+
+def judge(agent: AgentState, need: Need, policy: Policy) -> Judged:
+    """Look at an agent once."""
+    misfit = unfit(agent, need, policy)
+    passed = misfit or unavailable(agent, need, policy)
+    return Judged(agent, passed, misfit is None, order(agent, need, policy))
+
+
+def candidate(judged: Judged, now: datetime, chosen: Judged | None) -> Candidate:
     """Explain one agent: chosen, or the first reason why not."""
-    is_chosen = chosen is not None and agent.profile.id == chosen.profile.id
-    why = None if is_chosen else _why_not(agent, need, policy, chosen)
+    agent = judged.agent
+    is_chosen = chosen is not None and agent.profile.id == chosen.agent.profile.id
+    why = None if is_chosen else judged.passed or _beaten(judged.order, chosen)
     idle = None if agent.last_assigned_at is None else max(0.0, (now - agent.last_assigned_at).total_seconds())
     return Candidate(
         agent_id=agent.profile.id,
         chosen=is_chosen,
         passed_over=str(why[0]) if why else None,
         detail=why[1] if why else None,
-        skill_score=score(agent, need, policy),
+        skill_score=-judged.order[0],
         load=agent.load,
         capacity=agent.profile.capacity,
         idle_seconds=idle,
     )
 
 
-def _why_not(
-    agent: AgentState, need: Need, policy: Policy, chosen: AgentState | None
-) -> tuple[PassedOver, str | None] | None:
-    why = unfit(agent, need, policy) or unavailable(agent, need, policy)
-    if why is not None or chosen is None:
-        return why
-    mine, theirs = order(agent, need, policy), order(chosen, need, policy)
+def _beaten(mine: Order, chosen: Judged | None) -> tuple[PassedOver, str | None] | None:
+    if chosen is None:
+        return None
+    theirs = chosen.order
     if mine[0] > theirs[0]:
         return PassedOver.LOWER_SKILL, f"{-mine[0]} preferred skills, not {-theirs[0]}"
     if mine[0] == theirs[0] and mine[1] > theirs[1]:
@@ -127,16 +143,12 @@ def explain(
     agents: Iterable[AgentState], need: Need, policy: Policy, now: datetime, chosen: AgentState | None, cap: int
 ) -> AssignmentDecision:
     """Explain a decision over these agents: the best `cap` of them, those who could have done it first."""
-    present = [agent for agent in agents if agent.removed_at is None]
-
-    def place(agent: AgentState) -> tuple[bool, bool, bool, Order]:
-        is_chosen = chosen is not None and agent.profile.id == chosen.profile.id
-        fit, free = unfit(agent, need, policy) is None, unavailable(agent, need, policy) is None
-        return not is_chosen, not fit, not free, order(agent, need, policy)
-
-    shown = sorted(present, key=place)[:cap]
+    present = [judge(agent, need, policy) for agent in agents if agent.removed_at is None]
+    best_id = chosen.profile.id if chosen is not None else None
+    present.sort(key=lambda j: (j.agent.profile.id != best_id, not j.fit, j.passed is not None, j.order))
+    first = present[0] if present and best_id is not None else None
     return AssignmentDecision(
-        candidates=tuple(candidate(agent, need, policy, now, chosen) for agent in shown),
+        candidates=tuple(candidate(judged, now, first) for judged in present[:cap]),
         looked_at=len(present),
         skills_dropped=need.dropped,
     )

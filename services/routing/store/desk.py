@@ -138,14 +138,14 @@ class Desk:
         pool = self.roster.pool
         if len(pool.agents) <= SMALL:
             return ranking.explain(pool.agents.values(), need, policy, now, chosen, SHOWN)
-        shown = [chosen]
+        shown, best = [chosen], ranking.judge(chosen, need, policy)
         for agent in pool.best_first(need):
             if len(shown) == SHOWN:
                 break
             if agent is not chosen:
                 shown.append(agent)
         return AssignmentDecision(
-            candidates=tuple(ranking.candidate(agent, need, policy, now, chosen) for agent in shown),
+            candidates=tuple(ranking.candidate(ranking.judge(a, need, policy), now, best) for a in shown),
             looked_at=pool.able(need).bit_count(),
             skills_dropped=need.dropped,
         )

@@ -1,0 +1,74 @@
+"""What the documents tell people to copy works, and what they point at is there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from contracts import corpus
+from contracts.topics import TICKETS, topic_name
+
+
+def documents(root: Path) -> list[Path]:
+    return [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
+
+
+def test_every_link_between_documents_leads_somewhere(root: Path) -> None:
+    broken = [
+        f"{file.name}: {link}"
+        for file in documents(root)
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text("utf-8"))
+        if not (file.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_every_make_target_that_documents_name_exists(root: Path) -> None:
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (root / "Makefile").read_text("utf-8")))
+    named = {target for file in documents(root) for target in re.findall(r"`make ([a-z-]+)", file.read_text("utf-8"))}
+    assert named
+    assert named - targets == set()
+
+
+def test_every_command_that_documents_name_exists(root: Path) -> None:
+    from cli.__main__ import app
+
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    known |= {group.name or "" for group in app.registered_groups}
+    named = {
+        command
+        for file in documents(root)
+        for command in re.findall(r"(?m)(?:^|`)deskbus ([a-z]+)\b", file.read_text("utf-8"))
+    }
+    assert named
+    assert named - known == set()
+
+
+@pytest.mark.timeout(120)
+async def test_the_subscriber_of_the_readme_acts_once_on_what_comes_twice(
+    root: Path, kafka: str, topics: str, tmp_path: Path
+) -> None:
+    text = (root / "README.md").read_text("utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    snippet = snippet.replace("127.0.0.1:9092", kafka)
+    snippet = snippet.replace(TICKETS, topic_name(TICKETS, topics)).replace('"crm"', f'"{topics}crm"')
+    event = json.loads(corpus.examples("deskbus.ticket.opened.v1")[0].value)
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        for sequence in (1, 1, 2, 1, 2, 3):
+            value = json.dumps({**event, "sequence": sequence}).encode()
+            await producer.send_and_wait(topic_name(TICKETS, topics), value, key=event["subject"].encode())
+    subscriber = subprocess.Popen(
+        [sys.executable, "-c", snippet], cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert subscriber.stdout is not None
+        lines = [subscriber.stdout.readline().split()[0] for _ in range(3)]
+    finally:
+        subscriber.kill()
+        subscriber.wait()
+    assert lines == ["1", "2", "3"]
