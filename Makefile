@@ -47,7 +47,7 @@ test: $(READY) ## all tests; starts Kafka and MongoDB for itself unless the envi
 test-unit: $(READY) ## the tests that need no Kafka, no MongoDB and no network
 	$(PYTEST) -m "not stack and not crash and not slow"
 
-check: $(READY) ## format, lint, types, imports, contracts; changes nothing
+check: $(READY) ## format, lint, types, imports, contracts, reference; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

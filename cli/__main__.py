@@ -55,7 +55,8 @@ def run(
     from cli.running import run as run_all
 
     _create(kafka, prefix, LOCAL_PARTITIONS)
-    raise typer.Exit(run_all(os.environ, config, replicas))
+    given = {**os.environ, "DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
+    raise typer.Exit(run_all(given, config, replicas))
 
 
 @app.command()

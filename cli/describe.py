@@ -88,6 +88,14 @@ def _ticket(event: Event) -> str | None:
             return f"{old} → {new}"
         case tickets.TicketTagged(added=added, removed=removed):
             return " ".join([*(f"+{tag}" for tag in added), *(f"-{tag}" for tag in removed)])
+        case tickets.TicketReopened(old=old, actor=actor):
+            return f"was {old}, by {actor.name or actor.id}"
+        case tickets.TicketClosed(reason=reason, actor=actor):
+            return f"{reason}, by {actor.name or actor.id}"
+        case tickets.TicketSplit(new_ticket_id=new, message_ids=moved):
+            return f"{len(moved)} messages to {short(new)}"
+        case tickets.TicketHandedOff(actor=actor, reason=reason):
+            return f"by {actor.name or actor.id}: {reason or ''}"
         case tickets.TicketMerged(into=into):
             return f"into {short(into)}"
         case tickets.CommandRejected(command_type=command_type, reason=reason, detail=detail):
@@ -101,6 +109,12 @@ def _assignment(event: Event) -> str | None:
             return f"to {data.agent.name or data.agent.id} from {data.queue} after {data.waited_ms} ms: {why(data)}"
         case assignments.TicketQueued(queue=queue, reason=reason):
             return f"in {queue} ({reason})"
+        case assignments.TicketOffered(agent=agent, expires_at=until):
+            return f"to {agent.name or agent.id} until {until:%T}"
+        case assignments.TicketOfferExpired(agent=agent):
+            return f"{agent.name or agent.id} did not answer"
+        case assignments.TicketOfferDeclined(agent=agent, reason=reason):
+            return f"by {agent.name or agent.id}: {reason or ''}"
         case assignments.TicketUnassigned(agent=agent, reason=reason):
             return f"from {agent.name or agent.id} ({reason})"
         case assignments.TicketUnroutable(reason=reason, detail=detail):
@@ -162,8 +176,14 @@ def _other(event: Event) -> str | None:
             return f"{agent.name}: {', '.join(agent.languages)}, capacity {agent.capacity:g}, {agent.presence}"
         case agents.AgentPresenceChanged(agent=agent, old=old, new=new):
             return f"{agent.name}: {old} → {new}"
-        case contacts.ContactUpdated(contact=contact):
+        case agents.AgentRemoved(agent_id=agent_id):
+            return agent_id
+        case contacts.ContactUpdated(contact=contact) | contacts.ContactUnmerged(contact=contact):
             return contact.name or contact.id
+        case contacts.ContactMerged(contact=contact, into=into):
+            return f"{contact.name or contact.id} into {short(into)}"
+        case contacts.ContactErased():
+            return "on request"
         case queues.QueueReported(depth=depth):
             return f"{depth} waiting"
     return None

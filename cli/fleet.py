@@ -91,10 +91,18 @@ class Replica:
 
     def stop(self) -> int:
         """SIGTERM and wait; returns the exit code. Raises FleetError when it does not leave in time."""
+        self.ask_to_leave()
+        return self.wait_gone()
+
+    def ask_to_leave(self) -> None:
+        """SIGTERM, once: a second one means "at once"."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)  # a suspended one hears nothing
+
+    def wait_gone(self) -> int:
+        """Wait; returns the exit code. Raises FleetError, and kills it, when it does not leave in time."""
         if self.process is None:
             return 0
-        self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)
         try:
             return self.process.wait(LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -174,11 +182,11 @@ class Fleet:
     def stop(self) -> None:
         """End all at once, in good order; raises FleetError after all are gone when one had to be killed."""
         for replica in self.replicas:
-            replica.signal(signal.SIGTERM)
+            replica.ask_to_leave()
         faults = []
         for replica in self.replicas:
             try:
-                replica.stop()
+                replica.wait_gone()
             except FleetError as fault:
                 faults.append(str(fault))
         if faults:

@@ -35,7 +35,7 @@ def policies(folder: Path) -> dict[str, str]:
 def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
     """What the services are started with: what is given wins over what is made up for local runs."""
     made_up = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
-    return {name: given.get(name, value) for name, value in made_up.items()}
+    return {**made_up, **{name: value for name, value in given.items() if name.startswith("DESKBUS_")}}
 
 
 def compact(raw: str) -> tuple[str, str, str]:

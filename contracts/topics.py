@@ -109,7 +109,7 @@ def _main_topics() -> tuple[Topic, ...]:
             "who works on a ticket and why",
             sources=("/deskbus/routing",),
             payloads=EVENTS["assignments"],
-            consumers=("notify", "sla"),
+            consumers=("notify",),
         ),
         Topic(
             AGENTS,
@@ -118,7 +118,6 @@ def _main_topics() -> tuple[Topic, ...]:
             "agents and their presence; the last event says everything",
             sources=("/deskbus/routing/agents",),
             payloads=EVENTS["agents"],
-            consumers=("notify",),
             sequenced=False,
             compacted=True,
         ),

@@ -8,7 +8,7 @@ import asyncio
 import importlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,9 +36,8 @@ def outputs() -> dict[Path, str]:
     }
 
 
-def drift() -> list[str]:
+def drift(wanted: Mapping[Path, str]) -> list[str]:
     """What is not as it should be, one line each."""
-    wanted = outputs()
     faults = [
         f"{path.relative_to(ROOT)}: {'differs' if path.exists() else 'is missing'}"
         for path, text in wanted.items()
@@ -159,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not parser.parse_args(arguments).check:
         write()
         return 0
-    faults = drift()
+    faults = drift(outputs())
     if faults:
         print("\n".join(faults), file=sys.stderr)
         print("run: python -m deploy.reference", file=sys.stderr)

@@ -40,6 +40,9 @@ QUIET = 1.5
 """Seconds of silence on the topics after which nothing more is expected."""
 
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Stage:
     """One run."""
 
@@ -84,7 +87,10 @@ class Stage:
 
     async def play(self) -> bool:
         """Set up, play, judge; says whether all held."""
-        begin = self.clock.monotonic()
+        begin, ours = self.clock.monotonic(), asyncio.current_task()
+        assert ours is not None
+        for number in _ENDINGS:
+            asyncio.get_running_loop().add_signal_handler(number, ours.cancel)
         self.logs.mkdir(parents=True)
         for replica in self.fleet.replicas:
             replica.start()
@@ -183,6 +189,10 @@ class Stage:
                 self.fleet.stop()
             except FleetError as fault:
                 self.say(str(fault))
+            if unwell := [
+                f"{r.name}: {r.process.returncode}" for r in self.fleet.replicas if r.process and r.process.returncode
+            ]:
+                self.say(f"did not end well: {', '.join(unwell)}")
             if keep:
                 self.say(f"kept: topics {self.prefix}*, databases {self.mongo_prefix}_*, logs {self.logs}")
                 return
@@ -202,7 +212,7 @@ def _drop(mongo: str, prefix: str) -> None:
 @contextlib.contextmanager
 def _no_interruption() -> Any:
     """A second Ctrl-C must not leave processes behind; ending them is bounded in time anyway."""
-    old = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    old = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDINGS}
     try:
         yield
     finally:
@@ -210,22 +220,18 @@ def _no_interruption() -> Any:
             signal.signal(number, handler)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
     """Run the demo; returns the exit code."""
     stage = Stage(environ, as_lines=plain)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     held = False
     try:
         held = asyncio.run(stage.play())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         stage.say("interrupted")
         return 130
-    except (FleetError, Passing) as fault:
+    except Passing as fault:
+        stage.say(f"{fault}\nIs the stack up? `make up` starts it.")
+    except FleetError as fault:
         stage.say(str(fault))
     finally:
         stage.clean_up(keep=keep, failed=not held)

@@ -44,7 +44,7 @@ _LOGGING = """Configuration:
 _PROPERTIES = """process.roles=broker,controller
 node.id=1
 listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=BROKER://127.0.0.1:{port}
+advertised.listeners=BROKER://127.0.0.1:{advertised}
 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
@@ -68,6 +68,11 @@ num.io.threads=4
 class KafkaServer(Server):
     name = "kafka"
 
+    def __init__(self, directory: Path | str, port: int, *, advertised_port: int | None = None) -> None:
+        """`advertised_port` is where clients are sent instead of `port`: to a proxy before it."""
+        super().__init__(directory, port)
+        self._advertised_port = advertised_port or port
+
     @property
     def address(self) -> str:
         return f"{self.host}:{self.port}"
@@ -80,9 +85,8 @@ class KafkaServer(Server):
         properties = self.directory / "server.properties"
         logging = self.directory / "log4j2.yaml"
         data = self.directory / "data"
-        properties.write_text(
-            _PROPERTIES.format(port=self.port, controller=self._controller_port(), data=data), encoding="utf-8"
-        )
+        values = {"port": self.port, "advertised": self._advertised_port, "controller": self._controller_port()}
+        properties.write_text(_PROPERTIES.format(**values, data=data), encoding="utf-8")
         logging.write_text(_LOGGING, encoding="utf-8")
         base = [*java, f"-Dlog4j2.configurationFile={logging}"]
         if not (data / "meta.properties").exists():

@@ -118,7 +118,7 @@ def test_every_secret_that_the_example_accounts_name_is_there(accounts: Accounts
 def test_the_token_setting_is_what_services_read() -> None:
     token = tokens("me", ["a:read", "b:write"])
     (read,) = parse_tokens(token.setting)
-    assert (read.name, read.scopes) == ("me", {"a:read", "b:write"})
+    assert (read.name, read.scopes) == ("me", frozenset({"a:read", "b:write"}))
 
 
 def test_our_webhook_signature_is_the_reference_librarys() -> None:

@@ -60,7 +60,8 @@ def test_every_runbook_belongs_to_an_alert(alerts: dict[str, dict[str, Any]], ro
 
 def test_every_alert_is_fired_once_and_kept_quiet_once(alerts: dict[str, dict[str, Any]], prometheus: Path) -> None:
     cases = yaml.safe_load((prometheus / "tests" / "alerts.test.yml").read_text("utf-8"))["tests"]
-    fired, quiet = set(), set()
+    fired: set[str] = set()
+    quiet: set[str] = set()
     for case in cases:
         for check in case["promql_expr_test"]:
             name = re.search(r'alertname="(\w+)"', check["expr"])

@@ -1,8 +1,10 @@
 """The image and the compose file: what is copied is enough for a service and is nobody else's; what is named exists."""
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from contracts.topics import SERVICES
+from deploy.local import free_port
 from deploy.local.kafka import VERSION as KAFKA_VERSION
 from deploy.reference import settings_class
 
@@ -31,6 +34,22 @@ def copied(dockerfile: str, service: str) -> list[str]:
     return [line[1].replace("${SERVICE}", service) for line in lines]
 
 
+def copy_as_the_build_does(root: Path, dockerfile: str, service: str, target: Path) -> None:
+    """Put into a folder what the build would put into /app."""
+    unwanted = shutil.ignore_patterns("__pycache__", "asyncapi", "examples", "schemas")  # as .dockerignore has it
+    for path in copied(dockerfile, service):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        if (root / path).is_dir():
+            shutil.copytree(root / path, target / path, ignore=unwanted)
+        else:
+            shutil.copy(root / path, target / path)
+
+
+def bare_environment() -> dict[str, str]:
+    """Without what would let the interpreter see the repository, or the service somebody's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DESKBUS"))}
+
+
 @pytest.fixture(scope="session")
 def dockerfile(root: Path) -> str:
     return (root / "deploy" / "Dockerfile").read_text("utf-8")
@@ -47,24 +66,19 @@ def test_the_build_copies_nothing_but_the_rooms_of_one_service(dockerfile: str) 
     assert set(copied(dockerfile, "sla")) == wanted
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_the_build_copies_is_enough_for_the_service(
     service: str, root: Path, tmp_path: Path, dockerfile: str
 ) -> None:
     """Every module of it is imported from a copy, by an interpreter that cannot see the repository."""
-    unwanted = shutil.ignore_patterns("__pycache__", "asyncapi", "examples", "schemas")  # as .dockerignore has it
-    for path in copied(dockerfile, service):
-        target = tmp_path / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (root / path).is_dir():
-            shutil.copytree(root / path, target, ignore=unwanted)
-        else:
-            shutil.copy(root / path, target)
+    copy_as_the_build_does(root, dockerfile, service, tmp_path)
     assert (tmp_path / "services" / service / "__main__.py").exists()
     result = subprocess.run(
         [sys.executable, "-c", _LOAD.format(service=service)],
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DESKBUS"))},
+        env=bare_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -74,6 +88,38 @@ def test_what_the_build_copies_is_enough_for_the_service(
     assert f"services.{service}.app" in loaded
     others = {f"services.{other}" for other in SERVICES if other != service}
     assert loaded & (others | {"cli", "deploy", "tests"}) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("topics")
+def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
+    root: Path, tmp_path: Path, dockerfile: str, environment: dict[str, str]
+) -> None:
+    copy_as_the_build_does(root, dockerfile, "sla", tmp_path)
+    (entrypoint,) = re.findall(r"(?m)^ENTRYPOINT (.*)$", dockerfile)
+    settings = {
+        "DESKBUS_SERVICE": "sla",
+        "DESKBUS_SLA_PORT": str(free_port()),
+        "DESKBUS_SLA_OPS_PORT": str(free_port()),
+        "DESKBUS_SLA_POLICY": str(root / "deploy" / "config" / "sla.yaml"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, *json.loads(entrypoint)[1:]],
+        cwd=tmp_path,
+        env={**bare_environment(), **environment, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any('"service is up"' in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        assert "service has ended" in process.stdout.read()
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_the_ignore_file_lets_through_what_the_build_copies(root: Path, dockerfile: str) -> None:

@@ -1,9 +1,8 @@
 """What the documents tell people to copy works, and what they point at is there."""
 
+import asyncio
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -62,13 +61,13 @@ async def test_the_subscriber_of_the_readme_acts_once_on_what_comes_twice(
         for sequence in (1, 1, 2, 1, 2, 3):
             value = json.dumps({**event, "sequence": sequence}).encode()
             await producer.send_and_wait(topic_name(TICKETS, topics), value, key=event["subject"].encode())
-    subscriber = subprocess.Popen(
-        [sys.executable, "-c", snippet], cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, text=True
+    subscriber = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", snippet, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert subscriber.stdout is not None
-        lines = [subscriber.stdout.readline().split()[0] for _ in range(3)]
+        lines = [(await subscriber.stdout.readline()).split()[0] for _ in range(3)]
     finally:
         subscriber.kill()
-        subscriber.wait()
-    assert lines == ["1", "2", "3"]
+        await subscriber.wait()
+    assert lines == [b"1", b"2", b"3"]

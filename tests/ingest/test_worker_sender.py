@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,9 @@ from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, 
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import policy_of
 from services.ingest.sender import ReplySender
+from services.ingest.store import EARLY
 from tests.ingest.worker_rig import AGENT, Row, Worker
+from tests.kit.fake_store import FakeStore
 
 
 @dataclass
@@ -156,6 +160,30 @@ async def test_a_report_that_comes_before_the_answer_is_not_lost() -> None:
     assert worker.types() == ["ticket.opened", "message.sent", "ticket.status_changed", "message.delivered"]
     await worker.take(report)
     assert worker.types().count("message.delivered") == 1
+
+
+class ClaimingStore(FakeStore):
+    """Somebody claims the message just after it was looked for, and had looked for reports before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claim: Callable[[], Awaitable[None]] | None = None
+
+    async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
+        if collection == EARLY and self.claim is not None:
+            await self.claim()
+        return await super().insert(collection, documents)
+
+
+async def test_a_report_whose_message_is_claimed_while_it_is_kept_is_taken_at_once() -> None:
+    store = ClaimingStore()
+    worker, wire = Worker(store), FakeWire()
+    ticket = await promised(worker)
+    await served(sender(worker, wire, *ALL))
+    message = worker.events()[1].data.message.id
+    store.claim = lambda: worker.threads.claim_sent("webhook", "allegro-pl", "late-id", ticket, message)
+    await worker.take(worker.raw(json.dumps({"type": "status", "message_id": "late-id", "state": "read"}).encode()))
+    assert worker.types()[-1] == "message.delivered"
 
 
 async def test_a_report_about_a_message_of_another_system_is_nobodys() -> None:

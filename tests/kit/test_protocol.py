@@ -29,7 +29,7 @@ SCENES: dict[str, tuple[str, Scene]] = {
         "clear-confirmed",
         lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)]),
     ),
-    "clearing unsets the flag": ("find-by-outbox", lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)])),
+    "clearing unsets the flag": ("find-by-outbox", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2)])),
     "fault inside a batch": ("stop-subject", lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(2)]])),
     "commit of the position": (
         "commit-handled",

@@ -49,7 +49,7 @@ def goes_on(
         and not takes(state.ticket, at, policy, automated=inbound.automated)
     ):
         return False
-    return True
+    return active_at is None or at - active_at <= policy.quiet
 
 
 def message_anchor(channel: str, account: str, channel_message_id: str) -> str:

@@ -24,7 +24,7 @@ from services.notify.core.draft import Draft
 from services.notify.core.durations import after
 from services.notify.core.policy import Policy
 from services.notify.core.route import End, route
-from services.notify.core.state import Alarm, Escalation, Standing
+from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
 FOREVER = 1_000_000
 
@@ -76,7 +76,9 @@ def _open(draft: Draft, raised: Raised, end: End) -> None:
     if last is not None and last.standing != Standing.RESOLVED:
         return
     told_at = last.told_at if last is not None else None
-    draft.withdraw([key])  # "resolved" of the last time, if it is not sent yet, would be wrong by now
+    # "Resolved" of the last time, where it is not out yet, would be wrong by now; there it still counts as firing.
+    unaware = tuple(dict.fromkeys(p.receiver for p in draft.planned if p.alarm == key and _is_resolved(p)))
+    draft.withdraw([key])
     alarm = Alarm(
         key=key,
         kind=raised.kind.value,
@@ -87,6 +89,7 @@ def _open(draft: Draft, raised: Raised, end: End) -> None:
         receiver=end.receiver,
         repeat_interval=end.repeat_interval,
         opened_at=draft.now,
+        told=unaware,
         told_at=told_at,
     )
     alarm = draft.set(alarm)
@@ -98,6 +101,10 @@ def _open(draft: Draft, raised: Raised, end: End) -> None:
         draft.set(alarm, next_at=quiet_until)  # it flaps: those told know; if it still holds then, they hear again
     else:
         _next_step(draft, alarm)
+
+
+def _is_resolved(planned: Planned) -> bool:
+    return planned.kind == NotificationKind.RESOLVED and not planned.moot
 
 
 def _over(draft: Draft, over: Over, event: Event) -> None:

@@ -217,6 +217,8 @@ def _put_aside(state: TicketState, ticket: Ticket, now: datetime) -> Decision[Ti
             reason = UnassignReason.MERGED
         elif ticket.status == Status.CLOSED:
             reason = UnassignReason.CLOSED
+        elif ticket.status != Status.SOLVED:
+            reason = UnassignReason.TRANSFERRED  # to a bot
         state, event = _unassigned(state, reason, now)
         events.append(event)
     return Decision(replace(state, phase="aside", next_look=None, target=None, avoid=()), events)

@@ -79,10 +79,10 @@ class Claims:
                 docs = [doc for agent_id, versions in free.items() if (doc := self._without(agent_id, versions))]
                 if not docs:
                     return
+                before = {doc.id: len(self._holds(doc.id)) for doc in docs}
                 saved = await self._roster.documents.save(docs)
-                self._took(saved)
-                if saved.won:
-                    self._observer.claims("released", len(saved.won))
+                for agent_id in self._took(saved):
+                    self._observer.claims("released", max(0, before[agent_id] - len(self._holds(agent_id))))
                     self.freed.set()
                 if not saved.lost:
                     return

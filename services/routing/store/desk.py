@@ -109,7 +109,8 @@ class Desk:
             agent = held or self.roster.pool.choose(need)
             self._observer.decided(self.clock.monotonic() - begin)
             if agent is None:
-                self.backlog |= {need.queue or ""}
+                if doc.state.unroutable is None:  # others need not queue up behind what nobody can serve
+                    self.backlog |= {need.queue or ""}
                 continue
             decision = self._explain(need, agent, policy, now)
             weight = policy.weight(need.channel, agent.profile.channel_weights)
@@ -213,9 +214,14 @@ class Desk:
             for doc in docs.values():
                 before = doc.state
                 decision = decide(before) if before is not None else None
-                if decision is not None:
-                    self.documents.apply(doc, decision, cause=before.cause if before else None)
-                    self.note(before, doc.state)
+                if before is None or decision is None:
+                    continue
+                try:
+                    self.documents.apply(doc, decision, cause=before.cause)
+                except (Passing, TooLarge) as fault:
+                    log.warning("a ticket cannot be changed now", ticket=doc.id, fault=str(fault))
+                    continue
+                self.note(before, doc.state)
             saved = await self.serve([doc for doc in docs.values() if doc.changed])
             written += len(saved.won)
             ids = [doc.id for doc in saved.lost]

@@ -245,6 +245,21 @@ def test_replies_wait_within_bounds() -> None:
     assert len(story.state.pending) == 2
 
 
+@pytest.mark.parametrize("how", ["command", "merge"])
+def test_a_closed_ticket_owes_nothing_and_waits_for_nothing(how: str) -> None:
+    story = Story()
+    first = story.writes(0)
+    if how == "command":
+        story.asks(1, SetStatus(by=AGENT, status=Status.SOLVED))
+        story.asks(2, SetStatus(by=AGENT, status=Status.CLOSED))
+    else:
+        other = story.ticket.model_copy(update={"id": "T0"})
+        story.asks(1, Merge(by=AGENT, into="T0"), other=other, messages=(first.message(),))
+    assert story.state is not None
+    assert story.ticket.status == Status.CLOSED
+    assert (story.state.unanswered, story.state.closes_at, story.ticket.oldest_unanswered_at) == ((), None, None)
+
+
 def test_a_transfer_is_not_ours_and_leaves_no_trace() -> None:
     story = Story()
     story.writes(0)

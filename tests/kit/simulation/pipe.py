@@ -7,7 +7,7 @@ that is switched off replaces just the piece of code that keeps it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,15 +24,15 @@ from kit.deadletter import DeadLetters
 from kit.delivery import BaseHandling, Delivery, Incoming, Limits, Record
 from kit.document import Decision, Document, Kind, Seen
 from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
 from kit.outbox import Documents, Saved
 from kit.producer import Outgoing
 from kit.timers import Ticker
+from tests.kit.simulation.servers import IN, SimClient, SimSender, SimStore
 from tests.kit.simulation.world import World, step
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DUE = START + timedelta(seconds=1)
-IN, OUT, DLQ = "in", "out", "dlq"
+OUT, DLQ = "out", "dlq"
 
 
 class Poke(Payload):
@@ -74,116 +74,6 @@ def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest",
     payload: Payload = Ignored() if kind == "ignored" else Poke(kind=kind)
     event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=START).encode()
     return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event
-
-
-class SimStore:
-    """One collection. With `replicated`, what is acknowledged without a majority can be rolled back."""
-
-    def __init__(self, world: Pipe) -> None:
-        self.w = world
-
-    async def fetch(self, _: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        await step("load")
-        return [copy.deepcopy(self.w.major[i]) for i in ids if i in self.w.major]
-
-    async def write(self, _: str, writes: Sequence[Guarded]) -> WriteOutcome:
-        out, term = await step("write", "fails", "unknown outcome"), self.w.term
-        if out == "fails":
-            return WriteOutcome(unknown=True)
-        lost = frozenset(g.id for g in writes if not self._write_one(g))
-        if out == "ok" and self.w.replicated and self.w.on("majority"):
-            await step("await majority", when=lambda: self.w.term != term or self.w.docs == self.w.major)
-            if self.w.term != term:
-                return WriteOutcome(unknown=True)
-        return WriteOutcome(lost, unknown=out != "ok")
-
-    def _write_one(self, g: Guarded) -> bool:
-        doc = self.w.docs.setdefault(g.id, {"_id": g.id, "version": 0, "outbox": []})
-        if doc["version"] != g.version:
-            return False
-        doc |= copy.deepcopy(dict(g.set)) | {"version": g.version + 1}
-        doc["outbox"] = doc["outbox"] + [dict(e) for e in g.push_outbox]
-        doc["flag"] = doc.get("flag", False) or bool(g.push_outbox)
-        return True
-
-    async def clear(self, _: str, confirmed: Mapping[str, Sequence[str]]) -> None:
-        if await step(f"clear {sorted(confirmed)}", "fails") != "ok":
-            raise Passing("cleared nothing")
-        for doc_id, ids in confirmed.items():
-            doc = self.w.docs[doc_id]
-            doc["outbox"] = [e for e in doc["outbox"] if e["id"] not in ids and self.w.on("clear-confirmed")]
-            doc["flag"] = False
-
-    async def stale(self, _: str, older_than: datetime, limit: int) -> list[dict[str, Any]]:
-        by = "outbox" if self.w.on("find-by-outbox") else "flag"
-        return [copy.deepcopy(d) for d in self.w.major.values() if d.get(by) and d["outbox"]]
-
-    async def due(self, _: str, partitions: Sequence[int], until: datetime, limit: int) -> list[dict[str, Any]]:
-        await step("look for due")
-        return [copy.deepcopy(d) for d in self.w.major.values() if d.get("due") and d["due"] <= until]
-
-    async def find(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
-        raise NotImplementedError
-
-    async def insert(self, *_: Any) -> set[str]:
-        raise NotImplementedError
-
-
-class SimSender:
-    """The broker's log, with lost records, lost confirmations and late appends."""
-
-    def __init__(self, world: Pipe) -> None:
-        self.w = world
-
-    async def partitions(self, _: str) -> int:
-        return 1
-
-    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
-        counts = []
-        for run in runs:
-            confirmed = 0
-            for record in run:
-                out = await step(f"send to {record.topic}", "lost", "ack lost", "timed out, appended later")
-                if out != "lost":
-                    (self.w.limbo if out.startswith("timed") else self.w.log).append(record)
-                confirmed += out == "ok"
-                if out != "ok" and self.w.on("stop-at-first-failure"):
-                    break
-            counts.append(confirmed)
-        return counts
-
-
-class SimClient:
-    """What Consumer asks of aiokafka. The coordinator refuses no commit, not even a zombie's."""
-
-    def __init__(self, world: Pipe, me: str) -> None:
-        self.w, self.me = world, me
-
-    def assignment(self) -> set[Any]:
-        from aiokafka import TopicPartition
-
-        return {TopicPartition(IN, p) for p, owner in enumerate(self.w.owners) if owner == self.me}
-
-    async def commit(self, offsets: Mapping[Any, int]) -> None:
-        await step("commit")
-        for tp, offset in offsets.items():
-            self.w.committed[tp.partition] = offset
-
-    def seek(self, tp: Any, offset: int) -> None:
-        self.w.positions[self.me, tp.partition] = self.w.generation[tp.partition], offset
-
-    async def position(self, tp: Any) -> int:
-        return self.w.position(self.me, tp.partition)
-
-    async def end_offsets(self, tps: Iterable[Any]) -> dict[Any, int]:
-        await step("ask for ends")
-        return {tp: len(self.w.inputs[tp.partition]) for tp in tps}
-
-    def pause(self, *_: Any) -> None: ...
-    def resume(self, *_: Any) -> None: ...
-
-    def paused(self) -> set[Any]:
-        return set()
 
 
 class SimConsumer(Consumer):

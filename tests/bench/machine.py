@@ -1,0 +1,62 @@
+"""The machine under the measurement: what it is, how busy it was, and the CPU time and memory of processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+
+def describe() -> dict[str, str]:
+    """Name the processor, the memory, Python and the system."""
+    model = "unknown processor"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {
+        "cores": str(os.cpu_count()),
+        "processor": model,
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def load() -> float:
+    """Return the load average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def listener(address: str) -> psutil.Process | None:
+    """Find the process that listens at `host:port` (or at a mongodb:// URL); None when it is not on this machine."""
+    place = urlsplit(address if "://" in address else f"//{address.split(',')[0]}")
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == place.port and connection.pid:
+            return psutil.Process(connection.pid)
+    return None
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Processes by name, whose CPU seconds and memory are read."""
+
+    processes: Mapping[str, psutil.Process]
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds of each, user and system, since it began."""
+        return {name: sum(process.cpu_times()[:2]) for name, process in self.processes.items()}
+
+    def memory(self, names: Iterable[str]) -> dict[str, float]:
+        """Resident memory in MB."""
+        return {name: self.processes[name].memory_info().rss / 1e6 for name in names}
+
+
+def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """CPU seconds between two readings."""
+    return {name: after[name] - before[name] for name in after}

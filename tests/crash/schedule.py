@@ -1,0 +1,107 @@
+"""What is done to a running system, and when: a pure function of the seed. How a fault is done is faults.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+SERVICES = ("ingest", "routing", "sla", "notify")
+SLOTS = (1, 2)
+LINES = ("kafka", "mongo")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a campaign is. Seconds, unless it says otherwise."""
+
+    messages: int
+    rate: float
+    """Messages a second."""
+    session: float
+    """Kafka's session time-out for the services."""
+    zombie: float
+    """How long a stopped process sleeps at least: longer than the session."""
+    pause: float
+    """Longest quiet between two faults of one track."""
+    calm: float = 300.0
+    """Bound of the wait for quiet; it ends a run that fails."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the senders take when no door is shut."""
+        return self.messages / self.rate
+
+
+SMALL = Size(messages=600, rate=18, session=3, zombie=5, pause=2.5, calm=240)
+FULL = Size(messages=20_000, rate=40, session=10, zombie=40, pause=12, calm=1200)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong at `at` and is undone after `seconds`. Faults of one track follow each other."""
+
+    track: str
+    at: float
+    kind: str
+    target: str
+    seconds: float
+    amount: float = 0.0
+    """Seconds of delay, or bytes a second."""
+
+    def __str__(self) -> str:
+        amount = f" ({self.amount:g})" if self.amount else ""
+        return f"{self.at:7.1f} s  {self.kind} {self.target} for {self.seconds:.1f} s{amount}"
+
+
+Maker = Callable[[Random, Size], tuple[str, str, float, float]]
+
+
+def _replica(services: tuple[str, ...]) -> Maker:
+    def make(random: Random, size: Size) -> tuple[str, str, float, float]:
+        target = f"{random.choice(services)}-{random.choice(SLOTS)}"
+        kind = random.choice(("kill", "kill", "kill", "term", "term", "stop", "stop", "remove"))
+        seconds = {
+            "kill": random.uniform(0, 2),
+            "term": 0.0,
+            "stop": size.zombie * random.uniform(1, 1.3),
+            "remove": size.zombie * random.uniform(1, 2),
+        }[kind]
+        return kind, target, seconds, 0.0
+
+    return make
+
+
+def _server(random: Random, size: Size) -> tuple[str, str, float, float]:
+    kind, target = random.choice((("server", "kafka"), ("server", "mongo"), ("server", "mongo"), ("disk", "mongo")))
+    return kind, target, random.uniform(0.5, 1.5 * size.session), 0.0
+
+
+def _network(random: Random, size: Size) -> tuple[str, str, float, float]:
+    kind = random.choice(("cut", "cut", "stall", "delay", "throttle"))
+    amount = {"delay": random.uniform(0.02, 0.3), "throttle": random.uniform(20_000, 200_000)}.get(kind, 0.0)
+    return kind, random.choice(LINES), random.uniform(0.5, 1.5 * size.session), round(amount, 3)
+
+
+TRACKS: dict[str, Maker] = {
+    "inner": _replica(("ingest", "routing")),
+    "outer": _replica(("sla", "notify")),
+    "servers": _server,
+    "network": _network,
+}
+
+
+def schedule(seed: int, size: Size) -> list[Fault]:
+    """Return the faults of a campaign in the order of their instants."""
+    faults = [fault for track, make in TRACKS.items() for fault in _track(track, make, seed, size)]
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+def _track(track: str, make: Maker, seed: int, size: Size) -> Iterator[Fault]:
+    random = Random(f"{seed} {track}")
+    quiet = 3.0 if track in ("servers", "network") else 1.0  # a service that is down is less to bear than a server
+    at = random.uniform(1, 1 + size.pause)
+    while at < size.seconds:
+        kind, target, seconds, amount = make(random, size)
+        yield Fault(track, round(at, 1), kind, target, round(seconds, 1), amount)
+        at += seconds + quiet * random.uniform(0.3, 1) * size.pause
