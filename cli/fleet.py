@@ -62,6 +62,11 @@ class Replica:
         """Say whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Return how it ended; nothing while it runs, or has never run."""
+        return None if self.process is None else self.process.poll()
+
     def start(self, *, piped: bool = False) -> None:
         """Start the process; its output goes to its log, or to a pipe, or to where ours goes."""
         if self.alive:

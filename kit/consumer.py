@@ -21,6 +21,7 @@ from contracts.envelope import Event
 from kit import metrics
 from kit.clock import Clock
 from kit.delivery import Delivery, Record
+from kit.errors import Passing
 from kit.health import Health
 from kit.settings import ServiceSettings
 
@@ -128,11 +129,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         return sorted(tp.partition for tp in client.assignment() if tp.topic == topic) if client else []
 
     async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
-        """Return the partitions in which everything that is in the topics at this moment has been handled."""
+        """Return the partitions in which everything that is in the topics at this moment has been handled.
+
+        Raises Passing while the broker is away or partitions are on the move.
+        """
         wanted = set(partitions)
         here = [tp for tp in self._assignment() if tp.topic in set(topics) and tp.partition in wanted]
-        ends = await self._client().end_offsets(here)
-        behind = {tp.partition for tp in here if await self._handled(tp) < ends[tp]}
+        try:
+            ends = await self._client().end_offsets(here)
+            behind = {tp.partition for tp in here if await self._handled(tp) < ends[tp]}
+        except (KafkaError, IllegalStateError) as error:
+            raise Passing(f"where partitions end is not known: {error!r}") from error
         return {tp.partition for tp in here} - behind
 
     async def measure_lag(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,16 @@ from cli.fleet import SERVICES
 from cli.traffic import Hook
 from kit.clock import SystemClock
 from tests.bench import machine
-from tests.bench.load import Client, Feeder, hooks, percentile, request_bytes, watching
+from tests.bench.load import Client, Feeder, Watcher, hooks, request_bytes, watching
 from tests.system.rig import System, system
 
 AGENTS = 200
+CAPACITY = 100_000.0
 OUTSTANDING = 1_000
 CONNECTIONS = 64
-PATIENCE = 120.0
+CHUNK = 50
+PATIENCE = 180.0
+SERVERS = ("kafka", "mongodb")
 
 
 @dataclass
@@ -33,8 +35,9 @@ class Run:
     cpu: dict[str, float] = field(default_factory=dict)
     """CPU seconds by process."""
     written: list[float] = field(default_factory=list)
+    """Milliseconds from accepted to the assignment's record, sorted."""
     seen: list[float] = field(default_factory=list)
-    offered: float = 0.0
+    """Milliseconds from accepted to a subscriber seeing it, sorted."""
 
     @property
     def rate(self) -> float:
@@ -43,11 +46,11 @@ class Run:
 
     def per_thousand(self, *names: str) -> float:
         """CPU seconds per 1,000 tickets of these processes."""
-        return sum(self.cpu[name] for name in names) * 1000 / self.tickets
+        return sum(self.cpu.get(name, 0.0) for name in names) * 1000 / self.tickets
 
 
 class Desk:
-    """A running Deskbus with agents of ample capacity."""
+    """A running Deskbus whose agents have capacity for everything that comes."""
 
     def __init__(self, made: System, meter: machine.Meter) -> None:
         self.system, self.meter = made, meter
@@ -58,36 +61,101 @@ class Desk:
         return hooks(self.system.traffic, count)
 
     async def through_the_door(self, count: int) -> Run:
-        """Saturate: the real HTTP door, so many connections, at most so many tickets under way."""
-        url = self.system.one("ingest").url
-        pieces = self.hooks(count)
-        async with Client(url, CONNECTIONS) as client, watching(self.system.kafka, self.system.prefix) as watcher:
-            requests = iter([request_bytes(piece, client.host) for piece in pieces])
-            sent = itertools.count(1)
+        """Saturate the real HTTP door, with at most so many tickets under way."""
+        pieces = iter(self.hooks(count))
+        accepted = 0
+
+        async def customer(client: Client, watcher: Watcher) -> None:
+            nonlocal accepted
+            for piece in pieces:
+                await client.send(request_bytes(piece, client.host))
+                accepted += 1
+                await _room(watcher, accepted)
+
+        async with self._client(CONNECTIONS) as client, self._watching() as watcher:
             before, begin = self.meter.cpu(), self.clock.monotonic()
-            room = asyncio.Event()
-
-            async def one() -> None:
-                for request in requests:
-                    await client.send(request)
-                    while next_sent() - watcher.done > OUTSTANDING:
-                        watcher.changed.clear()
-                        await watcher.changed.wait()
-
-            accepted = [0]
-
-            def next_sent() -> int:
-                return accepted[0]
-
-            async def counted() -> None:
-                for request in requests:
-                    await client.send(request)
-                    accepted[0] = next(sent)
-                    while accepted[0] - watcher.done > OUTSTANDING:
-                        watcher.changed.clear()
-                        await watcher.changed.wait()
-
-            del one, room
-            await asyncio.gather(*(counted() for _ in range(CONNECTIONS)))
+            await asyncio.gather(*(customer(client, watcher) for _ in range(CONNECTIONS)))
             await watcher.until(count, PATIENCE)
-            return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()))
+            return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()), *watcher.latencies())
+
+    async def past_the_door(self, count: int) -> Run:
+        """Saturate the worker and all behind it: records written to the inbound topic by a bare producer."""
+        pieces = self.hooks(count)
+        async with Feeder(self.system.kafka, self.system.prefix) as feeder, self._watching() as watcher:
+            before, begin = self.meter.cpu(), self.clock.monotonic()
+            for start in range(0, count, CHUNK):
+                await feeder.feed(pieces[start : start + CHUNK])
+                await _room(watcher, start + CHUNK)
+            await watcher.until(count, PATIENCE)
+            return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()), *watcher.latencies())
+
+    async def steadily(self, rate: float, seconds: float) -> Run:
+        """Open loop: a message through the door every 1/rate seconds, whatever has become of the ones before."""
+        count = int(rate * seconds)
+        pieces = self.hooks(count)
+        async with self._client(CONNECTIONS) as client, self._watching() as watcher:
+            before, begin = self.meter.cpu(), self.clock.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for number, piece in enumerate(pieces):
+                    await asyncio.sleep(max(0.0, begin + number / rate - self.clock.monotonic()))
+                    group.create_task(client.send(request_bytes(piece, client.host)))
+            await watcher.until(count, PATIENCE)
+            return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()), *watcher.latencies())
+
+    @asynccontextmanager
+    async def _client(self, connections: int) -> AsyncIterator[Client]:
+        async with Client(self.system.one("ingest").url, connections) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[Watcher]:
+        async with watching(self.system.kafka, self.system.prefix) as watcher:
+            yield watcher
+
+
+async def _room(watcher: Watcher, begun: int) -> None:
+    """Wait until not too many are under way."""
+    async with asyncio.timeout(PATIENCE):
+        while begun - watcher.done > OUTSTANDING:
+            watcher.changed.clear()
+            await watcher.changed.wait()
+
+
+@asynccontextmanager
+async def desk(environment: dict[str, str], logs: Path) -> AsyncIterator[Desk]:
+    """Topics, four services and agents; ended and forgotten afterwards."""
+    async with system(environment, logs) as made:
+        await made.create_topics()
+        await asyncio.to_thread(made.start)
+        await _agents(made)
+        yield Desk(made, _meter(made))
+
+
+async def _agents(made: System) -> None:
+    url = made.one("routing").url
+
+    async def put(number: int) -> None:
+        body = {
+            "name": f"Agent {number}",
+            "capacity": CAPACITY,
+            "languages": ["th", "pl", "ko", "en", "de"],
+            "skills": {"returns": 3, "vip": 3},
+            "presence": "online",
+        }
+        (await made.http.put(f"{url}/v1/agents/a{number}", json=body)).raise_for_status()
+
+    for start in range(0, AGENTS, 20):
+        await asyncio.gather(*(put(number) for number in range(start, start + 20)))
+
+
+def _meter(made: System) -> machine.Meter:
+    processes = {"load": psutil.Process()}
+    for service in SERVICES:
+        process = made.one(service).process
+        assert process is not None
+        processes[service] = psutil.Process(process.pid)
+    for name, variable in zip(SERVERS, ("DESKBUS_KAFKA", "DESKBUS_MONGO"), strict=True):
+        server = machine.listener(made.environment[variable])
+        if server is not None:
+            processes[name] = server
+    return machine.Meter(processes)

@@ -1,0 +1,64 @@
+"""The demo, as a person runs it: all that it promises holds, and nothing of it is left, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.audit import audit
+from cli.demo.receivers import World
+from cli.demo.verdict import promises
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def _start(root: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", "demo", "--plain"],
+        cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def _services(demo: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(demo.pid).children(recursive=True) if "-m" in child.cmdline()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_demo_holds_what_it_promises(root: Path, environment: dict[str, str]) -> None:
+    demo = _start(root, environment)
+    output, _ = demo.communicate(timeout=170)
+    assert demo.returncode == 0, output[-6000:]
+    assert "the demo held" in output
+    assert "did not end well" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_interrupted_demo_leaves_no_process(root: Path, environment: dict[str, str]) -> None:
+    demo = _start(root, environment)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "services are up" in line:
+            break
+    services = _services(demo)
+    demo.send_signal(signal.SIGTERM)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, output[-3000:]
+    assert len(services) == 4
+    assert [child for child in services if child.is_running()] == []
+
+
+def test_a_demo_in_which_nothing_happened_has_not_held() -> None:
+    kept = dict(promises([], World({}), audit([], NOW), settled=False))
+    assert [promise for promise, held in kept.items() if held] == [
+        "nothing was refused by the receivers",
+        "audit: clean, every message accounted for, gaps 0, duplicates in effect 0",
+    ]

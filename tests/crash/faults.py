@@ -1,0 +1,158 @@
+"""Does to processes, servers and connections what the schedule says, undoes it, and remembers who did not bear it well.
+
+Which fault comes when is schedule.py's; what became of the work is verdict.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cli.fleet import FleetError, Replica
+from deploy.local import KafkaServer, MongoServer
+from tests.crash.disk import Disk
+from tests.crash.proxy import Proxy
+from tests.crash.schedule import Fault
+
+
+@dataclass
+class Ground:
+    """The servers, the ways to them, and the disk under the store."""
+
+    kafka: KafkaServer
+    mongo: MongoServer
+    proxies: dict[str, Proxy]
+    disk: Disk
+
+    def server(self, name: str) -> KafkaServer | MongoServer:
+        return self.kafka if name == "kafka" else self.mongo
+
+
+@dataclass
+class Faults:
+    """`say` is told of each fault as it comes. `unclean` names processes that died by themselves or left badly."""
+
+    replicas: dict[str, Replica]
+    ground: Ground
+    say: Callable[[str], None]
+    unclean: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+    async def play(self, faults: Sequence[Fault]) -> None:
+        """Run all tracks side by side; when it returns, everything is undone."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+
+        async def follow(track: str) -> None:
+            for fault in faults:
+                if fault.track == track:
+                    await asyncio.sleep(max(0.0, begin + fault.at - loop.time()))
+                    self.say(f"{loop.time() - begin:7.1f} s: {fault}")
+                    await self._do(fault)
+
+        async with asyncio.TaskGroup() as group:
+            for track in {fault.track for fault in faults}:
+                group.create_task(follow(track))
+
+    async def all_up(self) -> None:
+        """Wait until everything answers that should."""
+        for name in ("kafka", "mongo"):
+            await asyncio.to_thread(self._up, name)
+        for replica in self.replicas.values():
+            self._notice(replica)
+            replica.start()
+        for replica in self.replicas.values():
+            await asyncio.to_thread(replica.wait_ready, 180)
+
+    async def _do(self, fault: Fault) -> None:
+        match fault.kind:
+            case "server":
+                server = self.ground.server(fault.target)
+                await asyncio.to_thread(server.kill)
+                await asyncio.sleep(fault.seconds)
+                await asyncio.to_thread(self._up, fault.target)
+            case "disk":
+                await self._disk(fault)
+            case "cut" | "stall" | "delay" | "throttle":
+                await self._network(fault)
+            case _:
+                await self._replica(fault, self.replicas[fault.target])
+
+    def _up(self, name: str) -> None:
+        server = self.ground.server(name)
+        server.start()
+        server.wait_ready(120)
+
+    async def _disk(self, fault: Fault) -> None:
+        disk = self.ground.disk
+        if not disk.there:
+            self.left_out.add("a full disk: mounting is not allowed here")
+            return
+        disk.fill()
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            disk.free()
+        await asyncio.to_thread(self._up, "mongo")  # a server may end when it cannot write, as mongod does
+
+    async def _network(self, fault: Fault) -> None:
+        proxy = self.ground.proxies[fault.target]
+        match fault.kind:
+            case "cut":
+                proxy.cut()
+            case "stall":
+                proxy.stall()
+            case "delay":
+                proxy.delay(fault.amount)
+            case "throttle":
+                proxy.throttle(fault.amount)
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            proxy.mend()
+
+    async def _replica(self, fault: Fault, replica: Replica) -> None:
+        self._notice(replica)
+        match fault.kind:
+            case "kill":
+                await asyncio.to_thread(replica.kill)
+            case "stop":
+                replica.signal(signal.SIGSTOP)
+            case "term" | "remove":
+                await self._term(replica)
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            replica.signal(signal.SIGCONT)
+            replica.start()
+
+    async def _term(self, replica: Replica) -> None:
+        try:
+            await until_open(replica)
+            code = await asyncio.to_thread(replica.stop)
+        except FleetError as late:
+            self.unclean.append(str(late))
+            return
+        if code != 0:
+            self.unclean.append(f"{replica.name} left with code {code}")
+
+    def _notice(self, replica: Replica) -> None:
+        """A process that ended before anybody ended it is a finding."""
+        if not replica.alive and replica.process is not None:
+            self.unclean.append(f"{replica.name} ended by itself with code {replica.process.returncode}")
+            replica.start()
+
+
+async def until_open(replica: Replica, seconds: float = 60) -> None:
+    """Wait until its operators' door is open: before that, the signal's default action ends it."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while replica.alive and asyncio.get_running_loop().time() < deadline:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", replica.ops_port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        writer.close()
+        return

@@ -1,0 +1,169 @@
+"""Customers who write at a steady rate, and agents who answer, solve, come and go, all through the doors.
+
+Every message carries a mark, so that the verdict can look for it. Seeded: what is sent is a function of the seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+from cli.sending import Doors, RefusedError
+from cli.traffic import Piece, Traffic
+from tests.system.rig import System
+
+AGENTS = 12
+TWICE = 0.05
+"""Share of messages that the provider delivers twice."""
+AGAIN = 0.1
+"""Share of messages of somebody who wrote before."""
+QUICK = 0.03
+"""Share of messages whose promise is two seconds."""
+AWAY = (httpx.HTTPError, RefusedError, OSError)
+
+
+def mark(seed: int, number: int) -> str:
+    """Return what tells a message of a campaign from all others."""
+    return f"[c{seed}m{number}]"
+
+
+@dataclass
+class Customers:
+    """Write so many messages, each until the door has taken it."""
+
+    traffic: Traffic
+    seed: int
+    count: int
+    rate: float
+    sent: int = 0
+    quick: int = 0
+
+    def pieces(self) -> list[Piece]:
+        """Return all messages, of all channels."""
+        random = Random(f"{self.seed} customers")
+        known: list[tuple[int, str]] = []
+        made = [self._piece(random, number, known) for number in range(self.count)]
+        self.quick = sum(b'"quick"' in p.body for p in made if not hasattr(p, "recipients"))
+        return made
+
+    def _piece(self, random: Random, number: int, known: list[tuple[int, str]]) -> Piece:
+        text, traffic = f"hello {mark(self.seed, number)} please help", self.traffic
+        if random.random() < QUICK:
+            return traffic.webhook("allegro-pl", text=text, tags=["quick"])
+        kind, sender = random.randrange(7), traffic.person()
+        if known and random.random() < AGAIN:
+            kind, sender = random.choice(known)
+        elif kind in (0, 1, 3, 4):
+            sender = traffic.number() if kind == 0 else sender
+            known.append((kind, sender))
+        match kind:
+            case 0:
+                return traffic.whatsapp(text, sender=sender)
+            case 1:
+                return traffic.line(text, sender=sender)
+            case 2:
+                return traffic.sms(text)
+            case 3:
+                return traffic.webhook("coupang-kr", text=text, sender=sender)
+            case 4:
+                return traffic.webhook("allegro-pl", text=text, sender=sender)
+            case 5:
+                return traffic.mail(text)
+            case _:
+                return traffic.mail(text, account="help-korale", language="ko", html_only=True)
+
+    async def write(self, doors: Doors, pieces: list[Piece]) -> None:
+        """Send at the rate; a message that has to wait does not hold the others back."""
+        loop, random = asyncio.get_running_loop(), Random(f"{self.seed} twice")
+        begin = loop.time()
+
+        async def send(piece: Piece, times: int) -> None:
+            for _ in range(times):
+                await doors.send(piece)
+            self.sent += 1
+
+        async with asyncio.TaskGroup() as group:
+            for number, piece in enumerate(pieces):
+                await asyncio.sleep(max(0.0, begin + number / self.rate - loop.time()))
+                group.create_task(send(piece, 1 + (random.random() < TWICE)))
+
+
+@dataclass
+class Staff:
+    """Twelve agents. They look at what they have, answer or solve some of it, and go away now and then."""
+
+    system: System
+    doors: Doors
+    seed: int
+    turn_seconds: float = 0.5
+    share: float = 0.08
+    commands: int = 0
+    _asked: set[str] = field(default_factory=set)
+
+    async def hire(self, capacity: float) -> None:
+        await self.system.agents(AGENTS, capacity)
+
+    async def work(self) -> None:
+        """Until cancelled."""
+        random = Random(f"{self.seed} staff")
+        while True:
+            with contextlib.suppress(*AWAY):
+                await self._turn(random)
+            await asyncio.sleep(self.turn_seconds)
+
+    async def _turn(self, random: Random) -> None:
+        views = await self._routing("GET", "/v1/agents")
+        have = {ticket: view["agent"] for view in views for ticket in view["tickets"]}
+        self._asked &= have.keys()
+        chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:40]
+        async with asyncio.TaskGroup() as group:
+            for ticket in chosen:
+                group.create_task(self._answer(ticket, have[ticket], reply=random.random() < 0.5))
+        self._asked |= set(chosen)
+
+    async def _answer(self, ticket: str, agent: dict[str, str], *, reply: bool) -> None:
+        by = {"kind": "agent", "id": agent["id"], "name": agent["name"]}
+        name, data = "set_status", {"by": by, "status": "solved"}
+        if reply:
+            name, data = "reply", {"by": by, "status": "solved", "text": "solved, thank you"}
+        await self.doors.post_command(ticket, name, data)
+        self.commands += 1
+
+    async def come_and_go(self) -> None:
+        """Until cancelled; whoever is away then stays so, see `all_in`."""
+        random = Random(f"{self.seed} presence")
+        while True:
+            await asyncio.sleep(random.uniform(1, 5))
+            agent = f"a{random.randrange(AGENTS)}"
+            await self._presence(agent, random.choice(("offline", "away")))
+            await asyncio.sleep(random.uniform(1, 5))
+            await self._presence(agent, "online")
+
+    async def all_in(self) -> None:
+        """Everybody is online."""
+        for number in range(AGENTS):
+            await self._presence(f"a{number}", "online")
+
+    async def _presence(self, agent: str, presence: str) -> None:
+        while True:
+            with contextlib.suppress(*AWAY):
+                await self._routing("PUT", f"/v1/agents/{agent}/presence", {"presence": presence})
+                return
+            await asyncio.sleep(0.3)
+
+    async def _routing(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+        fault: Exception = OSError("no routing")
+        for replica in self.system.fleet.of("routing"):
+            try:
+                answer = await self.system.http.request(method, replica.url + path, json=body, timeout=4)
+                answer.raise_for_status()
+            except httpx.HTTPError as error:
+                fault = error
+                continue
+            return answer.json()
+        raise fault

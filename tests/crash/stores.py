@@ -1,0 +1,128 @@
+"""What the stores must say when all is quiet: nothing left to tell, nothing missing, no claim without its ticket.
+
+Reads only; it is the one place that looks into all services' databases, which no service may.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pymongo import MongoClient
+
+from contracts.envelope import Event
+
+Row = Mapping[str, Any]
+Stores = Mapping[tuple[str, str], list[Row]]
+"""Service and collection -> its documents."""
+
+SOURCES = {
+    ("ingest", "tickets"): "/deskbus/ingest",
+    ("ingest", "contacts"): "/deskbus/ingest/contacts",
+    ("routing", "tickets"): "/deskbus/routing",
+    ("routing", "agents"): "/deskbus/routing/agents",
+    ("sla", "clocks"): "/deskbus/sla",
+    ("notify", "escalations"): "/deskbus/notify",
+}
+_FIELDS = {"outbox": 1, "seen": 1, "emitted": 1, "due": 1}
+_STATE = {
+    ("ingest", "tickets"): ("state.pending.command", "state.ticket.status"),
+    ("routing", "tickets"): ("state.phase", "state.agent", "state.unroutable"),
+    ("routing", "agents"): ("state.holds",),
+    ("notify", "escalations"): ("state.planned.id",),
+}
+
+
+def read(url: str, prefix: str) -> Stores:
+    """Read all documents that have an outbox, as far as they are looked at."""
+    with MongoClient[dict[str, Any]](url, tz_aware=True) as client:
+        return {
+            (service, collection): list(
+                client[f"{prefix}_{service}"][collection].find(
+                    {}, {**_FIELDS, **dict.fromkeys(_STATE.get((service, collection), ()), 1)}
+                )
+            )
+            for service, collection in SOURCES
+        }
+
+
+def unsettled(stores: Stores) -> dict[str, int]:
+    """Count what is in hand still; empty when all is quiet."""
+    counts: dict[str, int] = defaultdict(int)
+    for (service, collection), rows in stores.items():
+        for row in rows:
+            state = row.get("state") or {}
+            counts[f"{service}.{collection} with an outbox"] += bool(row.get("outbox"))
+            counts["replies that are not sent"] += service == "ingest" and bool(state.get("pending"))
+            counts["notifications that are not sent"] += service == "notify" and bool(state.get("planned"))
+            counts["tickets that wait"] += state.get("phase") == "waiting"
+    counts["claims that are not their ticket's"] = len(claims(stores))
+    counts["events not taken"] = len(behind(stores))
+    return {what: count for what, count in counts.items() if count}
+
+
+def faults(stores: Stores, events: Iterable[Event]) -> dict[str, list[str]]:
+    """Say what is wrong, once nothing is in hand."""
+    last: dict[tuple[str, str], int] = {}
+    for event in events:
+        where = event.source, event.subject
+        last[where] = max(last.get(where, 0), event.sequence)
+    found: dict[str, list[str]] = defaultdict(list)
+    for where, rows in stores.items():
+        source = SOURCES[where]
+        for row in rows:
+            name = f"{source} {row['_id']}"
+            if row.get("outbox"):
+                found["events left in outboxes"].append(name)
+            if row.get("emitted", 0) != last.pop((source, row["_id"]), 0):
+                found["decided is not what was told"].append(name)
+            for sender, seen in row.get("seen", {}).items():
+                if seen["missing"]:
+                    found["missing numbers"].append(f"{name}: {sender} {seen['missing'][:5]}")
+    found["told by nobody who is stored"] = [
+        f"{source} {subject}" for source, subject in last if source in SOURCES.values()
+    ]
+    found["claims that are not their ticket's"] = claims(stores)
+    found["events not taken"] = behind(stores)
+    return {what: where for what, where in found.items() if where}
+
+
+def claims(stores: Stores) -> list[str]:
+    """Compare the agents' claims with the tickets' agents, both ways."""
+    held = {
+        (hold["ticket"], agent["_id"])
+        for agent in stores["routing", "agents"]
+        for hold in (agent.get("state") or {}).get("holds", ())
+    }
+    has = {
+        (ticket["_id"], ticket["state"]["agent"])
+        for ticket in stores["routing", "tickets"]
+        if (ticket.get("state") or {}).get("agent")
+    }
+    leaked = [f"{ticket} is claimed on {agent} and not theirs" for ticket, agent in sorted(held - has)]
+    return leaked + [f"{ticket} is {agent}'s without a claim" for ticket, agent in sorted(has - held)]
+
+
+def behind(stores: Stores) -> list[str]:
+    """Compare what each subscriber took of a ticket with what its owner told."""
+    told = {
+        (SOURCES[where], row["_id"]): row.get("emitted", 0)
+        for where, rows in stores.items()
+        if where in {("ingest", "tickets"), ("routing", "tickets"), ("sla", "clocks")}
+        for row in rows
+    }
+    found = []
+    taken: set[tuple[str, str]] = set()
+    for where in (("routing", "tickets"), ("sla", "clocks"), ("notify", "escalations")):
+        for row in stores[where]:
+            subject = row["_id"].removeprefix("esc-")
+            for source, seen in row.get("seen", {}).items():
+                if source == "/deskbus/ingest":
+                    taken.add((where[0], subject))
+                if seen["upto"] != told.get((source, subject), 0):
+                    found.append(f"{where[0]} took {source} {subject} up to {seen['upto']}")
+    for row in stores["ingest", "tickets"]:
+        found += [f"{service} took nothing of {row['_id']}" for service in ("routing", "sla")
+                  if (service, row["_id"]) not in taken]  # fmt: skip
+    return found
