@@ -19,6 +19,7 @@ from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
 from contracts.inbound import InboundRecord
 from contracts.ticket import Direction, Message, Status, Ticket
+from services.ingest.core.arrivals import message_id
 
 OVERDUE = timedelta(seconds=15)
 """How long after its deadline a clock may be silent before that is a finding: a partition may just be moving."""
@@ -64,8 +65,8 @@ class Audit:
         self._first_seen: dict[Subject, int] = {}
         self._letters: list[DeadLetter] = []
         self._inbound: dict[str, tuple[str, InboundRecord]] = {}
-        self._commands: dict[str, Command] = {}
-        self._caused: set[str] = set()
+        self._commands: dict[str, tuple[Command, bytes]] = {}
+        self._caused: dict[str, set[str]] = defaultdict(set)
         self._topic_of_source = {s: t for t in topics.TOPICS for s in t.sources}
         self.report_so_far = Report()
         self._count = self.report_so_far.counts
@@ -101,7 +102,7 @@ class Audit:
         except ValueError:
             return  # anyone may write there; what cannot be read goes to the DLQ, where it is counted
         self._count["commands"] += command.id not in self._commands
-        self._commands[command.id] = command
+        self._commands[command.id] = command, line.value or b""
 
     def _feed_letter(self, line: Line) -> None:
         try:
@@ -116,8 +117,8 @@ class Audit:
             self._fault("unreadable records", f"{_place(line)}: {error}")
             return
         self._count["events"] += 1
-        if event.causationid:
-            self._caused.add(event.causationid)
+        if event.causationid and line.topic == topics.TICKETS:
+            self._caused[event.causationid].add(event.id)
         digest = hashlib.blake2b(line.value or b"", digest_size=16).digest()
         if (known := self._digests.get(event.id)) is not None:
             self._count["resends"] += 1
@@ -167,7 +168,7 @@ class Audit:
 
     def _messages(self) -> None:
         """Every message is on one ticket once; what was merged or split is told again by its new ticket."""
-        self._known: set[tuple[str, str, str]] = set()
+        self._taken: set[str] = set()
         self._count["messages"] = 0
         told: dict[tuple[str, str], str] = {}
         for subject, events in self._of("/deskbus/ingest"):
@@ -175,9 +176,8 @@ class Audit:
             for event in events:
                 for message in _messages(event):
                     self._count["messages"] += 1
-                    if message.direction == Direction.IN and message.channel_message_id and event.data.ticket:
-                        ticket = event.data.ticket
-                        self._known.add((ticket.channel, ticket.account, message.channel_message_id))
+                    if message.direction == Direction.IN:
+                        self._taken.add(message.id)
                     again = told.setdefault((message.direction, message.id), event.id)
                     if again != event.id and not (moved or _moved(event)):
                         self._fault("messages taken twice", f"{message.id} on {subject}: {again} and {event.id}")
@@ -186,10 +186,11 @@ class Audit:
         """Each record led to an event, holds only what is known already, or lies in the DLQ with its reason."""
         dead = {dict(x.original_headers).get("ce_id", b"").decode("utf-8", "replace") for x in self._letters}
         for receipt, (place, record) in self._inbound.items():
-            if receipt in self._caused or receipt in dead:
+            holds, led_to = message_ids(record), len(self._caused.get(receipt, ()))
+            if receipt in dead or led_to >= (1 if holds is None else len(holds)):
                 continue
-            holds = message_ids(record)
-            if holds is None or any((record.channel, record.account, each) not in self._known for each in holds):
+            ours = [message_id(record.channel, record.account, each) for each in holds or ()]
+            if holds is None or not self._taken.issuperset(ours):
                 self._fault("messages without effect", f"{place} receipt {receipt}")
 
     def _commands_accounted(self) -> None:
@@ -204,8 +205,8 @@ class Audit:
                 elif isinstance(event.data, tickets.MessageFailed | tickets.CommandRejected) and event.data.command_id:
                     done.setdefault(event.data.command_id, event.id)
         dead = {letter.value for letter in self._letters}
-        for identifier, command in self._commands.items():
-            if isinstance(command.data, commands.Reply) and identifier not in done and command.encode() not in dead:
+        for identifier, (command, raw) in self._commands.items():
+            if isinstance(command.data, commands.Reply) and identifier not in done and raw not in dead:
                 self.report_so_far.open["replies that were not sent"].append(identifier)
 
     def _tickets(self) -> None:

@@ -171,7 +171,8 @@ class Stage:
 
     def _judge(self, story: Story, took: float, *, settled: bool) -> bool:
         report: Report = self.audit.report(self.clock.now())
-        kept = list(promises(self.events, self.world, report, settled=settled))
+        counts = {"sent": story.sent, "twice": story.duplicates}
+        kept = list(promises(self.events, self.world, report, **counts, settled=settled))
         self.say(f"\n{story.sent} messages in {took:.0f} s, {story.duplicates} of them delivered twice")
         self.console.print(table.of_audit(report, settled=True))
         for promise, held in kept:
@@ -189,9 +190,7 @@ class Stage:
                 self.fleet.stop()
             except FleetError as fault:
                 self.say(str(fault))
-            if unwell := [
-                f"{r.name}: {r.process.returncode}" for r in self.fleet.replicas if r.process and r.process.returncode
-            ]:
+            if unwell := [f"{each.name} ({each.exit_code})" for each in self.fleet.replicas if each.exit_code]:
                 self.say(f"did not end well: {', '.join(unwell)}")
             if keep:
                 self.say(f"kept: topics {self.prefix}*, databases {self.mongo_prefix}_*, logs {self.logs}")

@@ -12,17 +12,22 @@ from contracts.envelope import Event
 PROVIDERS = ("whatsapp", "line", "twilio", "coupang", "allegro", "mail")
 
 
-def promises(events: Iterable[Event], world: World, report: Report, *, settled: bool) -> Iterator[tuple[str, bool]]:
+def promises(
+    events: Iterable[Event], world: World, report: Report, *, sent: int, twice: int, settled: bool
+) -> Iterator[tuple[str, bool]]:
     """Yield what was promised, and whether it held."""
     said = [event.data for event in events]
 
     def seen(kind: type) -> bool:
         return any(isinstance(data, kind) for data in said)
 
-    sent = [data for data in said if isinstance(data, tickets.MessageSent)]
+    answers = [data for data in said if isinstance(data, tickets.MessageSent)]
+    taken = sum(isinstance(data, tickets.TicketOpened | tickets.MessageReceived) for data in said)
     replies = sum(len(world.of(name)) for name in PROVIDERS) - len(_notices(world))
     languages = {data.ticket.language for data in said if isinstance(data, tickets.TicketOpened)}
     channels = {data.ticket.channel for data in said if isinstance(data, tickets.TicketOpened)}
+    came = report.counts["inbound"]
+    yield f"{came} messages came, {twice} of them a second time; {taken} were taken", came - twice == taken == sent > 0
     yield f"tickets from five channels: {', '.join(sorted(channels))}", len(channels) == 5
     yield f"in four languages: {', '.join(sorted(filter(None, languages)))}", {"th", "pl", "ko", "en"} <= languages
     yield "a clock ran out and was announced", seen(sla.ClockBreached)
@@ -33,7 +38,7 @@ def promises(events: Iterable[Event], world: World, report: Report, *, settled: 
     late = [data for data in said if isinstance(data, notifications.EscalationResolved)]
     yield "the late answer ended it", any(data.reason == "stopped_late" for data in late)
     yield "replies stopped clocks", seen(sla.ClockMet)
-    yield f"every reply reached its customer once: {len(sent)} sent, {replies} arrived", len(sent) == replies > 0
+    yield f"every reply reached its customer once: {len(answers)} sent, {replies} arrived", len(answers) == replies > 0
     yield "nothing was refused by the receivers", not world.refused
     requeued = [
         d.ticket_id for d in said if isinstance(d, assignments.TicketUnassigned) and d.reason == "agent_offline"

@@ -10,12 +10,13 @@ import pytest
 
 from cli.audit import Report, audit
 from cli.reading import Line
-from contracts import agents, assignments, commands, notifications, sla, tickets, topics
+from contracts import agents, assignments, commands, contacts, notifications, sla, tickets, topics
 from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
 from contracts.inbound import InboundRecord
 from contracts.payload import Payload
 from contracts.ticket import Author, ContactRef, Direction, Message, Status, Ticket
+from services.ingest.core.arrivals import message_id
 
 T0 = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SOURCES = {
@@ -51,21 +52,24 @@ def ticket(identifier: str = "t1", **fields: Any) -> Ticket:
     )  # fmt: skip
 
 
-def message(identifier: str = "m1", direction: Direction = Direction.IN) -> Message:
+M1 = message_id("webhook", "coupang-kr", "x-m1")
+
+
+def message(identifier: str = M1, direction: Direction = Direction.IN) -> Message:
     author = Author(kind="contact", id="c1") if direction == Direction.IN else SOMEBODY
     return Message(
         id=identifier, direction=direction, author=author, text="?", sent_at=T0, channel_message_id=f"x-{identifier}"
     )
 
 
-def inbound(receipt: str, body: bytes) -> Line:
+def inbound(receipt: str, body: bytes, channel: str = "webhook") -> Line:
     record = InboundRecord(
-        receipt=receipt, channel="webhook", account="coupang-kr", key="k", received_at=T0, body=body, size=len(body)
+        receipt=receipt, channel=channel, account="coupang-kr", key="k", received_at=T0, body=body, size=len(body)
     )
     return line(topics.INBOUND, body, record.to_headers())
 
 
-def opened(subject: str = "t1", sequence: int = 1, receipt: str = "r1", said: str = "m1", **fields: Any) -> Line:
+def opened(subject: str = "t1", sequence: int = 1, receipt: str = "r1", said: str = M1, **fields: Any) -> Line:
     payload = tickets.TicketOpened(ticket=ticket(subject, **fields), message=message(said))
     return event("tickets", subject, sequence, payload, receipt)
 
@@ -174,6 +178,24 @@ FAULTS: dict[str, list[Line]] = {
     "escalation steps reached twice": [step(1), step(2)],
     "notifications sent twice": [notified(1), notified(2)],
 }  # fmt: skip
+
+
+def test_a_contact_is_no_effect_of_a_message() -> None:
+    contact = contacts.Contact(id="c1", created_at=T0, updated_at=T0)
+    told = Event.of(
+        contacts.ContactUpdated(contact=contact), source="/deskbus/ingest/contacts", subject="c1", sequence=1, time=T0,
+        causationid="r1",
+    )  # fmt: skip
+    report = audit([inbound("r1", b'{"id":"x-m1"}'), line(topics.CONTACTS, told.encode())])
+    assert set(report.faults) == {"messages without effect"}
+
+
+def test_of_two_messages_in_one_body_each_must_have_its_effect() -> None:
+    body = b'{"events":[{"type":"message","message":{"id":"1"}},{"type":"message","message":{"id":"2"}}]}'
+    first, second = (message_id("line", "coupang-kr", number) for number in ("1", "2"))
+    half = [inbound("r1", body, "line"), opened(said=first)]
+    assert set(audit(half).faults) == {"messages without effect"}
+    assert audit([*half, opened("t2", said=second)]).clean
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -57,7 +57,7 @@ def test_an_interrupted_demo_leaves_no_process(root: Path, environment: dict[str
 
 
 def test_a_demo_in_which_nothing_happened_has_not_held() -> None:
-    kept = dict(promises([], World({}), audit([], NOW), settled=False))
+    kept = dict(promises([], World({}), audit([], NOW), sent=0, twice=0, settled=False))
     assert [promise for promise, held in kept.items() if held] == [
         "nothing was refused by the receivers",
         "audit: clean, every message accounted for, gaps 0, duplicates in effect 0",

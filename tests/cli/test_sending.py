@@ -55,7 +55,7 @@ async def test_a_refusal_is_not_tried_again(status: int) -> None:
 
 async def test_a_command_keeps_its_key_over_retries() -> None:
     async with door(503, 202) as (doors, asked):
-        assert await doors.post_command("t1", "note", {"text": "x"}) == {"id": "c1"}
+        assert await doors.post_command("t1", "note", {"text": "x"}) == {"receipt": "r1", "id": "c1"}
     keys = {line for request in asked for line in request.lower().split(b"\r\n") if line.startswith(b"idempotency-key")}
     assert (len(asked), len(keys)) == (2, 1)
     assert b'"type":"deskbus.command.note.v1"' in asked[0]

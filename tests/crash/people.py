@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -43,17 +44,17 @@ class Customers:
     sent: int = 0
     quick: int = 0
 
-    def pieces(self) -> list[Piece]:
-        """Return all messages, of all channels."""
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all messages, of all channels. Each is signed when it is taken: signatures grow old."""
         random = Random(f"{self.seed} customers")
         known: list[tuple[int, str]] = []
-        made = [self._piece(random, number, known) for number in range(self.count)]
-        self.quick = sum(b'"quick"' in p.body for p in made if not hasattr(p, "recipients"))
-        return made
+        for number in range(self.count):
+            yield self._piece(random, number, known)
 
     def _piece(self, random: Random, number: int, known: list[tuple[int, str]]) -> Piece:
         text, traffic = f"hello {mark(self.seed, number)} please help", self.traffic
         if random.random() < QUICK:
+            self.quick += 1
             return traffic.webhook("allegro-pl", text=text, tags=["quick"])
         kind, sender = random.randrange(7), traffic.person()
         if known and random.random() < AGAIN:
@@ -77,7 +78,7 @@ class Customers:
             case _:
                 return traffic.mail(text, account="help-korale", language="ko", html_only=True)
 
-    async def write(self, doors: Doors, pieces: list[Piece]) -> None:
+    async def write(self, doors: Doors) -> None:
         """Send at the rate; a message that has to wait does not hold the others back."""
         loop, random = asyncio.get_running_loop(), Random(f"{self.seed} twice")
         begin = loop.time()
@@ -88,9 +89,9 @@ class Customers:
             self.sent += 1
 
         async with asyncio.TaskGroup() as group:
-            for number, piece in enumerate(pieces):
-                await asyncio.sleep(max(0.0, begin + number / self.rate - loop.time()))
+            for number, piece in enumerate(self.pieces()):
                 group.create_task(send(piece, 1 + (random.random() < TWICE)))
+                await asyncio.sleep(max(0.0, begin + (number + 1) / self.rate - loop.time()))
 
 
 @dataclass

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contracts.commands import (
     AddNote,
@@ -22,15 +19,10 @@ from contracts.commands import (
     Transfer,
 )
 from contracts.ticket import Author, CustomerFacts, Priority, Status
-from contracts.tickets import CommandRejected
 from kit.errors import Passing
-from services.ingest.core.arrivals import FULL_BYTES, TEXT_BYTES
-from services.ingest.core.messages import Delivery, Refused
 from services.ingest.core.moves import LOOPING
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.ticket import decide
-from services.ingest.store import dump_ticket, load_ticket
-from tests.ingest.core.timeline import AGENT, BOT, POLICY, Story, minute
+from tests.ingest.core.timeline import AGENT, BOT, Story, minute
 
 DAY = 24 * 60.0
 
@@ -266,172 +258,3 @@ def test_a_transfer_is_not_ours_and_leaves_no_trace() -> None:
     before = story.state
     story.asks(1, Transfer(by=AGENT, queue="vip"))
     assert story.state is before
-
-
-def test_reports_tell_how_far_a_message_got_each_step_once_in_any_order() -> None:
-    story = Story()
-    story.writes(0)
-    story.replies(1)
-    ours = story.events[1].message.id  # type: ignore[attr-defined]
-    story.clear()
-    story.reported(3, Delivery.READ, ours)
-    story.reported(2, Delivery.DELIVERED, ours)
-    story.reported(2, Delivery.SENT, ours)
-    story.reported(3, Delivery.READ, ours)
-    assert [event.state for event in story.events] == ["read"]  # type: ignore[attr-defined]
-    story.reported(4, Delivery.BOUNCED, ours, permanent=False, reason="mailbox full")
-    story.reported(5, Delivery.FAILED, ours, reason="gone")
-    story.reported(5, Delivery.FAILED, ours, reason="gone")
-    assert [(e.type.split(".")[2], e.permanent) for e in story.events[1:]] == [  # type: ignore[attr-defined]
-        ("bounced", False), ("bounced", True),
-    ]  # fmt: skip
-
-
-def test_a_report_proves_that_a_message_was_sent_although_the_answer_to_our_try_was_lost() -> None:
-    story = Story()
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="x"))
-    assert story.begins(1)
-    assert story.state is not None
-    tried = story.state.pending[0]
-    story.reported(2, Delivery.DELIVERED, tried.message.id)
-    assert story.words()[1:] == ["message.sent", "ticket.status_changed", "message.delivered"]
-    assert story.state.pending == ()
-    assert not story.begins(30)
-
-
-def test_a_reply_is_tried_again_after_passing_faults_and_given_up_after_its_tries() -> None:
-    story = Story(policy=TicketPolicy(send_attempts=3))
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="x"))
-    story.tries(1, Refused("away", permanent=False))
-    assert not story.begins(1)
-    story.tries(2, Refused("away", permanent=False))
-    story.tries(3, Refused("away", permanent=False))
-    assert story.words() == ["ticket.opened", "message.failed"]
-    failed = story.events[-1]
-    assert (failed.attempts, failed.permanent, failed.error) == (3, False, "away")  # type: ignore[attr-defined]
-    assert story.ticket.oldest_unanswered_at == minute(0)
-
-
-def test_a_permanent_refusal_ends_it_at_once_and_the_next_message_goes() -> None:
-    story = Story()
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="a"))
-    story.asks(1, Reply(by=AGENT, text="b"))
-    story.tries(1, Refused("no such number", permanent=True))
-    story.tries(1)
-    assert story.words() == ["ticket.opened", "message.failed", "message.sent", "ticket.status_changed"]
-
-
-def test_the_channel_says_when_to_come_again() -> None:
-    story = Story()
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="a"))
-    story.tries(1, Refused("slow down", permanent=False, retry_after=600))
-    assert not story.begins(10.9)
-    assert story.begins(11)
-
-
-def test_two_processes_do_not_make_the_same_try_and_a_dead_one_is_followed_after_its_lease() -> None:
-    story = Story()
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="a"))
-    assert story.begins(1)
-    assert not story.begins(1.9)
-    assert story.begins(2)
-
-
-def test_an_outcome_of_a_try_that_was_overtaken_does_not_count() -> None:
-    from services.ingest.core.sending import settle
-
-    story = Story()
-    story.writes(0)
-    story.asks(1, Reply(by=AGENT, text="a"))
-    story.begins(1)
-    assert story.state is not None
-    old = story.state.pending[0]
-    story.begins(3)
-    assert settle(story.state, old, Refused("late", permanent=True), POLICY, minute(4)) is None
-
-
-def test_long_texts_are_cut_in_events_and_kept_whole_beside_them() -> None:
-    story = Story()
-    text = "ข้อความ" * 200_000
-    story.writes(0, text=text[:90_000], text_full=text)
-    message = story.events[0].message  # type: ignore[attr-defined]
-    assert len(message.text.encode()) <= TEXT_BYTES
-    assert len(message.text_full.encode()) <= FULL_BYTES
-    whole = str(story.inserts[0].document["whole"])
-    assert text.startswith(whole)
-    assert len(whole) > len(message.text_full)
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("writes"), st.sampled_from(["m1", "m2", "m3"]), st.booleans()),
-        st.tuples(st.just("asks"), st.sampled_from(["c1", "c2", "c3"]), st.sampled_from(list(Status))),
-        st.tuples(st.just("replies"), st.sampled_from(["r1", "r2"]), st.sampled_from([AGENT, BOT])),
-        st.tuples(st.just("tries"), st.booleans(), st.none()),
-        st.tuples(st.just("time"), st.none(), st.none()),
-    ),
-    max_size=25,
-)
-
-
-@given(steps=STEPS)
-def test_whatever_happens_what_comes_again_changes_nothing_and_the_ticket_stays_whole(
-    steps: list[tuple[str, object, object]],
-) -> None:
-    story = Story()
-    story.writes(0, "m0")
-    for at, (what, first, second) in enumerate(steps, start=1):
-        for again in (False, True):
-            before = (story.state, len(story.events))
-            try:
-                _step(story, at, what, first, second, again=again)
-            except Passing:
-                assert story.ticket.status == Status.CLOSED
-            if again:
-                assert (story.state, len(story.events)) == before
-        _whole(story)
-
-
-def _step(story: Story, at: float, what: str, first: object, second: object, *, again: bool) -> None:
-    match what:
-        case "writes":
-            story.writes(at, str(first), automated_because="robot" if second else None)
-        case "asks":
-            story.asks(at, SetStatus(by=AGENT, status=second), str(first))
-        case "replies":
-            story.asks(at, Reply(by=second, text="x"), str(first))
-        case "tries" if not again and story.state is not None and story.state.pending:
-            story.tries(at * 10_000, None if first else Refused("no", permanent=True))
-        case "time":
-            story.time_comes(at)
-
-
-def _whole(story: Story) -> None:
-    state, ticket = story.state, story.ticket
-    assert state is not None
-    assert load_ticket(dump_ticket(state)) == state
-    assert ticket.oldest_unanswered_at == (state.unanswered[0] if state.unanswered else None)
-    assert (ticket.solved_at is not None) >= (ticket.status == Status.SOLVED)
-    assert (ticket.closed_at is not None) == (ticket.status == Status.CLOSED)
-    assert (state.closes_at is not None) == (ticket.status == Status.SOLVED)
-    told = [event.ticket for event in story.events if not isinstance(event, CommandRejected)]  # type: ignore[attr-defined]
-    assert [each.version for each in told] == list(range(1, len(told) + 1))
-    assert told[-1] == ticket
-
-
-def test_a_message_of_another_person_on_the_ticket_does_not_move_the_address_of_replies() -> None:
-    story = Story()
-    story.writes(0)
-    other = story.arrival(1)
-    other.contact_id = "C2"
-    other.inbound = replace(other.inbound, sender=replace(other.inbound.sender, address="other"))
-    decision = decide(story.state, other, POLICY, minute(1))
-    assert decision.state is not None
-    assert decision.state.ticket is not None
-    assert decision.state.ticket.contact == story.ticket.contact
-    assert decision.state.participants == ("C1", "C2")

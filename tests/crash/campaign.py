@@ -1,0 +1,236 @@
+"""One campaign: a system on servers of its own works while a seeded schedule breaks it; then quiet, then the verdict.
+
+What must hold is verdict.py's; what is broken when is schedule.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from pymongo.errors import PyMongoError
+
+from cli.fleet import FleetError
+from cli.reading import Line, read
+from contracts import topics
+from deploy.local import KafkaServer, MongoServer, free_port
+from deploy.local.stack import DATA
+from kit.clock import SystemClock
+from tests.crash import stores, verdict
+from tests.crash.disk import Disk
+from tests.crash.faults import Faults, Ground
+from tests.crash.people import AGENTS, Customers, Staff
+from tests.crash.proxy import Proxy
+from tests.crash.schedule import SERVICES, SLOTS, Size, schedule
+from tests.system.rig import PARTITIONS, System, system, until
+
+PREFIX = "crash"
+CONFIG = Path(__file__).parent / "config"
+HELD = 0.35
+"""Share of all tickets that the agents can have at once."""
+WEIGHT = 1.3
+"""What a ticket takes of a capacity, on average."""
+
+
+@dataclass
+class Outcome:
+    """What a campaign came to. `folder` holds the logs, and the records where something was found."""
+
+    seed: int
+    folder: Path
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {'HOLDS' if not self.faults else 'BROKEN'} after {self.seconds:.0f} s"]
+        lines += [f"  {what}: {count}" for what, count in self.counts.items() if count]
+        lines += [f"  left out: {what}" for what in sorted(self.left_out)]
+        for what, where in self.faults.items():
+            lines.append(f"  FAULT {what}: {len(where)}")
+            lines += [f"    {each}" for each in where[:5]]
+        if self.faults:
+            lines += [f"  replay with: SEED={self.seed} make crash", f"  logs and records: {self.folder}"]
+        return "\n".join(lines)
+
+
+@asynccontextmanager
+async def ground(folder: Path) -> AsyncIterator[Ground]:
+    """Servers of one's own, behind proxies."""
+    kafka_door, mongo_door = free_port(), free_port()
+    kafka = KafkaServer(folder / "kafka", free_port(), advertised_port=kafka_door)
+    disk = Disk(folder / "disk")
+    mongo = MongoServer(folder / "disk" / "mongo", free_port())
+    for server in (kafka, mongo):
+        server.start()
+    try:
+        for server in (kafka, mongo):
+            await asyncio.to_thread(server.wait_ready, 120)
+        with Proxy(kafka_door, kafka.port) as to_kafka, Proxy(mongo_door, mongo.port) as to_mongo:
+            yield Ground(kafka, mongo, {"kafka": to_kafka, "mongo": to_mongo}, disk)
+    finally:
+        for server in (kafka, mongo):
+            server.kill()
+        disk.close()
+
+
+def environment(under: Ground, size: Size) -> dict[str, str]:
+    """What every service is started with."""
+    return {
+        "DESKBUS_KAFKA": f"127.0.0.1:{under.proxies['kafka'].port}",
+        "DESKBUS_MONGO": f"mongodb://127.0.0.1:{under.proxies['mongo'].port}/?directConnection=true",
+        "DESKBUS_TOPIC_PREFIX": f"{PREFIX}.",
+        "DESKBUS_MONGO_PREFIX": PREFIX,
+        "DESKBUS_SESSION_TIMEOUT_MS": str(int(size.session * 1000)),
+        # Claims that a crash left behind are found within the wait for quiet.
+        "DESKBUS_ROUTING_CLAIM_SECONDS": "3",
+        "DESKBUS_ROUTING_RECONCILE_SECONDS": "2",
+        "DESKBUS_ROUTING_VERIFY_SECONDS": "10",
+    }
+
+
+class Campaign:
+    """One seed, one size."""
+
+    def __init__(self, seed: int, size: Size, folder: Path | None = None) -> None:
+        self.seed, self.size = seed, size
+        self.folder = folder or DATA / "crash" / f"{seed}-{size.messages}-{os.getpid()}"
+        self.outcome = Outcome(seed, self.folder)
+
+    async def run(self) -> Outcome:
+        """Do it. The folder stays where something was found."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        print(f"campaign with seed {self.seed}, {self.size.messages} messages; logs: {self.folder}", flush=True)
+        async with ground(self.folder) as under:
+            try:
+                async with system(environment(under, self.size), self.folder / "logs") as made:
+                    await self._run(made, under)
+            except (FleetError, AssertionError, TimeoutError) as fault:
+                self.outcome.faults.setdefault("the campaign itself", []).append(str(fault))
+        self.outcome.seconds = loop.time() - begin
+        if not self.outcome.faults:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return self.outcome
+
+    async def _run(self, made: System, under: Ground) -> None:
+        await made.create_topics()
+        self._add_replicas(made)
+        await asyncio.to_thread(made.fleet.start)
+        replicas = {r.name: r for r in made.fleet.replicas}
+        faults = Faults(replicas, under, self._say)
+        customers = Customers(made.traffic, self.seed, self.size.messages, self.size.rate)
+        async with made.doors(patience=240, at_once=512) as doors:
+            staff = Staff(made, doors, self.seed)
+            await staff.hire(max(10, round(self.size.messages * WEIGHT * HELD / AGENTS)))
+            working = asyncio.create_task(staff.work())
+            moving = asyncio.create_task(staff.come_and_go())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(customers.write(doors))
+                    group.create_task(faults.play(schedule(self.seed, self.size)))
+                await faults.all_up()
+                moving.cancel()
+                await staff.all_in()
+                self._say("all is up; waiting for quiet")
+                await self._quiet(made, working)
+            finally:
+                working.cancel()
+                moving.cancel()
+                await asyncio.gather(working, moving, return_exceptions=True)
+                self.outcome.counts |= {"delivered": customers.sent, "tries again": doors.retries,
+                                        "asked by agents": staff.commands}  # fmt: skip
+                self.outcome.left_out |= faults.left_out
+                if faults.unclean:
+                    self.outcome.faults["processes"] = faults.unclean
+        await self._judge(made, replicas_alive=all(r.alive for r in made.fleet.replicas))
+
+    def _add_replicas(self, made: System) -> None:
+        own = {"notify": CONFIG / "notify.yaml", "sla": CONFIG / "sla.yaml"}
+        for service in SERVICES:
+            for _ in SLOTS:
+                replica = made.fleet.add(service)
+                if service in own:
+                    named = f"DESKBUS_{service.upper()}_POLICY"
+                    replica.environment = {**replica.environment, named: str(own[service])}
+
+    async def _quiet(self, made: System, working: asyncio.Task[None]) -> None:
+        """Wait until nothing is in hand: the agents work until nobody waits, then they go home."""
+        url = made.environment["DESKBUS_MONGO"]
+        left: dict[str, int] = {}
+
+        async def settled() -> bool:
+            with contextlib.suppress(PyMongoError):
+                kept = await asyncio.to_thread(stores.read, url, PREFIX)
+                left.clear()
+                left.update(stores.unsettled(kept))
+                if not left.get("tickets that wait") and not working.cancelled():
+                    working.cancel()
+                left.update(await self._lag(made))
+            return not left
+
+        try:
+            await until(settled, self.size.calm, "quiet")
+        except AssertionError as late:
+            self.outcome.faults["not quiet"] = [str(late), *(f"{what}: {count}" for what, count in left.items())]
+
+    async def _lag(self, made: System) -> dict[str, int]:
+        """Count the records that a group has not passed by yet."""
+        behind: dict[str, int] = {}
+        for service in SERVICES:
+            names = [topics.topic_name(name, f"{PREFIX}.") for name in topics.CONSUMES[service]]
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=made.kafka, group_id=f"{PREFIX}.deskbus.{service}", enable_auto_commit=False
+            )
+            try:
+                await consumer.start()
+                places = [TopicPartition(n, p) for n in names for p in range(PARTITIONS)]
+                ends = await consumer.end_offsets(places)
+                count = sum(ends[tp] - (await consumer.committed(tp) or 0) for tp in places)
+                if count:
+                    behind[f"records before {service}"] = count
+            except KafkaError as fault:
+                behind[f"no answer from Kafka: {fault!r}"] = 1
+            finally:
+                await consumer.stop()
+        return behind
+
+    async def _judge(self, made: System, *, replicas_alive: bool) -> None:
+        lines = [line async for line in read(made.kafka, [t.name for t in topics.TOPICS], prefix=made.prefix)]
+        kept = await asyncio.to_thread(stores.read, made.environment["DESKBUS_MONGO"], PREFIX)
+        told = {headers["webhook-id"] for _, headers, _ in made.receiver.requests if "webhook-id" in headers}
+        now = SystemClock().now()
+        found = verdict.faults(self.seed, self.size.messages, lines, kept, told, now)
+        for what, where in found.items():
+            self.outcome.faults.setdefault(what, []).extend(where)
+        if not replicas_alive:
+            self.outcome.faults.setdefault("processes", []).append("some did not live to the end")
+        self.outcome.counts |= verdict.report(lines, now).counts
+        if self.outcome.faults:
+            self._keep(lines, kept)
+
+    def _keep(self, lines: list[Line], kept: stores.Stores) -> None:
+        with (self.folder / "records.jsonl").open("w", encoding="utf-8") as out:
+            for line in lines:
+                value = (line.value or b"").decode("utf-8", "replace")
+                out.write(json.dumps([line.topic, line.partition, line.offset, line.timestamp_ms, value]) + "\n")
+        with (self.folder / "stores.jsonl").open("w", encoding="utf-8") as out:
+            for (service, collection), rows in kept.items():
+                for row in rows:
+                    out.write(json.dumps([service, collection, row], default=str) + "\n")
+
+    def _say(self, text: str) -> None:
+        stamp = SystemClock().now().strftime("%H:%M:%S.%f")[:-3]
+        with (self.folder / "faults.log").open("a", encoding="utf-8") as out:
+            out.write(f"{stamp} {text}\n")

@@ -1,0 +1,74 @@
+"""What must hold after a campaign, from topics, stores and what receivers got. Pure: it is handed all of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cli.audit import Audit, Report
+from cli.reading import Line
+from contracts import notifications, sla, tickets, topics
+from contracts.envelope import Event
+from tests.crash import stores
+from tests.crash.people import mark
+
+_MARK = re.compile(r"\[c\d+m\d+\]")
+
+
+def report(lines: Iterable[Line], now: datetime) -> Report:
+    """Audit the topics."""
+    whole = Audit()
+    for line in lines:
+        whole.feed(line)
+    return whole.report(now)
+
+
+def events(lines: Iterable[Line]) -> list[Event]:
+    """Return the events of all topics, each once."""
+    seen: dict[str, Event] = {}
+    for line in lines:
+        if line.topic in topics.BY_NAME and topics.BY_NAME[line.topic].sources:
+            event = Event.parse(line.value or b"")
+            seen.setdefault(event.id, event)
+    return list(seen.values())
+
+
+def faults(
+    seed: int, count: int, lines: Sequence[Line], kept: stores.Stores, told: Iterable[str], now: datetime
+) -> dict[str, list[str]]:
+    """Return all that does not hold; `told` are the ids of the webhooks that receivers took."""
+    audited, said = report(lines, now), events(lines)
+    found: dict[str, list[str]] = defaultdict(list)
+    for what, where in (audited.faults | {f"open: {k}": v for k, v in audited.open.items()}).items():
+        found[what] += where
+    for what, where in stores.faults(kept, said).items():
+        found[what] += where
+    if audited.counts["dead letters"]:
+        found["dead letters"] = [f"{audited.counts['dead letters']} records"]
+    found["messages not in exactly one ticket"] = _lost(seed, count, said)
+    found["breaches and escalations"] = _escalations(said, set(told))
+    return {what: where for what, where in found.items() if where}
+
+
+def _lost(seed: int, count: int, said: Iterable[Event]) -> list[str]:
+    seen: Counter[str] = Counter()
+    for event in said:
+        if isinstance(event.data, tickets.TicketOpened | tickets.MessageReceived) and event.data.message:
+            seen.update(set(_MARK.findall(event.data.message.text)))
+    return [f"{m}: {seen[m]}" for n in range(count) if seen[m := mark(seed, n)] != 1]
+
+
+def _escalations(said: Iterable[Event], told: set[str]) -> list[str]:
+    """Every breach has an escalation, which told somebody; what was told is what receivers took."""
+    breached = {e.subject for e in said if isinstance(e.data, sla.ClockBreached)}
+    opened = {e.data.ticket_id for e in said if isinstance(e.data, notifications.EscalationOpened)}
+    sent = {e.data.notification_id for e in said if isinstance(e.data, notifications.NotificationSent)}
+    failed = [e.id for e in said if isinstance(e.data, notifications.NotificationFailed)]
+    return (
+        [f"{ticket} is breached and nobody was told" for ticket in sorted(breached - opened)]
+        + [f"{one} is said to be sent and did not come" for one in sorted(sent - told)]
+        + [f"{one} came and is not said to be sent" for one in sorted(told - sent)]
+        + [f"{one} failed" for one in failed]
+    )

@@ -1,0 +1,181 @@
+"""Warnings, priorities and policies that change while clocks run."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.sla import ClockBreached
+from tests.sla.desk import Desk, at, book, minute
+
+FIRST = """
+policies:
+  - name: default
+    targets: {first_reply: 30m, next_reply: 20m}
+"""
+RESOLUTION = """
+policies:
+  - name: default
+    targets: {resolution: 120m}
+"""
+TOTAL = """
+policies:
+  - name: default
+    targets: {total_resolution: 120m}
+"""
+TIERS = """
+policies:
+  - name: vip
+    when: {tier: gold}
+    targets: {first_reply: 10m}
+  - name: default
+    targets: {first_reply: {urgent: 15m, high: 25m, default: 60m}}
+"""
+
+
+def opened(text: str, **facts: object) -> Desk:
+    desk = Desk(text, **facts)
+    desk.take(desk.write.opened(0))
+    return desk
+
+
+# -- first reply -------------------------------------------------------------------------------------------------------
+
+
+WARNED = """
+policies:
+  - name: default
+    calendar: office
+    targets: {first_reply: 60m, resolution: 120m}
+    warn: {due_soon: [10m, 90m], at_risk: 50%}
+calendars:
+  office: {zone: UTC, hours: {mon-fri: "09:00-09:40, 10:40-18:00"}}
+"""
+
+
+def test_warnings_come_in_working_time_before_the_breach() -> None:
+    desk = opened(WARNED)
+    assert desk.due("first_reply") == 120  # 09:40 to 10:40 is lunch
+    assert desk.tick(29) == []
+    assert desk.tick(30) == ["first_reply at_risk time", "resolution due_soon"]
+    assert desk.tick(100) == []
+    assert desk.tick(110) == ["first_reply due_soon"]
+    assert desk.tick(119) == []
+    assert desk.tick(120) == ["first_reply breached", "resolution at_risk time"]
+
+
+def test_a_warning_that_nobody_could_use_is_not_given() -> None:
+    desk = opened(WARNED)
+    assert "first_reply at_risk time" not in desk.tick(500)
+    assert [event.metric for event in desk.said if isinstance(event, ClockBreached)] == ["first_reply", "resolution"]
+
+
+def test_a_pause_moves_the_warnings_too() -> None:
+    desk = opened(WARNED)
+    desk.take(desk.write.replied(5))
+    desk.take(desk.write.status(10, "pending"))
+    desk.take(desk.write.status(110, "open"))
+    assert desk.tick(129) == []
+    assert desk.tick(130) == ["resolution due_soon"]
+
+
+# -- other terms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_higher_priority_counts_from_that_instant_on_and_what_has_elapsed_carries_over() -> None:
+    desk = opened(TIERS)
+    assert desk.due("first_reply") == 60
+    assert desk.take(desk.write.priority(10, "high")) == [
+        "first_reply cancelled policy_changed",
+        "first_reply started",
+    ]
+    assert desk.due("first_reply") == 25
+    assert desk.said[-1].elapsed_seconds == 600
+    assert desk.said[-1].started_at == at(0)
+
+
+def test_a_priority_whose_time_is_over_already_is_breached_when_it_is_set() -> None:
+    desk = opened(TIERS)
+    desk.take(desk.write.priority(20, "urgent"))
+    assert desk.due("first_reply") == 20
+    assert desk.tick(20) == ["first_reply breached"]
+    assert minute(desk.said[-1].due_at) == 20
+
+
+def test_a_breach_stays_whatever_the_priority_becomes() -> None:
+    desk = opened(TIERS)
+    desk.take(desk.write.priority(1, "urgent"))
+    desk.tick(15)
+    assert desk.take(desk.write.priority(16, "low")) == []
+    assert desk.tick(1000) == []
+
+
+def test_facts_that_come_later_may_bring_another_policy() -> None:
+    desk = opened(TIERS)
+    assert desk.take(desk.write.tier(2, "gold")) == ["first_reply cancelled policy_changed", "first_reply started"]
+    assert desk.due("first_reply") == 10
+    assert desk.said[-1].policy.name == "vip"
+
+
+def test_a_new_file_leaves_running_tickets_alone() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book(TIERS.replace("60m", "5m")))
+    assert desk.take(desk.write.noted(1)) == []
+    assert desk.rebase(2) == []
+    assert desk.due("first_reply") == 60
+    fresh = Desk(desk.shelf.current)
+    fresh.take(fresh.write.opened(0))
+    assert fresh.due("first_reply") == 5
+
+
+def test_a_new_file_that_rebases_takes_running_tickets_along() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
+    assert desk.rebase(10) == ["first_reply cancelled policy_changed", "first_reply started"]
+    assert desk.due("first_reply") == 40
+    assert desk.rebase(11) == []
+
+
+def test_a_new_file_does_not_decide_whether_a_deadline_that_has_passed_was_kept() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
+    assert desk.rebase(61) == []
+    assert desk.take(desk.write.replied(59), now=62) == ["first_reply met"]
+
+
+def test_a_bot_that_solves_leaves_the_first_reply_of_a_person_to_come() -> None:
+    desk = Desk(FIRST, handled_by_bot=True)
+    for event in (desk.write.opened(0), desk.write.status(1, "solved"), desk.write.reopened(50)):
+        assert desk.take(event) == []
+    desk.take(desk.write.received(50))
+    assert desk.take(desk.write.handed_off(52)) == ["first_reply started"]
+    assert desk.due("first_reply") == 82
+
+
+def test_without_a_policy_there_are_no_clocks_until_one_applies() -> None:
+    desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    when: {tags: paid}\n"))
+    assert desk.take(desk.write.opened(0)) == []
+    assert desk.take(desk.write.tagged(7, "paid")) == ["first_reply started"]
+    assert desk.due("first_reply") == 67
+
+
+# -- calendars ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("country", "due"), [("TH", "2026-11-25T06:00"), ("DE", "2026-11-23T15:00")])
+def test_the_country_decides_by_whose_hours_a_clock_runs(country: str, due: str) -> None:
+    desk = opened(
+        """
+policies:
+  - name: default
+    calendar: {TH: thailand, default: always}
+    targets: {first_reply: 6h}
+calendars:
+  thailand: {zone: Asia/Bangkok, hours: {mon-fri: "09:00-18:00"}, holidays: [TH]}
+holidays:
+  TH: {2026-11-24: Loy Krathong}
+""",
+        market={"country": country},
+    )
+    assert desk.said[0].due_at == datetime.fromisoformat(due).replace(tzinfo=UTC)
+    assert desk.said[0].calendar.tzdata
+    assert (desk.said[0].calendar.holidays is None) == (country == "DE")
