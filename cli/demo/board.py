@@ -125,12 +125,13 @@ class Board:
 
     # -- showing -----------------------------------------------------------------------------------------------------
 
-    def render(self, now: datetime, title: str) -> RenderableType:
-        """The whole screen."""
+    def render(self, now: datetime, title: str, height: int = 40) -> RenderableType:
+        """The whole screen, in as many lines as there are."""
+        rows = max(3, min(ROWS, height - NEWS - 7))
         table = Table(expand=True, box=None, pad_edge=False)
         for name, width in (("ticket", 8), ("from", 26), ("says", 34), ("with", 18), ("why", 40), ("clock", 18)):
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=width)
-        for identifier, row in self._shown():
+        for identifier, row in self._shown(rows):
             ticket = row.ticket
             market = ticket.market.marketplace or ticket.market.country or ""
             source = f"{ticket.channel} {ticket.brand or ''} {market} {ticket.language or ''}"
@@ -140,11 +141,11 @@ class Board:
         counts = "   ".join(f"{name} {count}" for name, count in self.counts.items())
         return Group(Text(f"{title}   {counts}", "bold"), Panel(table, title="tickets"), Panel(news, title="notable"))
 
-    def _shown(self) -> list[tuple[str, Row]]:
+    def _shown(self, room: int) -> list[tuple[str, Row]]:
         """The latest tickets, and above them those whose clock ran out."""
         rows = list(self.rows.items())
-        pinned = [each for each in rows[:-ROWS] if each[1].breached][-3:]
-        return [*pinned, *rows[-ROWS + len(pinned) :]]
+        pinned = [each for each in rows[:-room] if each[1].breached][-2:]
+        return [*pinned, *rows[-room + len(pinned) :]]
 
     def _time(self, row: Row, now: datetime) -> Text:
         if row.due_at is None:

@@ -34,7 +34,7 @@ from kit.clock import SystemClock
 from kit.errors import Passing
 from kit.ids import uuid7
 
-SECONDS = 52.0
+SECONDS = 55.0
 """At most, from the first message to the verdict."""
 QUIET = 1.5
 """Seconds of silence on the topics after which nothing more is expected."""
@@ -165,7 +165,7 @@ class Stage:
         with Live(console=self.console, auto_refresh=False, screen=False) as live:
             while not doing.done():
                 title = f"Deskbus demo, {self.clock.monotonic() - begin:4.0f} s"
-                live.update(self.board.render(self.clock.now(), title), refresh=True)
+                live.update(self.board.render(self.clock.now(), title, self.console.height), refresh=True)
                 await asyncio.wait([doing], timeout=0.25)
         return doing.result()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pymongo.errors import PyMongoError
 
@@ -188,22 +189,25 @@ class Campaign:
     async def _lag(self, made: System) -> dict[str, int]:
         """Count the records that a group has not passed by yet."""
         behind: dict[str, int] = {}
-        for service in SERVICES:
-            names = [topics.topic_name(name, f"{PREFIX}.") for name in topics.CONSUMES[service]]
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=made.kafka, group_id=f"{PREFIX}.deskbus.{service}", enable_auto_commit=False
-            )
-            try:
-                await consumer.start()
-                places = [TopicPartition(n, p) for n in names for p in range(PARTITIONS)]
-                ends = await consumer.end_offsets(places)
-                count = sum(ends[tp] - (await consumer.committed(tp) or 0) for tp in places)
-                if count:
-                    behind[f"records before {service}"] = count
-            except KafkaError as fault:
-                behind[f"no answer from Kafka: {fault!r}"] = 1
-            finally:
-                await consumer.stop()
+        names = [topics.topic_name(topic.name, made.prefix) for topic in topics.TOPICS]
+        admin = AIOKafkaAdminClient(bootstrap_servers=made.kafka)
+        consumer = AIOKafkaConsumer(bootstrap_servers=made.kafka)
+        try:
+            await admin.start()
+            await consumer.start()
+            ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(PARTITIONS)])
+            for service in SERVICES:
+                committed = await admin.list_consumer_group_offsets(f"{made.prefix}deskbus.{service}")
+                followed = {topics.topic_name(n, made.prefix) for n in topics.CONSUMES[service]}
+                for tp, end in ends.items():
+                    here = committed.get(tp)
+                    if tp.topic in followed and end > max(0, here.offset if here else 0):
+                        behind[f"records before {service} in {tp.topic}/{tp.partition}"] = end
+        except (KafkaError, OSError) as fault:
+            behind[f"no answer from Kafka: {fault!r}"] = 1
+        finally:
+            await consumer.stop()
+            await admin.close()
         return behind
 
     async def _judge(self, made: System, *, replicas_alive: bool) -> None:

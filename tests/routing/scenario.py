@@ -1,6 +1,7 @@
 """Agents, tickets and events of the routing tests, and one replica of routing over a fake store."""
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,7 @@ rules:
 """
 
 
+@functools.cache
 def policy(text: bytes = POLICY) -> Policy:
     return parse("routing.yaml", text, Policy)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka import TopicPartition
 
@@ -73,10 +73,19 @@ class SimStore:
         raise NotImplementedError
 
 
+class Wire(Protocol):
+    """What a broker's log asks of its world."""
+
+    log: list[Outgoing]
+    limbo: list[Outgoing]
+
+    def on(self, rule: str) -> bool: ...
+
+
 class SimSender:
     """The broker's log, with lost records, lost confirmations and late appends."""
 
-    def __init__(self, world: Pipe) -> None:
+    def __init__(self, world: Wire) -> None:
         self.w = world
 
     async def partitions(self, _: str) -> int:

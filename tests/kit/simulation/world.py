@@ -39,7 +39,9 @@ class World:
         self.acts: dict[str, Act] = {}
         self.begin: dict[str, Callable[[], None]] = {}
 
-    def start(self, name: str, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, name: str, make: Callable[[], Coroutine[Any, Any, None]], *, crashes: bool = True) -> None:
+        """Let an actor begin; `crashes` says whether it can die alone."""
+
         def begin() -> None:
             if name in self.actors:
                 self.actors[name][0].close()
@@ -49,7 +51,8 @@ class World:
 
         begin()
         self.begin[name] = begin
-        self.acts[f"CRASH {name}"] = Act(1, lambda: not self.idle(name), begin)
+        if crashes:
+            self.acts[f"CRASH {name}"] = Act(1, lambda: not self.idle(name), begin)
 
     def died(self, name: str) -> None:
         """Forget what an actor had in memory; its next life begins."""
