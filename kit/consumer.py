@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._resumes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
         self._broker: KafkaBroker | None = None
-        self._stopping = False
+        self._ages: dict[TopicPartition, Ages] = {}
 
     # -- wiring --------------------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             self._health.beat()
             self._in_hand = {}
             polled = await poll(*args, **options)
-            # From here on they count as in hand: our batch begins some steps later, and timers must not run ahead of it.
+            # They are in hand from here on: our batch begins some steps later, and timers must not run ahead of it.
             self._in_hand = {tp: records[0].offset for tp, records in polled.items() if records}
             return polled
 
@@ -105,7 +106,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     async def stop(self) -> None:
         """Finish the batch in hand and leave the group."""
-        self._stopping = True
         for resume in self._resumes.values():
             resume.cancel()
         if self._broker is not None:
@@ -144,17 +144,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     async def measure_lag(self) -> None:
         """Set the lag gauges from one look at the ends of the partitions."""
-        here = list(self._assignment())
+        here = self._assignment()
         metrics.ASSIGNED.set(len(here))
-        if not here:
-            return
-        ends = await self._client().end_offsets(here)
-        now_ms = self._clock.now().timestamp() * 1000
+        ends = await self._client().end_offsets(list(here)) if here else {}
+        metrics.LAG_RECORDS.clear()  # what went to another replica is no longer ours to report
+        metrics.LAG_SECONDS.clear()
+        self._ages = {tp: self._ages.get(tp, Ages()) for tp in here}
         for tp in here:
-            lag = max(0, ends[tp] - await self._handled(tp))
-            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(lag)
-            behind = self._client().last_poll_timestamp(tp) if lag else None
-            metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(max(0, now_ms - behind) / 1000 if behind else 0)
+            handled, now = await self._handled(tp), self._clock.monotonic()
+            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - handled))
+            metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(self._ages[tp].of(handled, ends[tp], now))
 
     async def _handled(self, tp: TopicPartition) -> int:
         in_hand = self._in_hand.get(tp)
@@ -255,6 +254,21 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     def _assignment(self) -> frozenset[TopicPartition]:
         client = getattr(self._subscriber, "consumer", None)
         return frozenset(client.assignment()) if client is not None else frozenset()
+
+
+class Ages:
+    """How old the oldest record is that is not handled: looks remember when an end was first seen."""
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[int, float]] = deque(maxlen=1000)
+
+    def of(self, handled: int, end: int, now: float) -> float:
+        """Note the end as it is `now` (seconds) and return how long ago the first end beyond `handled` was seen."""
+        if not self._ends or self._ends[-1][0] < end:
+            self._ends.append((end, now))
+        while self._ends and self._ends[0][0] <= handled:
+            self._ends.popleft()
+        return now - self._ends[0][1] if self._ends else 0.0
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:

@@ -41,13 +41,15 @@ REBALANCES = Counter("deskbus_rebalances_total", "Times partitions were assigned
 ASSIGNED = Gauge("deskbus_partitions_assigned", "Partitions this process owns.")
 GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers passed over that no dead letter explains.")
 LAG_RECORDS = Gauge("deskbus_lag_records", "Records behind the end of a partition.", ("topic", "partition"))
-LAG_SECONDS = Gauge("deskbus_lag_seconds", "Age of the oldest record not yet handled.", ("topic", "partition"))
+LAG_SECONDS = Gauge(
+    "deskbus_lag_seconds", "Age of the oldest record not handled, within some seconds.", ("topic", "partition")
+)
 HEARTBEAT_AGE = Gauge("deskbus_heartbeat_age_seconds", "Time since the poll loop last went round.")
 
 # --- The document outbox. ---
 LOST_GUARDS = Counter("deskbus_lost_guards_total", "Guarded writes lost to another writer of the document.")
 PUBLISHED = Counter("deskbus_outbox_published_total", "Outbox entries that Kafka has confirmed.")
-OUTBOX_AGE = Gauge("deskbus_outbox_oldest_seconds", "Age of the oldest outbox entry that the sweeper found.")
+OUTBOX_AGE = Gauge("deskbus_outbox_oldest_seconds", "Age of the oldest entry that a sweeper found.", ("collection",))
 TIMER_LATENESS = Histogram(
     "deskbus_timer_lateness_seconds", "From a deadline to its firing being stored.", buckets=_LATENCY
 )

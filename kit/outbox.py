@@ -174,7 +174,7 @@ class Documents(Generic[S]):
         raws = await self.store.stale(self.kind.collection, now - older_than, limit)
         docs = [document.read(self.kind, raw) for raw in raws]
         oldest = min((e.at for doc in docs for e in doc.outbox), default=now)
-        metrics.OUTBOX_AGE.set((now - oldest).total_seconds())
+        metrics.OUTBOX_AGE.labels(self.kind.collection).set((now - oldest).total_seconds())
         await self.publish(docs)
         return len(docs)
 

@@ -138,6 +138,13 @@ class ServiceSettings(BaseSettings):
         return self
 
     @property
+    def policy_file(self) -> Path:
+        """The policy file; raises ValueError when none is named."""
+        if self.policy is None:
+            raise ValueError(f"DESKBUS_{self.service.upper()}_POLICY must name a policy file")
+        return self.policy
+
+    @property
     def group(self) -> str:
         """The consumer group."""
         return f"{self.topic_prefix}deskbus.{self.service}"

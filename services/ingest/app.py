@@ -64,10 +64,8 @@ class _MailPart:
 
 def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     """Wire the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
-    if settings.policy is None:
-        raise ValueError("DESKBUS_INGEST_POLICY must name a file of channel accounts")
     clock = clock or SystemClock()
-    accounts, outside = PolicyFile(settings.policy, Accounts), Outside()
+    accounts, outside = PolicyFile(settings.policy_file, Accounts), Outside()
     health = Health(clock)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-ingest")

@@ -1,7 +1,6 @@
 """The only wiring of notify: what stands where, and what it is given. No rules here."""
 
 import asyncio
-from pathlib import Path
 
 from contracts import topics
 from kit import metrics as kit_metrics
@@ -57,7 +56,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     """Build the service; raises InvalidPolicy for a policy that cannot be read."""
     clock = clock or SystemClock()
     prefix = settings.topic_prefix
-    policy = PolicyFile(settings.policy or Path("notify.yaml"), Policy)
+    policy = PolicyFile(settings.policy_file, Policy)
     health = Health(clock)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-notify")

@@ -1,6 +1,5 @@
 """What notify reads from its environment. Receivers, chains and routes are its policy file's."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,7 +15,6 @@ class NotifySettings(ServiceSettings):
     service: ClassVar[str] = "notify"
 
     port: int = Field(8084, ge=0, le=65535, description="Public door; 0 lets the system choose.")
-    policy: Path | None = Field(Path("deploy/config/notify.yaml"), description="Receivers, chains and routes (YAML).")
 
     smtp_host: str = Field("127.0.0.1", description="Mail relay. It is the operator's: its address is not guarded.")
     smtp_port: int = Field(25, ge=1, le=65535)

@@ -1,7 +1,6 @@
 """The only wiring of routing: what stands where, and what it is given. No rules here."""
 
 from datetime import timedelta
-from pathlib import Path
 
 from contracts import topics
 from kit import metrics as kit_metrics
@@ -31,7 +30,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     """Build the service; raises InvalidPolicy for a policy that cannot be read."""
     clock = clock or SystemClock()
     prefix, limit = settings.topic_prefix, settings.max_record_bytes
-    policy = PolicyFile(settings.policy or Path("routing.yaml"), Policy)
+    policy = PolicyFile(settings.policy_file, Policy)
     health = Health(clock)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-routing")

@@ -1,6 +1,5 @@
 """What routing reads from its environment. Queues and rules are its policy file's."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,7 +15,6 @@ class RoutingSettings(ServiceSettings):
     service: ClassVar[str] = "routing"
 
     port: int = Field(8082, ge=0, le=65535, description="Public door; 0 lets the system choose.")
-    policy: Path | None = Field(Path("deploy/config/routing.yaml"), description="Queues and rules (YAML).")
 
     look_ms: int = Field(50, ge=5, le=10_000, description="Shortest time between two looks at who waits.")
     timer_ms: int = Field(200, ge=10, le=10_000, description="How often timers look what is due.")

@@ -23,12 +23,10 @@ from services.sla.ticker import build_policy_job, build_ticker
 
 def create_app(settings: SlaSettings) -> Service:
     """Wire the service; called inside the event loop."""
-    if settings.policy is None:
-        raise ValueError("DESKBUS_SLA_POLICY must name a policy file")
     clock = SystemClock()
     health = Health(clock)
     prefix = settings.topic_prefix
-    policies = PolicyFile(settings.policy, Book)
+    policies = PolicyFile(settings.policy_file, Book)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-sla")
     documents = Documents(store.KIND, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pymongo.errors import PyMongoError
 
-from cli.fleet import FleetError
 from cli.reading import Line, read
 from contracts import topics
 from deploy.local import KafkaServer, MongoServer, free_port
@@ -118,8 +118,8 @@ class Campaign:
             try:
                 async with system(environment(under, self.size), self.folder / "logs") as made:
                     await self._run(made, under)
-            except (FleetError, AssertionError, TimeoutError) as fault:
-                self.outcome.faults.setdefault("the campaign itself", []).append(str(fault))
+            except Exception:
+                self.outcome.faults.setdefault("the campaign itself", []).append(traceback.format_exc())
         self.outcome.seconds = loop.time() - begin
         if not self.outcome.faults:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -214,6 +214,7 @@ class Campaign:
         lines = [line async for line in read(made.kafka, [t.name for t in topics.TOPICS], prefix=made.prefix)]
         kept = await asyncio.to_thread(stores.read, made.environment["DESKBUS_MONGO"], PREFIX)
         told = {headers["webhook-id"] for _, headers, _ in made.receiver.requests if "webhook-id" in headers}
+        self._keep(lines, kept)
         now = SystemClock().now()
         found = verdict.faults(self.seed, self.size.messages, lines, kept, told, now)
         for what, where in found.items():
@@ -221,8 +222,6 @@ class Campaign:
         if not replicas_alive:
             self.outcome.faults.setdefault("processes", []).append("some did not live to the end")
         self.outcome.counts |= verdict.report(lines, now).counts
-        if self.outcome.faults:
-            self._keep(lines, kept)
 
     def _keep(self, lines: list[Line], kept: stores.Stores) -> None:
         with (self.folder / "records.jsonl").open("w", encoding="utf-8") as out:

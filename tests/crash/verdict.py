@@ -14,6 +14,7 @@ from contracts.envelope import Event
 from tests.crash import stores
 from tests.crash.people import mark
 
+_SPOKEN = {topic.name for topic in topics.TOPICS if topic.sources and topic.name != topics.INBOUND}
 _MARK = re.compile(r"\[c\d+m\d+\]")
 
 
@@ -29,7 +30,7 @@ def events(lines: Iterable[Line]) -> list[Event]:
     """Return the events of all topics, each once."""
     seen: dict[str, Event] = {}
     for line in lines:
-        if line.topic in topics.BY_NAME and topics.BY_NAME[line.topic].sources:
+        if line.topic in _SPOKEN:
             event = Event.parse(line.value or b"")
             seen.setdefault(event.id, event)
     return list(seen.values())

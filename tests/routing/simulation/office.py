@@ -1,0 +1,321 @@
+"""Routing under simulation: two processes over one store, tickets that come and go, a door that changes agents.
+
+Delivery, desk, claims, roster, looker, timers, absence and reconciler are the real ones. A rule that is switched off
+replaces just the piece of code that keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from contracts.agents import Agent
+from contracts.envelope import Event
+from contracts.tickets import TicketEvent
+from contracts.topics import ASSIGNMENTS
+from kit.errors import Passing
+from kit.mongo import Guarded, WriteOutcome
+from services.routing import ticker
+from services.routing.core import agents
+from services.routing.core.agents import AgentState
+from services.routing.store.claims import Claims, Pair, Versions
+from tests.kit.fake_store import Row
+from tests.kit.simulation.processes import Servers, StepLock, StepStore, at_once
+from tests.kit.simulation.servers import SimSender
+from tests.kit.simulation.world import step
+from tests.routing.scenario import START, Raw, Replica, fake_clock
+
+Change = Callable[[Replica], Any]
+"""What somebody asks of the door."""
+OLD = 131.0
+"""Seconds after which a claim is suspect, also one that was found to be right."""
+
+
+def told(*payloads: TicketEvent, partition: int = 0) -> list[Raw]:
+    """One partition of tickets: what ingest says, numbered per ticket."""
+    numbers: dict[str, Iterator[int]] = {}
+    records = []
+    for offset, payload in enumerate(payloads):
+        subject = payload.ticket.id
+        sequence = next(numbers.setdefault(subject, itertools.count(1)))
+        event = Event.of(payload, source="/deskbus/ingest", subject=subject, sequence=sequence, time=START)
+        records.append(Raw("deskbus.tickets.v1", partition, offset, event.encode()))
+    return records
+
+
+class Office(Servers):
+    """`reads`: which partitions each of the two processes reads. `early`: background work that does not wait for calm."""
+
+    def __init__(
+        self, off: Collection[str], budget: int, inputs: Sequence[Sequence[Raw]], people: Sequence[Agent], *,
+        reads: Sequence[Sequence[int]], asks: Sequence[Change] = (), early: int = 1, size: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(budget, inputs)
+        self.off, self.clock, self.early, self.asks, self.asked = off, fake_clock(), early, asks, 0
+        self.replicas: dict[str, Replica] = {}
+        self._hire(people)
+        self.busy = []
+        for n, mine in enumerate(reads):
+            p = f"P{n}"
+            self.process(p, partial(self.boot, p), self._actors(p, mine, size))
+            self.busy += [f"{p} reads", f"{p} looks"]
+        if asks:
+            self.process("DOOR", partial(self.boot, "DOOR"), {"DOOR": self.door})
+            self.busy.append("DOOR")
+        for kind in ("tickets", "agents"):
+            self.start(f"SWEEP {kind}", partial(self.sweeper, kind))
+
+    def _hire(self, people: Sequence[Agent]) -> None:
+        self.boot("P0")
+        for person in people:
+            at_once(self.replicas["P0"].put(person))
+
+    def _actors(self, p: str, mine: Sequence[int], size: int) -> dict[str, Any]:
+        actors: dict[str, Any] = {
+            f"{p} reads": lambda: self.read(self.replicas[p].delivery, mine, size),
+            f"{p} looks": partial(self.looks, p),
+            f"{p} reconciles": partial(self.reconciles, p),
+        }
+        if "look-again" not in self.off:
+            actors[f"{p} timers"] = partial(self.timers, p)
+        if "gone-swept" not in self.off:
+            actors[f"{p} absence"] = partial(self.absence, p)
+        return actors
+
+    def boot(self, p: str) -> None:
+        """A process starts without memory."""
+        log: Any = SimSender(self)
+        replica = self.replicas[p] = Replica(Books(self), self.clock, log)
+        replica.desk.claims.lock = StepLock()  # type: ignore[assignment]
+
+    def calm(self) -> bool:
+        return self.idle(*self.busy)
+
+    def _now_or_early(self) -> bool:
+        return self.early > 0 or self.calm()
+
+    def _begin(self) -> None:
+        self.early -= self.early > 0 and not self.calm()
+
+    # -- actors --------------------------------------------------------------------------------------------------
+
+    async def looks(self, p: str) -> None:
+        """What runs all the time: changed agents are read, work of those who left is taken, those who wait are seen."""
+        mine = self.replicas[p]
+        while True:
+            await step("look", when=lambda: self.news(mine))
+            with contextlib.suppress(Passing):
+                if not mine.roster.loaded:
+                    await mine.roster.load_all()
+                    mine.desk.claims.freed.set()
+                await ticker.follow_agents(mine.desk, mine.absence.told)
+                await mine.absence.turn()
+                if self.is_behind(mine):
+                    await mine.roster.load_all()
+                try:
+                    await mine.looker.turn()
+                except Passing:
+                    mine.desk.claims.freed.set()
+
+    def news(self, mine: Replica) -> bool:
+        claims, looker = mine.desk.claims, mine.looker
+        return not mine.roster.loaded or claims.freed.is_set() or bool(looker._due) or self.is_behind(mine)
+
+    def is_behind(self, mine: Replica) -> bool:
+        known = {i: doc.version for i in self.people() if (doc := mine.roster.get(i)) is not None}
+        return known != {i: row["version"] for i, row in self.people().items()}
+
+    async def reconciles(self, p: str) -> None:
+        mine = self.replicas[p]
+        while True:
+            await step("reconcile", when=lambda: bool(self.loose()) and self._now_or_early())
+            self._begin()
+            self.clock.advance(OLD)
+            with contextlib.suppress(Passing):
+                await mine.roster.load_all()
+                await mine.reconciler.turn()
+
+    async def timers(self, p: str) -> None:
+        mine = self.replicas[p]
+        while True:
+            await step("look again", when=lambda: bool(self.starving()) and self._now_or_early())
+            self._begin()
+            looks = [row["due"] for row in self.tickets().values() if row.get("due")]
+            self.clock.set(max([self.clock.now(), *looks]) + timedelta(seconds=1))
+            with contextlib.suppress(Passing):
+                await mine.timers.tick()
+
+    async def absence(self, p: str) -> None:
+        mine = self.replicas[p]
+        while True:
+            await step("look who is gone", when=lambda: bool(self.orphans()) and self._now_or_early())
+            self._begin()
+            with contextlib.suppress(Passing):
+                await mine.roster.load_all()
+                await mine.absence.sweep()
+
+    async def sweeper(self, kind: str) -> None:
+        documents = getattr(Replica(Books(self), self.clock, SimSender(self)), kind)  # type: ignore[arg-type]
+        while True:
+            await step("sweep", when=lambda: self.talking(kind) and self._now_or_early())
+            self._begin()
+            with contextlib.suppress(Passing):
+                await documents.sweep(timedelta(0))
+
+    async def door(self) -> None:
+        """Whoever asks, asks again until there is an answer."""
+        while self.asked < len(self.asks):
+            await step("ask the door")
+            with contextlib.suppress(Passing):
+                await self.asks[self.asked](self.replicas["DOOR"])
+                self.asked += 1
+        await step("nothing more to ask", when=lambda: False)
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    def tickets(self) -> Mapping[str, Row]:
+        return {i: row for i, row in self.rows.get("tickets", {}).items() if row.get("state")}
+
+    def people(self) -> Mapping[str, Row]:
+        return self.rows.get("agents", {})
+
+    def holds(self, agent: str) -> dict[str, Row]:
+        return {hold["ticket"]: hold for hold in self.people()[agent]["state"]["holds"]}
+
+    def is_online(self, agent: str) -> bool:
+        state = self.people()[agent]["state"]
+        return state["profile"]["presence"] == "online" and state["removed_at"] is None
+
+    def loose(self) -> list[Pair]:
+        whose = {i: row["state"]["agent"] for i, row in self.tickets().items()}
+        return [(a, t) for a in self.people() for t in self.holds(a) if whose.get(t) != a]
+
+    def orphans(self) -> list[str]:
+        states = (row["state"] for row in self.tickets().values())
+        return [state["id"] for state in states if state["agent"] and not self.is_online(state["agent"])]
+
+    def starving(self) -> list[str]:
+        free = [a for a in self.people() if self.is_online(a) and self._load(a) < self._capacity(a)]
+        return [i for i, row in self.tickets().items() if row["state"]["phase"] == "waiting"] if free else []
+
+    def _load(self, agent: str) -> float:
+        return sum(hold["weight"] for hold in self.holds(agent).values())
+
+    def _capacity(self, agent: str) -> float:
+        return float(self.people()[agent]["state"]["profile"]["capacity"])
+
+    def check(self) -> None:
+        loads = dict.fromkeys(self.people(), 0.0)
+        for i, row in self.tickets().items():
+            if (agent := row["state"]["agent"]) is not None:
+                assert i in self.holds(agent), f"no claim: {i} is with {agent}"
+                loads[agent] += self.holds(agent)[i]["weight"]
+        for agent, load in loads.items():
+            assert load <= self._capacity(agent), f"above capacity: {agent} has {load}"
+        has: dict[str, str | None] = {}
+        for event in self.events(ASSIGNMENTS):
+            kind = event.type.split(".")[2]
+            if kind == "assigned":
+                assert has.get(event.subject) is None, f"two agents for {event.subject}"
+                has[event.subject] = event.data.agent.id
+            elif kind == "unassigned":
+                assert has.get(event.subject) == event.data.agent.id, f"taken from somebody else: {event.subject}"
+                has[event.subject] = None
+
+    def final(self) -> None:
+        self.silent()
+        assert not self.loose(), f"a claim leaked: {self.loose()}"
+        assert not self.starving(), f"waits though an agent is free: {self.starving()}"
+        assert not self.orphans(), f"with an agent who is gone: {self.orphans()}"
+        said = {e.subject: e for e in self.events(ASSIGNMENTS)}
+        for i, row in self.tickets().items():
+            agent = row["state"]["agent"]
+            last = said[i].type.split(".")[2] if i in said else None
+            assert (last == "assigned") == (agent is not None), f"last said of {i}: {last}, but it is with {agent}"
+
+
+# -- rules, switched off -------------------------------------------------------------------------------------------
+
+
+class Books(StepStore):
+    """The store. Without *claim-bumps* or *claim-guarded* it takes claims as a careless claimant would write them."""
+
+    w: Office
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        if collection == "agents" and "claim-guarded" in self.w.off:
+            versions = {i: row["version"] for i, row in self.rows["agents"].items()}
+            writes = [w if w.push_outbox else replace(w, version=versions[w.id]) for w in writes]
+        outcome = await super().write(collection, writes)
+        if collection == "agents" and "claim-bumps" in self.w.off and not outcome.unknown:
+            for write in writes:
+                if not write.push_outbox and write.id not in outcome.lost:
+                    self.rows["agents"][write.id]["version"] = write.version
+        return outcome
+
+
+async def _release_unfenced(self: Claims, pairs: Sequence[Pair], *, fence: bool) -> int:
+    """Without *release-fenced*: whatever is not the agent's now is given up."""
+    docs = await self._tickets.load({t for _, t in pairs})
+    free: Versions = {}
+    for a, t in pairs:
+        state = docs[t].state
+        if state is None or state.agent != a:
+            free.setdefault(a, {})[t] = 1 << 40
+    await self.release(free)
+    return len(free)
+
+
+_look_at = Claims.look_at
+
+
+async def _loser_does_not_look(self: Claims, pairs: Sequence[Pair], *, fence: bool) -> int:
+    """Without *loser-looks*: who lost the ticket gives up its claim, whoever may be using it."""
+    if fence:
+        return await _look_at(self, pairs, fence=True)
+    await self.release({a: {t: 1 << 40 for b, t in pairs if a == b} for a, _ in pairs})
+    return 0
+
+
+_claim = agents.claim
+
+
+def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
+    """Without *stamp-max*: a claim that is there keeps the stamp it was made with."""
+    claimed, old = _claim(state, ticket, stamp, weight, now), state.holds.get(ticket)
+    if old is None:
+        return claimed
+    return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], stamp=old.stamp)})
+
+
+_make = Claims.make
+
+
+async def _make_without_bump(self: Claims, agent_ids: Sequence[str]) -> set[str]:
+    """Without *claim-bumps*: a claim leaves the agent's version as it was, in the store and in memory."""
+    won = await _make(self, agent_ids)
+    for agent_id in won:
+        doc = self._roster.get(agent_id)
+        assert doc is not None
+        doc.version -= 1
+    return won
+
+
+_SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "release-fenced": lambda: patch.object(Claims, "look_at", _release_unfenced),
+    "loser-looks": lambda: patch.object(Claims, "look_at", _loser_does_not_look),
+    "stamp-max": lambda: patch.object(agents, "claim", _first_stamp),
+    "claim-bumps": lambda: patch.object(Claims, "make", _make_without_bump),
+}
+
+
+def without(rule: str) -> AbstractContextManager[object]:
+    """Switch a rule off; those that are not here are switched off by the world."""
+    return _SWITCHES.get(rule, contextlib.nullcontext)()

@@ -1,0 +1,81 @@
+"""Claims under every fault that the simulation knows: nothing breaks, and each rule is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+import structlog
+
+from contracts.ticket import Status
+from tests.kit.simulation.world import first_broken
+from tests.routing.scenario import opened, profile, reopened, status, ticket
+from tests.routing.simulation.office import Office, told, without
+
+STORMS = int(os.environ.get("DESKBUS_STORMS", "60"))
+#: Storms in which a broken rule must show.
+HUNT = 4000
+
+Scene = Callable[[Collection[str], int], Office]
+ANN, BOB = profile("ann", capacity=1), profile("bob", capacity=1)
+T1, SOLVED = opened(ticket("t1")), status(ticket("t1", 2, status=Status.SOLVED))
+AGAIN = reopened(ticket("t1", 3, status=Status.OPEN))
+BOTH_ALL, ONE_EACH = ([0], [0]), ([0], [1])
+
+
+def one(*payloads: object, **more: object) -> Scene:
+    """One partition that both replicas read: one of them is a zombie."""
+    people = more.pop("people", [ANN])
+    return lambda off, b: Office(off, b, [told(*payloads)], people, reads=BOTH_ALL, **more)  # type: ignore[arg-type]
+
+
+SCENES: dict[str, tuple[str, str, Scene]] = {
+    # name: (rule, what breaks without it, scene)
+    "a release races a slow assigner": ("release-fenced", "no claim", one(T1)),
+    "a second claim finds the first one's hold": ("stamp-max", "no claim", one(T1, SOLVED, AGAIN)),
+    "the loser gives up the winner's claim": ("loser-looks", "no claim", one(T1, early=0)),
+    "a door overwrites a claim": (
+        "claim-bumps",
+        "no claim",
+        one(T1, asks=[lambda door: door.put(profile("ann", capacity=1, skills={"lang-en": 4}))]),
+    ),
+    "two replicas want the last room": (
+        "claim-guarded",
+        "no claim|above capacity",
+        lambda off, b: Office(off, b, [told(T1), told(opened(ticket("t2")), partition=1)], [ANN], reads=ONE_EACH),
+    ),
+    "lost wake-up": (
+        "look-again",
+        "waits though",
+        lambda off, b: Office(
+            off, b, [told(T1, SOLVED), told(opened(ticket("t2")), partition=1)], [ANN], reads=ONE_EACH, early=0
+        ),
+    ),
+    "an agent leaves as work reaches them": (
+        "gone-swept",
+        "who is gone",
+        one(T1, people=[ANN, BOB], asks=[lambda door: door.presence("ann", "offline")]),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_with_every_rule_nothing_breaks(scene: str) -> None:
+    _, _, make = SCENES[scene]
+    assert first_broken(lambda: make((), 5), STORMS) is None
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_without_its_rule_the_scene_breaks(scene: str) -> None:
+    rule, why, make = SCENES[scene]
+    with without(rule):
+        broken = first_broken(lambda: make((rule,), 3), HUNT)
+    assert broken is not None
+    assert any(part in broken[1] for part in why.split("|")), broken
