@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit check check-alerts format generate lock bench crash clean
+.PHONY: help venv up down status server run demo test test-unit check check-alerts format generate lock bench crash soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -75,8 +75,11 @@ lock: $(READY) ## renew the locks from pyproject.toml
 bench: up ## measure; see tests/bench
 	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.bench
 
-crash: $(READY) ## kill services and servers while they work; minutes
-	$(PYTEST) -m crash
+crash: $(READY) ## ten seeds of killing services and servers while they work, an hour or two; SEED=n replays one, MESSAGES=n makes it smaller
+	$(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
+
+soak: up ## an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
+	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
 
 clean: down ## remove what was made here: data, caches, the environment
 	rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)

@@ -24,6 +24,8 @@ from services.ingest.core.arrivals import message_id
 OVERDUE = timedelta(seconds=15)
 """How long after its deadline a clock may be silent before that is a finding: a partition may just be moving."""
 
+_DONE = frozenset({Status.SOLVED, Status.CLOSED})
+
 Subject = tuple[str, str]
 """Source and subject."""
 
@@ -220,7 +222,7 @@ class Audit:
                 continue
             if subject not in clocked:
                 self.report_so_far.open["tickets without a clock"].append(subject)
-            if subject not in placed and last.status not in {Status.SOLVED, Status.CLOSED}:
+            if subject not in placed and last.status not in _DONE:
                 self.report_so_far.open["tickets that routing has not seen"].append(subject)
 
     def _assignments(self) -> None:
@@ -242,9 +244,14 @@ class Audit:
             waits = held is None and isinstance(last, assignments.TicketQueued | assignments.TicketUnroutable)
             self._count["assigned"] += held is not None
             self._count["waiting"] += waits
-            if isinstance(last, assignments.TicketQueued) and held is None:
+            if isinstance(last, assignments.TicketQueued) and held is None and self._wants_somebody(ticket):
                 self.report_so_far.open["tickets that wait for an agent"].append(ticket)
         self._capacity(spans)
+
+    def _wants_somebody(self, ticket: str) -> bool:
+        """Say whether the ticket is still to be given to somebody: one that is solved while it waits is not."""
+        last = _last_ticket([e for _, e in sorted(self._events.get(("/deskbus/ingest", ticket), {}).items())])
+        return last is None or not (last.status in _DONE or last.merged_into or last.handled_by_bot)
 
     def _capacity(self, spans: dict[str, list[_Holding]]) -> None:
         """Replay every agent's load; at one instant what ends goes before what begins."""

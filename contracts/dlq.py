@@ -62,9 +62,9 @@ class DeadLetter(Value):
         return [*original_headers(self.original_headers), *ours]
 
     @classmethod
-    def from_kafka(cls, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Self:
+    def from_kafka(cls, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Self:
         """Read a record of a dead-letter topic. Raises ValueError when it is none."""
-        headers = list(headers)
+        headers = [(name, raw or b"") for name, raw in headers]  # Kafka: a value may be null
         texts = {
             name.removeprefix(PREFIX): raw.decode("utf-8", "replace")
             for name, raw in headers

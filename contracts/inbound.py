@@ -77,9 +77,9 @@ class InboundRecord(Value):
         return [(name, text.encode()) for name, text in texts.items() if text is not None]
 
     @classmethod
-    def from_kafka(cls, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Self:
+    def from_kafka(cls, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Self:
         """Read a record. Raises ValueError that names field and reason."""
-        texts = {name: raw.decode("utf-8", "replace") for name, raw in headers}
+        texts = {name: (raw or b"").decode("utf-8", "replace") for name, raw in headers}  # Kafka: a value may be null
         if texts.get("ce_type") != TYPE:
             raise ValueError(f"ce_type: expected {TYPE}")
         body = value or b""

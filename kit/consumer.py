@@ -21,7 +21,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 from contracts.envelope import Event
 from kit import metrics
 from kit.clock import Clock
-from kit.delivery import Delivery, Record
+from kit.delivery import Delivery, Record, Unread
 from kit.errors import Passing
 from kit.health import Health
 from kit.settings import ServiceSettings
@@ -97,21 +97,52 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         async def beating(*args: Any, **options: Any) -> Any:
             self._health.beat()
             self._in_hand = {}
-            polled = await poll(*args, **options)
+            try:
+                polled = await poll(*args, **options)
+            except UnicodeDecodeError as fault:
+                # The client library reads names of headers as UTF-8 and would fail on this record for ever.
+                polled = await self._around(poll, fault)
             # They are in hand from here on: our batch begins some steps later, and timers must not run ahead of it.
             self._in_hand = {tp: records[0].offset for tp, records in polled.items() if records}
             return polled
 
         consumer.getmany = beating
 
+    async def _around(self, poll: Any, fault: UnicodeDecodeError) -> dict[TopicPartition, list[Any]]:
+        """Find the record that cannot be read, let the loop have it as one without content, and pass it by."""
+        client = self._client()
+        for tp in sorted(self._assignment() - set(client.paused())):
+            position = await client.position(tp)
+            try:
+                if polled := await poll(tp, timeout_ms=0, max_records=1):
+                    return dict(polled)
+            except UnicodeDecodeError:
+                log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=position)
+                client.seek(tp, position + 1)
+                return {tp: [Unread(tp.topic, tp.partition, position, f"the name of a header is not UTF-8: {fault.reason}")]}
+        return {}
+
     async def stop(self) -> None:
-        """Finish the batch in hand and leave the group."""
+        """Finish the batch in hand and leave the group, each within a share of the grace: servers may be away.
+
+        What is in hand still then is left as by a crash: it comes again to whoever is next.
+        """
         for resume in self._resumes.values():
             resume.cancel()
-        if self._broker is not None:
-            async with self._running:
-                pass
-            await self._broker.stop()
+        if self._broker is None:
+            return
+        share = self._settings.grace_seconds * 0.3
+        try:
+            async with asyncio.timeout(share):
+                async with self._running:
+                    pass
+        except TimeoutError:
+            log.warning("a batch is left in hand")
+        try:
+            async with asyncio.timeout(share):
+                await self._broker.stop()
+        except TimeoutError:
+            log.warning("the group is left without a word")
 
     def fault(self) -> str | None:
         """Say what has died behind the consumer, for liveness."""

@@ -47,6 +47,19 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A record that the client library cannot read. Its content stays where it is in its topic; its place is known."""
+
+    topic: str
+    partition: int
+    offset: int
+    unreadable: str
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 
@@ -56,7 +69,8 @@ class Incoming:
     """One thing to be decided out of a record: usually its event; a webhook's record may hold several messages.
 
     `doc_id` None means that it changes nothing here. `head` says where a numbered event stands; commands and raw
-    messages have none. `fault` marks what cannot be handled although its head could be read. `value` is the service's.
+    messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever wrote
+    it proved nothing. `value` is the service's.
     """
 
     record: Record
@@ -66,6 +80,7 @@ class Incoming:
     value: Any = None
     cause: Cause | None = None
     fault: str | None = None
+    stranger: bool = False
 
 
 class Handling(Protocol[S]):
@@ -135,6 +150,7 @@ class _Pass:
     unhandled: set[Place] = field(default_factory=set)
     again: set[Place] = field(default_factory=set)
     dead: dict[Place, Letter] = field(default_factory=dict)
+    strange: set[Place] = field(default_factory=set)
     of_document: dict[str, set[Place]] = field(default_factory=dict)
 
 
@@ -220,11 +236,15 @@ class Delivery(Generic[S]):
         items: list[Incoming] = []
         for record in records:
             try:
+                if isinstance(record, Unread):
+                    raise Unparsable(record.unreadable)
                 items += self.handling.expand(record)
             except Passing:
                 outcome.unhandled.add(place(record))
+            except Unparsable as fault:
+                self._bury(outcome, record, str(fault), stranger=fault.stranger)
             except Exception as error:
-                self._bury(outcome, record, str(error) if isinstance(error, Unparsable) else repr(error))
+                self._bury(outcome, record, repr(error))
         return items
 
     def _decide_all(self, items: Sequence[Incoming], docs: Mapping[str, Document[S]], outcome: _Pass) -> None:
@@ -235,7 +255,7 @@ class Delivery(Generic[S]):
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(outcome, item.record, item.fault)
+                    self._bury(outcome, item.record, item.fault, stranger=item.stranger)
                 else:
                     _counted(item, "ignored")
                 continue
@@ -301,25 +321,36 @@ class Delivery(Generic[S]):
             self._take(doc, item.head, dead=True)
         self._bury(outcome, item.record, reason, item.head)
 
-    def _bury(self, outcome: _Pass, record: Record, reason: str, head: Event | Head | None = None) -> None:
+    def _bury(
+        self,
+        outcome: _Pass,
+        record: Record,
+        reason: str,
+        head: Event | Head | None = None,
+        *,
+        stranger: bool = False,
+    ) -> None:
         where = place(record)
         attempts = self._attempts.pop(where, 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
         outcome.dead.setdefault(where, Letter(record, told, attempts, self.clock.now(), head))
+        if stranger:
+            outcome.strange.add(where)
 
     async def _write_dead(self, outcome: _Pass, written: set[Place]) -> None:
         """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""
         dead = {where: letter for where, letter in outcome.dead.items() if where not in written}
         if not dead:
             return
-        dying = sum(self._recent) + len(dead)
-        if dying > self.limits.stop_share * self.limits.stop_window:
+        ours = len(dead.keys() - outcome.strange)  # who is not known must not be able to stop us with nonsense
+        dying = sum(self._recent) + ours
+        if ours and dying > self.limits.stop_share * self.limits.stop_window:
             self.stopped = f"{dying} of the last {self.limits.stop_window} records could not be handled"
             metrics.STOPPED.set(1)
             log.critical("consuming stops: too many dead letters", reason=self.stopped)
             raise Passing(self.stopped)
         await self._dead_letters.write(dead.values())
-        self._recent.extend([True] * len(dead))
+        self._recent.extend([True] * ours)
         metrics.DEAD_LETTERS.inc(len(dead))
         for letter in dead.values():
             metrics.EVENTS.labels("other", "dead").inc()

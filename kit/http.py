@@ -60,8 +60,9 @@ class Problem(HTTPException):
 
     def response(self) -> Response:
         """The document with its headers."""
-        body = json.dumps({k: v for k, v in self.document.items() if v is not None}, ensure_ascii=False).encode()
-        return Response(body, self.status_code, self.headers, PROBLEM)
+        # What a caller wrote may be quoted here (the name of a field), and JSON can name half of a surrogate pair.
+        text = json.dumps({k: v for k, v in self.document.items() if v is not None}, ensure_ascii=False)
+        return Response(text.encode("utf-8", "replace"), self.status_code, self.headers, PROBLEM)
 
 
 def _phrase(status: int) -> str:
@@ -206,8 +207,8 @@ class _Guard:
 
     def _check_length(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self.max_body:
-                raise self._too_large()
+            if name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > self.max_body):
+                raise self._too_large()  # int() itself refuses thousands of digits
 
     def _too_large(self) -> Problem:
         # The rest of the body may not have been read, so the connection is of no more use.

@@ -164,9 +164,11 @@ class Producer:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await producer.start()
-        except (KafkaError, TimeoutError, OSError) as error:
-            await _close(producer)
-            raise Passing(f"no Kafka to write to: {error!r}") from error
+        except BaseException as error:  # also when who waits for it gives up: it must not stay open behind his back
+            self._farewell(producer)
+            if isinstance(error, KafkaError | TimeoutError | OSError):
+                raise Passing(f"no Kafka to write to: {error!r}") from error
+            raise
         return producer
 
     async def _current(self) -> AIOKafkaProducer:
@@ -184,9 +186,13 @@ class Producer:
             old, self._producer = self._producer, None
         if old is not None:
             log.warning("the producer is replaced")
-            farewell = asyncio.create_task(_close(old))
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+            self._farewell(old)
+
+    def _farewell(self, producer: AIOKafkaProducer) -> None:
+        """Close a producer without making anybody wait for it."""
+        farewell = asyncio.create_task(_close(producer))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
 
 
 def _append(builder: Any, record: Outgoing) -> bool:

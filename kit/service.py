@@ -25,6 +25,7 @@ from kit import logging
 from kit.clock import Clock
 from kit.errors import Passing
 from kit.health import Check, Health, operators_door
+from kit.listening import BoundedProtocol
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -127,7 +128,7 @@ class _Door:
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=max(1, int(grace)),
@@ -238,6 +239,19 @@ class _Life:
             await self._ops.close()
 
 
+def _in_hand(most: int = 20) -> list[str]:
+    """Say where tasks stand: without it nobody finds out what did not end in time."""
+    told = []
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        at: Any = task.get_coro()
+        place = ""
+        while (frame := getattr(at, "cr_frame", None)) is not None:
+            place = f"{place} {frame.f_code.co_name}:{frame.f_lineno}"
+            at = at.cr_await
+        told.append(f"{task.get_name()}:{place}")
+    return sorted(told)[:most]
+
+
 async def _all_of(steps: Sequence[Awaitable[object]]) -> None:
     for outcome in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(outcome, Exception):
@@ -280,7 +294,7 @@ async def run(service: Service, stop: asyncio.Event | None = None) -> int:
             await asyncio.gather(rising, return_exceptions=True)
             await life.go_down()
     except TimeoutError:
-        log.warning("the grace is over, something was still in hand")
+        log.warning("the grace is over, something was still in hand", tasks=_in_hand())
         return 1
     log.info("service has ended")
     return code

@@ -26,6 +26,10 @@ SOURCE = "/deskbus/door/commands"
 MAX_COMMAND_BYTES = 384 * 1024
 
 
+#: Keys that a door remembers, to refuse one that comes with another body. Past them, and across replicas, the core does.
+MAX_KEYS = 20_000
+
+
 class Accepted(BaseModel):
     """The command is on its way. What became of it is an event: of the ticket, or command.rejected."""
 
@@ -60,9 +64,25 @@ for _payload in _BODIES.values():
 AnyCommand: Any = Annotated[reduce(or_, _BODIES), Field(discriminator="type")]
 
 
+class _Keys:
+    """What each key was used for, lately and here."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, str] = {}
+
+    def check(self, command: str, asked: str) -> None:
+        """Refuse a key that came with something else."""
+        known = self._used.setdefault(command, asked)
+        if known != asked:
+            raise Problem(422, "Idempotency-Key was used for another command", "Give another command another key")
+        if len(self._used) > MAX_KEYS:
+            self._used.pop(next(iter(self._used)))
+
+
 def commands_router(intake: Intake, clock: Clock, topic: str) -> APIRouter:
     """`POST /v1/commands`. Needs Kafka only; the same Idempotency-Key of the same caller is the same command."""
     router = APIRouter(tags=["commands"])
+    keys = _Keys()
 
     async def command(
         body: AnyCommand, key: IdempotencyKey, caller: Annotated[Caller, Depends(requires(SCOPE))]
@@ -80,6 +100,7 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> APIRouter:
         value = wrapped.encode()
         if len(value) > MAX_COMMAND_BYTES:
             raise Problem(413, "The command is too large", f"At most {MAX_COMMAND_BYTES} bytes are taken")
+        keys.check(wrapped.id, stable_id(body.ticket_id, payload.type, wrapped.data.model_dump_json()))
         await intake.send(Outgoing(topic, body.ticket_id.encode(), value))
         metrics.COMMANDS.labels(_name(payload)).inc()
         return Accepted(id=wrapped.id)

@@ -69,7 +69,8 @@ class Parsing:
             parsed = channel.parse(raw, account, accounts, self.outside)
         except Unreadable as fault:
             metrics.UNREADABLE.labels(raw.channel).inc()
-            raise Unparsable(f"{raw.channel}: {fault}") from fault
+            # Anybody may send us a mail that is none; a parser that is broken fails otherwise than by saying so.
+            raise Unparsable(f"{raw.channel}: {fault}", stranger=not raw.verified) from fault
         cause = Cause(raw.receipt, raw.receipt, raw.traceparent)
         return [Incoming(record, value=self._value(each, raw), cause=cause) for each in parsed]
 
@@ -158,7 +159,7 @@ class IngestHandling:
                     raise Unparsable(f"the body {raw.claim} is not there")
                 whole += self._parsing.items(item.record, raw.model_copy(update={"body": body}))
             except Unparsable as fault:
-                whole.append(Incoming(item.record, fault=str(fault)))
+                whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
         items[:] = whole
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:

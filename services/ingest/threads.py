@@ -185,6 +185,10 @@ class Threads:
         ticket, state = _survivor(view, claim.ticket)
         if goes_on(state, arrival.inbound, arrival.received_at, policy, view.active_at(ticket, state)):
             return Claim(anchor, claim.version, ticket, claim.previous)
+        if state is None:
+            # Its first message is in this batch and may yet come again: nothing follows a ticket that is not stored.
+            arrival.too_early = True
+            return Claim(anchor, claim.version, ticket, claim.previous)
         raise view.propose(anchor, claim.version, ticket)
 
     def _by_mail(self, view: _View, arrival: Arrival, policy: TicketPolicy) -> Claim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query
@@ -21,6 +21,8 @@ from services.sla.settings import SlaSettings
 from services.sla.store import Archive, breach_key
 
 Reader = Depends(requires("sla:read"))
+#: How far from now a ticket may be imagined: each year that is looked at is counted out and kept.
+MOST_AWAY = timedelta(days=3660)
 
 
 class ClockView(BaseModel):
@@ -154,6 +156,8 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
     async def match(request: MatchRequest) -> MatchView:
         facts = TicketFacts(**request.model_dump(exclude={"at"}))
         at, book = request.at or wall.now(), archive.current
+        if abs(at - wall.now()) > MOST_AWAY:
+            raise Problem(422, detail=f"`at` is more than {MOST_AWAY.days} days from now")
         policy = book.match(facts)
         views = [
             PromiseView(

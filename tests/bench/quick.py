@@ -40,4 +40,6 @@ async def main(count: int, rounds: int) -> None:
         print(it.meter.memory(SERVICES))
     await delete_topics(os.environ["DESKBUS_KAFKA"], f"{name}.")
 
+import signal
+signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
 asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -221,6 +221,14 @@ def test_what_is_not_done_yet_is_a_fault_only_once_all_should_be_settled(kind: s
     assert not report.holds(settled=True)
 
 
+def test_a_ticket_that_is_solved_while_it_waits_waits_for_nobody() -> None:
+    solved = tickets.TicketStatusChanged(
+        ticket=ticket(status=Status.SOLVED), old=Status.OPEN, new=Status.SOLVED, actor=SOMEBODY
+    )
+    report = audit([opened(), queued(), event("tickets", "t1", 2, solved), clock(sla.ClockStarted, 1)])
+    assert "tickets that wait for an agent" not in report.open
+
+
 EXCUSED: dict[str, Callable[[], list[Line]]] = {
     "a resend of the same event": lambda: [opened(), opened(), answered(2), opened()],
     "a message that comes twice with another body": lambda: [

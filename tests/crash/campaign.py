@@ -31,7 +31,7 @@ from tests.crash.disk import Disk
 from tests.crash.faults import Faults, Ground
 from tests.crash.people import AGENTS, Customers, Staff
 from tests.crash.proxy import Proxy
-from tests.crash.schedule import SERVICES, SLOTS, Size, schedule
+from tests.crash.schedule import FULL, SERVICES, SLOTS, Size, schedule
 from tests.system.rig import PARTITIONS, System, system, until
 
 PREFIX = "crash"
@@ -52,6 +52,8 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
     seconds: float = 0.0
+    again: str = ""
+    """The command that does the same again."""
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {'HOLDS' if not self.faults else 'BROKEN'} after {self.seconds:.0f} s"]
@@ -61,7 +63,7 @@ class Outcome:
             lines.append(f"  FAULT {what}: {len(where)}")
             lines += [f"    {each}" for each in where[:5]]
         if self.faults:
-            lines += [f"  replay with: SEED={self.seed} make crash", f"  logs and records: {self.folder}"]
+            lines += [f"  replay with: {self.again}", f"  logs and records: {self.folder}"]
         return "\n".join(lines)
 
 
@@ -106,7 +108,10 @@ class Campaign:
     def __init__(self, seed: int, size: Size, folder: Path | None = None) -> None:
         self.seed, self.size = seed, size
         self.folder = folder or DATA / "crash" / f"{seed}-{size.messages}-{os.getpid()}"
-        self.outcome = Outcome(seed, self.folder)
+        command = f"SEED={seed} MESSAGES={size.messages} make crash"
+        if size.session < FULL.session:
+            command = f"SEED={seed} pytest tests/crash -k small_campaign"
+        self.outcome = Outcome(seed, self.folder, again=command)
 
     async def run(self) -> Outcome:
         """Do it. The folder stays where something was found."""
@@ -176,9 +181,10 @@ class Campaign:
                 kept = await asyncio.to_thread(stores.read, url, PREFIX)
                 left.clear()
                 left.update(stores.unsettled(kept))
-                if not left.get("tickets that wait") and not working.cancelled():
-                    working.cancel()
                 left.update(await self._lag(made))
+                if not left and not working.done():
+                    working.cancel()  # nobody waits: the agents go home, and what they asked for last is done still
+                    left["agents at work"] = 1
             return not left
 
         try:
@@ -213,7 +219,7 @@ class Campaign:
     async def _judge(self, made: System, *, replicas_alive: bool) -> None:
         lines = [line async for line in read(made.kafka, [t.name for t in topics.TOPICS], prefix=made.prefix)]
         kept = await asyncio.to_thread(stores.read, made.environment["DESKBUS_MONGO"], PREFIX)
-        told = {headers["webhook-id"] for _, headers, _ in made.receiver.requests if "webhook-id" in headers}
+        told = {headers["webhook-id"] for path in ("/lead", "/oncall") for headers, _ in made.receiver.to(path)}
         self._keep(lines, kept)
         now = SystemClock().now()
         found = verdict.faults(self.seed, self.size.messages, lines, kept, told, now)

@@ -6,15 +6,13 @@ Reads only; it is the one place that looks into all services' databases, which n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo import MongoClient
 
-from contracts.envelope import Event
-
 Row = Mapping[str, Any]
-Stores = Mapping[tuple[str, str], list[Row]]
+Stores = Mapping[tuple[str, str], Sequence[Row]]
 """Service and collection -> its documents."""
 
 SOURCES = {
@@ -62,12 +60,9 @@ def unsettled(stores: Stores) -> dict[str, int]:
     return {what: count for what, count in counts.items() if count}
 
 
-def faults(stores: Stores, events: Iterable[Event]) -> dict[str, list[str]]:
-    """Say what is wrong, once nothing is in hand."""
-    last: dict[tuple[str, str], int] = {}
-    for event in events:
-        where = event.source, event.subject
-        last[where] = max(last.get(where, 0), event.sequence)
+def faults(stores: Stores, told: Mapping[tuple[str, str], int]) -> dict[str, list[str]]:
+    """Say what is wrong, once nothing is in hand. `told`: source and subject -> the highest number on the log."""
+    last = dict(told)
     found: dict[str, list[str]] = defaultdict(list)
     for where, rows in stores.items():
         source = SOURCES[where]

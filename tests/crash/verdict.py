@@ -44,7 +44,10 @@ def faults(
     found: dict[str, list[str]] = defaultdict(list)
     for what, where in (audited.faults | {f"open: {k}": v for k, v in audited.open.items()}).items():
         found[what] += where
-    for what, where in stores.faults(kept, said).items():
+    last: dict[tuple[str, str], int] = {}
+    for event in said:
+        last[event.source, event.subject] = max(last.get((event.source, event.subject), 0), event.sequence)
+    for what, where in stores.faults(kept, last).items():
         found[what] += where
     if audited.counts["dead letters"]:
         found["dead letters"] = [f"{audited.counts['dead letters']} records"]

@@ -84,10 +84,12 @@ class Broker:
 class Worker:
     """One replica; several may share a store."""
 
-    def __init__(self, store: FakeStore | None = None, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, store: FakeStore | None = None, clock: FakeClock | None = None, broker: Broker | None = None
+    ) -> None:
         self.store = store or FakeStore()
         self.clock = clock or FakeClock(START)
-        self.broker = Broker()
+        self.broker = broker or Broker()
         accounts, outside = Accounts.model_validate(ACCOUNTS), Outside({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
         self.accounts, self.outside = accounts, outside
         self.tickets: Documents[TicketState] = Documents(TICKET_KIND, self.store, self.broker, self.clock)

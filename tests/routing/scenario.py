@@ -68,6 +68,11 @@ def policy(text: bytes = POLICY) -> Policy:
     return parse("routing.yaml", text, Policy)
 
 
+@functools.cache
+def routing_settings(**more: Any) -> RoutingSettings:
+    return RoutingSettings(policy=Path("routing.yaml"), **more)
+
+
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
@@ -191,7 +196,7 @@ class Replica:
         self.delivery = Delivery(
             self.tickets, RoutingHandling(self.desk), DeadLetters("dlq", "routing", log), clock
         )  # fmt: skip
-        options = RoutingSettings(policy=Path("routing.yaml"), **settings)
+        options = routing_settings(**settings)
         self.looker = ticker.Looker(self.desk, clock, 0.01)
         self.absence = ticker.Absence(self.desk, clock)
         self.reconciler = ticker.Reconciler(self.desk, Everywhere(), clock, options)

@@ -30,6 +30,7 @@ MAX_HEADERS = 2000
 MAX_ADDRESSES = 16_000
 
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n|\r\r")
+_RAW_BOUNDARY = re.compile(r"boundary[ \t]*=[ \t]*\"?([^\";]+)", re.IGNORECASE)
 _HEADER_LINE = re.compile(r"([!-9;-~]+)[ \t]*:")
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\]+@[^\s@<>\"(),:;\\]+")
 #: Codecs that are no charsets of mail, and some of which take quadratic time.
@@ -163,9 +164,14 @@ def _boundary(headers: Message) -> str | None:
     if headers.get_content_maintype() != "multipart":
         return None
     try:
-        return headers.get_boundary()
+        boundary = headers.get_boundary()
     except (ValueError, TypeError, MessageError, LookupError):
         return None
+    if boundary is None or boundary.isascii():
+        return boundary
+    # Not allowed, and seen: the library has replaced what is no ASCII, the delimiter lines have it as it came.
+    raw = _RAW_BOUNDARY.search(unfolded(headers, "content-type"))
+    return raw[1].rstrip() if raw else None
 
 
 def _pieces(body: bytes, boundary: str) -> Iterator[bytes]:

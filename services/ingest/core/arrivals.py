@@ -33,6 +33,8 @@ class Arrival:
     nth_contact: int = 1
     linked_to: str | None = None
     thread: str | None = None
+    #: It opens the ticket after one that is not stored yet, and has to come again.
+    too_early: bool = False
     #: The message's id: the same whenever and wherever the channel's message is read again.
     id: str = field(init=False)
     #: Claims to look for, in order; the first is a chat's conversation.

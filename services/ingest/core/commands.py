@@ -75,10 +75,16 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     command = asked.command
     key = f"{command.source}:{command.id}"
     key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
-    if key in state.commands or isinstance(command.data, Transfer):
+    taken = f"{key}#{stable_id('asked', command.type, command.data.model_dump_json())[:16]}"
+    if taken in state.commands or isinstance(command.data, Transfer):
         return Decision()  # taken already; or routing's to carry out
-    noted = replace(state, commands=remember(state.commands, key, COMMANDS_CAP))
+    others = any(known.rpartition("#")[0] == key for known in state.commands)
+    if others and isinstance(command.data, Forward):
+        return Decision()  # ours, and told apart by its id alone
+    noted = replace(state, commands=remember(state.commands, taken, COMMANDS_CAP))
     try:
+        if others:
+            raise Refused(RejectReason.INVALID, "another command was given under this id")
         if state.ticket is None:
             raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
         draft = Draft(noted, now)

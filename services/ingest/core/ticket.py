@@ -60,6 +60,8 @@ def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
 def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
     if arrival.id in state.taken:
         return Decision()
+    if arrival.too_early:
+        raise Passing("the thread goes on with another ticket, once this one is stored")
     if state.ticket is None:
         return _open(state, arrival, now)
     if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):

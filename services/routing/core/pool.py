@@ -1,13 +1,12 @@
 """The index that finds the best agent without looking at all of them: one bit an agent, one mask a property.
 
 Rule: a mask is an integer whose bit at an agent's place is set when the agent has the property. Places rise with the
-time of the last assignment, so that of agents equal in skill and load the lowest bit is the one to take. `ranking.best`
-is the definition of what is found here.
+time of the last assignment, so that of agents equal in skill and load the lowest bit is the one to take; of those
+assigned at one instant, the id decides. `ranking.best` is the definition of what is found here.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from services.routing.core.agents import AgentState
@@ -31,7 +30,8 @@ class Pool:
         self._places: dict[str, int] = {}
         self._at: list[str] = []
         self._tags: dict[str, frozenset[Tag]] = {}
-        self._last: tuple[datetime, str] = (NEVER, "")
+        self._last = NEVER
+        self._sorted = 0
         self._channels: frozenset[str] = frozenset()
 
     # -- what is in it ----------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Pool:
             self._stale = True
             return
         moved = before.last_assigned_at != agent.last_assigned_at
-        if moved and (agent.last_assigned_at or NEVER, agent_id) < self._last:
+        if moved and (agent.last_assigned_at or NEVER) < self._last:
             self._stale = True  # not the latest: all places are given anew before the next choice
             return
         if moved and len(self._at) > 2 * len(self._agents) + 64:
@@ -80,11 +80,7 @@ class Pool:
         able = self.able(need)
         for equal in self._by_score(able, need):
             for load in self._loads:
-                mask = equal & self._masks[("load", load)]
-                while mask:
-                    lowest = mask & -mask
-                    yield self._agents[self._at[lowest.bit_length() - 1]]
-                    mask ^= lowest
+                yield from self._by_idleness(equal & self._masks[("load", load)])
 
     def able(self, need: Need) -> int:
         """Return the mask of the agents who can take a ticket now."""
@@ -125,6 +121,26 @@ class Pool:
                 yield mask & ~better
             better |= mask
 
+    def _by_idleness(self, mask: int) -> Iterator[AgentState]:
+        """Yield agents equal in score and load, the longest idle first; of those assigned at one instant, by id."""
+        while mask:
+            lowest = mask & -mask
+            place = lowest.bit_length() - 1
+            agent = self._agents[self._at[place]]
+            mask ^= lowest
+            if place < self._sorted:
+                yield agent
+                continue
+            together, at = [agent], agent.last_assigned_at
+            while mask:
+                lowest = mask & -mask
+                agent = self._agents[self._at[lowest.bit_length() - 1]]
+                if agent.last_assigned_at != at:
+                    break
+                together.append(agent)
+                mask ^= lowest
+            yield from sorted(together, key=lambda a: a.profile.id)
+
     # -- the index --------------------------------------------------------------------------------------------------
 
     def _mask(self, tag: Tag) -> int:
@@ -147,8 +163,9 @@ class Pool:
                 bits.setdefault(tag, bytearray(size))[place >> 3] |= 1 << (place & 7)
         self._masks = {tag: int.from_bytes(mask, "little") for tag, mask in bits.items()}
         self._loads = sorted(tag[1] for tag in bits if tag[0] == "load")
-        if ordered:
-            self._last = (ordered[-1].last_assigned_at or NEVER, ordered[-1].profile.id)
+        self._last = max((agent.last_assigned_at or NEVER for agent in ordered), default=NEVER)
+        # Ids are in order below this place; after it, whoever is assigned at the latest instant may join out of order.
+        self._sorted = sum((agent.last_assigned_at or NEVER) < self._last or self._last == NEVER for agent in ordered)
         self._stale = False
 
     def _index(self, agent: AgentState, *, anew: bool) -> None:
@@ -159,7 +176,7 @@ class Pool:
         if anew:
             self._places[agent_id] = len(self._at)
             self._at.append(agent_id)
-            self._last = (agent.last_assigned_at or NEVER, agent_id)
+            self._last = agent.last_assigned_at or NEVER
         new = 1 << self._places[agent_id]
         for tag in before if anew else before - after:
             self._toggle(tag, old)

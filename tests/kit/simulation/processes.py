@@ -33,6 +33,7 @@ class Servers(World):
         self.rows: dict[str, dict[str, Row]] = {}
         self.log: list[Outgoing] = []
         self.limbo: list[Outgoing] = []
+        self._known = 0
         self.writes: list[Callable[[], Coroutine[Any, Any, object]]] = []
         self.inputs = [list(records) for records in inputs]
         self.committed = [0] * len(self.inputs)
@@ -77,6 +78,11 @@ class Servers(World):
                 if done:
                     await step(f"commit {p}@{start + done}")
                     self.committed[p] = start + done
+
+    def grown(self) -> bool:
+        """Whether the log has more than when this was last asked."""
+        before, self._known = self._known, len(self.log)
+        return self._known > before
 
     def events(self, topic: str) -> list[Event]:
         """First appearances on a topic, in their order per subject; a resend must be the same event."""

@@ -12,6 +12,9 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any
 
+#: How many interleavings were run by this process.
+RUN = [0]
+
 Step = tuple[str, tuple[str, ...], Callable[[], bool] | None]
 
 
@@ -97,8 +100,13 @@ class World:
 
 
 def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, list[str]] | None:
-    """Random choices with faults while the budget lasts, then quiet. Returns what broke, with the trace, or None."""
+    """Random choices with faults while the budget lasts, then quiet. Returns what broke, with the trace, or None.
+
+    Now and then an actor falls asleep for some steps of the others, as a process does that is paused or swapped out.
+    """
+    RUN[0] += 1
     world, trace, chance = make(), list[str](), random.Random(seed)
+    asleep, until = "", 0
     try:
         for n in range(5000):
             choices = world.choices()
@@ -107,8 +115,11 @@ def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, 
             if not free:
                 world.final()
                 return None
+            if n >= until and chance.random() < 0.1:
+                asleep, until = chance.choice(free)[1], n + chance.randrange(40)
+            awake = free if n >= until else [c for c in free if c[1] != asleep] or free
             strikes = faults and n < steps and chance.random() < 0.15
-            trace.append(world.take(chance.choice(faults if strikes else free)))
+            trace.append(world.take(chance.choice(faults if strikes else awake)))
             world.check()
         raise AssertionError("does not settle")
     except AssertionError as broken:
@@ -117,9 +128,10 @@ def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, 
         world.close()
 
 
-def first_broken(make: Callable[[], World], storms: int) -> tuple[int, str, list[str]] | None:
-    """Run storms until one breaks; returns its seed, what broke and how."""
+def first_broken(make: Callable[[], World], storms: int, because: str = "") -> tuple[int, str, list[str]] | None:
+    """Run storms until one breaks for that reason; returns its seed, what broke and how."""
     for seed in range(storms):
-        if (broken := storm(make, seed)) is not None:
+        broken = storm(make, seed)
+        if broken is not None and because in broken[0]:
             return seed, *broken
     return None

@@ -166,6 +166,7 @@ class Office(Servers):
         while True:
             await step("sweep", when=lambda: self.talking(kind) and self._now_or_early())
             self._begin()
+            self.clock.advance(0.001)
             with contextlib.suppress(Passing):
                 await documents.sweep(timedelta(0))
 
@@ -219,6 +220,10 @@ class Office(Servers):
                 loads[agent] += self.holds(agent)[i]["weight"]
         for agent, load in loads.items():
             assert load <= self._capacity(agent), f"above capacity: {agent} has {load}"
+        if self.grown():
+            self._check_said()
+
+    def _check_said(self) -> None:
         has: dict[str, str | None] = {}
         for event in self.events(ASSIGNMENTS):
             kind = event.type.split(".")[2]

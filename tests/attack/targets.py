@@ -1,0 +1,261 @@
+"""Fuzz targets: every parser that reads what strangers, providers, other systems or operators write.
+
+A target takes bytes and returns; it may raise nothing. What a parser declares (ValueError, Unreadable, Forged …) is
+caught here, and nothing else. Replayed by test_corpus.py, driven by fuzz.py under atheris.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from contracts.corpus import examples
+from contracts.dlq import DeadLetter
+from contracts.envelope import Command, Event
+from contracts.inbound import InboundRecord
+from kit.errors import InvalidPolicy
+from kit.policy import parse
+from services.ingest.accounts import Account, Accounts, MissingSecret
+from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, mime, reports
+from services.ingest.channels import email as mail
+from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.html import html_to_text, html_with_quotes_marked
+from services.ingest.channels.quoting import newest
+from services.ingest.channels.reading import clean, line
+from services.ingest.core.messages import InboundMessage, Unreadable
+from services.notify.channels import guard
+from services.notify.channels.outbound import Outbound, retry_after
+from services.notify.core import policy as notify
+from services.notify.core import text as notify_text
+from services.routing.core import policy as routing
+from services.sla.core import policy as sla
+from tests.ingest.channels import samples as s
+
+Target = Callable[[bytes], object]
+CORPUS = Path(__file__).parent / "corpus"
+MAX_INPUT = 256 * 1024
+
+
+def _event(data: bytes) -> None:
+    try:
+        event = Event.parse(data)
+    except ValueError:
+        try:
+            Event.envelope_only(data)
+        except ValueError:
+            pass
+        return
+    assert Event.parse(event.encode()).id == event.id
+
+
+def _command(data: bytes) -> None:
+    try:
+        command = Command.parse(data)
+    except ValueError:
+        return
+    assert Command.parse(command.encode()).id == command.id
+
+
+def _headers(data: bytes) -> tuple[bytes, list[tuple[str, bytes | None]]]:
+    """`name value` lines up to an empty one, then the body; a name alone has no value, as Kafka allows."""
+    head, _, body = data.partition(b"\n\n")
+    found: list[tuple[str, bytes | None]] = []
+    for row in head.split(b"\n")[:200]:
+        name, space, value = row.partition(b" ")
+        found.append((name.decode("utf-8", "replace"), value if space else None))
+    return body, found
+
+
+def _inbound(data: bytes) -> None:
+    body, headers = _headers(data)
+    try:
+        record = InboundRecord.from_kafka(body, headers)
+    except ValueError:
+        return
+    record.to_headers()
+
+
+def _dead_letter(data: bytes) -> None:
+    body, headers = _headers(data)
+    try:
+        letter = DeadLetter.from_kafka(None, body, headers)
+    except ValueError:
+        return
+    letter.to_headers()
+
+
+def _parsed(own: Account, body: bytes) -> None:
+    try:
+        found = CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.OUTSIDE)
+    except Unreadable:
+        return
+    for each in found:
+        if isinstance(each, InboundMessage):
+            assert each.message_id
+            texts = (each.text, each.text_full, each.subject, each.message_id, each.sender.name, each.sender.address)
+            json.dumps(texts, ensure_ascii=False).encode()  # nothing that no encoder takes
+
+
+def _webhook(own: Account) -> Target:
+    channel = WEBHOOKS[own.channel]
+
+    def target(data: bytes) -> None:
+        _parsed(own, data)
+        body, pairs = _headers(data)
+        headers: Mapping[str, str] = {name.lower(): (raw or b"").decode("latin-1") for name, raw in pairs}
+        for given in (Request(data), Request(body, headers, headers, data[:200].decode("latin-1"))):
+            channel.account_id(given)
+            channel.contact_key(given)
+            try:
+                channel.verify(given, own, s.OUTSIDE, s.NOW)
+            except (Forged, MissingSecret):
+                pass
+            try:
+                channel.challenge(given, own, s.OUTSIDE)
+            except MissingSecret:
+                pass
+        status = data[0] * 3 if data else 0
+        channel.outcome(status, headers, body)
+
+    return target
+
+
+def _mail(data: bytes) -> None:
+    _parsed(s.NIMBUS, data)
+    mail.contact_key(data)
+
+
+def _mime(data: bytes) -> None:
+    root = mime.read(data)
+    for node in root.leaves():
+        node.text()
+        node.named(1)
+    list(reports.facts(root, "a", s.NOW))
+    reports.automated_because(root.headers, None)
+    mime.addresses([data.decode("utf-8", "surrogateescape")])
+    mime.decoded_words(data.decode("ascii", "surrogateescape"))
+
+
+def _html(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    html_to_text(text, 10_000).encode()
+    html_with_quotes_marked(text, 10_000).encode()
+
+
+def _quoting(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    cleaned = clean(text)
+    assert clean(cleaned) == cleaned
+    assert newest(cleaned) in cleaned
+    line(text)
+
+
+def _token(data: bytes) -> None:
+    addresses = data.decode("utf-8", "replace").split("\n")
+    assert address_token.ticket_in(addresses, ["some key"]) is None, "a token that nobody made"
+    for address in addresses[:5]:
+        address_token.mint(address, address[:50], "some key")
+
+
+def _policy(data: bytes) -> None:
+    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.Policy, sla.Book, notify.Policy)
+    words = (b"accounts:", b"queues:", b"policies:", b"receivers:")
+    wanted = [kind for kind, word in zip(kinds, words, strict=True) if word in data] or [kinds[len(data) % 4]]
+    for model in wanted:
+        try:
+            parse("p.yaml", data, model)
+        except InvalidPolicy as fault:
+            assert fault.line >= 1
+
+
+def _guard(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    guard.is_public(text)
+    guard.is_allowed(text, 443, {"hooks.example"})
+    Outbound._look_at(_OUTBOUND, text)
+    retry_after({"retry-after": text}, s.NOW)
+
+
+class _Nowhere:
+    @staticmethod
+    def _allowed() -> set[str]:
+        return {"127.0.0.1"}
+
+
+_OUTBOUND = _Nowhere()
+
+
+def _template(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    try:
+        notify_text.check(text)
+    except ValueError:
+        pass
+    shown = notify_text.render(text, dict.fromkeys(notify_text.FACTS, text))
+    assert len(shown) <= notify_text.MAX_TEXT
+    assert "\n" not in notify_text.one_line(text, 100)
+
+
+TARGETS: dict[str, Target] = {
+    "event": _event, "command": _command, "inbound": _inbound, "dead_letter": _dead_letter,
+    "webhook": _webhook(s.COUPANG), "whatsapp": _webhook(s.WA), "line": _webhook(s.LINE), "sms": _webhook(s.SMS),
+    "mail": _mail, "mime": _mime, "html": _html, "quoting": _quoting, "token": _token,
+    "policy": _policy, "guard": _guard, "template": _template,
+}  # fmt: skip
+
+_MAIL = (
+    b"From: \"Jan\" <jan@b.pl>\r\nTo: support@nimbus.example\r\nSubject: =?utf-8?B?xYE=?= [#0190163d-8694]\r\n"
+    b"Message-ID: <1@b.pl>\r\nReferences: <0@b.pl>\r\nDate: Sat, 21 Nov 2026 09:00:00 +0100\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html; charset=iso-8859-2\r\n\r\n"
+    b"<p>hi</p><blockquote>old</blockquote>\r\n--b\r\nContent-Type: text/plain; name=a.txt\r\n"
+    b"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment\r\n\r\naGk=\r\n--b--\r\n"
+)
+_REPORT = (
+    b"From: <>\r\nReturn-Path: <>\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n"
+    b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\nFinal-Recipient: rfc822; a@b.pl\r\n"
+    b"Action: failed\r\nStatus: 5.1.1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <2@x>\r\n\r\n--b--\r\n"
+)
+
+
+def seeds(name: str) -> Iterator[bytes]:
+    """What a target begins with: right inputs, and whatever was once found."""
+    config = Path(__file__).parents[2] / "deploy" / "config"
+    json_policy = [path.read_bytes() for path in sorted(config.glob("*.yaml"))]
+    inbound = [_joined(value, headers) for value, headers in _inbound_records()]
+    chat = {
+        "webhook": [s.encode({"id": "m1", "from": {"id": "p"}, "text": "x", "tags": ["a"], "required_skills": {"a": 1}}),
+                    s.encode({"type": "status", "message_id": "1", "state": "read"})],
+        "whatsapp": [s.whatsapp(s.wa_text("hi"), statuses=[{"id": "1", "status": "failed", "errors": [{"code": 1}]}])],
+        "line": [s.line_events(s.line_message({"type": "text", "text": "hi"}))],
+        "sms": [s.form(s.SMS_FORM), s.form({"MessageSid": "SM1", "MessageStatus": "failed", "ErrorCode": "30003"})],
+    }  # fmt: skip
+    known: dict[str, list[bytes]] = {
+        "event": [example.value for example in examples() if example.type.count("command") == 0],
+        "command": [example.value for example in examples() if "command" in example.type],
+        "inbound": inbound,
+        "dead_letter": [b"deskbus_dlq_service a\ndeskbus_dlq_handler b\ndeskbus_dlq_error_type c\ndeskbus_dlq_error d\n"
+                        b"deskbus_dlq_at 2026-11-21T00:00:00Z\ndeskbus_dlq_topic t\ndeskbus_dlq_partition 0\n"
+                        b"deskbus_dlq_offset 0\ndeskbus_dlq_attempts 1\nx y\n\nbody"],
+        **chat,
+        "mail": [_MAIL, _REPORT], "mime": [_MAIL, _REPORT],
+        "html": [b"<p>a<br>b</p><blockquote>c</blockquote><style>x</style><!-- d --><a href='x'>&amp;&#x41;</a>"],
+        "quoting": [b"new\r\n\r\nOn Mon, Jan wrote:\r\n> old\r\n-- \r\nJan", "ใหม่\n> เก่า".encode()],
+        "token": [b"support+" + b"a" * 26 + b"." + b"b" * 16 + b"@nimbus.example", b"a@b"],
+        "policy": json_policy,
+        "guard": [b"https://hooks.example:443/x", b"::ffff:127.0.0.1", b"2130706433", b"Sat, 21 Nov 2026 09:00:00 GMT", b"12"],
+        "template": [b"[$what] ${summary} $$ {{7*7}} %s {0.__class__}"],
+    }  # fmt: skip
+    yield from known[name]
+    yield from (path.read_bytes() for path in sorted((CORPUS / name).glob("*")))
+
+
+def _inbound_records() -> Iterator[tuple[bytes, list[tuple[str, bytes]]]]:
+    for own, body in ((s.WA, s.whatsapp(s.wa_text("hi"))), (s.NIMBUS, _MAIL)):
+        yield body, s.record(own, body).to_headers()
+
+
+def _joined(body: bytes, headers: list[tuple[str, bytes]]) -> bytes:
+    return b"\n".join(name.encode() + b" " + value for name, value in headers) + b"\n\n" + body

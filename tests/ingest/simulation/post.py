@@ -1,0 +1,170 @@
+"""Ingest's worker under simulation: three processes over one store, messages of one thread in several partitions.
+
+Delivery, handlers, threads, people and the core are the real ones. A rule that is switched off replaces just the piece
+of code that keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from contracts.ticket import Ticket
+from contracts.topics import TICKETS
+from kit.document import Decision
+from kit.errors import Passing
+from kit.mongo import Guarded, WriteOutcome
+from services.ingest import handlers
+from services.ingest.core.arrivals import Arrival
+from services.ingest.core.state import MESSAGES, TicketState
+from services.ingest.people import People
+from services.ingest.store import THREADS
+from services.ingest.threads import Threads
+from tests.ingest.worker_rig import START, Row, Worker
+from tests.kit.fake_store import Row as Stored
+from tests.kit.simulation.processes import Servers, StepStore, at_once
+from tests.kit.simulation.servers import SimSender
+from tests.kit.simulation.world import step
+
+Letter = Callable[[Worker], Row]
+"""Makes a record of a raw message."""
+_PEN = Worker()
+
+
+def placed(partition: int, letters: Sequence[Letter]) -> list[Row]:
+    """A partition of inbound."""
+    return [replace(letter(_PEN), partition=partition, offset=n) for n, letter in enumerate(letters)]
+
+
+class Post(Servers):
+    """`reads`: which partitions each process reads. `before` was handled long ago; `tickets`, `messages`: what comes."""
+
+    def __init__(
+        self, off: Collection[str], budget: int, inputs: Sequence[Sequence[Letter]], *, reads: Sequence[Sequence[int]],
+        tickets: int = 1, messages: int = 2, contacts: int = 2, before: Sequence[Letter] = (),
+        again: Letter | None = None, size: int = 2,
+    ) -> None:  # fmt: skip
+        super().__init__(budget, [placed(p, letters) for p, letters in enumerate(inputs)])
+        self.off, self.clock = off, Worker().clock
+        self.clock.set(START + timedelta(days=30))
+        self.due = tickets, messages, contacts
+        self.workers: dict[str, Worker] = {}
+        self.boot("W0")
+        if before:
+            at_once(self.workers["W0"].delivery.handle(placed(99, before)))
+        self.busy = []
+        for n, mine in enumerate(reads):
+            name = f"W{n}"
+            self.process(name, partial(self.boot, name), {name: partial(self._reads, name, mine, size)})
+            self.busy.append(name)
+        self.start("SWEEP", self.sweeper)
+        self.twice = again
+        if again is not None:
+            self.act("THE DOOR SENDS AGAIN", 0, lambda: self.twice is not None, self._send_again)
+
+    def boot(self, name: str) -> None:
+        """A process starts without memory."""
+        log: Any = SimSender(self)
+        self.workers[name] = Worker(Shelf(self), self.clock, log)
+
+    async def _reads(self, name: str, mine: Sequence[int], size: int) -> None:
+        await self.read(self.workers[name].delivery, mine, size)
+
+    def _send_again(self) -> None:
+        assert self.twice is not None
+        self.inputs[0].append(replace(self.twice(_PEN), partition=0, offset=len(self.inputs[0])))
+        self.twice = None
+
+    async def sweeper(self) -> None:
+        worker = Worker(Shelf(self), self.clock, SimSender(self))  # type: ignore[arg-type]
+        while True:
+            await step("sweep", when=lambda: self.talking("tickets") or self.talking("contacts"))
+            self.clock.advance(0.001)
+            with contextlib.suppress(Passing):
+                await worker.tickets.sweep(timedelta(0))
+                await worker.contacts.sweep(timedelta(0))
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    def states(self) -> Mapping[str, Stored]:
+        rows = self.rows.get("tickets", {})
+        return {i: row["state"] for i, row in rows.items() if row.get("state") and row["state"]["ticket"]}
+
+    def check(self) -> None:
+        states = self.states()
+        assert len(states) <= self.due[0], f"too many tickets: {len(states)}"
+        taken = Counter(message for state in states.values() for message in state["taken"])
+        assert max(taken.values(), default=1) == 1, f"a message twice: {taken}"
+        for state in states.values():
+            assert state["ticket"]["message_count"] == len(state["taken"]), f"a message is counted twice: {state}"
+        if self.grown():
+            events = self.events(TICKETS)
+            said = Counter(e.data.message.id for e in events if e.type.split(".")[1:3] != ["ticket", "closed"])
+            assert max(said.values(), default=1) == 1, f"a message is told of twice: {said}"
+
+    def final(self) -> None:
+        self.silent()
+        states = self.states()
+        tickets, messages, contacts = self.due
+        assert len(states) == tickets, f"tickets: {len(states)}"
+        assert sum(len(state["taken"]) for state in states.values()) == messages, "lost: a message"
+        kept = Counter(row["message"] for row in self.rows[MESSAGES].values())
+        assert len(kept) == messages, f"lost: a message's document: {kept}"
+        assert max(kept.values()) == 1, f"a message stands on two tickets: {kept}"
+        told = [Ticket.model_validate(e.data.ticket) for e in self.events(TICKETS)]
+        assert {t.linked_to for t in told} - {None} <= set(states), "linked to a ticket that never was"
+        assert Counter(t.id for t in told) == Counter({i: s["ticket"]["message_count"] for i, s in states.items()})
+        people = self.rows["contacts"]
+        assert len(people) == contacts, f"contacts: {len(people)}"
+        known = {ticket for row in people.values() for ticket in row["state"]["tickets"]}
+        assert known == set(states), f"contacts know of {known}"
+
+
+# -- rules, switched off -------------------------------------------------------------------------------------------
+
+
+class Shelf(StepStore):
+    """The store. Without *thread-claim* the last writer of a claim has it; without *identity-claim* as well."""
+
+    w: Post
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        if collection == THREADS and "thread-claim" in self.w.off:
+            rows = self.rows.get(THREADS, {})
+            writes = [replace(w, version=rows[w.id]["version"] if w.id in rows else w.version) for w in writes]
+        return await super().write(collection, writes)
+
+
+async def _knows_no_holder(self: Threads, view: Any, arrivals: Sequence[Arrival]) -> None:
+    """Without *message-stays*: nobody asks which ticket has the message already."""
+
+
+_decide = handlers.decide
+
+
+def _takes_everything(state: TicketState | None, what: Any, policy: Any, now: datetime) -> Decision[TicketState]:
+    """Without *message-id*: a ticket does not know what it took."""
+    if state is None or not isinstance(what, Arrival):
+        return _decide(state, what, policy, now)
+    return _decide(replace(state, taken=tuple(t for t in state.taken if t != what.id)), what, policy, now)
+
+
+_SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "message-stays": lambda: patch.object(Threads, "_find_holders", _knows_no_holder),
+    "message-id": lambda: patch.object(handlers, "decide", _takes_everything),
+}
+
+
+def without(rule: str) -> AbstractContextManager[object]:
+    """Switch a rule off; those that are not here are switched off by the world."""
+    return _SWITCHES.get(rule, contextlib.nullcontext)()
+
+
+__all__ = ["Letter", "People", "Post", "without"]

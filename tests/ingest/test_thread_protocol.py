@@ -1,0 +1,106 @@
+"""Threading under every fault that the simulation knows: nothing breaks, and each rule is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+import structlog
+
+from services.ingest import threads
+from tests.ingest.simulation.post import Letter, Post, without
+from tests.kit.simulation.processes import in_turn
+from tests.kit.simulation.world import first_broken
+
+STORMS = int(os.environ.get("DESKBUS_STORMS", "60"))
+#: Storms in which a broken rule must show.
+HUNT = 4000
+HOUR = 3600.0
+
+Scene = Callable[[Collection[str], int], Post]
+#: One replica reads the first partition, one the second, and a zombie still reads the first.
+READS = ([0], [1], [0])
+
+
+def mail(number: str, person: str, *answers: str) -> Letter:
+    """`answers`: the ids of the thread so far, oldest first, as References have them."""
+    more = {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{a}@x>" for a in answers)} if answers else {}
+    return lambda pen: pen.mails("hello", f"<{number}@x>", f"{person}@example.org", **more)
+
+
+def chat(number: str, person: str, hours: float = 0) -> Letter:
+    return lambda pen: pen.says("hello", number, person, conversation="g1", after=hours * HOUR)
+
+
+def post(*inputs: list[Letter], **more: object) -> Scene:
+    return lambda off, b: Post(off, b, inputs, reads=READS, **more)  # type: ignore[arg-type]
+
+
+SCENES: dict[str, tuple[str, str, Scene]] = {
+    # name: (rule, what breaks without it, scene)
+    "two contacts, one thread": (
+        "thread-claim",
+        "too many tickets",
+        post([mail("m1", "jan")], [mail("m2", "ewa", "m1")]),
+    ),
+    "two people in one chat": ("thread-claim", "too many tickets", post([chat("m1", "jan")], [chat("m2", "ewa")])),
+    "two replicas after the quiet time": (
+        "thread-claim",
+        "too many tickets",
+        post(
+            [chat("m2", "jan", 13)],
+            [chat("m3", "ewa", 13.1)],
+            before=[chat("m1", "jan")],
+            tickets=2,
+            messages=3,
+        ),
+    ),
+    "the door sends twice": (
+        "message-id",
+        "counted twice",
+        post([chat("m1", "jan")], [chat("m2", "ewa")], again=chat("m1", "jan")),
+    ),
+    "a message comes again after the thread went on": (
+        "message-stays",
+        "a message twice",
+        post([chat("m1", "jan"), chat("m2", "jan", 13)], [], tickets=2, contacts=1),
+    ),
+}
+#: Many things at once. No rule of its own is at stake.
+CROWDED: dict[str, Scene] = {
+    "a long thread of mail": post(
+        [mail("m1", "jan"), mail("m3", "jan", "m1", "m2")],
+        [mail("m2", "ewa", "m1"), mail("m4", "ewa", "m1", "m2", "m3")],
+        messages=4,
+    ),
+}
+
+
+def prepare(patch: pytest.MonkeyPatch) -> None:
+    """Ids in their order, and no event loop."""
+    numbers = itertools.count(1)
+    patch.setattr(threads, "uuid7", lambda: f"t{next(numbers)}")
+    patch.setattr(asyncio, "gather", in_turn)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    prepare(monkeypatch)
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.parametrize("scene", [*SCENES, *CROWDED])
+def test_with_every_rule_nothing_breaks(scene: str) -> None:
+    make = CROWDED[scene] if scene in CROWDED else SCENES[scene][2]
+    assert first_broken(lambda: make((), 5), STORMS) is None
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_without_its_rule_the_scene_breaks(scene: str) -> None:
+    rule, why, make = SCENES[scene]
+    with without(rule):
+        assert first_broken(lambda: make((rule,), 3), HUNT, why) is not None

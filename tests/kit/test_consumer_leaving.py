@@ -1,0 +1,59 @@
+"""Leaving is bounded: a batch that waits for a server, or a group that does not answer, does not use up the grace."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from kit.clock import SystemClock
+from kit.consumer import Consumer
+from kit.health import Health
+from kit.settings import ServiceSettings
+
+
+class Group:
+    """Plays FastStream's broker."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.answers, self.asked = answers, False
+
+    async def stop(self) -> None:
+        self.asked = True
+        if not self.answers:
+            await asyncio.Event().wait()
+
+
+def consumer(group: Group) -> Consumer:
+    made = Consumer(
+        ServiceSettings(grace_seconds=0.5), cast("Any", SimpleNamespace()), [], SystemClock(), Health(SystemClock())
+    )
+    made._broker = cast("Any", group)
+    return made
+
+
+async def test_a_batch_that_does_not_end_is_left_and_the_group_is_told() -> None:
+    group = Group(answers=True)
+    leaving = consumer(group)
+    async with leaving._running, asyncio.timeout(5):
+        await leaving.stop()
+    assert group.asked
+
+
+async def test_a_group_that_does_not_answer_is_left_without_a_word() -> None:
+    group = Group(answers=False)
+    async with asyncio.timeout(5):
+        await consumer(group).stop()
+    assert group.asked
+
+
+async def test_a_batch_that_ends_is_waited_for() -> None:
+    group = Group(answers=True)
+    leaving = consumer(group)
+    await leaving._running.acquire()
+    stopping = asyncio.create_task(leaving.stop())
+    await asyncio.sleep(0)
+    assert not group.asked
+    leaving._running.release()
+    await stopping
+    assert group.asked
