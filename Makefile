@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit check check-alerts format generate lock bench crash soak clean
+.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench crash soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -46,6 +46,10 @@ test: $(READY) ## all tests; starts Kafka and MongoDB for itself unless the envi
 
 test-unit: $(READY) ## the tests that need no Kafka, no MongoDB and no network
 	$(PYTEST) -m "not stack and not crash and not slow"
+
+simulate: $(READY) ## the protocol under thousands of seeded interleavings (DESKBUS_STORMS: of each scene, 5000); see docs/protocol.md
+	DESKBUS_STORMS=$${DESKBUS_STORMS:-5000} $(PYTEST) -p tests.kit.simulation.counting --timeout=0 \
+		tests/kit/test_protocol.py tests/routing/test_claims_protocol.py tests/ingest/test_thread_protocol.py
 
 check: $(READY) ## format, lint, types, imports, contracts, reference; changes nothing
 	$(BIN)/ruff format --check .

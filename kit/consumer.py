@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,6 +37,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self, settings: ServiceSettings, delivery: Delivery[Any], topics: Sequence[str], clock: Clock, health: Health
     ) -> None:
         self.delivery, self.topics = delivery, list(topics)
+        if home := delivery.documents.home_topic:
+            delivery.documents.owned = partial(self.owned, home)
         self._settings, self._clock, self._health = settings, clock, health
         self._running = asyncio.Lock()
         self._in_hand: dict[TopicPartition, int] = {}
@@ -109,18 +112,28 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         consumer.getmany = beating
 
     async def _around(self, poll: Any, fault: UnicodeDecodeError) -> dict[TopicPartition, list[Any]]:
-        """Find the record that cannot be read, let the loop have it as one without content, and pass it by."""
+        """Go back to what is committed, since the client has dropped what it had in hand, and pass the record by.
+
+        First comes what stands before the record, then the record itself, as one without content.
+        """
         client = self._client()
-        for tp in sorted(self._assignment() - set(client.paused())):
-            position = await client.position(tp)
+        found = _unread(client)
+        for tp in self._assignment():
+            at = await client.committed(tp)
+            client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
+        if found is None:
+            raise fault
+        tp, offset = found
+        position: int = await client.position(tp)
+        for most in (offset - position, 1) if position < offset else ():
             try:
-                if polled := await poll(tp, timeout_ms=0, max_records=1):
-                    return dict(polled)
+                polled: dict[TopicPartition, list[Any]] = await poll(tp, timeout_ms=1000, max_records=most)
+                return polled
             except UnicodeDecodeError:
-                log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=position)
-                client.seek(tp, position + 1)
-                return {tp: [Unread(tp.topic, tp.partition, position, f"the name of a header is not UTF-8: {fault.reason}")]}
-        return {}
+                client.seek(tp, position)  # offsets with gaps: one record after the other
+        log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=offset)
+        client.seek(tp, offset + 1)
+        return {tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not UTF-8: {fault.reason}")]}
 
     async def stop(self) -> None:
         """Finish the batch in hand and leave the group, each within a share of the grace: servers may be away.
@@ -300,6 +313,16 @@ class Ages:
         while self._ends and self._ends[0][0] <= handled:
             self._ends.popleft()
         return now - self._ends[0][1] if self._ends else 0.0
+
+
+def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
+    """Where the client's reading of what it has fetched has just ended with an error."""
+    for tp, fetched in client._fetcher._records.items():  # noqa: SLF001 - aiokafka tells it nowhere else
+        unpacked = getattr(fetched, "_partition_records", None)
+        reading = getattr(unpacked, "_records_iterator", None)
+        if unpacked is not None and reading is not None and reading.gi_frame is None:
+            return tp, unpacked.next_fetch_offset
+    return None
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:

@@ -69,8 +69,8 @@ class Incoming:
     """One thing to be decided out of a record: usually its event; a webhook's record may hold several messages.
 
     `doc_id` None means that it changes nothing here. `head` says where a numbered event stands; commands and raw
-    messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever wrote
-    it proved nothing. `value` is the service's.
+    messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever
+    wrote it proved nothing. `value` is the service's.
     """
 
     record: Record

@@ -8,16 +8,18 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,6 +150,40 @@ def idempotency_key(
 IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
+# --- Reading. ---
+
+
+class _JsonRequest(Request):
+    """Reads JSON as strictly as the contracts do: no half of a surrogate pair, no NaN, nothing nested without end."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            try:
+                self._json = from_json(await self.body(), allow_inf_nan=False)
+            except ValueError as error:
+                raise Problem(422, "The body is not valid JSON", str(error)[:200]) from None
+        return self._json
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def strictly(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return strictly
+
+
+class Router(APIRouter):
+    """What a service declares its routes on."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=_Route, **options)
+
+
 # --- Limits. ---
 
 
@@ -246,6 +282,7 @@ def door(
     app = FastAPI(
         title=title, version=version, docs_url=None, redoc_url=None, responses={"default": problem}, **options
     )
+    app.router.route_class = _Route
     app.state.tokens = Tokens(settings.bearer_tokens)
 
     async def answer(_: Request, error: Exception) -> Response:

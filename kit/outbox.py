@@ -6,7 +6,9 @@ broker has confirmed it. Store and sender are protocols, so that the same code r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,6 +27,8 @@ from kit.producer import Outgoing, partition_of
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
 
+#: Confirmed entries that a process remembers, so that no task of it sends them again.
+TOLD = 5_000
 HEADERS = (("content-type", CONTENT_TYPE.encode()),)
 
 
@@ -68,7 +72,12 @@ class Documents(Generic[S]):
         self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
         self._sender, self._prefix = sender, prefix
         self.topic = topic_name(kind.topic, prefix)
+        self.home_topic = topic_name(kind.home_topic, prefix) if kind.home_topic else ""
         self._home_partitions = 0
+        self._talking: dict[str, asyncio.Event] = {}
+        self._told: dict[str, None] = {}
+        #: The partitions of the home topic that this process owns; None: nobody tells.
+        self.owned: Callable[[], Collection[int]] | None = None
 
     async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
         """Load documents by id, in one query; an id never seen gives a new document."""
@@ -112,22 +121,52 @@ class Documents(Generic[S]):
     async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
         """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say."""
         docs = list(docs)
-        talking = [doc for doc in docs if doc.outbox]
         silent = {doc.id for doc in docs if not doc.outbox}
+        talking = [doc for doc in docs if doc.outbox]
         if not talking:
             return silent
-        runs = [
-            [Outgoing(self.topic, self.kind.key(doc.id).encode(), e.event, HEADERS) for e in doc.outbox]
-            for doc in talking
-        ]
-        counts = await self._sender.send_runs(runs)
-        confirmed = {doc.id: [e.id for e in doc.outbox[:n]] for doc, n in zip(talking, counts, strict=True) if n}
-        metrics.PUBLISHED.inc(sum(counts))
-        if confirmed:
-            await self.store.clear(self.kind.collection, confirmed)
+        async with self._turn({doc.id for doc in talking}):
+            confirmed = await self._send(talking)
+            self._remember(confirmed)
+            if confirmed:
+                await self.store.clear(self.kind.collection, confirmed)
         for doc in talking:
             document.trim(doc, confirmed.get(doc.id, ()))
         return silent | {doc.id for doc in talking if not doc.outbox}
+
+    async def _send(self, docs: Sequence[Document[S]]) -> dict[str, list[str]]:
+        """Send what this process has not seen confirmed yet; returns the confirmed entries of each document."""
+        told = [[e.id for e in doc.outbox if e.id in self._told] for doc in docs]
+        runs = [[e for e in doc.outbox if e.id not in self._told] for doc in docs]
+        counts = await self._sender.send_runs(
+            [
+                [Outgoing(self.topic, self.kind.key(doc.id).encode(), e.event, HEADERS) for e in run]
+                for doc, run in zip(docs, runs, strict=True)
+            ]
+        )
+        metrics.PUBLISHED.inc(sum(counts))
+        sent = [[e.id for e in run[:n]] for run, n in zip(runs, counts, strict=True)]
+        return {doc.id: old + new for doc, old, new in zip(docs, told, sent, strict=True) if old or new}
+
+    @asynccontextmanager
+    async def _turn(self, ids: set[str]) -> AsyncIterator[None]:
+        """Wait until nobody else in this process publishes one of these documents: he would say the same twice."""
+        while others := [self._talking[i] for i in ids if i in self._talking]:
+            await others[0].wait()
+        done = asyncio.Event()
+        self._talking.update(dict.fromkeys(ids, done))
+        try:
+            yield
+        finally:
+            for doc_id in ids:
+                del self._talking[doc_id]
+            done.set()
+
+    def _remember(self, confirmed: Mapping[str, Sequence[str]]) -> None:
+        for ids in confirmed.values():
+            self._told.update(dict.fromkeys(ids))
+        while len(self._told) > TOLD:
+            del self._told[next(iter(self._told))]
 
     async def change(
         self,
@@ -172,6 +211,10 @@ class Documents(Generic[S]):
         """Publish what has waited in outboxes longer than that; returns how many documents had such entries."""
         now = self.clock.now()
         raws = await self.store.stale(self.kind.collection, now - older_than, limit)
+        if self.owned is not None:
+            # What another replica owns it is about to publish itself, unless it is gone.
+            mine, late = set(self.owned()), now - 6 * older_than
+            raws = [r for r in raws if r.get("partition") in mine or min(e["at"] for e in r["outbox"]) < late]
         docs = [document.read(self.kind, raw) for raw in raws]
         oldest = min((e.at for doc in docs for e in doc.outbox), default=now)
         metrics.OUTBOX_AGE.labels(self.kind.collection).set((now - oldest).total_seconds())

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from contracts.commands import CommandPayload, Forward
@@ -14,7 +14,7 @@ from contracts.envelope import Command
 from contracts.registry import COMMANDS
 from contracts.ticket import Author, AuthorKind
 from kit.clock import Clock
-from kit.http import Caller, IdempotencyKey, Problem, requires
+from kit.http import Caller, IdempotencyKey, Problem, Router, requires
 from kit.ids import stable_id
 from kit.producer import Outgoing
 from services.ingest import metrics
@@ -26,7 +26,7 @@ SOURCE = "/deskbus/door/commands"
 MAX_COMMAND_BYTES = 384 * 1024
 
 
-#: Keys that a door remembers, to refuse one that comes with another body. Past them, and across replicas, the core does.
+#: Keys that a door remembers, to refuse one that comes with another body. Past them and across replicas the core does.
 MAX_KEYS = 20_000
 
 
@@ -79,9 +79,9 @@ class _Keys:
             self._used.pop(next(iter(self._used)))
 
 
-def commands_router(intake: Intake, clock: Clock, topic: str) -> APIRouter:
+def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
     """`POST /v1/commands`. Needs Kafka only; the same Idempotency-Key of the same caller is the same command."""
-    router = APIRouter(tags=["commands"])
+    router = Router(tags=["commands"])
     keys = _Keys()
 
     async def command(

@@ -6,11 +6,11 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
 from contracts.ticket import Message, Priority, Status, Ticket
-from kit.http import Problem, requires
+from kit.http import Problem, Router, requires
 from kit.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.store import TICKETS, Keeping, public_message
@@ -98,9 +98,9 @@ def read_cursor(cursor: str) -> str:
     return ticket_id
 
 
-def build_routes(documents: Documents[TicketState], store: Keeping) -> APIRouter:
+def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
     """Return the routes."""
-    router = APIRouter(tags=["tickets"], dependencies=[Depends(requires("tickets:read"))])
+    router = Router(tags=["tickets"], dependencies=[Depends(requires("tickets:read"))])
 
     @router.get("/v1/tickets/{ticket_id}")
     async def ticket(ticket_id: str) -> TicketWithThread:

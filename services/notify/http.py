@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query
+from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, Field
 
 from contracts.notifications import Alert
 from contracts.values import Instant
 from kit.clock import Clock
 from kit.document import Decision
-from kit.http import Caller, Problem, door, requires
+from kit.http import Caller, Problem, Router, door, requires
 from kit.outbox import Documents
 from services.notify import metrics, store
 from services.notify.core.escalation import acknowledge, explain
@@ -99,8 +99,8 @@ def build_app(
     return app
 
 
-def _router(documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock) -> APIRouter:
-    router = APIRouter(prefix="/v1")
+def _router(documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock) -> Router:
+    router = Router(prefix="/v1")
 
     @router.get("/escalations")
     async def list_escalations(

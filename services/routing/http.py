@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
+from fastapi import Depends, FastAPI, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.agents import Agent
@@ -17,7 +17,7 @@ from contracts.values import SkillLevels, Units
 from kit.clock import Clock
 from kit.document import Decision, Document
 from kit.errors import Passing
-from kit.http import Problem, door, requires
+from kit.http import Problem, Router, door, requires
 from services.routing.core import agents, need, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.tickets import TicketState, place
@@ -129,8 +129,8 @@ def build_app(
     return app
 
 
-def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]) -> APIRouter:
-    router = APIRouter(prefix="/v1/agents", tags=["agents"])
+def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]) -> Router:
+    router = Router(prefix="/v1/agents", tags=["agents"])
     documents = desk.roster.documents
     reads, writes = Depends(requires("agents:read")), Depends(requires("agents:write"))
 
@@ -185,8 +185,8 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
     return router
 
 
-def _insight(desk: Desk, clock: Clock) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["insight"], dependencies=[Depends(requires("routing:read"))])
+def _insight(desk: Desk, clock: Clock) -> Router:
+    router = Router(prefix="/v1", tags=["insight"], dependencies=[Depends(requires("routing:read"))])
 
     @router.get("/queues")
     async def queues() -> list[QueueView]:

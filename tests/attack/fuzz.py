@@ -1,4 +1,4 @@
-"""`python -m tests.attack.fuzz TARGET [SECONDS]`: one target under atheris. `… all SECONDS` runs each in a process of its own.
+"""`python -m tests.attack.fuzz TARGET [SECONDS]`: one target under atheris; `all`: each in its own process.
 
 A crash is an exception that the parser does not declare, an input that takes more than a second, or memory above the
 limit. What is found is kept in the corpus folder, so that the tests replay it for ever.
@@ -52,9 +52,14 @@ def _all(seconds: int) -> int:
             [sys.executable, "-m", "tests.attack.fuzz", name, str(seconds)], capture_output=True, check=False
         )
         told = done.stderr.decode("utf-8", "replace").splitlines()
-        stats = {k.strip(): v.strip() for k, _, v in (x.removeprefix("stat::").partition(":") for x in told if "stat::" in x)}
+        stats = {
+            k.strip(): v.strip() for k, _, v in (x.removeprefix("stat::").partition(":") for x in told if "stat::" in x)
+        }
         runs, peak = stats.get("number_of_executed_units", "?"), stats.get("peak_rss_mb", "?")
-        print(f"{name:12} {'ok' if done.returncode == 0 else 'FOUND'}  {runs} inputs in {seconds} s, {peak} MB", flush=True)
+        print(
+            f"{name:12} {'ok' if done.returncode == 0 else 'FOUND'}  {runs} inputs in {seconds} s, {peak} MB",
+            flush=True,
+        )
         if done.returncode:
             failed.append(name)
             print("\n".join(told[-40:]), done.stdout.decode("utf-8", "replace")[-3000:])

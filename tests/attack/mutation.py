@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 TOKENS = (
-    b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"\r\n", b"\n\n", b"\"", b"{", b"[" * 300, b"]", b"null",
+    b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"\r\n", b"\n\n", b'"', b"{", b"[" * 300, b"]",
+    b"null",
     b"true", b"-1", b"0", b"1e400", b"NaN", b"9" * 400, b"18446744073709551616", b"9999-12-31T23:59:59.999999-14:00",
-    b"0001-01-01T00:00:00+14:00", b"=?utf-8?B?////?=", b"=?", b"boundary=", b"charset=utf-7", b"; ", b"<", b"<!--", b"<![",
-    b"&#x110000;", b"> ", b"$", b"${x}", b"%s", b"%ed%a0%80", b"*a", b"&a ", b"<<: ", b"- ", b": ", b"!!python/name:os ",
+    b"0001-01-01T00:00:00+14:00", b"=?utf-8?B?////?=", b"=?", b"boundary=", b"charset=utf-7", b"; ", b"<", b"<!--",
+    b"<![",
+    b"&#x110000;", b"> ", b"$", b"${x}", b"%s", b"%ed%a0%80", b"*a", b"&a ", b"<<: ", b"- ", b": ", b"!!python/name:os",
     "\u2028".encode(), "İ".encode(), "ﷺ".encode() * 20, b"2026-02-30", b"24:00", b"Asia/Nowhere", b"../../etc/passwd",
 )  # fmt: skip
 """Pieces that parsers stumble over."""

@@ -6,6 +6,7 @@ caught here, and nothing else. Replayed by test_corpus.py, driven by fuzz.py und
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,10 +44,8 @@ def _event(data: bytes) -> None:
     try:
         event = Event.parse(data)
     except ValueError:
-        try:
+        with contextlib.suppress(ValueError):
             Event.envelope_only(data)
-        except ValueError:
-            pass
         return
     assert Event.parse(event.encode()).id == event.id
 
@@ -109,14 +108,10 @@ def _webhook(own: Account) -> Target:
         for given in (Request(data), Request(body, headers, headers, data[:200].decode("latin-1"))):
             channel.account_id(given)
             channel.contact_key(given)
-            try:
+            with contextlib.suppress(Forged, MissingSecret):
                 channel.verify(given, own, s.OUTSIDE, s.NOW)
-            except (Forged, MissingSecret):
-                pass
-            try:
+            with contextlib.suppress(MissingSecret):
                 channel.challenge(given, own, s.OUTSIDE)
-            except MissingSecret:
-                pass
         status = data[0] * 3 if data else 0
         channel.outcome(status, headers, body)
 
@@ -168,7 +163,8 @@ def _policy(data: bytes) -> None:
         try:
             parse("p.yaml", data, model)
         except InvalidPolicy as fault:
-            assert fault.line >= 1
+            if fault.line < 1:
+                raise AssertionError("a fault without a line") from fault
 
 
 def _guard(data: bytes) -> None:
@@ -190,10 +186,8 @@ _OUTBOUND = _Nowhere()
 
 def _template(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    try:
+    with contextlib.suppress(ValueError):
         notify_text.check(text)
-    except ValueError:
-        pass
     shown = notify_text.render(text, dict.fromkeys(notify_text.FACTS, text))
     assert len(shown) <= notify_text.MAX_TEXT
     assert "\n" not in notify_text.one_line(text, 100)
@@ -207,7 +201,7 @@ TARGETS: dict[str, Target] = {
 }  # fmt: skip
 
 _MAIL = (
-    b"From: \"Jan\" <jan@b.pl>\r\nTo: support@nimbus.example\r\nSubject: =?utf-8?B?xYE=?= [#0190163d-8694]\r\n"
+    b'From: "Jan" <jan@b.pl>\r\nTo: support@nimbus.example\r\nSubject: =?utf-8?B?xYE=?= [#0190163d-8694]\r\n'
     b"Message-ID: <1@b.pl>\r\nReferences: <0@b.pl>\r\nDate: Sat, 21 Nov 2026 09:00:00 +0100\r\n"
     b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html; charset=iso-8859-2\r\n\r\n"
     b"<p>hi</p><blockquote>old</blockquote>\r\n--b\r\nContent-Type: text/plain; name=a.txt\r\n"
@@ -216,7 +210,14 @@ _MAIL = (
 _REPORT = (
     b"From: <>\r\nReturn-Path: <>\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n"
     b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\nFinal-Recipient: rfc822; a@b.pl\r\n"
-    b"Action: failed\r\nStatus: 5.1.1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <2@x>\r\n\r\n--b--\r\n"
+    b"Action: failed\r\nStatus: 5.1.1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <2@x>\r\n\r\n"
+    b"--b--\r\n"
+)
+
+_LETTER = (
+    b"deskbus_dlq_service a\ndeskbus_dlq_handler b\ndeskbus_dlq_error_type c\ndeskbus_dlq_error d\n"
+    b"deskbus_dlq_at 2026-11-21T00:00:00Z\ndeskbus_dlq_topic t\ndeskbus_dlq_partition 0\n"
+    b"deskbus_dlq_offset 0\ndeskbus_dlq_attempts 1\nx y\n\nbody"
 )
 
 
@@ -226,7 +227,7 @@ def seeds(name: str) -> Iterator[bytes]:
     json_policy = [path.read_bytes() for path in sorted(config.glob("*.yaml"))]
     inbound = [_joined(value, headers) for value, headers in _inbound_records()]
     chat = {
-        "webhook": [s.encode({"id": "m1", "from": {"id": "p"}, "text": "x", "tags": ["a"], "required_skills": {"a": 1}}),
+        "webhook": [s.encode({"id": "m1", "from": {"id": "p"}, "text": "x", "required_skills": {"a": 1}}),
                     s.encode({"type": "status", "message_id": "1", "state": "read"})],
         "whatsapp": [s.whatsapp(s.wa_text("hi"), statuses=[{"id": "1", "status": "failed", "errors": [{"code": 1}]}])],
         "line": [s.line_events(s.line_message({"type": "text", "text": "hi"}))],
@@ -236,16 +237,14 @@ def seeds(name: str) -> Iterator[bytes]:
         "event": [example.value for example in examples() if example.type.count("command") == 0],
         "command": [example.value for example in examples() if "command" in example.type],
         "inbound": inbound,
-        "dead_letter": [b"deskbus_dlq_service a\ndeskbus_dlq_handler b\ndeskbus_dlq_error_type c\ndeskbus_dlq_error d\n"
-                        b"deskbus_dlq_at 2026-11-21T00:00:00Z\ndeskbus_dlq_topic t\ndeskbus_dlq_partition 0\n"
-                        b"deskbus_dlq_offset 0\ndeskbus_dlq_attempts 1\nx y\n\nbody"],
+        "dead_letter": [_LETTER],
         **chat,
         "mail": [_MAIL, _REPORT], "mime": [_MAIL, _REPORT],
         "html": [b"<p>a<br>b</p><blockquote>c</blockquote><style>x</style><!-- d --><a href='x'>&amp;&#x41;</a>"],
         "quoting": [b"new\r\n\r\nOn Mon, Jan wrote:\r\n> old\r\n-- \r\nJan", "ใหม่\n> เก่า".encode()],
         "token": [b"support+" + b"a" * 26 + b"." + b"b" * 16 + b"@nimbus.example", b"a@b"],
         "policy": json_policy,
-        "guard": [b"https://hooks.example:443/x", b"::ffff:127.0.0.1", b"2130706433", b"Sat, 21 Nov 2026 09:00:00 GMT", b"12"],
+        "guard": [b"https://hooks.example:443/x", b"::ffff:127.0.0.1", b"2130706433", b"Sat, 21 Nov 2026 09:00:00 GMT"],
         "template": [b"[$what] ${summary} $$ {{7*7}} %s {0.__class__}"],
     }  # fmt: skip
     yield from known[name]

@@ -5,6 +5,7 @@ Schemathesis makes the requests. `DESKBUS_ATTACK_EXAMPLES` says how many for eac
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -56,10 +57,8 @@ def ask_all(strategy: st.SearchStrategy[Any]) -> int:
         asked += 1
         answered_rightly(case, case.call(headers={"Authorization": f"Bearer {BEARER}"}))
 
-    try:
+    with contextlib.suppress(Unsatisfiable):  # an operation that takes nothing has no wrong requests
         ask()
-    except Unsatisfiable:  # an operation that takes nothing has no wrong requests
-        pass
     return asked
 
 

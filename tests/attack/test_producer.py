@@ -43,7 +43,7 @@ async def test_a_send_that_runs_out_of_time_closes_the_producer_that_was_startin
 
 async def test_a_caller_who_is_cancelled_closes_the_producer_that_was_starting(made: list[Client]) -> None:
     starting = asyncio.create_task(Producer("nowhere:1", client_id="t").start())
-    while not made:
+    while not made:  # noqa: ASYNC110 - until it has begun
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     starting.cancel()

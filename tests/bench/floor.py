@@ -20,37 +20,44 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from bson import decode, encode
-from pymongo import UpdateOne, WriteConcern
+from pymongo import InsertOne, UpdateMany, UpdateOne, WriteConcern
 
 from kit.producer import partition_of
 from tests.bench.written import CONSUMED, PRODUCED, Collection, Topic
+from tests.system.rig import PARTITIONS
 
 BATCH = 500
 #: Documents that are written again and again, as those of agents are.
 STANDING = 200
 
 
+def per_ticket(topics: Mapping[str, Topic], tickets: int) -> dict[str, dict[str, Any]]:
+    """Records of each topic for one ticket, and their values."""
+    return {
+        name: {
+            "per_ticket": round(topic.records / tickets),
+            "values": [base64.b64encode(value).decode() for value in topic.samples],
+        }
+        for name, topic in topics.items()
+    }
+
+
 def plan(
-    service: str, environment: Mapping[str, str], prefix: str, tickets: int,
-    collections: Sequence[Collection], topics: Mapping[str, Topic], partitions: int,
-) -> dict[str, Any]:  # fmt: skip
+    service: str,
+    environment: Mapping[str, str],
+    prefix: str,
+    topics: Mapping[str, dict[str, Any]],
+    collections: Sequence[Collection],
+    tickets: int,
+) -> dict[str, Any]:
     """What one stage has to do, as JSON: per ticket, so that it can be done for any number of them."""
-    own = [c for c in collections if c.service == service]
     return {
         "kafka": environment["DESKBUS_KAFKA"],
         "mongo": environment["DESKBUS_MONGO"],
         "database": f"{prefix}_{service}",
         "group": f"{prefix}.{service}",
-        "partitions": partitions,
         "consume": [f"{prefix}.{name}" for name in CONSUMED[service]],
-        "produce": [
-            {
-                "topic": f"{prefix}.{name}",
-                "per_ticket": round(topics[name].records / tickets, 3),
-                "values": [base64.b64encode(value).decode() for value in topics[name].samples],
-            }
-            for name in PRODUCED[service]
-        ],
+        "produce": [{"topic": f"{prefix}.{name}", **topics[name]} for name in PRODUCED[service]],
         "collections": [
             {
                 "name": c.name,
@@ -60,7 +67,8 @@ def plan(
                 "sample": base64.b64encode(encode(c.sample)).decode(),
                 "indexes": c.indexes,
             }
-            for c in own
+            for c in collections
+            if c.service == service
         ],
     }
 
@@ -85,6 +93,8 @@ class Stage:
         )  # fmt: skip
         self.samples = [decode(base64.b64decode(c["sample"])) for c in plan["collections"]]
         self.values = [[base64.b64decode(v) for v in p["values"]] for p in plan["produce"]]
+        #: Events that wait in an outbox until Kafka has them: as many as are produced for a ticket.
+        self.talk = max((p["per_ticket"] for p in plan["produce"]), default=0)
         self.versions: dict[tuple[str, str], int] = {}
         self.owed = [0.0] * len(self.samples)
         self.turn = 0
@@ -122,8 +132,8 @@ class Stage:
         await self.produce(once)
         for name, ids in cleared:
             relaxed = self.database[name].with_options(write_concern=WriteConcern(w=1))
-            pulls = [UpdateOne({"_id": i}, {"$pull": {"outbox": {"id": {"$in": ["1"]}}}}) for i in ids]
-            await relaxed.bulk_write(pulls, ordered=False)
+            pull = UpdateMany({"_id": {"$in": ids}}, {"$pull": {"outbox": {"id": {"$in": ids}}}})
+            await relaxed.bulk_write([pull])
 
     def ids(self, number: int, collection: Mapping[str, Any], keys: Sequence[bytes]) -> list[str]:
         """As many documents as Deskbus wrote for so many tickets; a stage of several topics writes one for each key."""
@@ -136,14 +146,21 @@ class Stage:
         self.turn += count
         return list(dict.fromkeys(f"d{n % STANDING}" for n in range(self.turn - count, self.turn)))
 
-    def guarded(self, name: str, doc_id: str, number: int) -> UpdateOne:
+    def guarded(self, name: str, doc_id: str, number: int) -> InsertOne[dict[str, Any]] | UpdateOne:
+        """A new document is an insert, which the unique `_id` guards; any other an upsert behind its version."""
         version = self.versions.get((name, doc_id), 0)
         self.versions[name, doc_id] = version + 1
         sample = self.samples[number]
-        fields = {field: value for field, value in sample.items() if field not in {"_id", "version", "outbox"}}
-        change: dict[str, Any] = {"$set": {**fields, "version": version + 1}}
+        values = {field: value for field, value in sample.items() if field not in {"_id", "version", "outbox"}}
+        values["version"] = version + 1
+        entries = []
         if self.plan["collections"][number]["clears"]:
-            change["$push"] = {"outbox": {"$each": [{"id": "1", "event": self.values[-1][0]}]}}
+            entries = [{"id": doc_id, "event": self.values[-1][n % len(self.values[-1])]} for n in range(self.talk)]
+        if version == 0:
+            return InsertOne({"_id": doc_id, **values, "outbox": entries})
+        change: dict[str, Any] = {"$set": values}
+        if entries:
+            change["$push"] = {"outbox": {"$each": entries}}
         return UpdateOne({"_id": doc_id, "version": version}, change, upsert=True)
 
     async def produce(self, keys: Sequence[bytes]) -> None:
@@ -151,8 +168,8 @@ class Stage:
         lanes: dict[tuple[str, int], list[tuple[bytes, bytes]]] = {}
         for produced, values in zip(self.plan["produce"], self.values, strict=True):
             for key in keys:
-                lane = lanes.setdefault((produced["topic"], partition_of(key, self.plan["partitions"])), [])
-                lane += [(key, values[n % len(values)]) for n in range(round(produced["per_ticket"]))]
+                lane = lanes.setdefault((produced["topic"], partition_of(key, PARTITIONS)), [])
+                lane += [(key, values[n % len(values)]) for n in range(produced["per_ticket"])]
         await asyncio.gather(*(self.lane(topic, partition, lane) for (topic, partition), lane in lanes.items()))
 
     async def lane(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
@@ -169,8 +186,8 @@ class Stage:
         await asyncio.gather(*sent)
 
 
-async def _main(path: str) -> None:
-    stage = Stage(json.loads(Path(path).read_text(encoding="utf-8")))
+async def _main(plan: Mapping[str, Any]) -> None:
+    stage = Stage(plan)
     running = asyncio.ensure_future(stage.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
@@ -180,4 +197,4 @@ async def _main(path: str) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(_main(sys.argv[1]))
+    uvloop.run(_main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

@@ -35,9 +35,9 @@ def load() -> float:
 
 def listener(address: str) -> psutil.Process | None:
     """Find the process that listens at `host:port` (or at a mongodb:// URL); None when it is not on this machine."""
-    place = urlsplit(address if "://" in address else f"//{address.split(',')[0]}")
+    place = urlsplit(address if "://" in address else f"//{address.partition(',')[0]}")
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == place.port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (place.port,) and connection.pid:
             return psutil.Process(connection.pid)
     return None
 

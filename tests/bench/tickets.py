@@ -70,7 +70,7 @@ class Desk:
             for piece in pieces:
                 await client.send(request_bytes(piece, client.host))
                 accepted += 1
-                await _room(watcher, accepted)
+                await room(watcher, accepted, OUTSTANDING)
 
         async with self._client(CONNECTIONS) as client, self._watching() as watcher:
             before, begin = self.meter.cpu(), self.clock.monotonic()
@@ -85,7 +85,7 @@ class Desk:
             before, begin = self.meter.cpu(), self.clock.monotonic()
             for start in range(0, count, CHUNK):
                 await feeder.feed(pieces[start : start + CHUNK])
-                await _room(watcher, start + CHUNK)
+                await room(watcher, start + CHUNK, OUTSTANDING)
             await watcher.until(count, PATIENCE)
             return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()), *watcher.latencies())
 
@@ -113,10 +113,10 @@ class Desk:
             yield watcher
 
 
-async def _room(watcher: Watcher, begun: int) -> None:
+async def room(watcher: Watcher, begun: int, most: int) -> None:
     """Wait until not too many are under way."""
     async with asyncio.timeout(PATIENCE):
-        while begun - watcher.done > OUTSTANDING:
+        while begun - watcher.done > most:
             watcher.changed.clear()
             await watcher.changed.wait()
 

@@ -72,8 +72,8 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
     """Servers of one's own, behind proxies."""
     kafka_door, mongo_door = free_port(), free_port()
     kafka = KafkaServer(folder / "kafka", free_port(), advertised_port=kafka_door)
-    disk = Disk(folder / "disk")
-    mongo = MongoServer(folder / "disk" / "mongo", free_port())
+    disk = Disk(folder / "mongo")  # its log lies beside it, where there is room
+    mongo = MongoServer(folder / "mongo", free_port())
     for server in (kafka, mongo):
         server.start()
     try:

@@ -145,6 +145,8 @@ def table(samples: Samples, minutes: float, rate: float) -> tuple[str, bool]:
     for name, (title, most) in MEASURES.items():
         for service in SERVICES:
             values = [value for _, value in samples.points[service][name]]
+            if not values:
+                continue  # ingest takes no events, so it has no time from event to effect
             growth = samples.growth(service, name)
             holds = most is None or growth is None or growth <= most
             flat = flat and holds

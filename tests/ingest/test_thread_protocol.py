@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -27,7 +28,9 @@ READS = ([0], [1], [0])
 
 def mail(number: str, person: str, *answers: str) -> Letter:
     """`answers`: the ids of the thread so far, oldest first, as References have them."""
-    more = {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{a}@x>" for a in answers)} if answers else {}
+    more: dict[str, Any] = {}
+    if answers:
+        more = {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{each}@x>" for each in answers)}
     return lambda pen: pen.mails("hello", f"<{number}@x>", f"{person}@example.org", **more)
 
 

@@ -78,7 +78,8 @@ async def test_after_the_quiet_time_a_new_linked_ticket_begins() -> None:
 async def test_a_backlog_of_days_in_one_batch_is_told_apart_like_when_it_came_live() -> None:
     worker = Worker()
     rows = [worker.says(f"{n}", f"m{n}", after=n * DAY) for n in range(4)]
-    await worker.take(*rows)
+    left = [await worker.take(*rows) for _ in range(4)]
+    assert [len(offsets) for offsets in left] == [3, 2, 1, 0], "no ticket follows one that is not stored"
     assert worker.types() == ["ticket.opened"] * 4
     tickets = worker.opened()
     assert [t.linked_to for t in tickets] == [None, *(t.id for t in tickets[:-1])]

@@ -57,9 +57,7 @@ SCENES: dict[str, tuple[str, str, Scene]] = {
     "lost wake-up": (
         "look-again",
         "waits though",
-        lambda off, b: Office(
-            off, b, [told(T1, SOLVED), told(T2, partition=1)], [ANN], reads=ONE_EACH, early=0
-        ),
+        lambda off, b: Office(off, b, [told(T1, SOLVED), told(T2, partition=1)], [ANN], reads=ONE_EACH, early=0),
     ),
     "an agent leaves as work reaches them": (
         "gone-swept",

@@ -20,11 +20,11 @@ from contracts.ticket import Ticket
 from contracts.topics import TICKETS
 from kit.document import Decision
 from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
+from kit.mongo import Guarded
 from services.ingest import handlers
+from services.ingest.core import ticket
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.people import People
 from services.ingest.store import THREADS
 from services.ingest.threads import Threads
 from tests.ingest.worker_rig import START, Row, Worker
@@ -44,7 +44,7 @@ def placed(partition: int, letters: Sequence[Letter]) -> list[Row]:
 
 
 class Post(Servers):
-    """`reads`: which partitions each process reads. `before` was handled long ago; `tickets`, `messages`: what comes."""
+    """`reads`: which partitions each process reads. `before` was handled long ago. `tickets` and so on: what is due."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[Letter]], *, reads: Sequence[Sequence[int]],
@@ -103,7 +103,9 @@ class Post(Servers):
         taken = Counter(message for state in states.values() for message in state["taken"])
         assert max(taken.values(), default=1) == 1, f"a message twice: {taken}"
         for state in states.values():
-            assert state["ticket"]["message_count"] == len(state["taken"]), f"a message is counted twice: {state}"
+            assert state["ticket"]["message_count"] == len(state["taken"]), (
+                f"a message is counted twice: {state['taken']}"
+            )
         if self.grown():
             events = self.events(TICKETS)
             said = Counter(e.data.message.id for e in events if e.type.split(".")[1:3] != ["ticket", "closed"])
@@ -123,7 +125,7 @@ class Post(Servers):
         assert Counter(t.id for t in told) == Counter({i: s["ticket"]["message_count"] for i, s in states.items()})
         people = self.rows["contacts"]
         assert len(people) == contacts, f"contacts: {len(people)}"
-        known = {ticket for row in people.values() for ticket in row["state"]["tickets"]}
+        known = {t for row in people.values() for t in row["state"]["tickets"]}
         assert known == set(states), f"contacts know of {known}"
 
 
@@ -131,22 +133,20 @@ class Post(Servers):
 
 
 class Shelf(StepStore):
-    """The store. Without *thread-claim* the last writer of a claim has it; without *identity-claim* as well."""
+    """The store. Without *thread-claim* the last writer of a claim has it."""
 
     w: Post
 
-    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
-        if collection == THREADS and "thread-claim" in self.w.off:
-            rows = self.rows.get(THREADS, {})
-            writes = [replace(w, version=rows[w.id]["version"] if w.id in rows else w.version) for w in writes]
-        return await super().write(collection, writes)
+    def unguarded(self, collection: str, writes: Sequence[Guarded]) -> Sequence[Guarded]:
+        off = collection == THREADS and "thread-claim" in self.w.off
+        return [self.as_there(collection, w) for w in writes] if off else writes
 
 
 async def _knows_no_holder(self: Threads, view: Any, arrivals: Sequence[Arrival]) -> None:
     """Without *message-stays*: nobody asks which ticket has the message already."""
 
 
-_decide = handlers.decide
+_decide = ticket.decide
 
 
 def _takes_everything(state: TicketState | None, what: Any, policy: Any, now: datetime) -> Decision[TicketState]:
@@ -165,6 +165,3 @@ _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
 def without(rule: str) -> AbstractContextManager[object]:
     """Switch a rule off; those that are not here are switched off by the world."""
     return _SWITCHES.get(rule, contextlib.nullcontext)()
-
-
-__all__ = ["Letter", "People", "Post", "without"]

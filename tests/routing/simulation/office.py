@@ -51,7 +51,7 @@ def told(*payloads: TicketEvent, partition: int = 0) -> list[Raw]:
 
 
 class Office(Servers):
-    """`reads`: which partitions each of the two processes reads. `early`: background work that does not wait for calm."""
+    """`reads`: which partitions each of the two processes reads. `early`: background work that waits for no calm."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[Raw]], people: Sequence[Agent], *,
@@ -207,7 +207,7 @@ class Office(Servers):
         return [i for i, row in self.tickets().items() if row["state"]["phase"] == "waiting"] if free else []
 
     def _load(self, agent: str) -> float:
-        return sum(hold["weight"] for hold in self.holds(agent).values())
+        return sum((float(hold["weight"]) for hold in self.holds(agent).values()), 0.0)
 
     def _capacity(self, agent: str) -> float:
         return float(self.people()[agent]["state"]["profile"]["capacity"])
@@ -254,10 +254,11 @@ class Books(StepStore):
 
     w: Office
 
+    def unguarded(self, collection: str, writes: Sequence[Guarded]) -> Sequence[Guarded]:
+        off = collection == "agents" and "claim-guarded" in self.w.off
+        return [w if w.push_outbox else self.as_there(collection, w) for w in writes] if off else writes
+
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
-        if collection == "agents" and "claim-guarded" in self.w.off:
-            versions = {i: row["version"] for i, row in self.rows["agents"].items()}
-            writes = [w if w.push_outbox else replace(w, version=versions[w.id]) for w in writes]
         outcome = await super().write(collection, writes)
         if collection == "agents" and "claim-bumps" in self.w.off and not outcome.unknown:
             for write in writes:

@@ -1,0 +1,108 @@
+"""Publishing by several tasks of one process, and sweeping among several: nothing is left, little is said twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from contracts.payload import Payload
+from kit.clock import FakeClock
+from kit.document import Decision, Kind
+from kit.outbox import Documents
+from kit.producer import Outgoing
+from tests.kit.fake_store import FakeStore
+
+KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Said(Payload):
+    """What these documents emit."""
+
+    type: ClassVar[str] = "deskbus.test.said.v1"
+
+
+class SlowSender:
+    """Confirms when it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes | None] = []
+        self.go = asyncio.Event()
+
+    async def partitions(self, _: str) -> int:
+        return 4
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        await self.go.wait()
+        self.sent += [record.value for run in runs for record in run]
+        return [len(run) for run in runs]
+
+
+def rig() -> tuple[Documents[dict[str, Any]], SlowSender, FakeClock]:
+    sender, clock = SlowSender(), FakeClock(START)
+    return Documents(KIND, FakeStore(), sender, clock), sender, clock
+
+
+async def decided(documents: Documents[dict[str, Any]], doc_id: str) -> None:
+    """A document whose event is stored and not yet published, as a crash leaves it."""
+    docs = await documents.load([doc_id])
+    documents.apply(docs[doc_id], Decision({}, [Said()]))
+    await documents.save(list(docs.values()))
+
+
+async def test_two_tasks_of_one_process_say_the_same_once() -> None:
+    documents, sender, _ = rig()
+    await decided(documents, "T")
+    first, second = await documents.load(["T"]), await documents.load(["T"])
+    tasks = [asyncio.create_task(documents.publish(docs.values())) for docs in (first, second)]
+    sender.go.set()
+    assert await asyncio.gather(*tasks) == [{"T"}, {"T"}]
+    assert len(sender.sent) == 1
+    assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def test_who_waited_for_a_send_that_failed_sends_it_himself() -> None:
+    documents, sender, _ = rig()
+    await decided(documents, "T")
+    docs = [await documents.load(["T"]) for _ in range(2)]
+    send, failed = sender.send_runs, list[int]()
+
+    async def fails_once(runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        if failed:
+            return await send(runs)
+        await sender.go.wait()
+        failed.append(1)
+        return [0 for _ in runs]
+
+    sender.send_runs = fails_once  # type: ignore[method-assign]
+    tasks = [asyncio.create_task(documents.publish(each.values())) for each in docs]
+    sender.go.set()
+    assert await asyncio.gather(*tasks) == [set(), {"T"}]
+    assert len(sender.sent) == 1
+
+
+async def test_a_sweeper_leaves_to_others_what_they_own_until_they_must_be_gone() -> None:
+    documents, sender, clock = rig()
+    sender.go.set()
+    await decided(documents, "T")
+    home = documents.home_partition("T")
+    assert home is not None
+    documents.owned = lambda: {0, 1, 2, 3} - {home}
+    clock.advance(10)
+    await documents.sweep(timedelta(seconds=5))
+    assert sender.sent == []
+    clock.advance(25)
+    await documents.sweep(timedelta(seconds=5))
+    assert len(sender.sent) == 1
+
+
+async def test_a_sweeper_publishes_what_its_own_partitions_left_behind() -> None:
+    documents, sender, clock = rig()
+    sender.go.set()
+    await decided(documents, "T")
+    documents.owned = lambda: {documents.home_partition("T") or 0}
+    clock.advance(10)
+    await documents.sweep(timedelta(seconds=5))
+    assert len(sender.sent) == 1
