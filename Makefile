@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench crash soak clean
+.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench crash fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -74,6 +74,7 @@ generate: $(READY) ## schemas, AsyncAPI and the catalogue from contracts/; the r
 lock: $(READY) ## renew the locks from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
 
 bench: up ## measure; see tests/bench
@@ -84,6 +85,11 @@ crash: $(READY) ## ten seeds of killing services and servers while they work, an
 
 soak: up ## an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
 	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
+
+fuzz: $(READY) ## attack every parser with atheris and every door with schemathesis; SECONDS= for each parser (20)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .local/fuzz --require-hashes -r tests/attack/fuzz.lock
+	PYTHONPATH=.local/fuzz $(BIN)/python -m tests.attack.fuzz all $(or $(SECONDS),20)
+	DESKBUS_ATTACK_EXAMPLES=100 $(PYTEST) tests/attack/test_documents.py
 
 clean: down ## remove what was made here: data, caches, the environment
 	rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)

@@ -64,13 +64,11 @@ class DeadLetter(Value):
     @classmethod
     def from_kafka(cls, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Self:
         """Read a record of a dead-letter topic. Raises ValueError when it is none."""
-        headers = [(name, raw or b"") for name, raw in headers]  # Kafka: a value may be null
+        whole = [(name, raw or b"") for name, raw in headers]  # Kafka: a value may be null
         texts = {
-            name.removeprefix(PREFIX): raw.decode("utf-8", "replace")
-            for name, raw in headers
-            if name.startswith(PREFIX)
+            name.removeprefix(PREFIX): raw.decode("utf-8", "replace") for name, raw in whole if name.startswith(PREFIX)
         }
-        rest = {"key": key, "value": value, "original_headers": tuple(original_headers(headers))}
+        rest = {"key": key, "value": value, "original_headers": tuple(original_headers(whole))}
         try:
             return cls.model_validate({**texts, **rest})
         except ValidationError as error:

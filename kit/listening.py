@@ -9,7 +9,7 @@ import asyncio
 import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Bytes of request line and headers together, counted in what the socket gives at once; proxies allow 8 to 32 KiB.
 MAX_HEAD = 64 * 1024
@@ -69,7 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request, whatever uvicorn declares
+        if cycle is not None and not cycle.response_complete:
             self._arm()  # an answer to the request before is on its way
         else:
             self._refuse(408, "Request Timeout", "The headers did not come in time")

@@ -18,7 +18,7 @@ MEGABYTES = 1024
 
 
 def _fuzz(name: str, seconds: int) -> None:
-    import atheris
+    import atheris  # in .local/fuzz, and there only
 
     with atheris.instrument_imports(include=["contracts", "kit.policy", "services"]):
         from tests.attack import targets

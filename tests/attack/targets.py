@@ -36,6 +36,7 @@ from services.sla.core import policy as sla
 from tests.ingest.channels import samples as s
 
 Target = Callable[[bytes], object]
+_OUTBOUND = Outbound(lambda: {"127.0.0.1"})
 CORPUS = Path(__file__).parent / "corpus"
 MAX_INPUT = 256 * 1024
 
@@ -171,17 +172,8 @@ def _guard(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     guard.is_public(text)
     guard.is_allowed(text, 443, {"hooks.example"})
-    Outbound._look_at(_OUTBOUND, text)
+    _OUTBOUND._look_at(text)
     retry_after({"retry-after": text}, s.NOW)
-
-
-class _Nowhere:
-    @staticmethod
-    def _allowed() -> set[str]:
-        return {"127.0.0.1"}
-
-
-_OUTBOUND = _Nowhere()
 
 
 def _template(data: bytes) -> None:

@@ -40,13 +40,13 @@ def answered_rightly(case: Any, response: Any) -> None:
     case.validate_response(response, checks=CHECKS)
 
 
-def ask_all(strategy: st.SearchStrategy[Any]) -> int:
+def ask_all(strategy: st.SearchStrategy[Any], bearer: str = BEARER, most: int = EXAMPLES) -> int:
     """Make the requests of one operation; says how many there were."""
     asked = 0
 
     @given(case=strategy)
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=most,
         phases=[Phase.generate],
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -55,7 +55,7 @@ def ask_all(strategy: st.SearchStrategy[Any]) -> int:
     def ask(case: Any) -> None:
         nonlocal asked
         asked += 1
-        answered_rightly(case, case.call(headers={"Authorization": f"Bearer {BEARER}"}))
+        answered_rightly(case, case.call(headers={"Authorization": f"Bearer {bearer}"}))
 
     with contextlib.suppress(Unsatisfiable):  # an operation that takes nothing has no wrong requests
         ask()

@@ -67,6 +67,9 @@ class Client:
     async def send(self, request: bytes) -> None:
         """Send one request; anything but 202 is an error."""
         reader, writer = await self._free.get()
+        if reader.at_eof():  # the door closes what was quiet for some seconds
+            writer.close()
+            reader, writer = await asyncio.open_connection(self.host, self._port)
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")

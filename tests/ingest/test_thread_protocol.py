@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -13,10 +12,10 @@ import structlog
 
 from services.ingest import threads
 from tests.ingest.simulation.post import Letter, Post, without
-from tests.kit.simulation.processes import in_turn
+from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.world import first_broken
 
-STORMS = int(os.environ.get("DESKBUS_STORMS", "60"))
+STORMS = int(os.environ.get("DESKBUS_STORMS", "40"))
 #: Storms in which a broken rule must show.
 HUNT = 4000
 HOUR = 3600.0
@@ -82,16 +81,11 @@ CROWDED: dict[str, Scene] = {
 }
 
 
-def prepare(patch: pytest.MonkeyPatch) -> None:
-    """Ids in their order, and no event loop."""
-    numbers = itertools.count(1)
-    patch.setattr(threads, "uuid7", lambda: f"t{next(numbers)}")
-    patch.setattr(asyncio, "gather", in_turn)
-
-
 @pytest.fixture(autouse=True)
 def _quiet_and_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    prepare(monkeypatch)
+    by_hand(monkeypatch)
+    numbers = itertools.count(1)
+    monkeypatch.setattr(threads, "uuid7", lambda: f"t{next(numbers)}")
     with structlog.testing.capture_logs():
         yield
 

@@ -9,11 +9,12 @@ import pytest
 import structlog
 
 from contracts.ticket import Status
+from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.world import first_broken
 from tests.routing.scenario import Replica, opened, profile, reopened, status, ticket
 from tests.routing.simulation.office import Office, told, without
 
-STORMS = int(os.environ.get("DESKBUS_STORMS", "60"))
+STORMS = int(os.environ.get("DESKBUS_STORMS", "40"))
 #: Storms in which a broken rule must show.
 HUNT = 4000
 
@@ -81,7 +82,8 @@ CROWDED: dict[str, Scene] = {
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet_and_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    by_hand(monkeypatch)
     with structlog.testing.capture_logs():
         yield
 

@@ -6,11 +6,14 @@ memory and die together; a partition may be read by several at once, as by a zom
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import pytest
 
 from contracts.envelope import Event
 from kit.delivery import Delivery, Record, place
@@ -181,6 +184,33 @@ class StepLock:
 
     async def __aexit__(self, *_: object) -> None:
         self.taken = False
+
+
+class StepEvent:
+    """An asyncio.Event without an event loop."""
+
+    def __init__(self) -> None:
+        self._happened = False
+
+    def is_set(self) -> bool:
+        return self._happened
+
+    def set(self) -> None:
+        self._happened = True
+
+    def clear(self) -> None:
+        self._happened = False
+
+    async def wait(self) -> None:
+        if not self._happened:
+            await step("wait for an event", when=self.is_set)
+
+
+def by_hand(patch: pytest.MonkeyPatch) -> None:
+    """Let services wait for each other in steps instead of in an event loop."""
+    patch.setattr(asyncio, "Lock", StepLock)
+    patch.setattr(asyncio, "Event", StepEvent)
+    patch.setattr(asyncio, "gather", in_turn)
 
 
 @types.coroutine

@@ -27,7 +27,7 @@ from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.store.claims import Claims, Pair, Versions
 from tests.kit.fake_store import Row
-from tests.kit.simulation.processes import Servers, StepLock, StepStore, at_once
+from tests.kit.simulation.processes import Servers, StepStore, at_once
 from tests.kit.simulation.servers import SimSender
 from tests.kit.simulation.world import step
 from tests.routing.scenario import START, Raw, Replica, fake_clock
@@ -92,8 +92,7 @@ class Office(Servers):
     def boot(self, p: str) -> None:
         """A process starts without memory."""
         log: Any = SimSender(self)
-        replica = self.replicas[p] = Replica(Books(self), self.clock, log)
-        replica.desk.claims.lock = StepLock()  # type: ignore[assignment]
+        self.replicas[p] = Replica(Books(self), self.clock, log)
 
     def calm(self) -> bool:
         return self.idle(*self.busy)

@@ -1,0 +1,38 @@
+"""Who proved nothing cannot stop a service: dead letters of strangers are kept, and do not count towards stopping."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit.delivery import Unread
+from tests.ingest.worker_rig import Row, Worker
+
+NOBODY = b"Subject: x\r\n\r\nnobody wrote this"
+
+
+def strangers(worker: Worker, count: int) -> list[Row]:
+    return [worker.raw(NOBODY, "support-nimbus", "email", verified=False) for _ in range(count)]
+
+
+async def test_unreadable_mails_of_strangers_do_not_stop_the_worker() -> None:
+    worker = Worker()
+    assert await worker.take(*strangers(worker, 300)) == set()
+    assert worker.delivery.stopped is None
+    assert len(worker.dead()) == 300
+
+
+async def test_as_many_unreadable_bodies_that_were_verified_do() -> None:
+    worker = Worker()
+    rows = [worker.raw(b"junk", "coupang-kr", verified=True) for _ in range(60)]
+    assert await worker.take(*rows)
+    assert worker.delivery.stopped is not None
+
+
+@pytest.mark.parametrize("topic", ["deskbus.inbound.v1", "deskbus.commands.v1"])
+async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_that_names_its_place(topic: str) -> None:
+    worker = Worker()
+    assert await worker.delivery.handle([Unread(topic, 2, 7, "the name of a header is not UTF-8")]) == set()
+    (letter,) = worker.dead()
+    told = dict(letter.headers)
+    assert (told["deskbus_dlq_topic"], told["deskbus_dlq_offset"]) == (topic.encode(), b"7")
+    assert b"not UTF-8" in told["deskbus_dlq_error"]
