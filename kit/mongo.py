@@ -107,9 +107,12 @@ class MongoStore:
             read_concern=ReadConcern("majority"),
             write_concern=WriteConcern(w="majority", j=True, wtimeout=8_000),
         )
+        self._collections: dict[str, AsyncIOMotorCollection[Row]] = {}
 
     def _collection(self, name: str) -> "AsyncIOMotorCollection[Row]":
-        return self._database[name]
+        if name not in self._collections:  # motor wraps a new one at every look
+            self._collections[name] = self._database[name]
+        return self._collections[name]
 
     def close(self) -> None:
         """Let go of all connections."""
