@@ -33,7 +33,7 @@ class Size:
         return self.messages / self.rate
 
 
-SMALL = Size(messages=600, rate=18, session=3, zombie=5, pause=2.5, calm=240)
+SMALL = Size(messages=400, rate=18, session=3, zombie=5, pause=2.5, calm=240)
 FULL = Size(messages=20_000, rate=40, session=10, zombie=40, pause=12, calm=1200)
 
 

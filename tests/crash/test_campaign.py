@@ -12,6 +12,8 @@ from tests.crash.campaign import Campaign
 from tests.crash.schedule import FULL, SMALL
 
 _TOLD = os.environ.get("SEED", "")
+#: The small one is the same in every run, so that who changed nothing sees no other faults; `make crash` looks further.
+SMALL_SEED = int(_TOLD or 2026)
 SEEDS = [int(_TOLD)] if _TOLD else [secrets.randbelow(1_000_000) for _ in range(10)]
 MESSAGES = int(os.environ.get("MESSAGES") or FULL.messages)
 
@@ -19,7 +21,7 @@ MESSAGES = int(os.environ.get("MESSAGES") or FULL.messages)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_small_campaign_loses_and_doubles_nothing() -> None:
-    outcome = await Campaign(SEEDS[0], SMALL).run()
+    outcome = await Campaign(SMALL_SEED, SMALL).run()
     print(outcome)
     assert not outcome.faults, f"\n{outcome}"
 

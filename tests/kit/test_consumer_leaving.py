@@ -26,7 +26,11 @@ class Group:
 
 def consumer(group: Group) -> Consumer:
     made = Consumer(
-        ServiceSettings(grace_seconds=0.5), cast("Any", SimpleNamespace()), [], SystemClock(), Health(SystemClock())
+        ServiceSettings(grace_seconds=0.5),
+        cast("Any", SimpleNamespace(documents=SimpleNamespace(home_topic=""))),
+        [],
+        SystemClock(),
+        Health(SystemClock()),
     )
     made._broker = cast("Any", group)
     return made
