@@ -6,37 +6,7 @@ import pytest
 
 from contracts.sla import ClockBreached
 from tests.sla.desk import Desk, at, book, minute
-
-FIRST = """
-policies:
-  - name: default
-    targets: {first_reply: 30m, next_reply: 20m}
-"""
-RESOLUTION = """
-policies:
-  - name: default
-    targets: {resolution: 120m}
-"""
-TOTAL = """
-policies:
-  - name: default
-    targets: {total_resolution: 120m}
-"""
-TIERS = """
-policies:
-  - name: vip
-    when: {tier: gold}
-    targets: {first_reply: 10m}
-  - name: default
-    targets: {first_reply: {urgent: 15m, high: 25m, default: 60m}}
-"""
-
-
-def opened(text: str, **facts: object) -> Desk:
-    desk = Desk(text, **facts)
-    desk.take(desk.write.opened(0))
-    return desk
-
+from tests.sla.policies import FIRST, TIERS, opened
 
 # -- first reply -------------------------------------------------------------------------------------------------------
 

@@ -3,37 +3,7 @@
 from contracts.sla import ClockBreached, ClockCancelled, ClockMet, ClockResumed, ClockStarted
 from contracts.ticket import Status
 from tests.sla.desk import BOT, Desk, minute
-
-FIRST = """
-policies:
-  - name: default
-    targets: {first_reply: 30m, next_reply: 20m}
-"""
-RESOLUTION = """
-policies:
-  - name: default
-    targets: {resolution: 120m}
-"""
-TOTAL = """
-policies:
-  - name: default
-    targets: {total_resolution: 120m}
-"""
-TIERS = """
-policies:
-  - name: vip
-    when: {tier: gold}
-    targets: {first_reply: 10m}
-  - name: default
-    targets: {first_reply: {urgent: 15m, high: 25m, default: 60m}}
-"""
-
-
-def opened(text: str, **facts: object) -> Desk:
-    desk = Desk(text, **facts)
-    desk.take(desk.write.opened(0))
-    return desk
-
+from tests.sla.policies import FIRST, RESOLUTION, TOTAL, opened
 
 # -- first reply -------------------------------------------------------------------------------------------------------
 
