@@ -57,6 +57,10 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
         if policy.reload():
             desk.claims.freed.set()
 
+    async def read_roster() -> None:
+        if await roster.load_all():
+            desk.claims.freed.set()
+
     async def prepare() -> None:
         await ensure_indexes(mongo)
         await roster.load_all()
@@ -78,7 +82,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
             "announcements": ticker.build_announcer(agents, consumer, clock, settings).run,
             "absence": ticker.at_once(absence, clock, pause),
             "roster": every(clock, settings.roster_seconds, lambda: ticker.follow_agents(desk, absence.told), "roster"),
-            "roster, all of it": every(clock, 60, roster.load_all, "roster, all of it"),
+            "roster, all of it": every(clock, 60, read_roster, "roster, all of it"),
             "absence, all of it": every(clock, settings.reconcile_seconds, absence.sweep, "absence, all of it"),
             "reconciler": every(clock, settings.reconcile_seconds, reconciler.turn, "reconciler"),
             "gauges": every(clock, 15, lambda: ticker.count(desk, clock), "gauges"),
