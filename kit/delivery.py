@@ -7,7 +7,7 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -165,13 +165,11 @@ class Delivery(Generic[S]):
         clock: Clock,
         *,
         limits: Limits | None = None,
-        counts_gaps: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.documents, self.handling, self.clock = documents, handling, clock
         self.limits = limits or Limits()
         self.stopped: str | None = None
         self._dead_letters = dead_letters
-        self._counts_gaps = counts_gaps
         self._attempts: dict[Place, int] = {}
         self._recent: deque[bool] = deque(maxlen=self.limits.stop_window)
 
@@ -312,7 +310,7 @@ class Delivery(Generic[S]):
 
     def _take(self, doc: Document[S], event: Event | Head, *, dead: bool = False) -> None:
         gap = doc.miss(event.source, event.sequence) if dead else doc.take(event.source, event.sequence)
-        if gap and self._counts_gaps(event.source):
+        if gap:
             metrics.GAPS.inc(gap)
             log.warning("a gap", document=doc.id, source=event.source, sequence=event.sequence, missing=gap)
 

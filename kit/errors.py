@@ -8,23 +8,9 @@ class Passing(Exception):
 class Unparsable(Exception):
     """A record that no later try will read; it belongs in the dead letter queue."""
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        source: str | None = None,
-        subject: str | None = None,
-        sequence: int | None = None,
-        stranger: bool = False,
-    ) -> None:
-        """Keep what could be read of its position, so that its number is not taken for a lost event.
-
-        `stranger`: whoever wrote it proved nothing, so it says nothing about us: it does not count towards stopping.
-        """
+    def __init__(self, reason: str, *, stranger: bool = False) -> None:
+        """Take the reason; a `stranger` proved nothing about himself, so he does not count towards stopping."""
         super().__init__(reason)
-        self.source = source
-        self.subject = subject
-        self.sequence = sequence
         self.stranger = stranger
 
 

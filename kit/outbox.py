@@ -70,7 +70,7 @@ class Documents(Generic[S]):
         self, kind: Kind[S], store: Store, sender: Sender, clock: Clock, *, prefix: str = "", limit: int = 900_000
     ) -> None:
         self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
-        self._sender, self._prefix = sender, prefix
+        self._sender = sender
         self.topic = topic_name(kind.topic, prefix)
         self.home_topic = topic_name(kind.home_topic, prefix) if kind.home_topic else ""
         self._home_partitions = 0
@@ -100,8 +100,8 @@ class Documents(Generic[S]):
         if not changed:
             return Saved(list(docs))
         await self._insert_first(changed)
-        if not self._home_partitions and self.kind.home_topic:
-            self._home_partitions = await self._sender.partitions(topic_name(self.kind.home_topic, self._prefix))
+        if not self._home_partitions and self.home_topic:
+            self._home_partitions = await self._sender.partitions(self.home_topic)
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
             raise Passing("whether the write happened is not known")

@@ -51,7 +51,7 @@ class Ticker(Generic[S]):
         limit: int = 500,
     ) -> None:
         self._documents, self._positions, self._fire, self._clock = documents, positions, fire, clock
-        self._home = topic_name(documents.kind.home_topic, prefix)
+        self._home = documents.home_topic
         self._follow = [topic_name(topic, prefix) for topic in follow] or [self._home]
         self._grace, self._period, self._limit = grace, period, limit
 
