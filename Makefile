@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench crash fuzz soak clean
+.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench scale crash fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -77,8 +77,11 @@ lock: $(READY) ## renew the locks from pyproject.toml
 	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
 
-bench: up ## measure; see tests/bench
-	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.bench
+bench: up ## measure (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
+	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.bench $(ARGS)
+
+scale: $(READY) ## growth on paper, from the recorded costs to ten million tickets a day; a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
+	$(BIN)/python -m tests.scale $(ARGS)
 
 crash: $(READY) ## ten seeds of killing services and servers while they work, an hour or two; SEED=n replays one, MESSAGES=n makes it smaller
 	$(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)

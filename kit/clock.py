@@ -35,7 +35,8 @@ class SystemClock:
 
     def now(self) -> datetime:
         """The instant: aware, UTC, whole milliseconds."""
-        return to_ms(datetime.now(UTC))
+        moment = datetime.now(UTC)
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def monotonic(self) -> float:
         """Seconds since some beginning; never goes back."""

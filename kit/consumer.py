@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
@@ -22,9 +23,10 @@ from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 from contracts.envelope import Event
 from kit import metrics
 from kit.clock import Clock
-from kit.delivery import Delivery, Record, Unread
+from kit.delivery import Delivery, Record
 from kit.errors import Passing
 from kit.health import Health
+from kit.reading import Ends, Polls, Room
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._subscriber: Any = None
         self._broker: KafkaBroker | None = None
         self._ages: dict[TopicPartition, Ages] = {}
+        self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
+        self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
 
     # -- wiring --------------------------------------------------------------------------------------------------
 
@@ -57,13 +61,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             group_id=self._settings.group,
             batch=True,
             max_records=self._settings.batch_records,
-            batch_timeout_ms=self._settings.poll_ms,
+            batch_timeout_ms=10,  # what it sleeps after an empty poll, of which it gets none
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
             session_timeout_ms=self._settings.session_timeout_ms,
             heartbeat_interval_ms=self._settings.heartbeat_ms,
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=50,  # brokers answer a connection in order: a timer asking for the ends waits behind it
+            fetch_max_wait_ms=200,
+            # One number of all topics to one replica: they change the same documents, and timers wait for all of them.
+            partition_assignment_strategy=(RangePartitionAssignor,),
             listener=self,
             no_reply=True,
             parser=_parse,
@@ -90,50 +96,24 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         broker.include_router(router)
         self._broker = broker
         try:
+            await self._ends.start()
             await broker.start()
         except BaseException:
+            await self._ends.stop()
             await broker.stop()
             raise
-        consumer = self._client()
-        poll = consumer.getmany
+        Polls(
+            self._client(),
+            self._clock,
+            running=lambda: bool(self._subscriber.running),
+            beat=self._health.beat,
+            in_hand=self._take_in_hand,
+            room=self._room,
+            rest=self._settings.rest_ms / 1000,
+        )
 
-        async def beating(*args: Any, **options: Any) -> Any:
-            self._health.beat()
-            self._in_hand = {}
-            try:
-                polled = await poll(*args, **options)
-            except UnicodeDecodeError as fault:
-                # The client library reads names of headers as UTF-8 and would fail on this record for ever.
-                polled = await self._around(poll, fault)
-            # They are in hand from here on: our batch begins some steps later, and timers must not run ahead of it.
-            self._in_hand = {tp: records[0].offset for tp, records in polled.items() if records}
-            return polled
-
-        consumer.getmany = beating
-
-    async def _around(self, poll: Any, fault: UnicodeDecodeError) -> dict[TopicPartition, list[Any]]:
-        """Go back to what is committed, since the client has dropped what it had in hand, and pass the record by.
-
-        First comes what stands before the record, then the record itself, as one without content.
-        """
-        client = self._client()
-        found = _unread(client)
-        for tp in self._assignment():
-            at = await client.committed(tp)
-            client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
-        if found is None:
-            raise fault
-        tp, offset = found
-        position: int = await client.position(tp)
-        for most in (offset - position, 1) if position < offset else ():
-            try:
-                polled: dict[TopicPartition, list[Any]] = await poll(tp, timeout_ms=1000, max_records=most)
-                return polled
-            except UnicodeDecodeError:
-                client.seek(tp, position)  # offsets with gaps: one record after the other
-        log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=offset)
-        client.seek(tp, offset + 1)
-        return {tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not UTF-8: {fault.reason}")]}
+    def _take_in_hand(self, firsts: Mapping[TopicPartition, int]) -> None:
+        self._in_hand = dict(firsts)
 
     async def stop(self) -> None:
         """Finish the batch in hand and leave the group, each within a share of the grace: servers may be away.
@@ -153,6 +133,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             log.warning("a batch is left in hand")
         try:
             async with asyncio.timeout(share):
+                await self._ends.stop()
                 await self._broker.stop()
         except TimeoutError:
             log.warning("the group is left without a word")
@@ -179,18 +160,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         """
         wanted = set(partitions)
         here = [tp for tp in self._assignment() if tp.topic in set(topics) and tp.partition in wanted]
+        ends = await self._ends.of(here)
         try:
-            ends = await self._client().end_offsets(here)
             behind = {tp.partition for tp in here if await self._handled(tp) < ends[tp]}
         except (KafkaError, IllegalStateError) as error:
-            raise Passing(f"where partitions end is not known: {error!r}") from error
+            raise Passing(f"what is handled is not known: {error!r}") from error
         return {tp.partition for tp in here} - behind
 
     async def measure_lag(self) -> None:
         """Set the lag gauges from one look at the ends of the partitions."""
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
-        ends = await self._client().end_offsets(list(here)) if here else {}
+        ends = await self._ends.of(here)
         metrics.LAG_RECORDS.clear()  # what went to another replica is no longer ours to report
         metrics.LAG_SECONDS.clear()
         self._ages = {tp: self._ages.get(tp, Ages()) for tp in here}
@@ -217,8 +198,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             self._in_hand = firsts
             try:
                 metrics.BATCH_RECORDS.observe(len(records))
-                with metrics.BATCH_SECONDS.time():
-                    await self._handle_and_settle(records)
+                begin = self._clock.monotonic()
+                await self._handle_and_settle(records)
+                seconds = self._clock.monotonic() - begin
+                metrics.BATCH_SECONDS.observe(seconds)
+                self._room.note(len(records), seconds)
             except Exception:
                 log.exception("a batch failed beyond what is foreseen")
                 self._rewind(firsts)
@@ -313,16 +297,6 @@ class Ages:
         while self._ends and self._ends[0][0] <= handled:
             self._ends.popleft()
         return now - self._ends[0][1] if self._ends else 0.0
-
-
-def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
-    """Where the client's reading of what it has fetched has just ended with an error."""
-    for tp, fetched in client._fetcher._records.items():  # noqa: SLF001 - aiokafka tells it nowhere else
-        unpacked = getattr(fetched, "_partition_records", None)
-        reading = getattr(unpacked, "_records_iterator", None)
-        if unpacked is not None and reading is not None and reading.gi_frame is None:
-            return tp, unpacked.next_fetch_offset
-    return None
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:

@@ -92,6 +92,9 @@ class Handling(Protocol[S]):
     async def locate(self, items: list[Incoming]) -> None:
         """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list."""
 
+    def held(self) -> Mapping[str, Document[S]]:
+        """Give away the documents that `locate` had to load anyway, so that they are not loaded twice."""
+
     def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
         """Decide; Passing stops this subject for now, anything else raised makes the record a dead letter."""
 
@@ -111,6 +114,10 @@ class BaseHandling(Generic[S]):
 
     async def locate(self, items: list[Incoming]) -> None:
         """Keep the subject as the document's id."""
+
+    def held(self) -> Mapping[str, Document[S]]:
+        """Hold nothing."""
+        return {}
 
     async def before_write(self, docs: Sequence[Document[S]]) -> None:
         """Need nothing first."""
@@ -213,17 +220,24 @@ class Delivery(Generic[S]):
         outcome = _Pass()
         items = self._expand(records, outcome)
         await self.handling.locate(items)
-        docs = await self.documents.load(item.doc_id for item in items if item.doc_id is not None)
+        held = self.handling.held()
+        wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
+        docs = await self.documents.load(doc_id for doc_id in wanted if doc_id not in held)
+        docs |= {doc_id: held[doc_id] for doc_id in wanted if doc_id in held}
         self._decide_all(items, docs, outcome)
         await self._write_dead(outcome, written)
         # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
         await self.handling.before_write(touched)
         saved = await self.documents.save(touched)
+        try:
+            said = await self.documents.publish(saved.won)
+        except Passing:
+            await self.handling.after_write(saved.won, saved.lost)
+            raise
         await self.handling.after_write(saved.won, saved.lost)
         for doc in saved.lost:
             outcome.again |= outcome.of_document.get(doc.id, set())
-        said = await self.documents.publish(saved.won)
         for doc in saved.won:
             if doc.id not in said:
                 outcome.unhandled |= outcome.of_document.get(doc.id, set())

@@ -5,6 +5,7 @@ The middleware is plain ASGI: a webhook door pays for it on every request.
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -19,13 +20,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import Counter, Histogram
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import metrics
 from kit.errors import Passing
+from kit.plain import Gone, PlainRoute, Refused, declare
 from kit.settings import ServiceSettings, Token
+from kit.within import within
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
@@ -182,6 +186,20 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=_Route, **options)
+        self.plain_routes: list[PlainRoute] = []
+
+    def plain(
+        self, method: str, path: str, *, refused: Refused | None = None, **documented: Any
+    ) -> Callable[[ASGIApp], ASGIApp]:
+        """Declare a route that a door answers before FastAPI is asked: for what is asked most."""
+
+        def add(app: ASGIApp) -> ASGIApp:
+            route = PlainRoute(method, path, app, refused)
+            self.plain_routes.append(route)
+            declare(self, route, **documented)
+            return app
+
+        return add
 
 
 # --- Limits. ---
@@ -190,10 +208,11 @@ class Router(APIRouter):
 class _Guard:
     """Bounds what a request may take, counts it, and turns what escapes into a problem without internals."""
 
-    def __init__(self, app: ASGIApp, max_body: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, max_body: int, seconds: float, refused: Refused | None = None) -> None:
         self.app = app
         self.max_body = max_body
         self.seconds = seconds
+        self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -226,8 +245,10 @@ class _Guard:
 
         try:
             self._check_length(scope)
-            async with asyncio.timeout(self.seconds):
+            with within(self.seconds):
                 await self.app(scope, counted_receive, noted_send)
+        except Gone:
+            pass
         except Exception as error:
             if isinstance(error, TimeoutError):
                 error = Problem(408, headers={"connection": "close"}) if reading else Passing("out of time")
@@ -235,11 +256,15 @@ class _Guard:
                 log.exception("request failed", path=scope["path"])
             if status:
                 raise  # half an answer is out: the server must break the connection
-            await _translate(error).response()(scope, receive, noted_send)
+            problem = _translate(error)
+            if self.refused is not None:
+                self.refused(scope, problem.status_code)
+            await problem.response()(scope, receive, noted_send)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            metrics.REQUESTS.labels(route, _known(scope["method"]), str(status or 499)).inc()  # 499: the caller left
-            metrics.REQUEST_SECONDS.labels(route).observe(loop.time() - begin)
+            requests, seconds = _counters(route, _known(scope["method"]), str(status or 499))  # 499: the caller left
+            requests.inc()
+            seconds.observe(loop.time() - begin)
 
     def _check_length(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -264,8 +289,36 @@ async def _read_away(receive: Receive) -> None:
                     return
 
 
+@functools.cache  # routes, methods and statuses are few: finding a metric's child costs more than counting
+def _counters(route: str, method: str, status: str) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route)
+
+
 def _known(method: str) -> str:
     return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
+
+
+class Door(FastAPI):
+    """A FastAPI application that looks at plain routes first; each has a guard of its own in front of it."""
+
+    def __init__(self, guarded: Callable[..., ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._guarded = guarded
+        self._plain: list[tuple[PlainRoute, ASGIApp]] = []
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        """As FastAPI's; the plain routes of one that is put below a prefix are asked in their turn."""
+        super().include_router(router, **options)
+        if isinstance(router, Router) and not options:
+            self._plain += [(route, self._guarded(route.app, refused=route.refused)) for route in router.plain_routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for route, app in self._plain:
+                if route.takes(scope):
+                    await app(scope, receive, send)
+                    return
+        await super().__call__(scope, receive, send)
 
 
 def door(
@@ -276,12 +329,13 @@ def door(
     max_body: int = 1 << 20,
     seconds: float = 15.0,
     **options: Any,
-) -> FastAPI:
+) -> Door:
     """A FastAPI application whose every error is a problem document and whose every request is bounded."""
     problem = {"description": "A problem document (RFC 9457)", "content": {PROBLEM: {"schema": _SCHEMA}}}
-    app = FastAPI(
+    app = Door(
+        functools.partial(_Guard, max_body=max_body, seconds=seconds),
         title=title, version=version, docs_url=None, redoc_url=None, responses={"default": problem}, **options
-    )
+    )  # fmt: skip
     app.router.route_class = _Route
     app.state.tokens = Tokens(settings.bearer_tokens)
 

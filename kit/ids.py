@@ -5,7 +5,6 @@ import hashlib
 import secrets
 import threading
 import time
-from uuid import UUID
 
 _TAIL_BITS = 74
 _lock = threading.Lock()
@@ -26,7 +25,8 @@ def uuid7(ms: int | None = None) -> str:
                 _last_ms, _last_tail = _last_ms + 1, secrets.randbits(_TAIL_BITS - 1)
         stamp, tail = _last_ms, _last_tail
     high, low = tail >> 62, tail & ((1 << 62) - 1)
-    return str(UUID(int=stamp << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
+    text = f"{stamp << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def stable_id(*parts: str) -> str:

@@ -17,6 +17,37 @@ MAX_HEAD = 64 * 1024
 HEAD_SECONDS = 10.0
 
 
+class _Whole:
+    """A transport that keeps the head of an answer until its body is there: one system call, one packet, one wake-up.
+
+    uvicorn writes them one after the other. A body that comes in pieces is waited for once, for its first piece.
+    """
+
+    __slots__ = ("_head", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds."""
 
@@ -30,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._whole = _Whole(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -55,6 +87,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_open = False
         self._disarm()
         super().on_headers_complete()
+        self.cycle.transport = self._whole  # type: ignore[assignment]  # what a cycle uses of a transport
+
+    def on_response_complete(self) -> None:
+        self._whole.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "Bad Request", msg)

@@ -168,9 +168,9 @@ class MongoStore:
         return await self.find(collection, {"outbox.at": {"$lt": older_than}}, limit=limit)
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
-        """Documents whose time has come, of those partitions, the longest due first."""
+        """Ids, instants and partitions of documents due until then, of those partitions, the longest due first."""
         query = {"due": {"$lte": until}, "partition": {"$in": list(partitions)}}
-        return await self.find(collection, query, sort=[("due", 1)], limit=limit)
+        return await self.find(collection, query, sort=[("due", 1)], limit=limit, projection=["due", "partition"])
 
     # --- Anything else. ---
 

@@ -28,7 +28,7 @@ S = TypeVar("S")
 log = structlog.get_logger(__name__)
 
 #: Confirmed entries that a process remembers, so that no task of it sends them again.
-TOLD = 5_000
+TOLD = 10_000
 HEADERS = (("content-type", CONTENT_TYPE.encode()),)
 
 
@@ -67,8 +67,17 @@ class Documents(Generic[S]):
     """The aggregates of one kind."""
 
     def __init__(
-        self, kind: Kind[S], store: Store, sender: Sender, clock: Clock, *, prefix: str = "", limit: int = 900_000
+        self,
+        kind: Kind[S],
+        store: Store,
+        sender: Sender,
+        clock: Clock,
+        *,
+        prefix: str = "",
+        limit: int = 900_000,
+        clear_later: bool = False,
     ) -> None:
+        """With `clear_later`, confirmed entries leave the store when somebody calls `clear`, many in one statement."""
         self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
         self._sender = sender
         self.topic = topic_name(kind.topic, prefix)
@@ -76,8 +85,15 @@ class Documents(Generic[S]):
         self._home_partitions = 0
         self._talking: dict[str, asyncio.Event] = {}
         self._told: dict[str, None] = {}
+        self._later = clear_later
+        self._confirmed: dict[str, list[str]] = {}
+        self._watchers: list[Callable[[Sequence[Document[S]]], None]] = []
         #: The partitions of the home topic that this process owns; None: nobody tells.
         self.owned: Callable[[], Collection[int]] | None = None
+
+    def watch(self, watcher: Callable[[Sequence[Document[S]]], None]) -> None:
+        """Call `watcher` with the documents of every write that this process makes, once it is durable."""
+        self._watchers.append(watcher)
 
     async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
         """Load documents by id, in one query; an id never seen gives a new document."""
@@ -116,6 +132,9 @@ class Documents(Generic[S]):
             saved.won.append(doc)
         if saved.lost:
             metrics.LOST_GUARDS.inc(len(saved.lost))
+        written = [doc for doc in changed if doc.id not in outcome.lost]
+        for watcher in self._watchers:
+            watcher(written)
         return saved
 
     async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
@@ -128,11 +147,28 @@ class Documents(Generic[S]):
         async with self._turn({doc.id for doc in talking}):
             confirmed = await self._send(talking)
             self._remember(confirmed)
-            if confirmed:
-                await self.store.clear(self.kind.collection, confirmed)
+            for doc_id, entries in confirmed.items():
+                self._confirmed.setdefault(doc_id, []).extend(entries)
+            if not self._later:
+                await self.clear()
         for doc in talking:
             document.trim(doc, confirmed.get(doc.id, ()))
         return silent | {doc.id for doc in talking if not doc.outbox}
+
+    async def clear(self) -> None:
+        """Take what the broker confirmed out of the stored outboxes; raises Passing, and then it is for the next call.
+
+        Until then a crash only makes the next owner say it again, under the same ids.
+        """
+        confirmed, self._confirmed = self._confirmed, {}
+        if not confirmed:
+            return
+        try:
+            await self.store.clear(self.kind.collection, confirmed)
+        except BaseException:
+            for doc_id, entries in confirmed.items():
+                self._confirmed.setdefault(doc_id, []).extend(entries)
+            raise
 
     async def _send(self, docs: Sequence[Document[S]]) -> dict[str, list[str]]:
         """Send what this process has not seen confirmed yet; returns the confirmed entries of each document."""

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 
 from kit.errors import Passing
+from kit.murmur import murmur2
+from kit.within import within
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +45,19 @@ class Outgoing:
 
 def partition_of(key: bytes | None, count: int) -> int:
     """Return the partition that every Kafka client gives this key in a topic of `count` partitions."""
-    every = list(range(count))
-    chosen: int = DefaultPartitioner()(key, every, every)
-    return chosen
+    if key is None:
+        return random.randrange(count)
+    return _hash(key) % count
+
+
+@lru_cache(maxsize=20_000)  # the hash is pure Python, and a ticket's key is asked for at every step on its way
+def _hash(key: bytes) -> int:
+    return murmur2(key) & 0x7FFFFFFF
+
+
+def _choose(key: bytes | None, every: Sequence[int], available: Sequence[int]) -> int:
+    """Give aiokafka a record's partition as its own default would, but with the hash above."""
+    return random.choice(available or every) if key is None else every[_hash(key) % len(every)]
 
 
 class Producer:
@@ -61,6 +74,7 @@ class Producer:
             "request_timeout_ms": int(SEND_SECONDS * 1000),
             "retry_backoff_ms": 50,
             "metadata_max_age_ms": 60_000,
+            "partitioner": _choose,
         }
         self._producer: AIOKafkaProducer | None = None
         self._replacing = asyncio.Lock()
@@ -101,14 +115,15 @@ class Producer:
 
         An unconfirmed record may still be appended later.
         """
+        headers = record.headers if isinstance(record.headers, list) else list(record.headers)
+        producer = self._producer
         try:
-            async with asyncio.timeout(seconds):
-                producer = await self._current()
-                future = await producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
-                await future
+            with within(seconds):
+                producer = producer or await self._current()
+                await (await producer.send(record.topic, record.value, key=record.key, headers=headers))
         except (KafkaError, TimeoutError) as error:
-            if _fatal(error):
-                await self._replace()
+            if producer is not None and _fatal(error):
+                self._replace(producer)
             raise Passing(f"not confirmed by Kafka: {error!r}") from error
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
@@ -129,7 +144,7 @@ class Producer:
                 lane.extend((index, record) for record in run)
         sent = await asyncio.gather(*(self._send_lane(producer, lane, confirmed, *tp) for tp, lane in lanes.items()))
         if any(sent):
-            await self._replace()
+            self._replace(producer)
         return confirmed
 
     async def _send_lane(
@@ -180,13 +195,16 @@ class Producer:
                 return self._producer
         return producer
 
-    async def _replace(self) -> None:
-        """Let go of a producer that one refused or hanging record has poisoned; the next send makes a new one."""
-        async with self._replacing:
-            old, self._producer = self._producer, None
-        if old is not None:
+    def _replace(self, poisoned: AIOKafkaProducer) -> None:
+        """Let go of a producer that one refused or hanging record has poisoned; the next send makes a new one.
+
+        Waits for nothing, also not for one that is just being made: who sends has promised when he will be done. Of
+        several whose sends the same producer has failed, the first replaces it.
+        """
+        if self._producer is poisoned:
+            self._producer = None
             log.warning("the producer is replaced")
-            self._farewell(old)
+            self._farewell(poisoned)
 
     def _farewell(self, producer: AIOKafkaProducer) -> None:
         """Close a producer without making anybody wait for it."""

@@ -5,6 +5,7 @@ Nothing that ended by itself is started again: liveness says so, and the process
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -31,6 +32,8 @@ from kit.settings import ServiceSettings
 log = structlog.get_logger(__name__)
 AWAY = (Passing, KafkaError, OSError)
 Job = Callable[[], Awaitable[object]]
+#: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
+CLEAR_SECONDS = 0.25
 
 
 class Part(Protocol):
@@ -59,6 +62,7 @@ class Sweeping(Protocol):
     """`kit.outbox.Documents`."""
 
     async def sweep(self, older_than: timedelta) -> int: ...
+    async def clear(self) -> None: ...
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Service:
     router: Any = None
     """The FastStream router on which the consumer has subscribed."""
     documents: Sequence[Sweeping] = ()
-    """Whose outboxes are swept."""
+    """Whose outboxes are swept and cleared."""
     background: Mapping[str, Job] = field(default_factory=dict)
     """What runs until the end: tickers, the policy's watch."""
     ready: Mapping[str, Check] = field(default_factory=dict)
@@ -131,6 +135,7 @@ class _Door:
             http=BoundedProtocol,
             ws="none",
             server_header=False,
+            proxy_headers=False,  # nothing here looks at who calls or by which scheme: signatures and tokens say who
             timeout_graceful_shutdown=max(1, int(grace)),
         )
         server = _Server(config)
@@ -181,6 +186,9 @@ class _Life:
             consumer = service.consumer
             health.probe("consumer", consumer.fault)
             await self._until_it_works(lambda: consumer.start(service.router), "consumer")
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         for name, job in self._jobs().items():
             self._running.append(asyncio.ensure_future(job()))
             self._watch(name, self._running[-1])
@@ -194,6 +202,8 @@ class _Life:
         for number, documents in enumerate(service.documents):
             name = f"sweeper {number}"
             jobs[name] = every(service.clock, age.total_seconds() / 2, partial(documents.sweep, age), name)
+            name = f"clearing {number}"
+            jobs[name] = every(service.clock, CLEAR_SECONDS, documents.clear, name)
         if service.consumer is not None:
             jobs["lag"] = every(service.clock, 5, service.consumer.measure_lag, "lag")
         return jobs
@@ -231,6 +241,7 @@ class _Life:
         if service.consumer is not None:
             steps.append(service.consumer.stop())
         await _all_of(steps)
+        await _all_of([documents.clear() for documents in service.documents])
         if service.producer is not None:
             await _all_of([service.producer.stop()])
         for close in service.close:

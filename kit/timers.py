@@ -6,6 +6,8 @@ came in time counts. Firing is a guarded change like any other; a second firer l
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,7 +17,7 @@ import structlog
 from contracts.topics import topic_name
 from kit import metrics
 from kit.clock import Clock
-from kit.document import Decision
+from kit.document import Decision, Document
 from kit.errors import Passing
 from kit.outbox import Documents
 
@@ -30,11 +32,21 @@ class Positions(Protocol):
     async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]: ...
 
 
+#: Seconds between two looks at a partition that has not been read to its end yet.
+BEHIND = 0.05
+#: Shortest rest, so that what falls due together is fired together.
+BREATH = 0.005
+
+
 class Ticker(Generic[S]):
     """Fires the due documents of one kind.
 
     `fire(state, now)` decides; None or a decision whose state is due later ends it. `follow` are the topics (without
     prefix) that must have been handled up to now; `grace` is the time a fact may take from happening to its topic.
+
+    The store is asked once a `period` (seconds) for what falls due until the next look. What this process writes in
+    between is known without asking, so a timer is exact to some milliseconds; one that another process sets on a
+    document of ours is seen at most a period late.
     """
 
     def __init__(
@@ -47,17 +59,26 @@ class Ticker(Generic[S]):
         prefix: str = "",
         follow: Sequence[str] = (),
         grace: timedelta = timedelta(milliseconds=50),
-        period: float = 0.05,
+        period: float = 0.5,
         limit: int = 500,
     ) -> None:
         self._documents, self._positions, self._fire, self._clock = documents, positions, fire, clock
         self._home = documents.home_topic
         self._follow = [topic_name(topic, prefix) for topic in follow] or [self._home]
-        self._grace, self._period, self._limit = grace, period, limit
+        self._grace, self._period, self._limit = grace, timedelta(seconds=period), limit
+        self._soon: dict[str, tuple[datetime, int]] = {}
+        """Instant and partition of each document known to fall due until `_until`."""
+        self._until: datetime | None = None
+        self._owned: list[int] = []
+        self._behind: set[int] = set()
+        """Partitions that were not read to their end when they were last asked about."""
+        self._awake = asyncio.Event()
+        documents.watch(self._note)
 
     async def run(self) -> None:
         """Tick until cancelled; while store or broker are away, try again."""
         while True:
+            self._awake.clear()
             fired = 0
             try:
                 fired = await self.tick()
@@ -68,30 +89,69 @@ class Ticker(Generic[S]):
                 log.exception("a tick failed")
                 await self._clock.sleep(1)
             if fired < self._limit:
-                await self._clock.sleep(self._period)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._rest()):
+                        await self._awake.wait()
 
     async def tick(self) -> int:
         """Fire what is due now; returns how many documents were changed."""
         owned = self._positions.owned(self._home)
         if not owned:
+            self._until = None
             return 0
-        until = self._clock.now() - self._grace
-        raws = await self._documents.store.due(self._documents.kind.collection, owned, until, self._limit)
-        if not raws:
-            return 0
-        reached = await self._positions.reached_end(self._follow, {raw["partition"] for raw in raws})
-        ready = {raw["_id"]: raw["due"] for raw in raws if raw["partition"] in reached}
+        now = self._clock.now()
+        if self._until is None or now >= self._until or owned != self._owned:
+            await self._look(owned, now)
+        until = now - self._grace
+        due = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= until)
+        return await self._fire_all([doc_id for _, doc_id in due], until) if due else 0
+
+    async def _look(self, owned: list[int], now: datetime) -> None:
+        """Ask the store what falls due in the next period."""
+        known, self._soon, self._until = self._soon, {}, now + self._period
+        until, rows = self._until, []
+        # Apart, or what waits in a partition that is behind takes all the places.
+        for behind in (False, True):
+            part = [p for p in owned if (p in self._behind) == behind]
+            if not part:
+                continue
+            try:
+                found = await self._documents.store.due(self._documents.kind.collection, part, until, self._limit)
+            except BaseException:
+                self._soon, self._until = known | self._soon, None
+                raise
+            rows += found
+            if len(found) == self._limit:
+                self._until = min(self._until, found[-1]["due"])  # how it goes on is not known: look again from there
+        # What was written while we asked is newer than the answer.
+        self._soon = {row["_id"]: (row["due"], row["partition"]) for row in rows} | self._soon
+        self._owned = owned
+
+    async def _fire_all(self, doc_ids: Sequence[str], until: datetime) -> int:
+        asked = {self._soon[i][1] for i in doc_ids}
+        reached = await self._positions.reached_end(self._follow, asked)
+        self._behind = asked - reached
+        known = [i for i in doc_ids if i in self._soon and self._soon[i][1] in reached]
+        ready = {i: self._soon[i][0] for i in known[: self._limit]}
         if not ready:
             return 0
         fired: set[str] = set()
 
         def decide(doc_id: str, state: S | None) -> Decision[S] | None:
+            self._soon.pop(doc_id, None)  # one that stays due, or becomes due again, is found by the next look
             decision = self._decide(state, until)
             if decision is not None:
                 fired.add(doc_id)
             return decision
 
-        fired &= (await self._documents.change_many(list(ready), decide)).keys()
+        try:
+            saved = await self._documents.change_many(list(ready), decide)
+        except BaseException:
+            self._until = None
+            raise
+        if len(saved) < len(ready):
+            self._until = None  # somebody else was faster: what is due now is in the store
+        fired &= saved.keys()
         stored = self._clock.now()
         for doc_id in fired:
             metrics.TIMER_LATENESS.observe((stored - ready[doc_id]).total_seconds())
@@ -103,3 +163,28 @@ class Ticker(Generic[S]):
         due = self._documents.kind.due(state)
         # Another event may have moved the instant since we looked; only what the look covered may fire.
         return self._fire(state, until) if due is not None and due <= until else None
+
+    def _note(self, docs: Iterable[Document[S]]) -> None:
+        """Take what this process has just written: its instant may have come nearer, or gone."""
+        if self._until is None:
+            return
+        nearer = False
+        for doc in docs:
+            due = self._documents.kind.due(doc.state) if doc.state is not None else None
+            partition = self._documents.home_partition(doc.id)
+            if due is None or due > self._until or partition not in self._owned:
+                self._soon.pop(doc.id, None)
+            else:
+                self._soon[doc.id] = due, partition
+                nearer = True
+        if nearer:
+            self._awake.set()
+
+    def _rest(self) -> float:
+        """Seconds until something is to be done."""
+        now = self._clock.now()
+        if not self._owned or self._until is None:
+            return BEHIND
+        first = min((at for at, _ in self._soon.values()), default=self._until)
+        wait = (min(first + self._grace, self._until) - now).total_seconds()
+        return wait if wait > BREATH else BEHIND if first + self._grace <= now else BREATH

@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from contracts.ticket import Market
 
@@ -53,7 +54,7 @@ class Outside:
     """What the policy refers to outside of itself: variables and files. Files are read anew when they change."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+        self._environ = dict(os.environ) if environ is None else environ  # os.environ decodes at every look
         self._files: dict[str, tuple[int, str]] = {}
 
     def secret(self, refs: SecretRefs) -> str:
@@ -184,27 +185,42 @@ class Accounts(_Strict):
 
     accounts: tuple[Account, ...] = Field(min_length=1)
 
-    _by_name: dict[tuple[str, str], Account] = PrivateAttr(default_factory=dict)
-    _by_external: dict[tuple[str, str], Account] = PrivateAttr(default_factory=dict)
-    _by_address: dict[str, Account] = PrivateAttr(default_factory=dict)
-
     @model_validator(mode="after")
     def _indexed(self) -> Self:
+        _ = self._by_name, self._by_external, self._by_address  # each refuses what is there twice
+        return self
+
+    # Looked at for every request: pydantic's private attributes would be found by a detour.
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], Account]:
+        found: dict[tuple[str, str], Account] = {}
         names: set[str] = set()
         for account in self.accounts:
             if account.name in names:
                 raise ValueError(f"two accounts are named {account.name}")
             names.add(account.name)
-            self._by_name[account.channel, account.name] = account
+            found[account.channel, account.name] = account
+        return found
+
+    @cached_property
+    def _by_external(self) -> dict[tuple[str, str], Account]:
+        found: dict[tuple[str, str], Account] = {}
+        for account in self.accounts:
             if account.external_id is not None:
-                other = self._by_external.setdefault((account.channel, account.external_id), account)
+                other = found.setdefault((account.channel, account.external_id), account)
                 if other is not account:
                     raise ValueError(f"{account.name} and {other.name} have the same external_id")
+        return found
+
+    @cached_property
+    def _by_address(self) -> dict[str, Account]:
+        found: dict[str, Account] = {}
+        for account in self.accounts:
             for address in (*account.addresses, *(alias.address for alias in account.aliases)):
-                other = self._by_address.setdefault(without_tag(address), account)
+                other = found.setdefault(without_tag(address), account)
                 if other is not account:
                     raise ValueError(f"{account.name} and {other.name} both take {address}")
-        return self
+        return found
 
     def named(self, channel: str, name: str) -> Account | None:
         """The account of that name."""

@@ -32,7 +32,7 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import fire
 from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of
-from services.ingest.http import CountTooLarge, webhook_router
+from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.people import People
 from services.ingest.sender import ReplySender
@@ -82,8 +82,8 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         return policy_of(accounts.current.named(channel, account))
 
     prefix, limit = settings.topic_prefix, settings.max_record_bytes
-    tickets = Documents(store.TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit)
-    contacts = Documents(store.CONTACT_KIND, mongo, producer, clock, prefix=prefix, limit=limit)
+    tickets = Documents(store.TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
+    contacts = Documents(store.CONTACT_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
     parsing = Parsing(lambda: accounts.current, outside)
     promised = asyncio.Event()
@@ -147,7 +147,7 @@ def _public_door(
     app.include_router(webhook_router(intake, lambda: accounts.current, outside, clock))
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
     app.include_router(build_routes(tickets, mongo))
-    return CountTooLarge(app)
+    return app
 
 
 def _mail_door(settings: IngestSettings, intake: Intake, accounts: PolicyFile[Accounts]) -> list[_MailPart]:

@@ -7,7 +7,7 @@ a caller's slip must not fill the dead letter queue, whose growth stops the serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from kit.consumer import Consumer
 from kit.delivery import Incoming, Record
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
+from kit.mongo import Row
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS
@@ -33,7 +34,7 @@ from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
-from services.ingest.store import Keeping, public_message
+from services.ingest.store import THREADS, Keeping, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
@@ -111,8 +112,15 @@ class IngestHandling:
         await self._redeem(items)
         arriving = [(item, item.value) for item in items if isinstance(item.value, Arrival)]
         arrivals = [arrival for _, arrival in arriving]
-        await self._people.identify(arrivals)
-        await self._threads.place(arrivals)
+        claims = self._people.claims(arrivals) | {anchor for arrival in arrivals for anchor in arrival.anchors}
+        rows, holders, _ = await asyncio.gather(
+            self._store.fetch(THREADS, sorted(claims)) if claims else _none(),
+            self._threads.find_holders(arrivals),
+            self._people.load(arrivals),
+        )
+        found = {row["_id"]: row for row in rows}
+        await self._people.identify(arrivals, found)
+        await self._threads.place(arrivals, found, holders)
         await asyncio.gather(
             self._people.learn([(arrival, item.cause) for item, arrival in arriving]), self._keep_files(arrivals)
         )
@@ -120,6 +128,10 @@ class IngestHandling:
             item.doc_id = arrival.ticket_id
         await self._find_reported(items)
         await self._look_up_merges(items)
+
+    def held(self) -> Mapping[str, Document[TicketState]]:
+        """Give away the tickets that were read to place messages."""
+        return self._threads.held()
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Ask the core, with what holds for the ticket's account."""
@@ -200,6 +212,10 @@ class IngestHandling:
                 into = asked.command.data.into
                 other = (await self._threads.tickets([into]))[into]
                 item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
+
+
+async def _none() -> list[Row]:
+    return []
 
 
 def _reported(report: StatusReport) -> list[str]:

@@ -6,17 +6,18 @@ partition; both looks are light, and wrong ones cost order only.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import Request
 from fastapi.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from contracts.inbound import HttpRequest
 from kit.clock import Clock
 from kit.http import Problem, Router
+from kit.plain import answer_json, read_body
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
 from services.ingest.channels import WEBHOOKS, Webhook
@@ -27,82 +28,52 @@ log = structlog.get_logger(__name__)
 PATH = "/v1/channels/{channel}/webhook"
 _ACCEPTED = {"description": "Kafka has it; the receipt is its id", "content": {"application/json": {}}}
 _RETRY = {"retry-after": "2"}
+_BODY_ONLY = HttpRequest()
 
 
-class CountTooLarge:
-    """ASGI: counts webhooks that kit's guard refuses, most of them before a route has seen them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 413:
-                parts = scope["path"].split("/")
-                if parts[1:3] == ["v1", "channels"]:
-                    name = parts[3] if len(parts) > 3 and parts[3] in WEBHOOKS else "other"
-                    metrics.REFUSED.labels(name, "too_large").inc()
-            await send(message)
-
-        await self._app(scope, receive, noted if scope["type"] == "http" else send)
-
-
-class _Plain:
-    """ASGI: a route without FastAPI's dependencies and validation. The same route stands declared, for the document."""
-
-    path = PATH
-
-    def __init__(self, take: Callable[[Request], Awaitable[Response]]) -> None:
-        self._take = take
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["route"] = self  # metrics name the route by its path
-        response = await self._take(Request(scope, receive))
-        await response(scope, receive, send)
+def _count_refused(scope: Scope, status: int) -> None:
+    """Count webhooks that kit's guard refuses, most of them before `take` has seen them."""
+    if status == 413:
+        name = scope["path_params"]["channel"]
+        metrics.REFUSED.labels(name if name in WEBHOOKS else "other", "too_large").inc()
 
 
 def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outside, clock: Clock) -> Router:
     """The webhook door. `policy` gives the accounts in force, anew for every request."""
     router = Router(tags=["channels"])
 
-    @router.post(
-        PATH, status_code=202, responses={202: _ACCEPTED}, summary="Take a webhook of a channel's provider",
+    @router.plain(
+        "POST", PATH, refused=_count_refused,
+        status_code=202, responses={202: _ACCEPTED}, summary="Take a webhook of a channel's provider",
         description="`?account=` names the account; without it the body's own name of it is looked up (WhatsApp "
         "phone_number_id, LINE destination, Twilio To).",
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
     )  # fmt: skip
-    async def take(request: Request) -> Response:
-        name, channel = _channel(request)
-        given = _request(request, await request.body())
+    async def take(scope: Scope, receive: Receive, send: Send) -> None:
+        name, channel = _channel(scope)
+        given = _request(scope, await read_body(receive))
         account = _account(name, channel, given, policy())
         _verify(channel, given, account, outside, clock)
+        headers = given.headers
         envelope = Envelope(
             channel=name,
             account=account.name,
             key=channels.short_key(account.name, channel.contact_key(given) or channels.digest(given.body)),
-            content_type=given.headers.get("content-type", "application/octet-stream")[:200],
-            http=HttpRequest.model_construct(
-                method="POST",
-                url=None,
-                query={},
-                headers={h: v for h in channel.HEADERS if (v := given.headers.get(h))},
-            ),
+            content_type=headers.get("content-type", "application/octet-stream")[:200],
+            http=_kept(channel, headers),
             verified=True,
-            traceparent=given.headers.get("traceparent", "")[:100] or None,
+            traceparent=headers.get("traceparent", "")[:100] or None,
         )
         receipt = await intake.take(envelope, given.body)
-        return Response(f'{{"receipt":"{receipt}"}}', 202, media_type="application/json")
-
-    # First in the list, so it is the one that answers: FastAPI's way to a handler costs more than what is done here.
-    router.routes.insert(0, Route(PATH, _Plain(take), methods=["POST"], include_in_schema=False))
+        await answer_json(send, 202, f'{{"receipt":"{receipt}"}}'.encode())
 
     @router.get(
         PATH, summary="Answer a provider's challenge", openapi_extra={"parameters": _PARAMETERS},
         responses={200: {"description": "The challenge, echoed", "content": {"text/plain": {}}}},
     )  # fmt: skip
     async def challenge(request: Request) -> Response:
-        name, channel = _channel(request)
-        given = _request(request, b"")
+        name, channel = _channel(request.scope)
+        given = _request(request.scope, b"")
         for account in _challenged(name, given, policy()):
             try:
                 answer = channel.challenge(given, account, outside)
@@ -122,8 +93,8 @@ _PARAMETERS = [
 ]
 
 
-def _channel(request: Request) -> tuple[str, Webhook]:
-    name = request.path_params["channel"]
+def _channel(scope: Scope) -> tuple[str, Webhook]:
+    name = scope["path_params"]["channel"]
     channel = WEBHOOKS.get(name)
     if channel is None:
         metrics.REFUSED.labels("other", "unknown_channel").inc()
@@ -131,11 +102,23 @@ def _channel(request: Request) -> tuple[str, Webhook]:
     return name, channel
 
 
-def _request(request: Request, body: bytes) -> channels.Request:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-    raw_query = request.scope["query_string"].decode("latin-1")
-    query: Mapping[str, str] = request.query_params if raw_query else {}
-    return channels.Request(body, headers, query, raw_query, request.method)
+def _request(scope: Scope, body: bytes) -> channels.Request:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    raw_query = scope["query_string"].decode("latin-1")
+    return channels.Request(body, headers, _query(raw_query), raw_query, scope["method"])
+
+
+def _query(raw: str) -> dict[str, str]:
+    name, _, value = raw.partition("=")
+    if name == "account" and value.replace("-", "").isalnum():
+        return {name: value}  # what we tell providers to call us by needs no parser
+    return dict(parse_qsl(raw, keep_blank_values=True)) if raw else {}
+
+
+def _kept(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest:
+    """What the parser will need of the request: for most channels nothing but the body."""
+    kept = {name: value for name in channel.HEADERS if (value := headers.get(name))}
+    return HttpRequest(headers=kept) if kept else _BODY_ONLY
 
 
 def _account(name: str, channel: Webhook, given: channels.Request, accounts: Accounts) -> Account:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -11,6 +10,7 @@ from contracts.contacts import Identity
 from kit.clock import Clock
 from kit.document import Cause, Document
 from kit.errors import Passing
+from kit.mongo import Row
 from kit.outbox import Documents, Store
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.contacts import ContactState, contact_id, decide, identity_claim
@@ -26,20 +26,23 @@ class People:
     def __init__(self, store: Store, documents: Documents[ContactState], clock: Clock) -> None:
         self._store, self._documents, self._clock = store, documents, clock
         self._talking: list[Document[ContactState]] = []
+        self._loaded: dict[str, Document[ContactState]] = {}
 
-    async def identify(self, arrivals: Sequence[Arrival]) -> None:
-        """Set `contact_id`: who is known by any of the identities, else somebody new."""
+    def claims(self, arrivals: Sequence[Arrival]) -> set[str]:
+        """Return the claims that say who the senders are."""
+        return {identity_claim(i) for arrival in arrivals for i in arrival.inbound.sender.identities}
+
+    async def load(self, arrivals: Sequence[Arrival]) -> None:
+        """Read the contacts that are first known by one of the senders' identities: most senders are one of them."""
         self._talking = []  # of a batch that was not finished: it comes again, and the sweeper is there
-        identities = {i: None for arrival in arrivals for i in arrival.inbound.sender.identities}
-        if not identities:
-            return
-        several = any(len(arrival.inbound.sender.identities) > 1 for arrival in arrivals)
-        claims, docs = await asyncio.gather(
-            self._store.fetch(THREADS, [identity_claim(identity) for identity in identities]),
-            self._documents.load(contact_id(identity) for identity in identities) if several else _nothing(),
+        self._loaded = await self._documents.load(
+            contact_id(i) for arrival in arrivals for i in arrival.inbound.sender.identities
         )
-        known = {row["_id"]: row["contact"] for row in claims}
-        existing = {doc.id for doc in docs.values() if doc.version}
+
+    async def identify(self, arrivals: Sequence[Arrival], claims: Mapping[str, Row]) -> None:
+        """Set `contact_id`: who is known by any of the identities, else somebody new. `claims` are the stored ones."""
+        known = {claim: row["contact"] for claim, row in claims.items() if "contact" in row}
+        existing = {doc.id for doc in self._loaded.values() if doc.version}
         fresh = []
         for arrival in arrivals:
             own = arrival.inbound.sender.identities
@@ -60,7 +63,9 @@ class People:
         for _ in range(ROUNDS):
             if not waiting:
                 return
-            docs = await self._documents.load(waiting)
+            held, self._loaded = self._loaded, {}  # good for one try: who loses reads again
+            docs = {i: held[i] for i in waiting if i in held}
+            docs |= await self._documents.load(i for i in waiting if i not in docs)
             for doc in docs.values():
                 pairs = [(arrival.inbound, arrival.ticket_id) for arrival, _ in waiting[doc.id]]
                 decision = decide(doc.state, doc.id, pairs, self._clock.now())
@@ -79,10 +84,6 @@ class People:
             await self._documents.publish(talking)
         except Passing as fault:
             log.info("left to the sweeper", fault=str(fault))
-
-
-async def _nothing() -> dict[str, Document[ContactState]]:
-    return {}
 
 
 def _whose(identities: Sequence[Identity], known: dict[str, str], existing: set[str]) -> str:

@@ -6,16 +6,16 @@ others read what he wrote. Nothing is decided about the ticket here, only whose 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from contracts.ticket import Ticket
+from kit.document import Document
 from kit.errors import Passing
 from kit.ids import uuid7
-from kit.mongo import Guarded
+from kit.mongo import Guarded, Row
 from kit.outbox import Documents, Store
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy
@@ -67,6 +67,7 @@ class _Wait(Exception):
 class _View:
     """What a batch knows so far: claims and tickets that were looked up, and what its own messages change in them."""
 
+    docs: dict[str, Document[TicketState]]
     claims: dict[str, Claim | None] = field(default_factory=dict)
     tickets: dict[str, TicketState | None] = field(default_factory=dict)
     holders: dict[str, list[str]] = field(default_factory=dict)
@@ -75,6 +76,13 @@ class _View:
     fresh: dict[str, Claim] = field(default_factory=dict)
     need_claims: set[str] = field(default_factory=set)
     need_tickets: set[str] = field(default_factory=set)
+
+    def take(self, anchors: Iterable[str], found: Mapping[str, Row]) -> None:
+        """Note which of the anchors are claimed, and that their tickets must be known."""
+        for anchor in anchors:
+            self.claims[anchor] = claim = Claim.read(found[anchor]) if anchor in found else None
+            if claim is not None and claim.ticket not in self.tickets:
+                self.need_tickets.add(claim.ticket)
 
     def claim(self, anchor: str) -> Claim | None:
         if anchor in self.proposed:
@@ -111,14 +119,35 @@ class Threads:
 
     def __init__(self, store: Store, documents: Documents[TicketState], policy_of: PolicyOf) -> None:
         self._store, self._documents, self._policy_of = store, documents, policy_of
+        self._docs: dict[str, Document[TicketState]] = {}
 
-    async def place(self, arrivals: Sequence[Arrival]) -> None:
-        """Set `ticket_id`, `linked_to` and `thread` of messages whose contacts are known."""
+    def held(self) -> dict[str, Document[TicketState]]:
+        """Give away the tickets that were read to place messages."""
+        docs, self._docs = self._docs, {}
+        return docs
+
+    async def find_holders(self, arrivals: Sequence[Arrival]) -> list[Row]:
+        """Return which tickets have which of these messages already."""
+        wanted = sorted({arrival.id for arrival in arrivals})
+        if not wanted:
+            return []
+        return await self._store.find(
+            MESSAGES, {"message": {"$in": wanted}}, limit=10 * len(wanted), projection={"ticket": 1, "message": 1}
+        )
+
+    async def place(self, arrivals: Sequence[Arrival], found: Mapping[str, Row], holders: Sequence[Row]) -> None:
+        """Set `ticket_id`, `linked_to` and `thread` of messages whose contacts are known.
+
+        `found` are the claims there are of their anchors, and `holders` what `find_holders` says.
+        """
+        self._docs = {}
         if not arrivals:
             return
-        view = _View()
-        anchors = {anchor for arrival in arrivals for anchor in arrival.anchors}
-        await asyncio.gather(self._look_up(view, anchors), self._find_holders(view, arrivals))
+        view = _View(docs=self._docs)
+        view.take({anchor for arrival in arrivals for anchor in arrival.anchors}, found)
+        for row in holders:
+            view.holders.setdefault(row["message"], []).append(row["ticket"])
+            view.need_tickets.add(row["ticket"])
         waiting = list(arrivals)
         for _ in range(ROUNDS):
             waiting = self._round(view, waiting)
@@ -224,18 +253,7 @@ class Threads:
 
     async def _look_up(self, view: _View, anchors: Iterable[str]) -> None:
         wanted = sorted(set(anchors))
-        found = await self.known(wanted)
-        view.claims.update({anchor: found.get(anchor) for anchor in wanted})
-        view.need_tickets |= {claim.ticket for claim in found.values()} - view.tickets.keys()
-
-    async def _find_holders(self, view: _View, arrivals: Sequence[Arrival]) -> None:
-        wanted = sorted({arrival.id for arrival in arrivals})
-        rows = await self._store.find(
-            MESSAGES, {"message": {"$in": wanted}}, limit=10 * len(wanted), projection={"ticket": 1, "message": 1}
-        )
-        for row in rows:
-            view.holders.setdefault(row["message"], []).append(row["ticket"])
-            view.need_tickets.add(row["ticket"])
+        view.take(wanted, {row["_id"]: row for row in await self._store.fetch(THREADS, wanted)})
 
     async def _learn(self, view: _View) -> None:
         claims, view.need_claims = view.need_claims, set()
@@ -243,8 +261,8 @@ class Threads:
             await self._look_up(view, claims)
         tickets, view.need_tickets = view.need_tickets - view.tickets.keys(), set()
         if tickets:
-            docs = await self._documents.load(sorted(tickets))
-            view.tickets.update({doc.id: doc.state for doc in docs.values()})
+            view.docs.update(await self._documents.load(sorted(tickets)))
+            view.tickets.update({ticket: view.docs[ticket].state for ticket in tickets})
 
     async def _claim(self, view: _View) -> None:
         proposed, view.proposed = view.proposed, {}
@@ -261,6 +279,7 @@ class Threads:
             if anchor not in outcome.lost:
                 view.claims[anchor] = Claim(anchor, claim.version + 1, claim.ticket, claim.previous)
                 view.tickets.setdefault(claim.ticket, None)
+                view.docs.setdefault(claim.ticket, Document(claim.ticket))  # its id is as new as the claim
         if outcome.lost:
             await self._look_up(view, outcome.lost)
 

@@ -60,7 +60,9 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     health = Health(clock)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-notify")
-    documents = Documents(store.ESCALATIONS, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes)
+    documents = Documents(
+        store.ESCALATIONS, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes, clear_later=True
+    )
     delivery = Delivery(
         documents,
         NotifyHandling(lambda: policy.current),

@@ -26,8 +26,14 @@ class NotifySettings(ServiceSettings):
     smtp_tls: str = Field("starttls", pattern="^(none|starttls|implicit)$", description="starttls: when it is offered.")
 
     allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
-    timer_ms: int = Field(50, ge=5, le=10_000, description="How often timers look what is due.")
-    send_ms: int = Field(100, ge=5, le=10_000, description="How often the deliverer looks what is to be sent.")
+    rest_ms: int = Field(
+        200,
+        ge=0,
+        le=5000,
+        description="Shortest time between two batches: what becomes of a new ticket in that time is one write.",
+    )
+    timer_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what falls due next.")
+    send_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what is to be tried again.")
     send_at_once: int = Field(32, ge=1, le=1000, description="Notifications on their way at a time; a quarter to one.")
     send_seconds: float = Field(15, gt=0, le=120, description="Time that one HTTP request may take.")
 

@@ -5,6 +5,7 @@ ids: receivers are told at least once.
 """
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from contracts import topics
 from contracts.notifications import NotificationFailed
 from contracts.topics import topic_name
 from kit.clock import Clock
-from kit.document import Decision
+from kit.document import Decision, Document
 from kit.errors import Passing
 from kit.outbox import Documents
 from kit.timers import Positions, Ticker
@@ -42,7 +43,7 @@ def build_ticker(
     *,
     follow: Sequence[str],
     prefix: str = "",
-    period: float = 0.05,
+    period: float = 0.5,
 ) -> Ticker[Escalation]:
     """The timers of chains and acknowledgements."""
 
@@ -75,7 +76,7 @@ class Deliverer:
         clock: Clock,
         *,
         prefix: str = "",
-        period: float = 0.1,
+        period: float = 0.5,
         at_once: int = 32,
     ) -> None:
         self._documents, self._positions, self._sinks = documents, positions, sinks
@@ -85,11 +86,19 @@ class Deliverer:
         self._load: Counter[str] = Counter()
         self._talking: Counter[tuple[str, str]] = Counter()
         self._resting: dict[str, datetime] = {}
+        self._awake = asyncio.Event()
+        documents.watch(self._note)
+
+    def _note(self, docs: Sequence[Document[Escalation]]) -> None:
+        """Go to work at once on what this process has just planned."""
+        if any(doc.state is not None and doc.state.planned for doc in docs):
+            self._awake.set()
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then may arrive and be written down still."""
         try:
             while True:
+                self._awake.clear()
                 try:
                     await self.turn()
                 except Passing as fault:
@@ -98,7 +107,9 @@ class Deliverer:
                 except Exception:
                     log.exception("a turn of the deliverer failed")
                     await self._clock.sleep(1)
-                await self._clock.sleep(self._period)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._period):
+                        await self._awake.wait()
         finally:
             await self.finish(FAREWELL_SECONDS)
 
@@ -157,6 +168,7 @@ class Deliverer:
             self._load[planned.receiver] -= 1
             self._talking -= Counter([(doc_id, planned.receiver)])  # also forgets what is at zero
             metrics.IN_FLIGHT.set(len(self._flying))
+            self._awake.set()  # what waited behind it may go
 
         task.add_done_callback(landed)
 

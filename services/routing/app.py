@@ -34,9 +34,9 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     health = Health(clock)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-routing")
-    tickets = Documents(TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit)
+    tickets = Documents(TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
     announced = timedelta(hours=settings.announce_hours)
-    agents = Documents(agent_kind(announced), mongo, producer, clock, prefix=prefix, limit=limit)
+    agents = Documents(agent_kind(announced), mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
     roster = Roster(agents, policy.current)
     desk = Desk(tickets, roster, lambda: policy.current, clock, Counting())
     delivery = Delivery(

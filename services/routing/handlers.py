@@ -31,7 +31,7 @@ class RoutingHandling(BaseHandling[TicketState]):
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read an event, or a command: those that are not for routing change nothing here."""
-        if not _is_command(record.value or b""):
+        if record.topic.endswith(TICKETS) or not _is_command(record.value or b""):
             return [event_item(record)]
         try:
             command = Command.parse(record.value or b"")

@@ -29,7 +29,9 @@ def create_app(settings: SlaSettings) -> Service:
     policies = PolicyFile(settings.policy_file, Book)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-sla")
-    documents = Documents(store.KIND, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes)
+    documents = Documents(
+        store.KIND, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes, clear_later=True
+    )
     archive = store.Archive(mongo, lambda: policies.current)
     delivery = Delivery(
         documents,

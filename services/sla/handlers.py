@@ -35,6 +35,7 @@ class SlaHandling(BaseHandling[TicketClocks]):
         data = item.event.data
         if (
             state is None
+            and not decision.events
             and isinstance(data, TicketOpened)
             and self._archive.current.match(data.ticket.facts()) is None
         ):

@@ -14,4 +14,4 @@ class SlaSettings(ServiceSettings, env_prefix="DESKBUS_SLA_"):
 
     port: int = Field(8083, ge=0, le=65535, description="Public door; 0 lets the system choose.")
     grace_ms: int = Field(50, ge=1, le=10_000, description="Time that a fact may take from happening to its topic.")
-    tick_ms: int = Field(50, ge=5, le=10_000, description="How often due clocks are looked for.")
+    tick_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what falls due next.")

@@ -123,6 +123,12 @@ async def test_what_is_no_http_is_a_problem(port: int, head: bytes) -> None:
     problem(await talk(port, head), 400)
 
 
+async def test_an_answer_to_head_leaves_though_it_has_no_body(port: int) -> None:
+    answer = await talk(port, b"HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     "path", [b"/../../etc/passwd", b"/%2e%2e/%2e%2e/etc/passwd", b"//x", b"/x/%00", b"/x%0d%0aA:b", b"/%ff"]
 )

@@ -69,8 +69,8 @@ async def floor(
                 assert child.stdout is not None
                 if await child.stdout.readline() != b"ready\n":
                     raise RuntimeError("a stage of the floor did not start")
-        processes = {"load": psutil.Process()}
-        processes |= {s: psutil.Process(c.pid) for s, c in zip(SERVICES, children, strict=True)}
+        processes: dict[str, Sequence[psutil.Process]] = {"load": [psutil.Process()]}
+        processes |= {s: [psutil.Process(c.pid)] for s, c in zip(SERVICES, children, strict=True)}
         processes |= {name: desk.meter.processes[name] for name in SERVERS if name in desk.meter.processes}
         yield Floor(desk, f"{prefix}.", machine.Meter(processes))
     finally:

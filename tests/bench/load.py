@@ -172,11 +172,14 @@ class Watcher:
             self.clocked.add(record.key)
 
     async def until(self, count: int, seconds: float) -> None:
-        """Wait until so many tickets are assigned and clocked."""
-        async with asyncio.timeout(seconds):
-            while self.done < count:
-                self.changed.clear()
-                await self.changed.wait()
+        """Wait until so many tickets are assigned and clocked; gives up after so many seconds without any progress."""
+        while self.done < count:
+            self.changed.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.changed.wait()
+            except TimeoutError:
+                raise TimeoutError(f"{self.done} of {count} tickets, and none more in {seconds:.0f} s") from None
 
     def latencies(self) -> tuple[list[float], list[float]]:
         """Milliseconds from the door's receipt (a UUIDv7 tells its time) to the record, and to its being seen."""

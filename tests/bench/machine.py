@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +33,11 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
+def busy(seconds: float = 3.0) -> float:
+    """Return how much of all cores is used now, in percent: asked before a part, while nothing of ours has work."""
+    return float(psutil.cpu_percent(seconds))
+
+
 def listener(address: str) -> psutil.Process | None:
     """Find the process that listens at `host:port` (or at a mongodb:// URL); None when it is not on this machine."""
     place = urlsplit(address if "://" in address else f"//{address.partition(',')[0]}")
@@ -44,17 +49,17 @@ def listener(address: str) -> psutil.Process | None:
 
 @dataclass(frozen=True)
 class Meter:
-    """Processes by name, whose CPU seconds and memory are read."""
+    """Processes by name, whose CPU seconds and memory are read; the replicas of a service have one name."""
 
-    processes: Mapping[str, psutil.Process]
+    processes: Mapping[str, Sequence[psutil.Process]]
 
     def cpu(self) -> dict[str, float]:
-        """CPU seconds of each, user and system, since it began."""
-        return {name: sum(process.cpu_times()[:2]) for name, process in self.processes.items()}
+        """CPU seconds of each name, user and system, since its processes began."""
+        return {name: sum(sum(p.cpu_times()[:2]) for p in own) for name, own in self.processes.items()}
 
     def memory(self, names: Iterable[str]) -> dict[str, float]:
-        """Resident memory in MB."""
-        return {name: self.processes[name].memory_info().rss / 1e6 for name in names}
+        """Resident memory in MB, of the largest process of each name."""
+        return {name: max(p.memory_info().rss for p in self.processes[name]) / 1e6 for name in names}
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -1,12 +1,13 @@
-"""Whole tickets: message accepted to assigned and clock started, with all four services, one process each."""
+"""Whole tickets: message accepted to assigned and clock started, with all four services as processes, and the loads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -22,7 +23,8 @@ CAPACITY = 100_000.0
 OUTSTANDING = 1_000
 CONNECTIONS = 64
 CHUNK = 50
-PATIENCE = 180.0
+PATIENCE = 120.0
+"""Seconds without any progress after which a load has failed."""
 SERVERS = ("kafka", "mongodb")
 
 
@@ -102,6 +104,15 @@ class Desk:
             await watcher.until(count, PATIENCE)
             return Run(count, watcher.last - begin, machine.spent(before, self.meter.cpu()), *watcher.latencies())
 
+    async def pause(self) -> None:
+        """End the services in good order; all else stays."""
+        await asyncio.to_thread(self.system.fleet.stop)
+
+    async def resume(self) -> None:
+        """Start them again, as new processes at the same addresses."""
+        await asyncio.to_thread(self.system.fleet.start)
+        self.meter = meter(self.system)
+
     @asynccontextmanager
     async def _client(self, connections: int) -> AsyncIterator[Client]:
         async with Client(self.system.one("ingest").url, connections) as client:
@@ -115,20 +126,24 @@ class Desk:
 
 async def room(watcher: Watcher, begun: int, most: int) -> None:
     """Wait until not too many are under way."""
-    async with asyncio.timeout(PATIENCE):
-        while begun - watcher.done > most:
-            watcher.changed.clear()
-            await watcher.changed.wait()
+    await watcher.until(begun - most, PATIENCE)
+
+
+def cpu(runs: Sequence[Run]) -> dict[str, float]:
+    """Medians of CPU seconds per 1,000 tickets, by process, and the sum without the load generator."""
+    found = {name: median(run.per_thousand(name) for run in runs) for name in runs[0].cpu}
+    found["sum"] = median(run.per_thousand(*SERVICES, *SERVERS) for run in runs)
+    return found
 
 
 @asynccontextmanager
-async def desk(environment: dict[str, str], logs: Path) -> AsyncIterator[Desk]:
-    """Topics, four services and agents; ended and forgotten afterwards."""
+async def desk(environment: dict[str, str], logs: Path, replicas: int = 1) -> AsyncIterator[Desk]:
+    """Topics, so many processes of each service, and agents; ended afterwards."""
     async with system(environment, logs) as made:
         await made.create_topics()
-        await asyncio.to_thread(made.start)
+        await asyncio.to_thread(made.start, replicas)
         await _agents(made)
-        yield Desk(made, _meter(made))
+        yield Desk(made, meter(made))
 
 
 async def _agents(made: System) -> None:
@@ -148,14 +163,13 @@ async def _agents(made: System) -> None:
         await asyncio.gather(*(put(number) for number in range(start, start + 20)))
 
 
-def _meter(made: System) -> machine.Meter:
-    processes = {"load": psutil.Process()}
+def meter(made: System) -> machine.Meter:
+    """Return the meter of the services as they run now, their servers and this process."""
+    processes: dict[str, Sequence[psutil.Process]] = {"load": [psutil.Process()]}
     for service in SERVICES:
-        process = made.one(service).process
-        assert process is not None
-        processes[service] = psutil.Process(process.pid)
+        processes[service] = [psutil.Process(r.process.pid) for r in made.fleet.of(service) if r.process is not None]
     for name, variable in zip(SERVERS, ("DESKBUS_KAFKA", "DESKBUS_MONGO"), strict=True):
         server = machine.listener(made.environment[variable])
         if server is not None:
-            processes[name] = server
+            processes[name] = [server]
     return machine.Meter(processes)

@@ -6,27 +6,33 @@ The store is seeded by the service's own core and outbox, in this process; the s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import psutil
+from aiokafka import AIOKafkaConsumer
+from bson.raw_bson import RawBSONDocument
 
 from contracts import topics
 from contracts.envelope import Event
 from contracts.ticket import ContactRef, Market, Status, Ticket
 from contracts.tickets import TicketOpened
 from kit.clock import SystemClock
-from kit.document import Cause, Document
+from kit.document import Cause, Document, fields
 from kit.ids import uuid7
 from kit.mongo import MongoStore
 from kit.outbox import Documents
 from kit.policy import PolicyFile
-from kit.producer import Producer
+from kit.producer import Producer, partition_of
 from services.sla import store
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
 from tests.bench.load import percentile
-from tests.system.rig import System, system, until
+from tests.bench.mould import Batch, Mould, chunks, fill
+from tests.system.rig import PARTITIONS, System, system
 
 POLICY = """
 on_change: keep
@@ -36,8 +42,16 @@ policies:
 """
 TARGET = timedelta(hours=1)
 CHUNK = 500
-LEAD = timedelta(seconds=20)
-"""From the end of seeding to the first deadline: the service must be up by then."""
+LEAD = timedelta(seconds=10)
+"""From the end of seeding to the first deadline, at least."""
+PATIENCE = 120.0
+"""Seconds without any new breach after which the measurement has failed."""
+MOULDS = 500
+PROBE = 1_000
+"""Of the far ones, armed as the near ones are: tells how long those will take."""
+FAR = timedelta(hours=2)
+"""To the first deadline of those that are not to come while we look; they are spread over ten hours."""
+BREACHED = b'"type":"deskbus.sla.breached.v1"'
 
 
 class Seeds:
@@ -45,7 +59,8 @@ class Seeds:
 
     def __init__(self, environment: dict[str, str], policy: Path) -> None:
         self.clock = SystemClock()
-        self.mongo = MongoStore(environment["DESKBUS_MONGO"], f"{environment['DESKBUS_MONGO_PREFIX']}_sla")
+        self.url, self.database = environment["DESKBUS_MONGO"], f"{environment['DESKBUS_MONGO_PREFIX']}_sla"
+        self.mongo = MongoStore(self.url, self.database)
         self.producer = Producer(environment["DESKBUS_KAFKA"], client_id="bench")
         book = PolicyFile(policy, Book)
         self.archive = store.Archive(self.mongo, lambda: book.current)
@@ -67,6 +82,29 @@ class Seeds:
             docs = [self._armed(due) for due in deadlines[start : start + CHUNK]]
             await self.documents.save(docs)
 
+    def far(self, count: int) -> Iterator[Batch]:
+        """Yield clocks whose time does not come here: made by the core for some instants, then cast again and again."""
+        now = self.clock.now()
+        moulds = []
+        for number in range(min(count, MOULDS)):
+            doc = self._armed(now + FAR + number * timedelta(hours=10) / MOULDS)
+            values = fields(store.KIND, doc, 0)
+            moulds.append((doc.id.encode(), Mould({"_id": doc.id, **values, "version": 1, "outbox": []})))
+
+        def cast() -> Iterator[RawBSONDocument]:
+            for number in range(count):
+                old, mould = moulds[number % len(moulds)]
+                fresh = uuid7().encode()
+                yield mould.cast({old: fresh}, partition_of(fresh, PARTITIONS))
+
+        return chunks(self.database, store.COLLECTION, cast())
+
+    async def lead(self, count: int) -> timedelta:
+        """Return the time to give to the seeding of so many near ones: three times what some take now, and a little."""
+        began = self.clock.monotonic()
+        await self.arm([self.clock.now() + FAR] * PROBE)
+        return LEAD + timedelta(seconds=3 * (self.clock.monotonic() - began) * count / PROBE)
+
     def _armed(self, due: datetime) -> Document[TicketClocks]:
         doc: Document[TicketClocks] = Document(uuid7())
         began = due - TARGET
@@ -86,60 +124,82 @@ async def measure(
     environment: dict[str, str], logs: Path, *, armed: int, spread: int, burst: int, seconds: float = 10.0
 ) -> dict[str, Any]:
     """Arm far clocks, `spread` deadlines over some seconds and then `burst` at one instant; read what is announced."""
-    policy = _policy(logs)
+    policy, clock = _policy(logs), SystemClock()
     async with system(environment, logs) as made:
         await made.create_topics()
         seeds = Seeds(environment, policy)
         await seeds.start()
         try:
-            now = seeds.clock.now()
-            await seeds.arm([now + timedelta(hours=2, seconds=n % 36_000) for n in range(armed)])
+            begin = clock.monotonic()
+            await fill(seeds.url, seeds.far(armed - PROBE))
+            rate = (armed - PROBE) / (clock.monotonic() - begin)
             replica = made.fleet.add("sla")
             replica.environment = {**replica.environment, "DESKBUS_SLA_POLICY": str(policy)}
             replica.start()
             await asyncio.to_thread(replica.wait_ready)
-            first = seeds.clock.now() + LEAD
+            lead = await seeds.lead(spread + burst)
+            first = clock.now() + lead
             spread_dues = [first + timedelta(seconds=seconds * n / spread) for n in range(spread)]
             at_once = first + timedelta(seconds=seconds + 3)
             await seeds.arm([*spread_dues, *([at_once] * burst)])
         finally:
             await seeds.stop()
-        if SystemClock().now() > first:
+        if clock.now() > first:
             raise RuntimeError("seeding took longer than the lead: the machine is too busy for this measurement")
-        await until(lambda: _announced(made, spread + burst), 120 + seconds, "all breaches")
-        return await _outcome(made, at_once, armed + spread + burst)
+        breaches = await _announced(made, spread + burst, lead.total_seconds() + seconds)
+        found = outcome(breaches, at_once)
+        memory = psutil.Process(replica.process.pid).memory_info().rss / 1e6 if replica.process else float("nan")
+        return found | {"armed": armed + spread + burst, "seeded_per_second": rate, "sla_mb": memory}
 
 
 def _policy(logs: Path) -> Path:
+    logs.mkdir(parents=True, exist_ok=True)
     path = logs / "sla.yaml"
     path.write_text(POLICY, encoding="utf-8")
     return path
 
 
-async def _announced(made: System, count: int) -> bool:
-    await asyncio.sleep(0.5)
-    return len(await made.lines(topics.SLA)) >= count
+async def _announced(made: System, count: int, seconds: float) -> list[tuple[datetime, int]]:
+    """Follow the topic until every breach is there once; returns deadline and time of the first record, in ms."""
+    found: dict[str, tuple[datetime, int]] = {}
+    consumer = AIOKafkaConsumer(
+        topics.topic_name(topics.SLA, made.prefix),
+        bootstrap_servers=made.kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(seconds + PATIENCE) as patience:
+            while len(found) < count:
+                polled = await consumer.getmany(timeout_ms=500, max_records=5_000)
+                records = [r for records in polled.values() for r in records if BREACHED in r.value]
+                for record in records:
+                    event = Event.parse(record.value)
+                    found.setdefault(event.id, (event.data.breached_at, record.timestamp))
+                if records:
+                    patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+    except TimeoutError:
+        raise TimeoutError(f"{len(found)} of {count} breaches, and none more in {PATIENCE:.0f} s") from None
+    finally:
+        await consumer.stop()
+    return list(found.values())
 
 
-async def _outcome(made: System, at_once: datetime, armed: int) -> dict[str, Any]:
+def outcome(breaches: Sequence[tuple[datetime, int]], at_once: datetime) -> dict[str, Any]:
+    """Lateness of those one by one, and of those at one instant with their rate until the last."""
     late: list[float] = []
     burst: list[float] = []
-    for line in await made.lines(topics.SLA):
-        event = Event.parse(line.value or b"")
-        if event.type != "deskbus.sla.breached.v1":
-            continue
-        due = event.data.breached_at
-        lateness = line.timestamp_ms - due.timestamp() * 1000
+    for due, stamp in breaches:
+        lateness = stamp - due.timestamp() * 1000
         (burst if abs((due - at_once).total_seconds()) < 0.01 else late).append(lateness)
     late.sort()
     burst.sort()
-    span = (burst[-1] - burst[0]) / 1000 if len(burst) > 1 else float("nan")
     return {
-        "armed": armed,
         "late_p50_ms": percentile(late, 0.5),
         "late_p99_ms": percentile(late, 0.99),
-        "breaches": len(late) + len(burst),
+        "breaches": len(breaches),
         "burst": len(burst),
         "burst_p99_ms": percentile(burst, 0.99),
-        "per_second": len(burst) / max(burst[-1] / 1000, span) if burst else 0.0,
+        "per_second": len(burst) * 1000 / burst[-1] if burst else 0.0,
     }

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from contracts.contacts import Identity
 from contracts.topics import CONTACTS
 from services.ingest.core.arrivals import Arrival
+from services.ingest.store import THREADS
 from tests.ingest.core.timeline import Story
 from tests.ingest.worker_rig import Worker
 
@@ -25,7 +26,9 @@ def arrival(number: str, *identities: str) -> Arrival:
 
 
 async def met(worker: Worker, *arrivals: Arrival) -> list[str]:
-    await worker.people.identify(arrivals)
+    rows = await worker.store.fetch(THREADS, sorted(worker.people.claims(arrivals)))
+    await worker.people.load(arrivals)
+    await worker.people.identify(arrivals, {row["_id"]: row for row in rows})
     await worker.people.learn([(arrival, None) for arrival in arrivals])
     await worker.people.publish()
     return [arrival.contact_id for arrival in arrivals]

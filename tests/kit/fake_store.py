@@ -61,6 +61,19 @@ def matches(row: Row, query: Mapping[str, Any]) -> bool:
     return True
 
 
+def projected(row: Mapping[str, Any], paths: Sequence[str]) -> Row:
+    """The fields of a row that these dotted paths name; arrays are taken whole."""
+    out: Row = {}
+    for path in paths:
+        step, _, rest = path.partition(".")
+        if step not in row:
+            continue
+        value = row[step]
+        inner = isinstance(value, dict) and rest
+        out[step] = {**out.get(step, {}), **projected(value, [rest])} if inner else value
+    return out
+
+
 class FakeStore:
     """Collections as dicts. `away` plays a server that is gone, `lose_answers` one whose answers do not arrive."""
 
@@ -118,7 +131,7 @@ class FakeStore:
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
         query = {"due": {"$lte": until}, "partition": {"$in": list(partitions)}}
-        return await self.find(collection, query, sort=[("due", 1)], limit=limit)
+        return await self.find(collection, query, sort=[("due", 1)], limit=limit, projection=["due", "partition"])
 
     async def find(
         self,
@@ -134,7 +147,7 @@ class FakeStore:
             found.sort(key=lambda row: _order(values_at(row, path)), reverse=direction < 0)
         names = [name for name, wanted in projection.items() if wanted] if isinstance(projection, dict) else projection
         if names:
-            found = [{k: v for k, v in row.items() if k == "_id" or k in names} for row in found]
+            found = [projected(row, ["_id", *names]) for row in found]
         return found[:limit]
 
     async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -29,7 +29,7 @@ from kit.producer import Outgoing, Producer
 from kit.settings import ServiceSettings
 from kit.timers import Ticker
 from tests.conftest import Prefix
-from tests.kit.simulation.pipe import Done, Poke, poke
+from tests.kit.simulation.records import Done, Poke, poke
 
 IN, OUT, DLQ = "in", "out", "dlq"
 PARTITIONS = 4

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import pytest
+
 from contracts.payload import Payload
 from kit.clock import FakeClock
 from kit.document import Decision, Kind
+from kit.errors import Passing
 from kit.outbox import Documents
 from kit.producer import Outgoing
 from tests.kit.fake_store import FakeStore
@@ -106,3 +109,42 @@ async def test_a_sweeper_publishes_what_its_own_partitions_left_behind() -> None
     clock.advance(10)
     await documents.sweep(timedelta(seconds=5))
     assert len(sender.sent) == 1
+
+
+async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_meantime() -> None:
+    sender, clock = SlowSender(), FakeClock(START)
+    documents = Documents(KIND, FakeStore(), sender, clock, clear_later=True)
+    sender.go.set()
+    await decided(documents, "T")
+    for _ in range(2):
+        assert await documents.publish((await documents.load(["T"])).values()) == {"T"}
+    assert len(sender.sent) == 1
+    assert len((await documents.load(["T"]))["T"].outbox) == 1
+    await documents.clear()
+    assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
+    store, sender, clock = FakeStore(), SlowSender(), FakeClock(START)
+    documents = Documents(KIND, store, sender, clock, clear_later=True)
+    sender.go.set()
+    await decided(documents, "T")
+    await documents.publish((await documents.load(["T"])).values())
+    store.away = True
+    with pytest.raises(Passing):
+        await documents.clear()
+    store.away = False
+    await documents.clear()
+    assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def test_who_watches_is_told_of_what_was_written_and_not_of_what_was_lost() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    told: list[str] = []
+    documents.watch(lambda docs: told.extend(doc.id for doc in docs))
+    first, second = [await documents.load(["T"]) for _ in range(2)]
+    for docs in (first, second):
+        documents.apply(docs["T"], Decision({}, [Said()]))
+        await documents.save(list(docs.values()))
+    assert told == ["T"]

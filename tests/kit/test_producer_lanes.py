@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
+from kit.errors import Passing
 from kit.producer import Outgoing, Producer, partition_of
 
 
@@ -48,6 +50,13 @@ class Client:
             future.set_result(None)
         return future
 
+    async def send(self, topic: str, value: bytes, *, key: bytes, headers: Any) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if value == self.fails_on:
+            assert self.error is not None
+            future.set_exception(self.error)
+        return future
+
     async def stop(self) -> None:
         self.stopped = True
 
@@ -81,6 +90,41 @@ async def test_a_refused_record_replaces_the_producer() -> None:
     assert producer._producer is None
     await asyncio.gather(*producer._farewells)
     assert client.stopped
+
+
+async def test_two_sends_that_one_producer_fails_replace_it_once() -> None:
+    poisoned, fresh = Client(b"1", MessageSizeTooLargeError()), Client()
+    producer = over(poisoned)
+
+    async def renewed() -> None:
+        with pytest.raises(Passing):
+            await producer.send(*run(b"1"))
+        producer._producer = producer._producer or fresh
+
+    async def late() -> None:
+        sent = producer._producer
+        await renewed()
+        producer._replace(sent)  # as the second of two does, whose send fails after the first has renewed it
+
+    await late()
+    assert producer._producer is fresh
+    assert not fresh.stopped
+
+
+async def test_a_send_keeps_its_time_while_a_new_producer_is_being_made() -> None:
+    producer = Producer("unused:1", client_id="test")
+    async with producer._replacing, asyncio.timeout(5):  # somebody else is making one, and it takes for ever
+        with pytest.raises(Passing):
+            await producer.send(*run(b"1"), seconds=0.05)
+
+
+async def test_a_send_that_nobody_confirms_keeps_its_time_and_replaces_the_producer() -> None:
+    client = Client()
+    producer = over(client)
+    async with asyncio.timeout(5):
+        with pytest.raises(Passing):
+            await producer.send(*run(b"1"), seconds=0.05)
+    assert producer._producer is None
 
 
 def test_a_key_has_the_partition_that_every_client_gives_it() -> None:

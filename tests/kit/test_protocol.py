@@ -9,7 +9,9 @@ import pytest
 import structlog
 
 from contracts.envelope import Event
-from tests.kit.simulation.pipe import Pipe, Poke, poke
+from tests.kit.simulation.pipe import Pipe
+from tests.kit.simulation.processes import by_hand
+from tests.kit.simulation.records import Poke, poke
 from tests.kit.simulation.world import first_broken
 
 STORMS = int(os.environ.get("DESKBUS_STORMS", "150"))
@@ -18,6 +20,8 @@ HUNT = 4000
 
 ONE = [[poke(1)]]
 PAIR = [[poke(1), poke(2)]]
+#: What others write where they should not: the client library cannot read it.
+JUNK = poke(1, "unreadable", source="/strange", subject="X")
 Scene = Callable[[Collection[str], int], Pipe]
 SCENES: dict[str, tuple[str, Scene]] = {
     "one partition and the sweeper": ("stop-at-first-failure", lambda off, b: Pipe(off, b, PAIR)),
@@ -28,6 +32,10 @@ SCENES: dict[str, tuple[str, Scene]] = {
     "a timer appends while a handler clears": (
         "clear-confirmed",
         lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)]),
+    ),
+    "confirmed entries are cleared a while later": (
+        "clear-confirmed",
+        lambda off, b: Pipe(off, b, PAIR, timers=True, late=[poke(3)], later=True),
     ),
     "clearing unsets the flag": ("find-by-outbox", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2)])),
     "fault inside a batch": ("stop-subject", lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(2)]])),
@@ -44,12 +52,25 @@ SCENES: dict[str, tuple[str, Scene]] = {
     "ignored type": ("count-ignored", lambda off, b: Pipe(off, b, [[poke(1, "ignored"), poke(2)]])),
     "archived, and spoken of again": ("tombstone", lambda off, b: Pipe(off, b, ONE, archive=True)),
     "primary steps down": ("majority", lambda off, b: Pipe(off, b, ONE, replicated=True)),
+    "a record that cannot be read": (
+        "go-back",
+        lambda off, b: Pipe(off, b, [PAIR[0], [], [poke(1, subject="U"), JUNK, poke(2, subject="U")]]),
+    ),
     "an answer just in time": ("barrier", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2, "answer")])),
+    "time is up with the answer in hand": (
+        "in-hand",
+        lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2, "answer")], later=True),
+    ),
+    "time is up with the answer dropped": (
+        "in-hand",
+        lambda off, b: Pipe(off, b, [*ONE, [], []], timers=True, late=[poke(2, "answer")], strange=[JUNK]),
+    ),
 }
 
 
 @pytest.fixture(autouse=True)
 def _quiet_and_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    by_hand(monkeypatch)
     monkeypatch.setattr(Event, "known_types", {**Event.known_types, Poke.type: Poke})
     with structlog.testing.capture_logs():
         yield

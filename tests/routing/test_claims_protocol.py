@@ -12,7 +12,7 @@ from contracts.ticket import Status
 from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.world import first_broken
 from tests.routing.scenario import Replica, opened, profile, reopened, status, ticket
-from tests.routing.simulation.office import Office, told, without
+from tests.routing.simulation.office import Office, To, told, without
 
 STORMS = int(os.environ.get("DESKBUS_STORMS", "40"))
 #: Storms in which a broken rule must show.
@@ -21,6 +21,7 @@ HUNT = 4000
 Scene = Callable[[Collection[str], int], Office]
 ANN, BOB = profile("ann", capacity=1), profile("bob", capacity=1)
 T1, SOLVED = opened(ticket("t1")), status(ticket("t1", 2, status=Status.SOLVED))
+SOLVED_2 = status(ticket("t2", 2, status=Status.SOLVED))
 T2, T3 = opened(ticket("t2")), opened(ticket("t3"))
 AGAIN = reopened(ticket("t1", 3, status=Status.OPEN))
 BOTH_ALL, ONE_EACH = ([0], [0]), ([0], [1])
@@ -60,6 +61,11 @@ SCENES: dict[str, tuple[str, str, Scene]] = {
         "waits though",
         lambda off, b: Office(off, b, [told(T1, SOLVED), told(T2, partition=1)], [ANN], reads=ONE_EACH, early=0),
     ),
+    "handed on, and back while the first claim is given up": (
+        "release-stamped",
+        "no claim",
+        one(T1, To("t1", "bob"), To("t1", "ann"), people=[ANN, BOB]),
+    ),
     "an agent leaves as work reaches them": (
         "gone-swept",
         "who is gone",
@@ -77,6 +83,10 @@ CROWDED: dict[str, Scene] = {
         off, b, [told(T1), told(T2, partition=1)], [ANN, BOB], reads=([0], [1]), early=2,
         asks=[lambda door: door.remove("ann"), lambda door: door.put(ANN)],
     ),
+    "handed on while another ticket wants the room": lambda off, b: Office(
+        off, b, [told(T1, To("t1", "bob")), told(T2, SOLVED_2, partition=1)], [ANN, BOB], reads=([0, 1], [1]), early=2,
+    ),
+    "handed to somebody who leaves": one(T1, To("t1", "ann"), people=[ANN, BOB], asks=[leaves], early=2),
     "away, and back, while the ticket is solved and reopened": one(T1, SOLVED, AGAIN, asks=[leaves, returns], early=2),
 }  # fmt: skip
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.core.messages import Inbound, OutgoingReply, Rendered, SendOutcome
 
+T = TypeVar("T")
 WINDOW_SECONDS = 300
 """How far a signed timestamp may be from now, either way."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """An HTTP request as the door saw it. Header names are in lower case."""
+    """An HTTP request as the door saw it. Names of headers in lower case. Not frozen: slower to make."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -32,6 +33,14 @@ class Request:
     #: The query exactly as it came, for signatures that cover the URL.
     raw_query: str = ""
     method: str = "POST"
+    _seen: tuple[Any, Any] = field(default=(None, None), init=False, repr=False, compare=False)
+
+    def once(self, look: Callable[[bytes], T]) -> T:
+        """What this look at the body shows: taken once, however many functions of a channel ask."""
+        if self._seen[0] is not look:
+            self._seen = look, look(self.body)
+        seen: T = self._seen[1]
+        return seen
 
 
 class Forged(Exception):
@@ -76,10 +85,10 @@ class Webhook(Channel, Protocol):
 
 def hmac_is_one_of(given: Iterable[bytes], keys: Iterable[bytes], message: bytes, algorithm: str = "sha256") -> bool:
     """Whether one of the signatures was made with one of the keys; looks at all of them, whatever it finds."""
-    candidates = list(given)
+    candidates = list(given)  # the message is hashed once for each key, whatever the number of signatures
     found = False
     for key in keys:
-        right = hmac.new(key, message, algorithm).digest()
+        right = hmac.digest(key, message, algorithm)
         for candidate in candidates:
             found |= hmac.compare_digest(right, candidate)
     return found

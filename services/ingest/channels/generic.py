@@ -171,7 +171,7 @@ def challenge(request: Request, account: Account, outside: Outside) -> str | Non
 
 def contact_key(request: Request) -> str | None:
     """The person; of statuses nobody."""
-    document = glance(request.body)
+    document = request.once(glance)
     return line(obj(document.get("from")).get("id")) or line(document.get("message_id"))
 
 

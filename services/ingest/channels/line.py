@@ -47,7 +47,7 @@ _TEXT_LIMIT = 5000
 
 def account_id(request: Request) -> str | None:
     """`destination`: the user id of the bot that the events are for."""
-    return line(glance(request.body).get("destination"))
+    return line(request.once(glance).get("destination"))
 
 
 def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
@@ -74,7 +74,7 @@ def _conversation(event: Mapping[str, Any]) -> str | None:
 
 def contact_key(request: Request) -> str | None:
     """The group, room or user of the first event."""
-    return _conversation(first(glance(request.body).get("events")))
+    return _conversation(first(request.once(glance).get("events")))
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[InboundMessage]:  # noqa: ARG001

@@ -60,7 +60,7 @@ def _values(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def account_id(request: Request) -> str | None:
     """The phone_number_id of the first change."""
-    value: Mapping[str, Any] = next(_values(glance(request.body)), {})
+    value: Mapping[str, Any] = next(_values(request.once(glance)), {})
     return line(obj(value.get("metadata")).get("phone_number_id"))
 
 
@@ -91,7 +91,7 @@ def challenge(request: Request, account: Account, outside: Outside) -> str | Non
 
 def contact_key(request: Request) -> str | None:
     """The first sender; of statuses the recipient."""
-    for value in _values(glance(request.body)):
+    for value in _values(request.once(glance)):
         message, status = first(value.get("messages")), first(value.get("statuses"))
         contact = first(value.get("contacts"))
         key = (

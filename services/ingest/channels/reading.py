@@ -39,6 +39,8 @@ def line(text: object, limit: int = MAX_LINE) -> str | None:
         text = str(text) if abs(text) < 1 << 128 else ""
     if not isinstance(text, str):
         return None
+    if len(text) <= limit and text.isprintable():  # nothing in it to mend, as in nearly all
+        return text.strip() or None
     return clean(_LINE_BREAKS.sub(" ", text[: limit * 4]), limit).strip() or None
 
 

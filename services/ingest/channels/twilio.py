@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from functools import lru_cache
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
@@ -49,19 +50,40 @@ def _form(body: bytes) -> list[tuple[str, str]]:
     """The fields of a form; raises ValueError for one that nobody sends."""
     if len(body) > _MAX_FORM:
         raise ValueError("larger than any form of Twilio's")
-    return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
+    text = body.decode("ascii")
+    if text.count("&") >= _MAX_FIELDS:
+        raise ValueError("more fields than any form of Twilio's")
+    # As parse_qsl does it, without what it does for every field that most fields do not need.
+    pairs = [piece.partition("=")[::2] for piece in text.replace("+", " ").split("&") if piece]
+    if "%" not in text:
+        return pairs
+    return [(_plain(name), _plain(value)) for name, value in pairs]
 
 
-def _glance(request: Request) -> dict[str, str]:
+def _plain(text: str) -> str:
+    return unquote(text, errors="replace") if "%" in text else text
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A form as the door sees it, or that it is none."""
+
+    fields: list[tuple[str, str]]
+    named: dict[str, str]
+    is_form: bool = True
+
+
+def _look(body: bytes) -> _Seen:
     try:
-        return dict(_form(request.body))
+        fields = _form(body)
     except ValueError:
-        return {}
+        return _Seen([], {}, is_form=False)
+    return _Seen(fields, dict(fields))
 
 
 def account_id(request: Request) -> str | None:
     """Our number: `To` of a message; status callbacks are about one that came `From` us."""
-    form = _glance(request)
+    form = request.once(_look).named
     return line(form.get("From") if _is_status(form) else form.get("To"))
 
 
@@ -70,27 +92,31 @@ def _is_status(form: Mapping[str, str]) -> bool:
     return "Body" not in form and state not in {"", "received"}
 
 
-def urls(public_url: str, raw_query: str) -> tuple[str, str]:
-    """The URL that Twilio may have signed: with the port and without."""
+@lru_cache(maxsize=256)
+def _bases(public_url: str) -> tuple[str, str, str]:
+    """The URL without its query, with the port and without; and the query."""
     parts = urlsplit(public_url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
     user = parts.netloc.rpartition("@")[0]
     bare = f"{user}@{host}" if user else host
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    query = "&".join(filter(None, (parts.query, raw_query)))
-    with_port, without = (
-        urlunsplit((parts.scheme, netloc, parts.path, query, "")) for netloc in (f"{bare}:{port}", bare)
-    )
-    return with_port, without
+    with_port, without = (urlunsplit((parts.scheme, netloc, parts.path, "", "")) for netloc in (f"{bare}:{port}", bare))
+    return with_port, without, parts.query
+
+
+def urls(public_url: str, raw_query: str) -> tuple[str, str]:
+    """The URL that Twilio may have signed: with the port and without."""
+    with_port, without, own = _bases(public_url)
+    query = f"{own}&{raw_query}" if own and raw_query else own or raw_query
+    return (f"{with_port}?{query}", f"{without}?{query}") if query else (with_port, without)
 
 
 def _signed_texts(request: Request, public_url: str) -> Iterable[bytes]:
     """What may have been signed. Fields are sorted by name, a name's different values by value."""
-    try:
-        fields = sorted(set(_form(request.body)))
-    except ValueError:
-        raise Forged("body") from None
-    tail = "".join(name + value for name, value in fields)
+    seen = request.once(_look)
+    if not seen.is_form:
+        raise Forged("body")
+    tail = "".join([name + value for name, value in sorted(set(seen.fields))])
     for url in urls(public_url, request.raw_query):
         yield (url + tail).encode("utf-8", "replace")
 
@@ -112,7 +138,7 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
     found = False
     for text in _signed_texts(request, outside.expand(account.public_url or "")):
         for key in keys:
-            right = hmac.new(key, text, hashlib.sha256 if stronger else hashlib.sha1).digest()
+            right = hmac.digest(key, text, "sha256" if stronger else "sha1")
             found |= hmac.compare_digest(right, given)
     if not found:
         raise Forged("signature")
@@ -125,7 +151,7 @@ def challenge(request: Request, account: Account, outside: Outside) -> str | Non
 
 def contact_key(request: Request) -> str | None:
     """The other side's number."""
-    form = _glance(request)
+    form = request.once(_look).named
     return line(form.get("To") if _is_status(form) else form.get("From"))
 
 

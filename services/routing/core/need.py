@@ -55,8 +55,8 @@ def need_of(state: TicketState, policy: Policy, now: datetime) -> Need:
     )
     wished = _merge(queue.preferred.items(), state.rule_preferred if own else (), state.preferred if own else ())
     wished = {skill: level for skill, level in wished.items() if required.get(skill, 0) < level}
-    steps = queue.relax_after
-    held, dropped = _relaxed(wished, steps, now - (state.entered_at or now))
+    steps, waited = queue.relax_after, now - (state.entered_at or now)
+    held, dropped = _relaxed(wished, steps, waited)
     return Need(
         ticket=state.id,
         channel=state.facts.channel,
@@ -68,7 +68,8 @@ def need_of(state: TicketState, policy: Policy, now: datetime) -> Need:
         language=language,
         sticky=state.previous,
         target=state.target,
-        avoid=frozenset(state.avoid),
+        # "Not at once" is not "never": whoever gave it away may be the only one left.
+        avoid=frozenset(state.avoid) if waited < policy.unroutable_after else frozenset(),
     )
 
 

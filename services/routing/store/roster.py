@@ -94,11 +94,18 @@ class Roster:
         """Read the agents that changed lately; says whether there is room that was not there before."""
         if not self.loaded or self._latest is None:
             return await self.load_all()
-        since = self._latest - OVERLAP
-        page = await self.documents.find(
-            {"state.touched_at": {"$gte": since}}, sort=[("state.touched_at", 1)], limit=10 * _PAGE
+        # Most of those were touched by this process itself, so versions are asked for first.
+        rows = await self.documents.store.find(
+            self.documents.kind.collection,
+            {"state.touched_at": {"$gte": self._latest - OVERLAP}},
+            sort=[("state.touched_at", 1)],
+            limit=10 * _PAGE,
+            projection=["version", "state.touched_at"],
         )
-        return self._noted(page)
+        if rows:
+            self._latest = max(self._latest, rows[-1]["state"]["touched_at"])
+        known = {row["_id"]: doc.version for row in rows if (doc := self._docs.get(row["_id"]))}
+        return await self.reload(row["_id"] for row in rows if row["version"] > known.get(row["_id"], 0))
 
     def _noted(self, docs: Iterable[Document[AgentState]]) -> bool:
         gained = False

@@ -6,8 +6,10 @@ What a clock does with the terms found here is in `clocks.py`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -31,6 +33,12 @@ METRICS = (Metric.FIRST_REPLY, Metric.NEXT_REPLY, Metric.RESOLUTION, TOTAL_RESOL
 
 _ALWAYS = CalendarRef(name="always", version="1", tzdata=TZDATA)
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+_GIVEN: dict[str, Callable[[TicketFacts], Any]] = {
+    "marketplace": attrgetter("market.marketplace"),
+    "country": attrgetter("market.country"),
+    **{name: attrgetter(name) for name in ("channel", "account", "brand", "priority", "tier")},
+}
+"""Fields of a condition, and what of a ticket they are compared with."""
 
 
 class When(Spec):
@@ -46,19 +54,16 @@ class When(Spec):
     tags: Words | None = None
     language: Words | None = None
 
+    @cached_property
+    def _plain(self) -> tuple[tuple[Callable[[TicketFacts], Any], Sequence[str]], ...]:
+        """The conditions that ask for one of some values: most policies have one or two of them."""
+        asked = ((_GIVEN[name], getattr(self, name)) for name in _GIVEN)
+        return tuple((given, wanted) for given, wanted in asked if wanted is not None)
+
     def holds(self, facts: TicketFacts) -> bool:
         """Say whether all conditions hold."""
-        plain = (
-            (self.marketplace, facts.market.marketplace),
-            (self.country, facts.market.country),
-            (self.channel, facts.channel),
-            (self.account, facts.account),
-            (self.brand, facts.brand),
-            (self.priority, facts.priority),
-            (self.tier, facts.tier),
-        )
         return (
-            all(wanted is None or given in wanted for wanted, given in plain)
+            all(given(facts) in wanted for given, wanted in self._plain)
             and (self.tags is None or not set(self.tags).isdisjoint(facts.tags))
             and (self.language is None or _speaks(facts.language, self.language))
         )

@@ -142,8 +142,9 @@ class Shelf(StepStore):
         return [self.as_there(collection, w) for w in writes] if off else writes
 
 
-async def _knows_no_holder(self: Threads, view: Any, arrivals: Sequence[Arrival]) -> None:
+async def _knows_no_holder(self: Threads, arrivals: Sequence[Arrival]) -> list[Any]:
     """Without *message-stays*: nobody asks which ticket has the message already."""
+    return []
 
 
 _decide = ticket.decide
@@ -157,7 +158,7 @@ def _takes_everything(state: TicketState | None, what: Any, policy: Any, now: da
 
 
 _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "message-stays": lambda: patch.object(Threads, "_find_holders", _knows_no_holder),
+    "message-stays": lambda: patch.object(Threads, "find_holders", _knows_no_holder),
     "message-id": lambda: patch.object(handlers, "decide", _takes_everything),
 }
 

@@ -1,90 +1,40 @@
 """The pipe under simulation: input partitions, documents with an outbox, an output log, a DLQ, and kit's code between.
 
-Delivery, Documents, Consumer's settling and Ticker are the real ones; store, broker and group are simulated. A rule
-that is switched off replaces just the piece of code that keeps it.
+Delivery, Documents, Polls, Consumer's settling and Ticker are the real ones; store, broker and group are simulated. A
+rule that is switched off replaces just the piece of code that keeps it: see `careless.py`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
-from contracts.dlq import original_headers
+from aiokafka.errors import KafkaError
+
+from contracts.dlq import DeadLetter, original_headers
 from contracts.envelope import Event
-from contracts.payload import Payload
 from kit import document
 from kit.clock import FakeClock
-from kit.consumer import Consumer
 from kit.deadletter import DeadLetters
-from kit.delivery import BaseHandling, Delivery, Incoming, Limits, Record
-from kit.document import Decision, Document, Kind, Seen
+from kit.delivery import BaseHandling, Incoming, Limits
+from kit.document import Decision, Kind
 from kit.errors import Passing
-from kit.outbox import Documents, Saved
+from kit.outbox import Documents
 from kit.producer import Outgoing
+from kit.reading import Polls, Room
 from kit.timers import Ticker
-from tests.kit.simulation.servers import IN, SimClient, SimSender, SimStore
+from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
+from tests.kit.simulation.records import START, Done, Ignored, Raw, enumerate_records, poke
+from tests.kit.simulation.servers import IN, SimSender, SimStore
 from tests.kit.simulation.world import World, step
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
 DUE = START + timedelta(seconds=1)
 OUT, DLQ = "out", "dlq"
-
-
-class Poke(Payload):
-    """What the simulated input carries."""
-
-    type: ClassVar[str] = "deskbus.test.poke.v1"
-    kind: str
-
-
-class Ignored(Payload):
-    """A type that this service does not know."""
-
-    type: ClassVar[str] = "deskbus.test.unheard.v1"
-
-
-class Done(Payload):
-    """What the simulated service answers with."""
-
-    type: ClassVar[str] = "deskbus.test.done.v1"
-    what: str
-    who: str
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A Kafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes
-    key: bytes = b"k"
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
-
-
-def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest", subject: str = "T") -> bytes:
-    """An event of the input, as bytes."""
-    payload: Payload = Ignored() if kind == "ignored" else Poke(kind=kind)
-    event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=START).encode()
-    return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event
-
-
-class SimConsumer(Consumer):
-    """The real settling of batches, over a simulated client. Pauses end at once: there is no time here."""
-
-    def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
-        settings: Any = SimpleNamespace(retry_backoff_ms=1, retry_backoff_max_ms=1)
-        super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
-        self._subscriber = SimpleNamespace(consumer=SimClient(world, me))
-
-    def _resume_later(self, tp: Any, failures: int) -> None: ...
+PERIOD = 0.5
+"""Seconds between two looks of the timers."""
 
 
 class Recorder(BaseHandling[dict[str, Any]]):
@@ -122,48 +72,20 @@ KIND: Kind[dict[str, Any]] = Kind(
 )  # fmt: skip
 
 
-class Forgetful(Documents[Any]):
-    """Without *know-the-losers*: whoever lost publishes as if he had won."""
-
-    async def save(self, docs: Sequence[Document[Any]]) -> Saved[Any]:
-        saved = await super().save(docs)
-        for doc in saved.lost:
-            doc.outbox += doc.fresh
-            doc.fresh = []
-        return Saved(saved.won + saved.lost)
-
-
-class Careless(Delivery[Any]):
-    """Delivery with the rules that its world has switched off."""
-
-    world: Pipe
-
-    def _hold(self, outcome: Any, stuck: set[str], doc: Any, where: Any) -> None:
-        super()._hold(outcome, stuck if self.world.on("stop-subject") else set(), doc, where)
-
-    def _take(self, doc: Document[Any], event: Any, *, dead: bool = False) -> None:
-        if isinstance(event, Event) and not event.known and not self.world.on("count-ignored"):
-            return
-        upto = doc.seen.get(event.source, Seen()).upto
-        if event.sequence > upto + 1:
-            self.world.gaps.append((event.source, event.subject, upto, event.sequence))
-        super()._take(doc, event, dead=dead and self.world.on("holes"))
-        if not self.world.on("holes"):
-            doc.seen[event.source].missing.clear()
-
-    async def handle(self, records: Sequence[Record]) -> set[Any]:
-        unhandled = await super().handle(records)
-        return unhandled if self.world.on("commit-handled") else set()
-
-
 class Pipe(World):
     """`inputs`: per partition the bytes of its events. Two replicas share the partitions; sweeper and tickers help."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[bytes]], *,
         timers: bool = False, replicated: bool = False, archive: bool = False, late: Sequence[bytes] = (),
+        strange: Sequence[bytes] = (), later: bool = False,
     ) -> None:  # fmt: skip
+        """`late` comes into the first partition just before the deadline, `strange` into the last one with it.
+
+        With `later`, confirmed entries leave the store by an actor of their own, as in the services.
+        """
         super().__init__(budget)
+        self.later = later
         self.off, self.replicated, self.clock = off, replicated, FakeClock(START)
         self.inputs = [list(enumerate_records(p, events)) for p, events in enumerate(inputs)]
         self.owners = [f"R{p % 2}" for p in range(len(inputs))]
@@ -180,14 +102,17 @@ class Pipe(World):
         self.workers = ["R0", "R1"]
         self.consumers: dict[str, SimConsumer] = {}
         self.busy = self.workers + (["TICK0", "TICK1"] if timers else [])
+        self.twins = ["TICK"] * timers + ["CLEAR"] * later
         for name in self.workers:
             self.start(name, partial(self.replica, name))
         for name in self.busy[2:]:
             self.start(name, partial(self.ticker, name.replace("TICK", "R")))
+        for name in self.workers if later else ():
+            self.start(name.replace("R", "CLEAR"), partial(self.clearer, name))
         self.start("SWEEP", self.sweeper)
-        self._acts(archive=archive, late=late)
+        self._acts(archive=archive, late=late, strange=strange)
 
-    def _acts(self, *, archive: bool, late: Sequence[bytes]) -> None:
+    def _acts(self, *, archive: bool, late: Sequence[bytes], strange: Sequence[bytes]) -> None:
         for p in range(len(self.owners)):
             for r in self.workers:
                 self.act(f"REBALANCE {p} to {r}", 1, partial(self.belongs_elsewhere, p, r), partial(self.move, p, r))
@@ -197,7 +122,10 @@ class Pipe(World):
         if archive:
             self.act("ARCHIVE T", 0, self.can_archive, self.forget)
         if late:
-            self.act("IN TIME, AND THEN IT IS TIME", 0, lambda: self.clock.now() < DUE, partial(self.deadline, late))
+            self.act(
+                "IN TIME, AND THEN IT IS TIME", 0, lambda: self.clock.now() < DUE, partial(self.deadline, late, strange)
+            )
+            self.act("TIME GOES ON", 0, self.due, lambda: self.clock.advance(PERIOD / 2))
         if self.replicated:
             self.act("REPLICATE", 0, self.behind, lambda: self.major.update(copy.deepcopy(self.docs)))
             self.act("FAILOVER", 1, self.behind, self.failover)
@@ -222,27 +150,48 @@ class Pipe(World):
 
     # -- actors --------------------------------------------------------------------------------------------------
 
-    def documents(self) -> Documents[Any]:
+    def documents(self, *, later: bool = False) -> Documents[Any]:
         make = Documents if self.on("know-the-losers") else Forgetful
-        return make(KIND, SimStore(self), SimSender(self), self.clock)
+        return make(KIND, SimStore(self), SimSender(self), self.clock, clear_later=later)
 
     def consumer(self, me: str) -> SimConsumer:
         letters = DeadLetters(DLQ, "test", SimSender(self))
-        delivery = Careless(self.documents(), Recorder(self, me), letters, self.clock, limits=Limits(attempts=100))
+        delivery = Careless(
+            self.documents(later=self.later), Recorder(self, me), letters, self.clock, limits=Limits(attempts=100)
+        )
         delivery.world = self
         return SimConsumer(self, me, delivery)
 
     def died(self, name: str) -> None:
         for p, owner in enumerate(self.owners):
             self.generation[p] += owner == name
-        if (twin := name.replace("R", "TICK")) != name and twin in self.actors:
-            self.begin[twin]()  # timers live in the same process
+        for twin in self.twins if name in self.workers else ():
+            self.begin[name.replace("R", twin)]()  # they live in the same process
 
     async def replica(self, me: str) -> None:
         consumer = self.consumers[me] = self.consumer(me)
+        make = Polls if self.on("go-back") else Forgetting
+        polls = make(
+            consumer._client(), self.clock, running=lambda: True, beat=lambda: None,
+            in_hand=consumer._take_in_hand, room=Room(2, 1.0),
+        )  # fmt: skip
         while True:
-            await step("poll", when=lambda: bool(self.waiting(me)))
-            await consumer._batch([r for p in self.waiting(me) for r in self.fetch(me, p)])
+            try:
+                polled = await polls.getmany()
+            except KafkaError:  # FastStream rests for some seconds and polls again
+                await step("rest")
+                continue
+            await consumer._batch([record for records in polled.values() for record in records])
+
+    async def clearer(self, me: str) -> None:
+        await step("start clearing")
+        documents = self.consumers[me].delivery.documents
+        while True:
+            await step("clear later", when=lambda: bool(documents._confirmed))
+            try:
+                await documents.clear()
+            except Passing:
+                continue
 
     async def sweeper(self) -> None:
         documents = self.documents()
@@ -255,16 +204,24 @@ class Pipe(World):
                 continue
 
     async def ticker(self, me: str) -> None:
+        await step("start timers")  # the process has begun anew by then
+        consumer = self.consumers[me]
+        if not self.on("barrier"):
+            consumer.reached_end = at_once  # type: ignore[method-assign, assignment]
+        documents = consumer.delivery.documents
+        ticker = Ticker(documents, consumer, self.fire(me), self.clock, grace=timedelta(0), period=PERIOD)
         while True:
-            await step("tick", when=lambda: self.due() and self.owners[0] == me)
-            consumer = self.consumers[me]
-            if not self.on("barrier"):
-                consumer.reached_end = _at_once  # type: ignore[method-assign, assignment]
-            ticker = Ticker(self.documents(), consumer, self.fire(me), self.clock, grace=timedelta(0))
+            await step("tick", when=lambda: self.owners[0] == me and self.has_to_do(ticker, consumer))
             try:
                 await ticker.tick()
             except Passing:
                 continue
+
+    def has_to_do(self, ticker: Ticker[Any], consumer: SimConsumer) -> bool:
+        """Whether the timers' rest is over: a look is due, or what they know of is."""
+        now, until = self.clock.now(), ticker._until
+        look = until is None or until <= now or ticker._owned != consumer.owned(IN)
+        return self.due() and (look or any(at <= now for at, _ in ticker._soon.values()))
 
     def due(self) -> bool:
         return self.clock.now() >= DUE and any(d.get("due") for d in self.major.values())
@@ -284,11 +241,9 @@ class Pipe(World):
     def waiting(self, me: str) -> list[int]:
         return [p for p, o in enumerate(self.owners) if o == me and self.position(me, p) < len(self.inputs[p])]
 
-    def fetch(self, me: str, p: int) -> list[Raw]:
+    def next_records(self, me: str, p: int, most: int) -> list[Raw]:
         start = self.position(me, p)
-        records = self.inputs[p][start : start + 2]
-        self.positions[me, p] = self.generation[p], start + len(records)
-        return records
+        return self.inputs[p][start : start + most]
 
     def move(self, p: int, r: str) -> None:
         self.owners[p] = r
@@ -303,6 +258,11 @@ class Pipe(World):
                 seen.setdefault(record.value, record)
         return list(seen.values())
 
+    def letters_of(self, record: Raw) -> list[DeadLetter]:
+        """Dead letters that say where a record stands which nobody could read."""
+        letters = [DeadLetter.from_kafka(r.key, r.value, r.headers) for r in self.log if r.topic == DLQ]
+        return [letter for letter in letters if (letter.partition, letter.offset) == (record.partition, record.offset)]
+
     def mend(self) -> None:
         self.mended = True
         p = len(self.inputs)
@@ -313,8 +273,10 @@ class Pipe(World):
         self.generation.append(0)
         self.committed.append(0)
 
-    def deadline(self, late: Sequence[bytes]) -> None:
-        self.inputs[0] += list(enumerate_records(0, late, len(self.inputs[0])))
+    def deadline(self, late: Sequence[bytes], strange: Sequence[bytes]) -> None:
+        for p, values in ((0, late), (-1, strange)):
+            records = self.inputs[p]
+            records += list(enumerate_records(p % len(self.inputs), values, len(records)))
         self.clock.set(DUE + timedelta(milliseconds=1))
 
     def forget(self) -> None:
@@ -358,7 +320,7 @@ class Pipe(World):
             assert replayed or all(s < sequence for s in before), f"effects out of order: {done}"
 
     def _dead_places(self) -> set[tuple[str, str, int]]:
-        heads = [Event.envelope_only(d.value or b"") for d in self.dead()]
+        heads = [Event.envelope_only(d.value) for d in self.dead() if d.value]
         return {(h.source, h.subject, h.sequence) for h in heads}
 
     def final(self) -> None:
@@ -367,6 +329,9 @@ class Pipe(World):
             head = Event.envelope_only(record.value)
             if head.type == Ignored.type or (b'"kind":7' in record.value):
                 continue
+            if record.unreadable:
+                assert self.letters_of(record), f"passed by without a letter: {record.partition}@{record.offset}"
+                continue
             assert done.count([head.source, head.subject, head.sequence]) == 1, f"lost: {head}"
         for doc in self.docs.values():
             assert not doc["outbox"], f"outbox of {doc['_id']} is never published"
@@ -374,12 +339,3 @@ class Pipe(World):
             assert not (state and state["fired"] and state["answered"]), "a breach, although the answer came in time"
             if self.clock.now() >= DUE and state and not state["answered"] and self.busy[2:]:
                 assert state["fired"], "the deadline passed in silence"
-
-
-def enumerate_records(p: int, values: Iterable[bytes], start: int = 0) -> Iterator[Raw]:
-    return (Raw(IN, p, n, value) for n, value in enumerate(values, start))
-
-
-async def _at_once(_: Iterable[str], partitions: Iterable[int]) -> set[int]:
-    """Without *barrier*: every partition counts as handled."""
-    return set(partitions)

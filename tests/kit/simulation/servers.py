@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
 from kit.errors import Passing
 from kit.mongo import Guarded, WriteOutcome
@@ -107,10 +109,39 @@ class SimSender:
 
 
 class SimClient:
-    """What Consumer asks of aiokafka. The coordinator refuses no commit, not even a zombie's."""
+    """What Consumer asks of aiokafka. The coordinator refuses no commit, not even a zombie's.
+
+    A record that cannot be read fails the whole poll. As with the real one, the partitions before it have moved on
+    then although nobody has got their records, and nothing tells of the record but the reader that has ended.
+    """
 
     def __init__(self, world: Pipe, me: str) -> None:
         self.w, self.me = world, me
+        self._fetcher = SimpleNamespace(_records={})
+
+    async def getmany(self, *only: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        partitions = [tp.partition for tp in only]
+        await step("poll", when=lambda: bool(only or self.w.waiting(self.me)))  # one for some partitions ends by itself
+        polled = {}
+        for p in self.w.waiting(self.me):
+            if partitions and p not in partitions:
+                continue
+            tp, records = TopicPartition(IN, p), self.w.next_records(self.me, p, max_records)
+            for record in records:
+                if record.unreadable:
+                    ended = SimpleNamespace(gi_frame=None)
+                    reader = SimpleNamespace(_records_iterator=ended, next_fetch_offset=record.offset)
+                    self._fetcher._records = {tp: SimpleNamespace(_partition_records=reader)}
+                    raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+            self.seek(tp, records[-1].offset + 1)
+            polled[tp] = records
+        return polled
+
+    async def committed(self, tp: Any) -> int | None:
+        if await step("ask for what is committed", "fails") != "ok":
+            raise KafkaConnectionError("fails")
+        at: int = self.w.committed[tp.partition]
+        return at
 
     def assignment(self) -> set[Any]:
         return {TopicPartition(IN, p) for p, owner in enumerate(self.w.owners) if owner == self.me}
@@ -121,6 +152,8 @@ class SimClient:
             self.w.committed[tp.partition] = offset
 
     def seek(self, tp: Any, offset: int) -> None:
+        if tp not in self.assignment():
+            raise IllegalStateError(f"{tp} is not ours")
         self.w.positions[self.me, tp.partition] = self.w.generation[tp.partition], offset
 
     async def position(self, tp: Any) -> int:

@@ -10,16 +10,17 @@ import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from contracts.agents import Agent
-from contracts.envelope import Event
+from contracts.envelope import Command, Event
 from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS
+from kit.document import Document
 from kit.errors import Passing
 from kit.mongo import Guarded, WriteOutcome
 from services.routing import ticker
@@ -30,7 +31,7 @@ from tests.kit.fake_store import Row
 from tests.kit.simulation.processes import Servers, StepStore, at_once
 from tests.kit.simulation.servers import SimSender
 from tests.kit.simulation.world import step
-from tests.routing.scenario import START, Raw, Replica, fake_clock
+from tests.routing.scenario import START, Raw, Replica, fake_clock, transfer
 
 Change = Callable[[Replica], Any]
 """What somebody asks of the door."""
@@ -38,11 +39,25 @@ OLD = 131.0
 """Seconds after which a claim is suspect, also one that was found to be right."""
 
 
-def told(*payloads: TicketEvent, partition: int = 0) -> list[Raw]:
-    """One partition of tickets: what ingest says, numbered per ticket."""
+@dataclass(frozen=True)
+class To:
+    """A command: this ticket is handed to that agent."""
+
+    ticket: str
+    agent: str
+
+
+def told(*payloads: TicketEvent | To, partition: int = 0) -> list[Raw]:
+    """One partition of tickets: what ingest says, numbered per ticket, and what people ask of routing in between."""
     numbers: dict[str, Iterator[int]] = {}
     records = []
     for offset, payload in enumerate(payloads):
+        if isinstance(payload, To):
+            asked = Command.of(
+                transfer(agent_id=payload.agent), id=f"c-{offset}", source="/test", subject=payload.ticket, time=START
+            )
+            records.append(Raw("deskbus.commands.v1", partition, offset, asked.encode()))
+            continue
         subject = payload.ticket.id
         sequence = next(numbers.setdefault(subject, itertools.count(1)))
         event = Event.of(payload, source="/deskbus/ingest", subject=subject, sequence=sequence, time=START)
@@ -300,6 +315,14 @@ def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now:
     return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], stamp=old.stamp)})
 
 
+def _without_stamp(self: Claims, agent_id: str, versions: dict[str, int]) -> Document[AgentState] | None:
+    """Without *release-stamped*: a claim is given up whatever it was renewed for since."""
+    doc = self._roster.get(agent_id)
+    if doc is None or doc.state is None or not (gone := versions.keys() & doc.state.holds.keys()):
+        return None
+    return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now()))
+
+
 _make = Claims.make
 
 
@@ -315,6 +338,7 @@ async def _make_without_bump(self: Claims, agent_ids: Sequence[str]) -> set[str]
 
 _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "release-fenced": lambda: patch.object(Claims, "look_at", _release_unfenced),
+    "release-stamped": lambda: patch.object(Claims, "_without", _without_stamp),
     "loser-looks": lambda: patch.object(Claims, "look_at", _loser_does_not_look),
     "stamp-max": lambda: patch.object(agents, "claim", _first_stamp),
     "claim-bumps": lambda: patch.object(Claims, "make", _make_without_bump),

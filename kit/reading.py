@@ -1,0 +1,173 @@
+"""How records and ends of partitions are read off Kafka, by a client library with habits of its own.
+
+Which batches that makes is decided here; what is done with them, and which positions are committed, is `consumer.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from kit.clock import Clock
+from kit.delivery import Unread
+from kit.errors import Passing
+
+log = structlog.get_logger(__name__)
+
+#: Longest wait of one poll: partitions that were paused may have records without anybody being woken.
+POLL_MS = 200
+#: Seconds until a question for the ends of partitions is given up.
+ENDS_SECONDS = 5.0
+#: A batch is never made smaller than this.
+LEAST = 8
+
+Records = dict[TopicPartition, list[Any]]
+
+
+class Room:
+    """How many records a batch may have: as many as are handled in `seconds`.
+
+    Without it a store that is slow, and answers no write of a full batch in time, gets the same batch again and again.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self.records = most
+        self._most, self._seconds = most, seconds
+
+    def note(self, records: int, seconds: float) -> None:
+        """Learn from a batch: halve after one that took too long, double after a full one that was quick."""
+        if seconds > self._seconds:
+            self.records = max(LEAST, min(records, self.records) // 2)
+        elif records >= self.records and seconds < self._seconds / 4:
+            self.records = min(self._most, self.records * 2)
+
+
+class Polls:
+    """The polls of one client. They return with records only: after an empty one the framework is deaf for a while."""
+
+    def __init__(
+        self,
+        client: AIOKafkaConsumer,
+        clock: Clock,
+        *,
+        running: Callable[[], bool],
+        beat: Callable[[], object],
+        in_hand: Callable[[Mapping[TopicPartition, int]], None],
+        room: Room,
+        rest: float = 0.0,
+    ) -> None:
+        """`rest` is the shortest time in seconds between the beginnings of two batches."""
+        self._client, self._clock, self._room, self._rest = client, clock, room, rest
+        self._running, self._beat, self._in_hand = running, beat, in_hand
+        self._poll: Callable[..., Awaitable[Records]] = client.getmany
+        self._began = clock.monotonic() - rest
+        self._dropped = False
+        client.getmany = self.getmany
+
+    async def getmany(self, *_: Any, **__: Any) -> Records:
+        """Stand in for the client's own: wait until there are records."""
+        if (early := self._began + self._rest - self._clock.monotonic()) > 0:
+            await self._clock.sleep(early)
+        polled: Records = {}
+        while not polled and self._running():
+            self._beat()
+            try:
+                if self._dropped:
+                    await self._go_back()
+                self._in_hand({})
+                polled = await self._poll(timeout_ms=POLL_MS, max_records=self._room.records)
+            except UnicodeDecodeError as fault:
+                # The client library reads names of headers as UTF-8 and would fail on this record for ever.
+                self._drop()
+                polled = await self._around(fault)
+            except KafkaError:
+                self._drop()
+                raise
+            # They are in hand from here on: our batch begins some steps later, and timers must not run ahead of it.
+            self._in_hand({tp: records[0].offset for tp, records in polled.items() if records})
+        self._began = self._clock.monotonic()
+        return polled
+
+    def _drop(self) -> None:
+        """Take nothing as handled for now: a poll that fails drops what it had taken of other partitions."""
+        self._dropped = True
+        self._in_hand(dict.fromkeys(self._client.assignment(), 0))
+
+    async def _go_back(self) -> None:
+        """Go back to what is committed. Until that has worked nothing is polled: it would be committed past this."""
+        client = self._client
+        for tp in client.assignment():
+            at = await client.committed(tp)
+            client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
+        self._dropped = False
+        self._in_hand({})
+
+    async def _around(self, fault: UnicodeDecodeError) -> Records:
+        """Pass a record by: first comes what stands before it, then the record itself, as one without content."""
+        client = self._client
+        found = _unread(client)
+        await self._go_back()
+        if found is None:
+            raise fault
+        tp, offset = found
+        position: int = await client.position(tp)
+        for most in (min(offset - position, self._room.records), 1) if position < offset else ():
+            try:
+                return await self._poll(tp, timeout_ms=1000, max_records=most)
+            except UnicodeDecodeError:
+                client.seek(tp, position)  # offsets with gaps: one record after the other
+        log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=offset)
+        client.seek(tp, offset + 1)
+        return {tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not UTF-8: {fault.reason}")]}
+
+
+class Ends:
+    """Where partitions end, asked on a connection of its own: on the consumer's the answer waits behind its polls."""
+
+    def __init__(self, servers: str, client_id: str) -> None:
+        self._options = {"bootstrap_servers": servers, "client_id": client_id, "enable_auto_commit": False}
+        self._client: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Connect; raises KafkaError or OSError while no broker answers."""
+        client = AIOKafkaConsumer(**self._options)
+        try:
+            await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        self._client = client
+
+    async def stop(self) -> None:
+        """Let go of the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.stop()
+
+    async def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the end offsets; raises Passing while the broker is away."""
+        if not partitions:
+            return {}
+        if self._client is None:
+            raise Passing("not connected")
+        try:
+            async with asyncio.timeout(ENDS_SECONDS):
+                ends: dict[TopicPartition, int] = await self._client.end_offsets(list(partitions))
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            raise Passing(f"where partitions end is not known: {error!r}") from error
+        return ends
+
+
+def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
+    """Where the client's reading of what it has fetched has just ended with an error."""
+    for tp, fetched in client._fetcher._records.items():  # noqa: SLF001 - aiokafka tells it nowhere else
+        unpacked = getattr(fetched, "_partition_records", None)
+        reading = getattr(unpacked, "_records_iterator", None)
+        if unpacked is not None and reading is not None and reading.gi_frame is None:
+            return tp, unpacked.next_fetch_offset
+    return None

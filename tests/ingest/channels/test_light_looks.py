@@ -1,0 +1,47 @@
+"""The door's short ways of reading a form, a query and a line find what the long ways do."""
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.channels import reading, twilio
+from services.ingest.channels.channel import Request
+from services.ingest.http import _query
+
+encoded = st.text("ab1=&+%2FeC3;-. ", max_size=60)
+
+
+@given(encoded)
+def test_a_form_is_read_as_the_standard_library_does(text: str) -> None:
+    assert twilio._form(text.encode()) == parse_qsl(text, keep_blank_values=True, errors="replace")
+
+
+@given(encoded | st.from_regex("account=[a-z0-9é.-]*", fullmatch=True))
+def test_a_query_is_read_as_the_standard_library_does(raw: str) -> None:
+    assert _query(raw) == dict(parse_qsl(raw, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("fields", [500, 501])
+def test_a_form_of_too_many_fields_is_none(fields: int) -> None:
+    body = b"&".join([b"a=1"] * fields)
+    assert twilio._look(body).is_form == (fields == 500)
+
+
+@given(st.text(max_size=40), st.integers(1, 50))
+def test_a_line_that_needs_no_mending_is_the_mended_one(text: str, limit: int) -> None:
+    mended = reading.clean(reading._LINE_BREAKS.sub(" ", text[: limit * 4]), limit).strip() or None
+    assert reading.line(text, limit) == mended
+
+
+def test_a_body_is_looked_at_once() -> None:
+    looks: list[bytes] = []
+
+    def look(body: bytes) -> int:
+        looks.append(body)
+        return len(body)
+
+    request = Request(b"x")
+    assert [request.once(look), request.once(look)] == [1, 1]
+    assert looks == [b"x"]

@@ -1,0 +1,83 @@
+"""Kit's code as the simulated pipe runs it, and with it the rules switched off: each replaces just what keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from contracts.envelope import Event
+from kit.consumer import Consumer
+from kit.delivery import Delivery, Record
+from kit.document import Document, Seen
+from kit.outbox import Documents, Saved
+from kit.reading import Polls
+from tests.kit.simulation.servers import IN, SimClient
+
+if TYPE_CHECKING:
+    from tests.kit.simulation.pipe import Pipe
+
+
+class SimConsumer(Consumer):
+    """The real settling of batches, over a simulated client. Pauses end at once: there is no time here."""
+
+    def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
+        settings: Any = SimpleNamespace(
+            retry_backoff_ms=1, retry_backoff_max_ms=1, kafka="", service="sim", batch_records=500, session_timeout_ms=1
+        )
+        super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
+        self.world, client = world, SimClient(world, me)
+        self._subscriber, self._ends = SimpleNamespace(consumer=client), SimpleNamespace(of=client.end_offsets)  # type: ignore[assignment]
+
+    def _resume_later(self, tp: Any, failures: int) -> None: ...
+
+    async def _handled(self, tp: Any) -> int:
+        """Without *in-hand*: what a poll has taken counts as handled."""
+        if not self.world.on("in-hand"):
+            return await self._client().position(tp)  # type: ignore[no-any-return]
+        return await super()._handled(tp)
+
+
+class Forgetful(Documents[Any]):
+    """Without *know-the-losers*: whoever lost publishes as if he had won."""
+
+    async def save(self, docs: Sequence[Document[Any]]) -> Saved[Any]:
+        saved = await super().save(docs)
+        for doc in saved.lost:
+            doc.outbox += doc.fresh
+            doc.fresh = []
+        return Saved(saved.won + saved.lost)
+
+
+class Forgetting(Polls):
+    """Without *go-back*: what a failed poll has dropped is not asked for again."""
+
+    async def _go_back(self) -> None: ...
+
+
+class Careless(Delivery[Any]):
+    """Delivery with the rules that its world has switched off."""
+
+    world: Pipe
+
+    def _hold(self, outcome: Any, stuck: set[str], doc: Any, where: Any) -> None:
+        super()._hold(outcome, stuck if self.world.on("stop-subject") else set(), doc, where)
+
+    def _take(self, doc: Document[Any], event: Any, *, dead: bool = False) -> None:
+        if isinstance(event, Event) and not event.known and not self.world.on("count-ignored"):
+            return
+        upto = doc.seen.get(event.source, Seen()).upto
+        if event.sequence > upto + 1:
+            self.world.gaps.append((event.source, event.subject, upto, event.sequence))
+        super()._take(doc, event, dead=dead and self.world.on("holes"))
+        if not self.world.on("holes"):
+            doc.seen[event.source].missing.clear()
+
+    async def handle(self, records: Sequence[Record]) -> set[Any]:
+        unhandled = await super().handle(records)
+        return unhandled if self.world.on("commit-handled") else set()
+
+
+async def at_once(_: Iterable[str], partitions: Iterable[int]) -> set[int]:
+    """Without *barrier*: every partition counts as handled."""
+    return set(partitions)

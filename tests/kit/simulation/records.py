@@ -1,0 +1,64 @@
+"""What the simulated pipe carries: events of its input and output, as bytes and as Kafka records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from contracts.envelope import Event
+from contracts.payload import Payload
+from tests.kit.simulation.servers import IN
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Poke(Payload):
+    """What the simulated input carries."""
+
+    type: ClassVar[str] = "deskbus.test.poke.v1"
+    kind: str
+
+
+class Ignored(Payload):
+    """A type that this service does not know."""
+
+    type: ClassVar[str] = "deskbus.test.unheard.v1"
+
+
+class Done(Payload):
+    """What the simulated service answers with."""
+
+    type: ClassVar[str] = "deskbus.test.done.v1"
+    what: str
+    who: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A Kafka record."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    key: bytes = b"k"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the client library fails on it."""
+        return b'"kind":"unreadable"' in self.value
+
+
+def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest", subject: str = "T") -> bytes:
+    """An event of the input, as bytes."""
+    payload: Payload = Ignored() if kind == "ignored" else Poke(kind=kind)
+    event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=START).encode()
+    return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event
+
+
+def enumerate_records(p: int, values: Iterable[bytes], start: int = 0) -> Iterator[Raw]:
+    return (Raw(IN, p, n, value) for n, value in enumerate(values, start))

@@ -1,0 +1,140 @@
+"""Polls and batch sizes: nobody goes deaf, and a store that is slow gets batches that it can take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+
+from kit.clock import FakeClock
+from kit.errors import Passing
+from kit.reading import LEAST, Ends, Polls, Room
+from tests.kit.test_outbox import START
+
+HERE = TopicPartition("in", 0)
+
+
+class Client:
+    """Plays the client library: answers polls with what a test has laid out, then with nothing."""
+
+    def __init__(self, *answers: dict[TopicPartition, list[Any]]) -> None:
+        self.answers, self.asked = list(answers), list[Mapping[str, Any]]()
+
+    async def getmany(self, *_: Any, **options: Any) -> dict[TopicPartition, list[Any]]:
+        self.asked.append(options)
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if self.answers else {}
+
+
+class Rig:
+    """Polls of one client, and what they told the consumer."""
+
+    def __init__(self, client: Client, *, rest: float = 0.0, room: Room | None = None) -> None:
+        self.clock, self.room = FakeClock(START), room or Room(500, 2.5)
+        self.running, self.beats, self.in_hand = True, 0, dict[TopicPartition, int]()
+        self.polls = Polls(
+            cast("Any", client),
+            self.clock,
+            running=lambda: self.running,
+            beat=self.beat,
+            in_hand=self.take,
+            room=self.room,
+            rest=rest,
+        )
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def take(self, firsts: Mapping[TopicPartition, int]) -> None:
+        self.in_hand = dict(firsts)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the others run until something holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - whoever makes it hold knows of no event
+            await asyncio.sleep(0)
+
+
+def records(*offsets: int) -> dict[TopicPartition, list[Any]]:
+    return {HERE: [SimpleNamespace(offset=offset) for offset in offsets]}
+
+
+async def test_an_empty_poll_is_followed_by_the_next_and_each_shows_that_the_loop_lives() -> None:
+    rig = Rig(Client({}, {}, records(7, 8)))
+    assert len((await rig.polls.getmany())[HERE]) == 2
+    assert rig.beats == 3
+
+
+async def test_what_a_poll_brings_is_in_hand_before_its_batch_begins() -> None:
+    rig = Rig(Client(records(7, 8)))
+    await rig.polls.getmany()
+    assert rig.in_hand == {HERE: 7}
+
+
+async def test_a_consumer_that_ends_is_not_polled_any_more() -> None:
+    client = Client()
+    rig = Rig(client)
+    rig.running = False
+    assert await rig.polls.getmany() == {}
+    assert client.asked == []
+
+
+async def test_a_poll_takes_what_there_is_room_for() -> None:
+    client = Client(records(0))
+    rig = Rig(client, room=Room(40, 2.5))
+    await rig.polls.getmany()
+    assert client.asked[0]["max_records"] == 40
+
+
+async def test_a_consumer_that_rests_begins_no_second_batch_before_its_time() -> None:
+    client = Client(records(0), records(1))
+    rig = Rig(client, rest=0.2)
+    await rig.polls.getmany()
+    second = asyncio.create_task(rig.polls.getmany())
+    await until(lambda: rig.clock.sleepers > 0)
+    assert len(client.asked) == 1
+    rig.clock.advance(0.2)
+    assert (await second)[HERE][0].offset == 1
+
+
+def test_a_batch_that_took_too_long_is_followed_by_smaller_ones_down_to_a_few() -> None:
+    room = Room(500, 2.5)
+    sizes = []
+    for _ in range(8):
+        room.note(room.records, 10.0)
+        sizes.append(room.records)
+    assert sizes == [250, 125, 62, 31, 15, LEAST, LEAST, LEAST]
+
+
+def test_a_small_batch_that_took_too_long_bounds_the_next_by_its_own_size() -> None:
+    room = Room(500, 2.5)
+    room.note(100, 3.0)
+    assert room.records == 50
+
+
+def test_full_batches_that_are_quick_make_room_again_and_never_above_the_setting() -> None:
+    room = Room(500, 2.5)
+    room.note(100, 3.0)
+    sizes = []
+    for _ in range(5):
+        room.note(room.records, 0.1)
+        sizes.append(room.records)
+    assert sizes == [100, 200, 400, 500, 500]
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(10, 0.1), (50, 1.0)])
+def test_batches_that_are_not_full_or_not_quick_say_nothing_about_larger_ones(size: int, seconds: float) -> None:
+    room = Room(500, 2.5)
+    room.note(100, 3.0)
+    room.note(size, seconds)
+    assert room.records == 50
+
+
+async def test_ends_are_not_known_before_there_is_a_connection() -> None:
+    with pytest.raises(Passing):
+        await Ends("127.0.0.1:1", "test").of([HERE])
