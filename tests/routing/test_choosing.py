@@ -193,3 +193,11 @@ def test_explanation_names_the_step_at_which_each_was_passed_over() -> None:
         "other": "wrong_queue",
     }
     assert [c.agent_id for c in told.candidates][:4] == ["best", "later", "busier", "plain"]
+
+
+@pytest.mark.parametrize(("skip", "winner"), [(0, "a"), (1, "b"), (2, "c"), (3, "a"), (7, "b")])
+def test_who_passes_over_some_stays_among_those_who_are_as_good(skip: int, winner: str) -> None:
+    candidates = [agent("a"), agent("b"), agent("c"), agent("busy", load=1), agent("other", queues=("thai",))]
+    found = Pool(POLICY, candidates).choose(need(), skip=skip)
+    assert found is not None
+    assert found.profile.id == winner

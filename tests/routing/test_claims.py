@@ -359,3 +359,29 @@ def test_storm_breaks_nothing_and_leaves_nothing_behind(seed: int) -> None:
         said = storm.log.said(row["_id"])
         pairs = list(itertools.pairwise(said))
         assert ("assigned", "assigned") not in pairs, "never two agents"
+
+
+async def test_who_loses_a_claim_learns_at_once_what_else_was_taken() -> None:
+    store, clock, log = FakeStore(), fake_clock(), Log()
+    first, second = Replica(store, clock, log), Replica(store, clock, log)
+    for number in range(12):
+        await first.put(profile(f"a{number:02}"))
+    await second.roster.load_all()
+    clock.advance(60)
+    await first.hear(*(opened(ticket(f"t{n}")) for n in range(6)))
+    rounds = 0
+    make = second.desk.claims.make
+
+    async def counting(agent_ids: Sequence[str]) -> set[str]:
+        nonlocal rounds
+        rounds += 1
+        return await make(agent_ids)
+
+    second.desk.claims.make = counting  # type: ignore[method-assign]
+    clock.advance(0.1)
+    await second.hear(*(opened(ticket(f"u{n}")) for n in range(4)))
+    assert rounds == 2, "one claim that was lost, one that was made knowing better"
+    docs = await second.tickets.load([f"u{n}" for n in range(4)])
+    takers = {doc.state.agent for doc in docs.values() if doc.state is not None}
+    assert takers <= {f"a{number:02}" for number in range(6, 12)}
+    assert len(takers) == 4

@@ -7,6 +7,7 @@ assigned at one instant, the id decides. `ranking.best` is the definition of wha
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from services.routing.core.agents import AgentState
@@ -67,20 +68,29 @@ class Pool:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def choose(self, need: Need) -> AgentState | None:
-        """Return the best agent for a need, or None."""
+    def choose(self, need: Need, *, skip: int = 0) -> AgentState | None:
+        """Return the best agent for a need, or None.
+
+        With `skip`, so many of those who are as good and as busy as the best are passed over, round and round.
+        """
         for special in (need.target, need.sticky):
             agent = self._agents.get(special or "")
             if agent is not None and self._may(agent, need, any_skill=special == need.target):
                 return agent
-        return next(self.best_first(need), None)
+        equals = next(self._equals(need), 0)
+        return next(islice(self._by_idleness(equals), skip % equals.bit_count(), None)) if equals else None
 
     def best_first(self, need: Need) -> Iterator[AgentState]:
         """Yield the agents who can take a ticket now, best first."""
-        able = self.able(need)
-        for equal in self._by_score(able, need):
+        for equals in self._equals(need):
+            yield from self._by_idleness(equals)
+
+    def _equals(self, need: Need) -> Iterator[int]:
+        """Split those who can take a ticket by skill and then by load, the best first."""
+        for equal in self._by_score(self.able(need), need):
             for load in self._loads:
-                yield from self._by_idleness(equal & self._masks[("load", load)])
+                if mask := equal & self._masks[("load", load)]:
+                    yield mask
 
     def able(self, need: Need) -> int:
         """Return the mask of the agents who can take a ticket now."""

@@ -63,7 +63,7 @@ class Claims:
             self._observer.claims("lost", sum(agent_id not in won for agent_id in agent_ids))
             lost = [doc.id for doc in saved.lost]
             self._roster.undo(lost)
-            await self._roster.reload(lost)
+            await self._roster.refresh(lost)  # whoever took these has taken others too
         return won
 
     async def release(self, free: Versions) -> None:

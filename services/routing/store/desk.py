@@ -6,6 +6,7 @@ Who wants a ticket changed outside the batch loop (a timer, a door, the looker) 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zlib import crc32
 
 import structlog
 
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 SMALL = 64
 """Up to so many agents, a decision tells of those who could not serve as well."""
 SHOWN = 8
+APART = 16
+"""Agents for each ticket, among whom one that has lost a claim picks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,8 @@ class Desk:
             return
         waiting.sort(key=_urgent_and_old)
         async with self.claims.lock:
-            for _ in range(ROUNDS):
-                picks = self._pick(waiting, policy)
+            for number in range(ROUNDS):
+                picks = self._pick(waiting, policy, spread=number * APART * len(waiting))
                 if not picks:
                     return
                 won = await self.claims.make([pick.agent.id for pick in picks])
@@ -98,15 +101,19 @@ class Desk:
                         self._give(pick)
                 waiting = [pick.doc for pick in picks if pick.agent.id not in won]
 
-    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy) -> list[Pick]:
-        """Pick agents one ticket after the other; each pick takes room from the index at once."""
+    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Pick]:
+        """Pick agents one ticket after the other; each pick takes room from the index at once.
+
+        All replicas see the same agent as the best. Who has lost one to another replica picks anywhere among the first
+        `spread` of those who are as good, so that they do not meet again and again.
+        """
         now, picks = self.clock.now(), []
         for doc in waiting:
             assert doc.state is not None
             begin = self.clock.monotonic()
             need = need_of(doc.state, policy, now)
             held = self._held(doc, need, policy)
-            agent = held or self.roster.pool.choose(need)
+            agent = held or self.roster.pool.choose(need, skip=crc32(doc.id.encode()) % spread if spread else 0)
             self._observer.decided(self.clock.monotonic() - begin)
             if agent is None:
                 if doc.state.unroutable is None:  # others need not queue up behind what nobody can serve

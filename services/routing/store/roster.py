@@ -90,8 +90,8 @@ class Roster:
         self.loaded = True
         return gained
 
-    async def refresh(self) -> bool:
-        """Read the agents that changed lately; says whether there is room that was not there before."""
+    async def refresh(self, sure: Collection[str] = ()) -> bool:
+        """Read the agents that changed lately, and those in `sure`; says whether there is room that was not there."""
         if not self.loaded or self._latest is None:
             return await self.load_all()
         # Most of those were touched by this process itself, so versions are asked for first.
@@ -102,10 +102,12 @@ class Roster:
             limit=10 * _PAGE,
             projection=["version", "state.touched_at"],
         )
-        if rows:
-            self._latest = max(self._latest, rows[-1]["state"]["touched_at"])
         known = {row["_id"]: doc.version for row in rows if (doc := self._docs.get(row["_id"]))}
-        return await self.reload(row["_id"] for row in rows if row["version"] > known.get(row["_id"], 0))
+        changed = [row["_id"] for row in rows if row["version"] > known.get(row["_id"], 0)]
+        gained = await self.reload({*changed, *sure})
+        if rows:  # only now: what could not be read is asked for again
+            self._latest = max(self._latest, rows[-1]["state"]["touched_at"])
+        return gained
 
     def _noted(self, docs: Iterable[Document[AgentState]]) -> bool:
         gained = False
