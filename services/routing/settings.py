@@ -16,7 +16,7 @@ class RoutingSettings(ServiceSettings):
 
     port: int = Field(8082, ge=0, le=65535, description="Public door; 0 lets the system choose.")
 
-    look_ms: int = Field(50, ge=5, le=10_000, description="Shortest time between two looks at who waits.")
+    look_ms: int = Field(200, ge=5, le=10_000, description="Shortest time between two looks at who waits.")
     timer_ms: int = Field(500, ge=10, le=10_000, description="How often the store is asked what falls due next.")
     roster_seconds: float = Field(1, ge=0.05, le=60, description="How often changed agents are read.")
     reconcile_seconds: float = Field(5, ge=0.1, le=600, description="How often claims without a ticket are sought.")

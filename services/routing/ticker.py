@@ -30,7 +30,9 @@ from services.routing.store.desk import Desk
 log = structlog.get_logger(__name__)
 
 PAGE = 200
-PAGES = 10
+LOOKED = 50
+"""Tickets that a look reads at once: room comes by ones and twos."""
+PAGES = 40
 """Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
 COUNTED = 10_000
 
@@ -78,6 +80,9 @@ class Looker:
         behind: set[str] = set()
         queues = self._open_queues()
         for urgency in (3, 2, 1, 0):
+            if queues and not self._desk.roster.pool.has_room():
+                behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
+                break
             if queues:
                 behind |= await self._look_at(urgency, queues)
         closed = self._desk.backlog - set(queues)
@@ -103,7 +108,7 @@ class Looker:
         for _ in range(PAGES):
             later = {} if since is None else {"state.queued_at": {"$gte": since}}
             found = await self._desk.documents.find(
-                query | later, sort=[("state.queued_at", 1), ("_id", 1)], limit=PAGE
+                query | later, sort=[("state.queued_at", 1), ("_id", 1)], limit=LOOKED
             )
             page = [doc for doc in found if doc.id not in seen]
             if not page:
@@ -116,7 +121,7 @@ class Looker:
                 for doc in page
                 if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
             }
-            if len(found) < PAGE or not self._desk.roster.pool.has_room():
+            if len(found) < LOOKED or not self._desk.roster.pool.has_room():
                 break
         return behind
 
