@@ -29,7 +29,7 @@ from kit.clock import SystemClock
 from tests.crash import stores, verdict
 from tests.crash.disk import Disk
 from tests.crash.faults import Faults, Ground
-from tests.crash.people import AGENTS, Customers, Staff
+from tests.crash.people import Customers, Staff
 from tests.crash.proxy import Proxy
 from tests.crash.schedule import FULL, SERVICES, SLOTS, Size, schedule
 from tests.system.rig import PARTITIONS, System, system, until
@@ -139,7 +139,7 @@ class Campaign:
         customers = Customers(made.traffic, self.seed, self.size.messages, self.size.rate)
         async with made.doors(patience=240, at_once=512) as doors:
             staff = Staff(made, doors, self.seed)
-            await staff.hire(max(10, round(self.size.messages * WEIGHT * HELD / AGENTS)))
+            await staff.hire(self.size.messages * WEIGHT * HELD)
             working = asyncio.create_task(staff.work())
             moving = asyncio.create_task(staff.come_and_go())
             try:

@@ -18,7 +18,10 @@ from cli.sending import Doors, RefusedError
 from cli.traffic import Piece, Traffic
 from tests.system.rig import System
 
-AGENTS = 12
+FEWEST = 12
+"""Agents of a small campaign."""
+IN_HAND = 30.0
+"""What one person has in hand, at most; of more work there are more people."""
 TWICE = 0.05
 """Share of messages that the provider delivers twice."""
 AGAIN = 0.1
@@ -96,18 +99,21 @@ class Customers:
 
 @dataclass
 class Staff:
-    """Twelve agents. They look at what they have, answer or solve some of it, and go away now and then."""
+    """Agents. They look at what they have, answer or solve some of it, and go away now and then."""
 
     system: System
     doors: Doors
     seed: int
     turn_seconds: float = 0.5
     share: float = 0.08
+    people: int = 0
     commands: int = 0
     _asked: set[str] = field(default_factory=set)
 
-    async def hire(self, capacity: float) -> None:
-        await self.system.agents(AGENTS, capacity)
+    async def hire(self, room: float) -> None:
+        """Find as many people as have that much room among them."""
+        self.people = max(FEWEST, round(room / IN_HAND))
+        await self.system.agents(self.people, max(10.0, round(room / self.people)))
 
     async def work(self) -> None:
         """Until cancelled."""
@@ -118,7 +124,7 @@ class Staff:
             await asyncio.sleep(self.turn_seconds)
 
     async def _turn(self, random: Random) -> None:
-        views = await self._routing("GET", "/v1/agents")
+        views = await self._routing("GET", "/v1/agents?limit=1000")
         have = {ticket: view["agent"] for view in views for ticket in view["tickets"]}
         self._asked &= have.keys()
         chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:40]
@@ -140,14 +146,14 @@ class Staff:
         random = Random(f"{self.seed} presence")
         while True:
             await asyncio.sleep(random.uniform(1, 5))
-            agent = f"a{random.randrange(AGENTS)}"
+            agent = f"a{random.randrange(self.people)}"
             await self._presence(agent, random.choice(("offline", "away")))
             await asyncio.sleep(random.uniform(1, 5))
             await self._presence(agent, "online")
 
     async def all_in(self) -> None:
         """Everybody is online."""
-        for number in range(AGENTS):
+        for number in range(self.people):
             await self._presence(f"a{number}", "online")
 
     async def _presence(self, agent: str, presence: str) -> None:

@@ -24,7 +24,7 @@ from deploy.local.stack import ROOT
 from kit.admin import delete_topics
 from kit.clock import SystemClock
 from kit.ids import uuid7
-from tests.crash.people import AGENTS, Customers, Staff
+from tests.crash.people import Customers, Staff
 from tests.system.rig import System, system
 
 EVERY = 15.0
@@ -56,7 +56,7 @@ class Samples:
             assert replica.process is not None
             process = psutil.Process(replica.process.pid)
             text = (await made.http.get(f"{replica.ops_url}/metrics")).text
-            total, count = _sum(text, "deskbus_event_effect_seconds_sum"), _sum(text, "deskbus_effect_seconds_count")
+            total, count = _sum(text, "deskbus_event_effect_seconds_sum"), _sum(text, "deskbus_event_effect_seconds_count")
             total_before, count_before = self._before.get(service, (0.0, 0.0))
             self._before[service] = total, count
             mine = self.points[service]
@@ -97,7 +97,7 @@ async def soak(minutes: float, rate: float) -> Samples:
         await asyncio.to_thread(made.start)
         async with made.doors(patience=60, at_once=128) as doors:
             staff = Staff(made, doors, SEED, share=0.2)
-            await staff.hire(max(10.0, rate * 60 / AGENTS))
+            await staff.hire(rate * 60)
             customers = Customers(made.traffic, SEED, int(minutes * 60 * rate), rate)
             working, writing = asyncio.create_task(staff.work()), asyncio.create_task(customers.write(doors))
             begin = loop.time()
