@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -199,15 +200,15 @@ class Fleet:
 
 
 def free_ports() -> Iterator[int]:
-    """Yield ports that nobody listens on, each once."""
+    """Yield ports that nobody listens on, each once, below those that systems give to outgoing connections."""
     given: set[int] = set()
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in given:
-            given.add(port)
-            yield port
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in given:
+                given.add(port)
+                yield port
 
 
 def _ok(url: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -36,12 +37,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     """One consumer of one service, in its group, over all topics that it follows."""
 
     def __init__(
-        self, settings: ServiceSettings, delivery: Delivery[Any], topics: Sequence[str], clock: Clock, health: Health
+        self,
+        settings: ServiceSettings,
+        delivery: Delivery[Any],
+        topics: Sequence[str],
+        clock: Clock,
+        health: Health,
+        *,
+        urgent: Callable[[Record], bool] = lambda _: True,
     ) -> None:
+        """`urgent` says which records must not wait for others, where the settings let any wait."""
         self.delivery, self.topics = delivery, list(topics)
         if home := delivery.documents.home_topic:
             delivery.documents.owned = partial(self.owned, home)
-        self._settings, self._clock, self._health = settings, clock, health
+        self._settings, self._clock, self._health, self._urgent = settings, clock, health, urgent
         self._running = asyncio.Lock()
         self._in_hand: dict[TopicPartition, int] = {}
         self._failures: dict[TopicPartition, int] = {}
@@ -50,6 +59,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._broker: KafkaBroker | None = None
         self._ages: dict[TopicPartition, Ages] = {}
         self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
+        self._marks: dict[TopicPartition, tuple[datetime, int]] = {}
+        """When somebody asked where a partition ends, and the answer, until it is reached."""
         self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
 
     # -- wiring --------------------------------------------------------------------------------------------------
@@ -109,7 +120,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             beat=self._health.beat,
             in_hand=self._take_in_hand,
             room=self._room,
-            rest=self._settings.rest_ms / 1000,
+            gather=self._settings.gather_ms / 1000,
+            urgent=self._urgent,
         )
 
     def _take_in_hand(self, firsts: Mapping[TopicPartition, int]) -> None:
@@ -153,19 +165,30 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         client = getattr(self._subscriber, "consumer", None)
         return sorted(tp.partition for tp in client.assignment() if tp.topic == topic) if client else []
 
-    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
-        """Return the partitions in which everything that is in the topics at this moment has been handled.
+    async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
+        """Return of partitions the latest known instant before which all that was in these topics has been handled.
 
-        Raises Passing while the broker is away or partitions are on the move.
+        Ends that were not reached yet are kept and waited for: a partition that is never quiet is never at its end, and
+        its time must go on all the same. Raises Passing while the broker is away or partitions are on the move.
         """
-        wanted = set(partitions)
-        here = [tp for tp in self._assignment() if tp.topic in set(topics) and tp.partition in wanted]
-        ends = await self._ends.of(here)
-        try:
-            behind = {tp.partition for tp in here if await self._handled(tp) < ends[tp]}
-        except (KafkaError, IllegalStateError) as error:
-            raise Passing(f"what is handled is not known: {error!r}") from error
-        return {tp.partition for tp in here} - behind
+        names, wanted = set(topics), set(partitions)
+        here = [tp for tp in self._assignment() if tp.topic in names and tp.partition in wanted]
+        until: dict[int, datetime] = {}
+        for _ in range(2):  # what was asked before, and then what is there now
+            at = self._clock.now()
+            new = [tp for tp in here if tp not in self._marks]
+            self._marks.update({tp: (at, end) for tp, end in (await self._ends.of(new)).items()})
+            try:
+                reached = [tp for tp in here if await self._handled(tp) >= self._marks[tp][1]]
+            except (KafkaError, IllegalStateError) as error:
+                raise Passing(f"what is handled is not known: {error!r}") from error
+            for partition in {tp.partition for tp in here} - {tp.partition for tp in here if tp not in reached}:
+                mine = [tp for tp in reached if tp.partition == partition]
+                until[partition] = min(self._marks.pop(tp)[0] for tp in mine)
+            here = [tp for tp in here if tp.partition in until and until[tp.partition] < at]
+            if not here:
+                break
+        return until
 
     async def measure_lag(self) -> None:
         """Set the lag gauges from one look at the ends of the partitions."""

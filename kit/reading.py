@@ -59,20 +59,19 @@ class Polls:
         beat: Callable[[], object],
         in_hand: Callable[[Mapping[TopicPartition, int]], None],
         room: Room,
-        rest: float = 0.0,
+        gather: float = 0.0,
+        urgent: Callable[[Any], bool] = lambda _: True,
     ) -> None:
-        """`rest` is the shortest time in seconds between the beginnings of two batches."""
-        self._client, self._clock, self._room, self._rest = client, clock, room, rest
+        """Records of which none is urgent wait up to `gather` seconds for more, and go as one batch."""
+        self._client, self._clock, self._room = client, clock, room
+        self._gather, self._urgent = gather, urgent
         self._running, self._beat, self._in_hand = running, beat, in_hand
         self._poll: Callable[..., Awaitable[Records]] = client.getmany
-        self._began = clock.monotonic() - rest
         self._dropped = False
         client.getmany = self.getmany
 
     async def getmany(self, *_: Any, **__: Any) -> Records:
         """Stand in for the client's own: wait until there are records."""
-        if (early := self._began + self._rest - self._clock.monotonic()) > 0:
-            await self._clock.sleep(early)
         polled: Records = {}
         while not polled and self._running():
             self._beat()
@@ -81,6 +80,8 @@ class Polls:
                     await self._go_back()
                 self._in_hand({})
                 polled = await self._poll(timeout_ms=POLL_MS, max_records=self._room.records)
+                if self._gather and polled:
+                    await self._wait_for_more(polled)
             except UnicodeDecodeError as fault:
                 # The client library reads names of headers as UTF-8 and would fail on this record for ever.
                 self._drop()
@@ -88,10 +89,27 @@ class Polls:
             except KafkaError:
                 self._drop()
                 raise
-            # They are in hand from here on: our batch begins some steps later, and timers must not run ahead of it.
-            self._in_hand({tp: records[0].offset for tp, records in polled.items() if records})
-        self._began = self._clock.monotonic()
+            self._take(polled)
         return polled
+
+    def _take(self, polled: Records) -> None:
+        """Have records in hand: their batch begins some steps later, and timers must not run ahead of it."""
+        self._in_hand({tp: records[0].offset for tp, records in polled.items() if records})
+
+    async def _wait_for_more(self, polled: Records) -> None:
+        """Add to what was polled until something urgent comes, the time is over or there is no more room."""
+        end = self._clock.monotonic() + self._gather
+        new = polled
+        while self._running() and not any(self._urgent(record) for records in new.values() for record in records):
+            self._beat()
+            self._take(polled)
+            left = end - self._clock.monotonic()
+            room = self._room.records - sum(len(records) for records in polled.values())
+            if left <= 0 or room <= 0:
+                return
+            new = await self._poll(timeout_ms=min(POLL_MS, max(1, round(left * 1000))), max_records=room)
+            for tp, records in new.items():
+                polled.setdefault(tp, []).extend(records)
 
     def _drop(self) -> None:
         """Take nothing as handled for now: a poll that fails drops what it had taken of other partitions."""

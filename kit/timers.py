@@ -29,7 +29,7 @@ class Positions(Protocol):
     """What a ticker asks of the consumer."""
 
     def owned(self, topic: str) -> list[int]: ...
-    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]: ...
+    async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]: ...
 
 
 #: Seconds between two looks at a partition that has not been read to its end yet.
@@ -102,9 +102,8 @@ class Ticker(Generic[S]):
         now = self._clock.now()
         if self._until is None or now >= self._until or owned != self._owned:
             await self._look(owned, now)
-        until = now - self._grace
-        due = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= until)
-        return await self._fire_all([doc_id for _, doc_id in due], until) if due else 0
+        due = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= now - self._grace)
+        return await self._fire_all([doc_id for _, doc_id in due], now) if due else 0
 
     async def _look(self, owned: list[int], now: datetime) -> None:
         """Ask the store what falls due in the next period."""
@@ -127,19 +126,22 @@ class Ticker(Generic[S]):
         self._soon = {row["_id"]: (row["due"], row["partition"]) for row in rows} | self._soon
         self._owned = owned
 
-    async def _fire_all(self, doc_ids: Sequence[str], until: datetime) -> int:
+    async def _fire_all(self, doc_ids: Sequence[str], now: datetime) -> int:
         asked = {self._soon[i][1] for i in doc_ids}
-        reached = await self._positions.reached_end(self._follow, asked)
-        self._behind = asked - reached
-        known = [i for i in doc_ids if i in self._soon and self._soon[i][1] in reached]
-        ready = {i: self._soon[i][0] for i in known[: self._limit]}
+        handled = await self._positions.handled_until(self._follow, asked)
+        self._behind = asked - handled.keys()
+        until = {p: min(at, now) - self._grace for p, at in handled.items()}
+        known = {i: self._soon[i] for i in doc_ids if i in self._soon}
+        may = [(i, due, p) for i, (due, p) in known.items() if p in until and due <= until[p]][: self._limit]
+        ready = {i: due for i, due, _ in may}
+        latest = {i: until[p] for i, _, p in may}
         if not ready:
             return 0
         fired: set[str] = set()
 
         def decide(doc_id: str, state: S | None) -> Decision[S] | None:
             self._soon.pop(doc_id, None)  # one that stays due, or becomes due again, is found by the next look
-            decision = self._decide(state, until)
+            decision = self._decide(state, latest[doc_id])
             if decision is not None:
                 fired.add(doc_id)
             return decision

@@ -4,6 +4,7 @@ Knows nothing of Kafka or MongoDB.
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,10 +21,18 @@ class LocalError(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port on which nobody listens, below those that systems give to outgoing connections.
+
+    One of those could be taken by any connection before its server listens.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Server(ABC):

@@ -22,7 +22,7 @@ from services.notify.channels.outbound import Outbound
 from services.notify.channels.slack import SlackSink
 from services.notify.channels.webhook import WebhookSink
 from services.notify.core.policy import Policy
-from services.notify.handlers import CONSUMED, FOLLOWED, NotifyHandling, build_router
+from services.notify.handlers import CONSUMED, FOLLOWED, NotifyHandling, build_router, is_urgent
 from services.notify.http import build_app
 from services.notify.settings import NotifySettings
 from services.notify.ticker import Deliverer, build_ticker
@@ -71,7 +71,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
         limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
-    consumer = Consumer(settings, delivery, names, clock, health)
+    consumer = Consumer(settings, delivery, names, clock, health, urgent=is_urgent)
     sinks, outbound = build_sinks(settings, policy)
     period = settings.timer_ms / 1000
     ticker = build_ticker(

@@ -6,9 +6,11 @@ from datetime import datetime
 from faststream.kafka import KafkaRouter
 
 from contracts import topics
+from contracts.assignments import TicketUnroutable
 from contracts.envelope import Event
+from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
 from kit.consumer import Consumer
-from kit.delivery import BaseHandling, Incoming
+from kit.delivery import BaseHandling, Incoming, Record
 from kit.document import Decision
 from services.notify import metrics
 from services.notify.core import escalation
@@ -19,6 +21,17 @@ FOLLOWED = (topics.SLA, topics.ASSIGNMENTS, topics.TICKETS)
 """Topics keyed by ticket. Timers wait for their ends."""
 
 CONSUMED = (*FOLLOWED, topics.retry("notify"))
+
+_RAISING = tuple(f'"{event.type}"'.encode() for event in (ClockBreached, ClockAtRisk, ClockDueSoon, TicketUnroutable))
+
+
+def is_urgent(record: Record) -> bool:
+    """Say whether a record may raise an alert. The others wait for each other: most tickets never raise one.
+
+    Only a look at the bytes; one that it misses is told of a moment later.
+    """
+    value = record.value or b""
+    return any(name in value for name in _RAISING)
 
 
 class NotifyHandling(BaseHandling[Escalation]):

@@ -26,11 +26,12 @@ class NotifySettings(ServiceSettings):
     smtp_tls: str = Field("starttls", pattern="^(none|starttls|implicit)$", description="starttls: when it is offered.")
 
     allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
-    rest_ms: int = Field(
-        200,
+    batch_records: int = Field(2000, ge=1, le=5000, description="Records in a batch, at most.")
+    gather_ms: int = Field(
+        2000,
         ge=0,
         le=5000,
-        description="Shortest time between two batches: what becomes of a new ticket in that time is one write.",
+        description="Time that events which raise no alert wait for others: what becomes of a new ticket is one write.",
     )
     timer_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what falls due next.")
     send_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what is to be tried again.")

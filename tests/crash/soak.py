@@ -56,7 +56,10 @@ class Samples:
             assert replica.process is not None
             process = psutil.Process(replica.process.pid)
             text = (await made.http.get(f"{replica.ops_url}/metrics")).text
-            total, count = _sum(text, "deskbus_event_effect_seconds_sum"), _sum(text, "deskbus_event_effect_seconds_count")
+            total, count = (
+                _sum(text, "deskbus_event_effect_seconds_sum"),
+                _sum(text, "deskbus_event_effect_seconds_count"),
+            )
             total_before, count_before = self._before.get(service, (0.0, 0.0))
             self._before[service] = total, count
             mine = self.points[service]

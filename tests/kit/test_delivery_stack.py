@@ -264,7 +264,7 @@ async def test_a_deadline_fires_once_and_only_with_everything_before_it_handled(
 async def _handled(consumer: Consumer) -> bool:
     topics = consumer.topics
     owned = consumer.owned(topics[0])
-    return len(owned) == PARTITIONS and await consumer.reached_end(topics, owned) == set(owned)
+    return len(owned) == PARTITIONS and (await consumer.handled_until(topics, owned)).keys() == set(owned)
 
 
 async def _stopped(consumer: Consumer) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 from kit.clock import FakeClock
 from kit.errors import Passing
@@ -16,6 +17,7 @@ from kit.reading import LEAST, Ends, Polls, Room
 from tests.kit.test_outbox import START
 
 HERE = TopicPartition("in", 0)
+URGENT = (99,)
 
 
 class Client:
@@ -23,17 +25,31 @@ class Client:
 
     def __init__(self, *answers: dict[TopicPartition, list[Any]]) -> None:
         self.answers, self.asked = list(answers), list[Mapping[str, Any]]()
+        self.fails: Exception | None = None
+        """What a poll fails with once the answers are used up."""
+        self.sought: list[int] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {HERE}
+
+    async def committed(self, _: TopicPartition) -> int:
+        return 5
+
+    def seek(self, _: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
 
     async def getmany(self, *_: Any, **options: Any) -> dict[TopicPartition, list[Any]]:
         self.asked.append(options)
         await asyncio.sleep(0)
+        if not self.answers and self.fails is not None:
+            raise self.fails
         return self.answers.pop(0) if self.answers else {}
 
 
 class Rig:
     """Polls of one client, and what they told the consumer."""
 
-    def __init__(self, client: Client, *, rest: float = 0.0, room: Room | None = None) -> None:
+    def __init__(self, client: Client, *, gather: float = 0.0, room: Room | None = None) -> None:
         self.clock, self.room = FakeClock(START), room or Room(500, 2.5)
         self.running, self.beats, self.in_hand = True, 0, dict[TopicPartition, int]()
         self.polls = Polls(
@@ -43,7 +59,8 @@ class Rig:
             beat=self.beat,
             in_hand=self.take,
             room=self.room,
-            rest=rest,
+            gather=gather,
+            urgent=lambda record: record.offset in URGENT,
         )
 
     def beat(self) -> None:
@@ -91,15 +108,45 @@ async def test_a_poll_takes_what_there_is_room_for() -> None:
     assert client.asked[0]["max_records"] == 40
 
 
-async def test_a_consumer_that_rests_begins_no_second_batch_before_its_time() -> None:
-    client = Client(records(0), records(1))
-    rig = Rig(client, rest=0.2)
-    await rig.polls.getmany()
-    second = asyncio.create_task(rig.polls.getmany())
-    await until(lambda: rig.clock.sleepers > 0)
-    assert len(client.asked) == 1
-    rig.clock.advance(0.2)
-    assert (await second)[HERE][0].offset == 1
+async def test_records_that_are_not_urgent_wait_for_others_and_go_with_them_in_order() -> None:
+    rig = Rig(Client(records(0), {}, records(1, 2)), gather=2.0)
+    polling = asyncio.create_task(rig.polls.getmany())
+    await until(lambda: rig.beats > 4)
+    assert rig.in_hand == {HERE: 0}
+    rig.clock.advance(2.0)
+    assert [record.offset for record in (await polling)[HERE]] == [0, 1, 2]
+    assert rig.in_hand == {HERE: 0}
+
+
+async def test_an_urgent_record_takes_those_along_that_wait() -> None:
+    rig = Rig(Client(records(0), {}, records(*URGENT), records(1)), gather=2.0)
+    assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [0, *URGENT]
+
+
+async def test_who_waits_for_others_waits_no_longer_than_there_is_room() -> None:
+    client = Client(records(0, 1, 2), records(3), records(4))
+    rig = Rig(client, gather=2.0, room=Room(4, 2.5))
+    assert len((await rig.polls.getmany())[HERE]) == 4
+    assert [asked["max_records"] for asked in client.asked] == [4, 1]
+
+
+async def test_a_consumer_that_ends_waits_for_nobody() -> None:
+    rig = Rig(Client(records(0)), gather=2.0)
+    polling = asyncio.create_task(rig.polls.getmany())
+    await until(lambda: rig.beats > 1)
+    rig.running = False
+    await polling
+
+
+async def test_what_waits_is_dropped_with_a_poll_that_fails_and_comes_again() -> None:
+    client = Client(records(5))
+    rig = Rig(client, gather=2.0)
+    client.fails = KafkaTimeoutError()
+    with pytest.raises(KafkaTimeoutError):
+        await rig.polls.getmany()
+    client.fails, client.answers = None, [records(5), records(*URGENT)]
+    assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [5, *URGENT]
+    assert client.sought == [5]
 
 
 def test_a_batch_that_took_too_long_is_followed_by_smaller_ones_down_to_a_few() -> None:

@@ -1,75 +1,221 @@
-"""Timers: which documents fire when, with several partitions of which some are behind."""
+"""Timers know what this process writes, ask the store once a period, and fire nothing before its partition is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
+
+import pytest
 
 from kit.clock import FakeClock
 from kit.document import Decision, Kind
+from kit.errors import Passing
 from kit.outbox import Documents
-from kit.producer import Outgoing, partition_of
+from kit.producer import partition_of
 from kit.timers import Ticker
 from tests.kit.fake_store import FakeStore
+from tests.kit.test_outbox import START, Said, SlowSender
+from tests.kit.test_reading import until
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
+GRACE = timedelta(milliseconds=50)
+PERIOD = 0.5
 KIND: Kind[dict[str, Any]] = Kind(
-    "docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in", due=lambda state: state["due"]
+    "docs", "/deskbus/test", "out", load=dict, dump=dict, due=lambda state: state["due"], home_topic="in"
 )
-PARTITIONS = 2
 
 
-class Wire:
-    """A broker that takes everything."""
+class Counting(FakeStore):
+    """Counts how often it is asked what is due."""
 
-    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
-        return [len(run) for run in runs]
+    asked = 0
 
-    async def partitions(self, topic: str) -> int:
-        return PARTITIONS
-
-
-class Positions:
-    """All partitions are ours; those in `behind` have records that are not handled."""
-
-    def __init__(self) -> None:
-        self.behind: set[int] = set()
-
-    def owned(self, topic: str) -> list[int]:
-        return list(range(PARTITIONS))
-
-    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
-        return set(partitions) - self.behind
+    async def due(self, *args: Any) -> list[dict[str, Any]]:
+        self.asked += 1
+        return await super().due(*args)
 
 
-def names(partition: int, count: int) -> list[str]:
-    ids = (f"t{n}" for n in range(1000))
-    return [doc_id for doc_id in ids if partition_of(doc_id.encode(), PARTITIONS) == partition][:count]
+class Place:
+    """Plays the consumer: owns all four partitions, and has read them unless a test says otherwise."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.mine, self.behind = clock, [0, 1, 2, 3], set[int]()
+        self.until: datetime | None = None
+        """Up to which instant everything is handled; None: now."""
+
+    def owned(self, _: str) -> list[int]:
+        return list(self.mine)
+
+    async def handled_until(self, _: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
+        return dict.fromkeys(set(partitions) - self.behind, self.until or self.clock.now())
 
 
-async def due_at(documents: Documents[dict[str, Any]], ids: Sequence[str], at: datetime) -> None:
-    await documents.change_many(ids, lambda *_: Decision({"due": at}))
+class Rig:
+    """A ticker of one process, the documents it shares with the rest of it, and those of another process."""
+
+    def __init__(self, limit: int = 500, period: float = PERIOD) -> None:
+        self.store, self.clock, sender = Counting(), FakeClock(START), SlowSender()
+        sender.go.set()
+        self.place = Place(self.clock)
+        self.own = Documents(KIND, self.store, sender, self.clock)
+        self.other = Documents(KIND, self.store, sender, self.clock)
+        self.fired: list[str] = []
+        self.again: float | None = None
+        """Seconds after which whatever fires is due once more."""
+        self.ticker = Ticker(self.own, self.place, self.fire, self.clock, grace=GRACE, period=period, limit=limit)
+
+    def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]]:
+        self.fired.append(state["name"])
+        due = None if self.again is None else state["due"] + timedelta(seconds=self.again)
+        return Decision(state | {"due": due}, [Said()])
+
+    async def arm(self, name: str, seconds: float | None, documents: Documents[dict[str, Any]] | None = None) -> None:
+        due = None if seconds is None else START + timedelta(seconds=seconds)
+        await (documents or self.own).change(name, lambda _: Decision({"name": name, "due": due}))
+
+    async def at(self, seconds: float) -> list[str]:
+        """Let time come to that many seconds after the start, tick, and return what has fired so far."""
+        self.clock.set(START + timedelta(seconds=seconds))
+        await self.ticker.tick()
+        return self.fired
+
+    def names(self, partition: int, count: int) -> list[str]:
+        """Return ids of documents whose home is that partition."""
+        return [n for n in (f"t{i}" for i in range(1000)) if partition_of(n.encode(), 4) == partition][:count]
+
+
+async def test_the_store_is_asked_once_a_period_while_nothing_is_due() -> None:
+    rig = Rig()
+    for tick in range(50):
+        await rig.at(tick * 0.02)
+    assert rig.store.asked == 2
+
+
+async def test_what_this_process_arms_fires_in_time_without_asking_the_store() -> None:
+    rig = Rig()
+    await rig.at(0)
+    await rig.arm("T", 0.1)
+    assert await rig.at(0.14) == []
+    assert await rig.at(0.15) == ["T"]
+    assert rig.store.asked == 1
+
+
+async def test_what_another_process_arms_fires_at_most_a_period_late() -> None:
+    rig = Rig()
+    await rig.at(0)
+    await rig.arm("T", 0.1, rig.other)
+    assert await rig.at(0.3) == []
+    assert await rig.at(PERIOD) == ["T"]
+
+
+async def test_an_instant_that_was_moved_does_not_fire() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    await rig.at(0)
+    await rig.arm("T", 3.0)
+    assert await rig.at(0.2) == []
+    assert await rig.at(3.05) == ["T"]
+
+
+async def test_an_instant_that_another_process_moved_does_not_fire_although_it_was_seen() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    await rig.at(0)
+    await rig.arm("T", None, rig.other)
+    assert await rig.at(0.2) == []
+
+
+async def test_nothing_fires_before_its_partition_is_read_to_the_end() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    rig.place.behind = {0, 1, 2, 3}
+    assert await rig.at(0.2) == []
+    rig.place.behind = set()
+    assert await rig.at(0.21) == ["T"]
+
+
+async def test_what_falls_due_after_the_instant_up_to_which_all_is_handled_waits() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    await rig.arm("U", 0.2)
+    rig.place.until = START + timedelta(seconds=0.16)
+    assert await rig.at(1.0) == ["T"]
+    rig.place.until = START + timedelta(seconds=0.25)
+    assert await rig.at(1.0) == ["T", "U"]
 
 
 async def test_a_partition_that_is_behind_holds_up_no_other() -> None:
-    clock, positions, fired = FakeClock(START), Positions(), list[str]()
-    documents = Documents(KIND, FakeStore(), Wire(), clock)
-    slow, quick = names(0, 5), names(1, 1)
-    await due_at(documents, slow, START + timedelta(seconds=1))
-    await due_at(documents, quick, START + timedelta(seconds=2))
-
-    def fire(state: dict[str, Any], now: datetime) -> Decision[dict[str, Any]]:
-        fired.append(state["due"].isoformat())
-        return Decision({"due": None})
-
-    ticker = Ticker(documents, positions, fire, clock, grace=timedelta(0), limit=3)
-    positions.behind = {0}
-    clock.set(START + timedelta(seconds=3))
+    rig = Rig(limit=3)
+    slow, quick = rig.names(0, 5), rig.names(1, 1)
+    for name in slow:
+        await rig.arm(name, 1)
+    await rig.arm(quick[0], 2)
+    rig.place.behind = {0}
     for _ in range(4):
-        await ticker.tick()
-    assert fired == [(START + timedelta(seconds=2)).isoformat()]
-    positions.behind = set()
+        await rig.at(3)
+    assert rig.fired == quick
+    rig.place.behind = set()
     for _ in range(4):
-        await ticker.tick()
-    assert len(fired) == 1 + len(slow)
+        await rig.at(3)
+    assert sorted(rig.fired) == sorted(quick + slow)
+
+
+async def test_partitions_that_come_are_looked_at_at_once() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1, rig.other)
+    home = rig.other.home_partition("T")
+    rig.place.mine = [p for p in range(4) if p != home]
+    assert await rig.at(0.2) == []
+    rig.place.mine = [0, 1, 2, 3]
+    assert await rig.at(0.21) == ["T"]
+
+
+async def test_partitions_that_go_fire_nothing() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    await rig.at(0)
+    rig.place.mine = []
+    assert await rig.at(0.2) == []
+
+
+async def test_more_than_one_look_can_hold_fires_whole_and_the_longest_due_first() -> None:
+    rig = Rig(limit=3)
+    names = [f"T{n}" for n in range(8)]
+    for n, name in enumerate(names):
+        await rig.arm(name, 0.01 * n, rig.other)
+    for _ in range(4):
+        await rig.at(1.0)
+    assert rig.fired == names
+
+
+async def test_what_fires_again_soon_is_not_forgotten() -> None:
+    rig = Rig()
+    rig.again = 0.1
+    await rig.at(0)
+    await rig.arm("T", 0.1)
+    assert await rig.at(0.15) == ["T"]
+    assert await rig.at(0.25) == ["T", "T"]
+    assert rig.store.asked == 1
+
+
+async def test_a_store_that_was_away_is_asked_again_and_nothing_is_lost() -> None:
+    rig = Rig()
+    await rig.at(0)
+    await rig.arm("T", 0.1)
+    rig.store.away = True
+    with pytest.raises(Passing):
+        await rig.at(0.2)
+    rig.store.away = False
+    assert await rig.at(0.21) == ["T"]
+
+
+async def test_a_running_ticker_is_woken_by_what_falls_due_before_its_next_look() -> None:
+    rig = Rig(period=60)
+    running = asyncio.create_task(rig.ticker.run())
+    await until(lambda: rig.store.asked > 0)
+    rig.clock.advance(0.2)
+    await rig.arm("T", 0.1)
+    await until(lambda: bool(rig.fired))
+    running.cancel()
+    assert rig.store.asked == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -51,8 +52,8 @@ class Owner:
     def owned(self, topic: str) -> list[int]:
         return self.partitions
 
-    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
-        return set(partitions)
+    async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
+        return dict.fromkeys(partitions, datetime.max.replace(tzinfo=UTC))
 
 
 class FakeSink:

@@ -179,8 +179,8 @@ class Everywhere:
     def owned(self, topic: str) -> list[int]:
         return [0, 1, 2, 3]
 
-    async def reached_end(self, topics: Any, partitions: Any) -> set[int]:
-        return set(partitions)
+    async def handled_until(self, topics: Any, partitions: Any) -> dict[int, datetime]:
+        return dict.fromkeys(partitions, datetime.max.replace(tzinfo=UTC))
 
 
 class Replica:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from contracts.envelope import Event
@@ -46,8 +47,8 @@ class Positions:
     def owned(self, topic: str) -> list[int]:
         return self.mine
 
-    async def reached_end(self, topics: Iterable[str], partitions: Iterable[int]) -> set[int]:
-        return set() if self.behind else set(partitions)
+    async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
+        return {} if self.behind else dict.fromkeys(partitions, datetime.max.replace(tzinfo=UTC))
 
 
 class Rig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,6 @@ class Careless(Delivery[Any]):
         return unhandled if self.world.on("commit-handled") else set()
 
 
-async def at_once(_: Iterable[str], partitions: Iterable[int]) -> set[int]:
+async def at_once(_: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
     """Without *barrier*: every partition counts as handled."""
-    return set(partitions)
+    return dict.fromkeys(partitions, datetime.max.replace(tzinfo=UTC))

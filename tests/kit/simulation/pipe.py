@@ -207,7 +207,7 @@ class Pipe(World):
         await step("start timers")  # the process has begun anew by then
         consumer = self.consumers[me]
         if not self.on("barrier"):
-            consumer.reached_end = at_once  # type: ignore[method-assign, assignment]
+            consumer.handled_until = at_once  # type: ignore[method-assign, assignment]
         documents = consumer.delivery.documents
         ticker = Ticker(documents, consumer, self.fire(me), self.clock, grace=timedelta(0), period=PERIOD)
         while True:

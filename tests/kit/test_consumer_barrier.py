@@ -1,0 +1,88 @@
+"""Up to which instant a partition is handled: one that is never quiet comes to where it ended when it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+from aiokafka import TopicPartition
+
+from kit.clock import FakeClock
+from kit.consumer import Consumer
+from kit.health import Health
+from kit.settings import ServiceSettings
+from tests.kit.test_outbox import START
+
+HERE, ELSEWHERE, OTHER = TopicPartition("in", 0), TopicPartition("in", 1), TopicPartition("more", 0)
+SECOND = timedelta(seconds=1)
+
+
+class Broker:
+    """Ends of partitions and how far they are handled; plays the client and the questions for ends."""
+
+    def __init__(self) -> None:
+        self.ends = {HERE: 0, ELSEWHERE: 0, OTHER: 0}
+        self.handled = dict(self.ends)
+        self.asked = 0
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self.ends)
+
+    async def position(self, tp: TopicPartition) -> int:
+        return int(self.handled[tp])
+
+    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.asked += bool(partitions)
+        return {tp: self.ends[tp] for tp in partitions}
+
+
+def consumer(broker: Broker, clock: FakeClock) -> Consumer:
+    delivery = cast("Any", SimpleNamespace(documents=SimpleNamespace(home_topic="")))
+    made = Consumer(ServiceSettings(), delivery, ["in", "more"], clock, Health(clock))
+    made._subscriber, made._ends = SimpleNamespace(consumer=broker), cast("Any", broker)
+    return made
+
+
+async def test_a_partition_that_is_read_to_its_end_is_handled_until_now() -> None:
+    clock = FakeClock(START)
+    assert await consumer(Broker(), clock).handled_until(["in"], [0, 1]) == {0: START, 1: START}
+
+
+async def test_a_partition_that_is_behind_says_nothing_of_itself_and_nothing_of_others() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    broker.ends[HERE] = 5
+    assert await consumer(broker, clock).handled_until(["in"], [0, 1]) == {1: START}
+
+
+async def test_all_topics_of_a_partition_count() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    broker.ends[OTHER] = 5
+    asked = consumer(broker, clock)
+    assert await asked.handled_until(["in", "more"], [0]) == {}
+    assert await asked.handled_until(["in"], [0]) == {0: START}
+
+
+async def test_a_partition_that_is_never_quiet_comes_to_where_it_ended() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    asked = consumer(broker, clock)
+    broker.ends[HERE] = 5
+    known = []
+    for _ in range(4):
+        known.append(await asked.handled_until(["in"], [0]))
+        clock.advance(1)
+        broker.handled[HERE] = broker.ends[HERE]
+        broker.ends[HERE] += 5
+    # Each time it is behind by what came last, and all that was there a second ago is handled.
+    assert known == [{}, {0: START}, {0: START + SECOND}, {0: START + 2 * SECOND}]
+
+
+async def test_once_the_end_of_then_is_reached_the_end_of_now_is_asked_at_once() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    asked = consumer(broker, clock)
+    broker.ends[HERE] = 5
+    await asked.handled_until(["in"], [0])
+    clock.advance(60)
+    broker.handled[HERE] = 5
+    assert await asked.handled_until(["in"], [0]) == {0: START + 60 * SECOND}
