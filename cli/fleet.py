@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -203,12 +203,19 @@ def free_ports() -> Iterator[int]:
     """Yield ports that nobody listens on, each once, below those that systems give to outgoing connections."""
     given: set[int] = set()
     while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        port = 20_000 + secrets.randbelow(12_000)
+        if port not in given and _is_free(port):
+            given.add(port)
+            yield port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
             probe.bind(("127.0.0.1", port))
-            if port not in given:
-                given.add(port)
-                yield port
+        except OSError:
+            return False
+    return True
 
 
 def _ok(url: str) -> bool:

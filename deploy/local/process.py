@@ -4,7 +4,7 @@ Knows nothing of Kafka or MongoDB.
 """
 
 import os
-import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -26,7 +26,7 @@ def free_port() -> int:
     One of those could be taken by any connection before its server listens.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as listener:
             try:
                 listener.bind(("127.0.0.1", port))
