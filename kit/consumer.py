@@ -31,6 +31,8 @@ from kit.reading import Ends, Polls, Room
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
+Marks = dict[TopicPartition, tuple[datetime, int]]
+"""When somebody asked where a partition ends, and the answer."""
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -59,8 +61,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._broker: KafkaBroker | None = None
         self._ages: dict[TopicPartition, Ages] = {}
         self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
-        self._marks: dict[TopicPartition, tuple[datetime, int]] = {}
-        """When somebody asked where a partition ends, and the answer, until it is reached."""
+        self._marks: Marks = {}
+        """Of ends that are not reached yet."""
         self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
 
     # -- wiring --------------------------------------------------------------------------------------------------
@@ -113,8 +115,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             await self._ends.stop()
             await broker.stop()
             raise
-        Polls(
-            self._client(),
+        client = self._client()
+        client.getmany = Polls(
+            client,
             self._clock,
             running=lambda: bool(self._subscriber.running),
             beat=self._health.beat,
@@ -122,7 +125,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             room=self._room,
             gather=self._settings.gather_ms / 1000,
             urgent=self._urgent,
-        )
+        ).getmany
 
     def _take_in_hand(self, firsts: Mapping[TopicPartition, int]) -> None:
         self._in_hand = dict(firsts)
@@ -175,20 +178,31 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         here = [tp for tp in self._assignment() if tp.topic in names and tp.partition in wanted]
         until: dict[int, datetime] = {}
         for _ in range(2):  # what was asked before, and then what is there now
-            at = self._clock.now()
-            new = [tp for tp in here if tp not in self._marks]
-            self._marks.update({tp: (at, end) for tp, end in (await self._ends.of(new)).items()})
-            try:
-                reached = [tp for tp in here if await self._handled(tp) >= self._marks[tp][1]]
-            except (KafkaError, IllegalStateError) as error:
-                raise Passing(f"what is handled is not known: {error!r}") from error
-            for partition in {tp.partition for tp in here} - {tp.partition for tp in here if tp not in reached}:
-                mine = [tp for tp in reached if tp.partition == partition]
-                until[partition] = min(self._marks.pop(tp)[0] for tp in mine)
-            here = [tp for tp in here if tp.partition in until and until[tp.partition] < at]
+            now = self._clock.now()
+            marks = await self._marked(here, now)
+            for partition in {tp.partition for tp in here} - await self._behind(marks):
+                mine = [tp for tp in here if tp.partition == partition]
+                until[partition] = min(marks[tp][0] for tp in mine)
+                for tp in mine:
+                    self._marks.pop(tp, None)
+            here = [tp for tp in here if until.get(tp.partition, now) < now]
             if not here:
                 break
         return until
+
+    async def _marked(self, here: Sequence[TopicPartition], now: datetime) -> Marks:
+        """Return when these partitions were asked for their ends, and these; asks the ones that were not."""
+        marks = {tp: self._marks[tp] for tp in here if tp in self._marks}  # another timer may take them away meanwhile
+        ends = await self._ends.of([tp for tp in here if tp not in marks])
+        marks |= {tp: (now, end) for tp, end in ends.items()}
+        self._marks |= marks
+        return marks
+
+    async def _behind(self, marks: Marks) -> set[int]:
+        try:
+            return {tp.partition for tp, (_, end) in marks.items() if await self._handled(tp) < end}
+        except (KafkaError, IllegalStateError) as error:
+            raise Passing(f"what is handled is not known: {error!r}") from error
 
     async def measure_lag(self) -> None:
         """Set the lag gauges from one look at the ends of the partitions."""

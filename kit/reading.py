@@ -68,10 +68,9 @@ class Polls:
         self._running, self._beat, self._in_hand = running, beat, in_hand
         self._poll: Callable[..., Awaitable[Records]] = client.getmany
         self._dropped = False
-        client.getmany = self.getmany
 
     async def getmany(self, *_: Any, **__: Any) -> Records:
-        """Stand in for the client's own: wait until there are records."""
+        """Wait until there are records. Takes the place of the client's own."""
         polled: Records = {}
         while not polled and self._running():
             self._beat()

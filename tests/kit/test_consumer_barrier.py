@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from types import SimpleNamespace
@@ -25,7 +26,8 @@ class Broker:
     def __init__(self) -> None:
         self.ends = {HERE: 0, ELSEWHERE: 0, OTHER: 0}
         self.handled = dict(self.ends)
-        self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.ends)
@@ -34,8 +36,10 @@ class Broker:
         return int(self.handled[tp])
 
     async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        self.asked += bool(partitions)
-        return {tp: self.ends[tp] for tp in partitions}
+        ends = {tp: self.ends[tp] for tp in partitions}
+        if partitions:
+            await self.answers.wait()
+        return ends
 
 
 def consumer(broker: Broker, clock: FakeClock) -> Consumer:
@@ -86,3 +90,19 @@ async def test_once_the_end_of_then_is_reached_the_end_of_now_is_asked_at_once()
     clock.advance(60)
     broker.handled[HERE] = 5
     assert await asked.handled_until(["in"], [0]) == {0: START + 60 * SECOND}
+
+
+async def test_timers_that_ask_at_once_do_not_take_each_others_marks_away() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    asked = consumer(broker, clock)
+    broker.ends[HERE] = 5
+    assert await asked.handled_until(["in"], [0]) == {}  # it is marked now, and the other topic is not
+    broker.answers.clear()
+    both = asyncio.create_task(asked.handled_until(["in", "more"], [0]))
+    await asyncio.sleep(0)
+    broker.handled[HERE] = 5
+    alone = asyncio.create_task(asked.handled_until(["in"], [0]))
+    await asyncio.sleep(0)
+    broker.answers.set()
+    assert await alone == {0: START}
+    assert await both == {0: START}

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.local import free_port
 from kit.clock import SystemClock
 from kit.errors import Passing
 from kit.health import Health
@@ -51,7 +51,7 @@ class World:
         self.consumer = Part("consumer", self.story)
         self.clock = SystemClock()
         self.health = Health(self.clock)
-        self.ports = [_free_port(), _free_port()]
+        self.ports = [free_port(), free_port()]
         self.options: dict[str, Any] = {}
 
     @asynccontextmanager
@@ -97,12 +97,6 @@ class World:
 
         response: httpx.Response = await until(asked)
         return response
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
