@@ -1,6 +1,7 @@
 """Time: the only file that asks the machine what time it is. Everything else is given a Clock."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -30,13 +31,19 @@ class Clock(Protocol):
         ...
 
 
+async def woken(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, at most so many seconds of real time: what loops do between two turns."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
         """The instant: aware, UTC, whole milliseconds."""
-        moment = datetime.now(UTC)
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return to_ms(datetime.now(UTC))
 
     def monotonic(self) -> float:
         """Seconds since some beginning; never goes back."""

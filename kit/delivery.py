@@ -89,11 +89,11 @@ class Handling(Protocol[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
-    async def locate(self, items: list[Incoming]) -> None:
-        """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list."""
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:
+        """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list.
 
-    def held(self) -> Mapping[str, Document[S]]:
-        """Give away the documents that `locate` had to load anyway, so that they are not loaded twice."""
+        Returns the documents that it had to load for that, so that they are not loaded twice.
+        """
 
     def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
         """Decide; Passing stops this subject for now, anything else raised makes the record a dead letter."""
@@ -112,11 +112,8 @@ class BaseHandling(Generic[S]):
         """Read the record as one CloudEvent."""
         return [event_item(record)]
 
-    async def locate(self, items: list[Incoming]) -> None:
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:  # noqa: ARG002 - for who needs them
         """Keep the subject as the document's id."""
-
-    def held(self) -> Mapping[str, Document[S]]:
-        """Hold nothing."""
         return {}
 
     async def before_write(self, docs: Sequence[Document[S]]) -> None:
@@ -219,11 +216,10 @@ class Delivery(Generic[S]):
     async def _steps(self, records: Sequence[Record], written: set[Place]) -> _Pass:
         outcome = _Pass()
         items = self._expand(records, outcome)
-        await self.handling.locate(items)
-        held = self.handling.held()
+        held = await self.handling.locate(items)
         wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
-        docs = await self.documents.load(doc_id for doc_id in wanted if doc_id not in held)
-        docs |= {doc_id: held[doc_id] for doc_id in wanted if doc_id in held}
+        docs = {doc_id: held[doc_id] for doc_id in wanted if doc_id in held}
+        docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
         self._decide_all(items, docs, outcome)
         await self._write_dead(outcome, written)
         # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.

@@ -29,7 +29,6 @@ from kit import metrics
 from kit.errors import Passing
 from kit.plain import Gone, PlainRoute, Refused, declare
 from kit.settings import ServiceSettings, Token
-from kit.within import within
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
@@ -245,7 +244,7 @@ class _Guard:
 
         try:
             self._check_length(scope)
-            with within(self.seconds):
+            async with asyncio.timeout(self.seconds):
                 await self.app(scope, counted_receive, noted_send)
         except Gone:
             pass

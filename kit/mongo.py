@@ -126,7 +126,9 @@ class MongoStore:
     # --- Documents of the outbox. ---
 
     async def fetch(self, collection: str, ids: Sequence[str]) -> list[Row]:
-        """Load documents by id, as a majority has them."""
+        """Load documents by id, as a majority has them; for no id nobody is asked."""
+        if not ids:
+            return []
         with _passing():
             return await self._collection(collection).find({"_id": {"$in": list(ids)}}).to_list(None)
 

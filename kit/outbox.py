@@ -98,7 +98,7 @@ class Documents(Generic[S]):
     async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
         """Load documents by id, in one query; an id never seen gives a new document."""
         wanted = list(dict.fromkeys(ids))
-        found = {raw["_id"]: raw for raw in await self.store.fetch(self.kind.collection, wanted)} if wanted else {}
+        found = {raw["_id"]: raw for raw in await self.store.fetch(self.kind.collection, wanted)}
         return {i: document.read(self.kind, found[i]) if i in found else Document(i) for i in wanted}
 
     async def find(self, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100) -> list[Document[S]]:
@@ -121,21 +121,17 @@ class Documents(Generic[S]):
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
             raise Passing("whether the write happened is not known")
-        saved: Saved[S] = Saved([doc for doc in docs if not doc.changed])
-        for doc in changed:
-            if doc.id in outcome.lost:
-                saved.lost.append(doc)
-                continue
+        unchanged = [doc for doc in docs if not doc.changed]
+        lost = [doc for doc in changed if doc.id in outcome.lost]
+        written = [doc for doc in changed if doc.id not in outcome.lost]
+        for doc in written:
             doc.version += 1
             doc.outbox += doc.fresh
             doc.fresh, doc.inserts, doc.changed = [], [], False
-            saved.won.append(doc)
-        if saved.lost:
-            metrics.LOST_GUARDS.inc(len(saved.lost))
-        written = [doc for doc in changed if doc.id not in outcome.lost]
+        metrics.LOST_GUARDS.inc(len(lost))
         for watcher in self._watchers:
             watcher(written)
-        return saved
+        return Saved(unchanged + written, lost)
 
     async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
         """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say."""
@@ -147,8 +143,7 @@ class Documents(Generic[S]):
         async with self._turn({doc.id for doc in talking}):
             confirmed = await self._send(talking)
             self._remember(confirmed)
-            for doc_id, entries in confirmed.items():
-                self._confirmed.setdefault(doc_id, []).extend(entries)
+            self._owe(confirmed)
             if not self._later:
                 await self.clear()
         for doc in talking:
@@ -166,9 +161,12 @@ class Documents(Generic[S]):
         try:
             await self.store.clear(self.kind.collection, confirmed)
         except BaseException:
-            for doc_id, entries in confirmed.items():
-                self._confirmed.setdefault(doc_id, []).extend(entries)
+            self._owe(confirmed)
             raise
+
+    def _owe(self, confirmed: Mapping[str, Sequence[str]]) -> None:
+        for doc_id, entries in confirmed.items():
+            self._confirmed.setdefault(doc_id, []).extend(entries)
 
     async def _send(self, docs: Sequence[Document[S]]) -> dict[str, list[str]]:
         """Send what this process has not seen confirmed yet; returns the confirmed entries of each document."""

@@ -18,10 +18,9 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
 from kit.errors import Passing
-from kit.murmur import murmur2
-from kit.within import within
 
 log = structlog.get_logger(__name__)
 
@@ -52,12 +51,13 @@ def partition_of(key: bytes | None, count: int) -> int:
 
 @lru_cache(maxsize=20_000)  # the hash is pure Python, and a ticket's key is asked for at every step on its way
 def _hash(key: bytes) -> int:
-    return murmur2(key) & 0x7FFFFFFF
+    hashed: int = murmur2(key)
+    return hashed & 0x7FFFFFFF
 
 
 def _choose(key: bytes | None, every: Sequence[int], available: Sequence[int]) -> int:
-    """Give aiokafka a record's partition as its own default would, but with the hash above."""
-    return random.choice(available or every) if key is None else every[_hash(key) % len(every)]
+    """Give aiokafka a record's partition as its own default would, but hash a key once."""
+    return random.choice(available or every) if key is None else every[partition_of(key, len(every))]
 
 
 class Producer:
@@ -118,7 +118,7 @@ class Producer:
         headers = record.headers if isinstance(record.headers, list) else list(record.headers)
         producer = self._producer
         try:
-            with within(seconds):
+            async with asyncio.timeout(seconds):
                 producer = producer or await self._current()
                 await (await producer.send(record.topic, record.value, key=record.key, headers=headers))
         except (KafkaError, TimeoutError) as error:

@@ -7,16 +7,16 @@ came in time counts. Firing is a guarded change like any other; a second firer l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from contracts.topics import topic_name
 from kit import metrics
-from kit.clock import Clock
+from kit.clock import Clock, woken
 from kit.document import Decision, Document
 from kit.errors import Passing
 from kit.outbox import Documents
@@ -89,9 +89,7 @@ class Ticker(Generic[S]):
                 log.exception("a tick failed")
                 await self._clock.sleep(1)
             if fired < self._limit:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._rest()):
-                        await self._awake.wait()
+                await woken(self._awake, self._rest())
 
     async def tick(self) -> int:
         """Fire what is due now; returns how many documents were changed."""
@@ -131,17 +129,16 @@ class Ticker(Generic[S]):
         handled = await self._positions.handled_until(self._follow, asked)
         self._behind = asked - handled.keys()
         until = {p: min(at, now) - self._grace for p, at in handled.items()}
-        known = {i: self._soon[i] for i in doc_ids if i in self._soon}
-        may = [(i, due, p) for i, (due, p) in known.items() if p in until and due <= until[p]][: self._limit]
-        ready = {i: due for i, due, _ in may}
-        latest = {i: until[p] for i, _, p in may}
+        known = ((i, self._soon[i]) for i in doc_ids if i in self._soon)
+        over = ((i, (due, p)) for i, (due, p) in known if p in until and due <= until[p])
+        ready = dict(islice(over, self._limit))
         if not ready:
             return 0
         fired: set[str] = set()
 
         def decide(doc_id: str, state: S | None) -> Decision[S] | None:
             self._soon.pop(doc_id, None)  # one that stays due, or becomes due again, is found by the next look
-            decision = self._decide(state, latest[doc_id])
+            decision = self._decide(state, until[ready[doc_id][1]])
             if decision is not None:
                 fired.add(doc_id)
             return decision
@@ -156,7 +153,7 @@ class Ticker(Generic[S]):
         fired &= saved.keys()
         stored = self._clock.now()
         for doc_id in fired:
-            metrics.TIMER_LATENESS.observe((stored - ready[doc_id]).total_seconds())
+            metrics.TIMER_LATENESS.observe((stored - ready[doc_id][0]).total_seconds())
         return len(fired)
 
     def _decide(self, state: Any, until: datetime) -> Decision[S] | None:
@@ -185,8 +182,9 @@ class Ticker(Generic[S]):
     def _rest(self) -> float:
         """Seconds until something is to be done."""
         now = self._clock.now()
-        if not self._owned or self._until is None:
+        if self._until is None:
             return BEHIND
-        first = min((at for at, _ in self._soon.values()), default=self._until)
-        wait = (min(first + self._grace, self._until) - now).total_seconds()
-        return wait if wait > BREATH else BEHIND if first + self._grace <= now else BREATH
+        first = min((at for at, _ in self._soon.values()), default=self._until) + self._grace
+        if first <= now:
+            return BEHIND
+        return max(BREATH, (min(first, self._until) - now).total_seconds())

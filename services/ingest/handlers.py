@@ -21,7 +21,6 @@ from kit.consumer import Consumer
 from kit.delivery import Incoming, Record
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
-from kit.mongo import Row
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS
@@ -107,20 +106,20 @@ class IngestHandling:
         cause = Cause(command.id, command.correlationid or command.id, command.traceparent)
         return [Incoming(record, doc_id=command.subject, value=Asked(command), cause=cause)]
 
-    async def locate(self, items: list[Incoming]) -> None:
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Fetch what was left by claim check, then find the tickets that messages and reports are about."""
         await self._redeem(items)
         arriving = [(item, item.value) for item in items if isinstance(item.value, Arrival)]
         arrivals = [arrival for _, arrival in arriving]
         claims = self._people.claims(arrivals) | {anchor for arrival in arrivals for anchor in arrival.anchors}
         rows, holders, _ = await asyncio.gather(
-            self._store.fetch(THREADS, sorted(claims)) if claims else _none(),
+            self._store.fetch(THREADS, sorted(claims)),
             self._threads.find_holders(arrivals),
             self._people.load(arrivals),
         )
         found = {row["_id"]: row for row in rows}
         await self._people.identify(arrivals, found)
-        await self._threads.place(arrivals, found, holders)
+        docs = await self._threads.place(arrivals, found, holders)
         await asyncio.gather(
             self._people.learn([(arrival, item.cause) for item, arrival in arriving]), self._keep_files(arrivals)
         )
@@ -128,10 +127,7 @@ class IngestHandling:
             item.doc_id = arrival.ticket_id
         await self._find_reported(items)
         await self._look_up_merges(items)
-
-    def held(self) -> Mapping[str, Document[TicketState]]:
-        """Give away the tickets that were read to place messages."""
-        return self._threads.held()
+        return docs
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Ask the core, with what holds for the ticket's account."""
@@ -212,10 +208,6 @@ class IngestHandling:
                 into = asked.command.data.into
                 other = (await self._threads.tickets([into]))[into]
                 item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
-
-
-async def _none() -> list[Row]:
-    return []
 
 
 def _reported(report: StatusReport) -> list[str]:

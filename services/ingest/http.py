@@ -105,14 +105,8 @@ def _channel(scope: Scope) -> tuple[str, Webhook]:
 def _request(scope: Scope, body: bytes) -> channels.Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     raw_query = scope["query_string"].decode("latin-1")
-    return channels.Request(body, headers, _query(raw_query), raw_query, scope["method"])
-
-
-def _query(raw: str) -> dict[str, str]:
-    name, _, value = raw.partition("=")
-    if name == "account" and value.replace("-", "").isalnum():
-        return {name: value}  # what we tell providers to call us by needs no parser
-    return dict(parse_qsl(raw, keep_blank_values=True)) if raw else {}
+    query = dict(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else {}
+    return channels.Request(body, headers, query, raw_query, scope["method"])
 
 
 def _kept(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest:

@@ -17,7 +17,7 @@ from contracts.commands import Forward
 from contracts.envelope import Command
 from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
-from kit.clock import Clock
+from kit.clock import Clock, woken
 from kit.document import Decision
 from kit.errors import Passing
 from kit.outbox import Documents
@@ -112,11 +112,7 @@ class ReplySender:
                     log.warning("sending waits", fault=str(fault))
                 except Exception:
                     log.exception("a look for messages to send failed")
-                try:
-                    async with asyncio.timeout(PERIOD):
-                        await self._awake.wait()
-                except TimeoutError:
-                    continue
+                await woken(self._awake, PERIOD)
         finally:
             for task in list(self._busy.values()):
                 task.cancel()

@@ -67,7 +67,7 @@ class _Wait(Exception):
 class _View:
     """What a batch knows so far: claims and tickets that were looked up, and what its own messages change in them."""
 
-    docs: dict[str, Document[TicketState]]
+    docs: dict[str, Document[TicketState]] = field(default_factory=dict)
     claims: dict[str, Claim | None] = field(default_factory=dict)
     tickets: dict[str, TicketState | None] = field(default_factory=dict)
     holders: dict[str, list[str]] = field(default_factory=dict)
@@ -119,12 +119,6 @@ class Threads:
 
     def __init__(self, store: Store, documents: Documents[TicketState], policy_of: PolicyOf) -> None:
         self._store, self._documents, self._policy_of = store, documents, policy_of
-        self._docs: dict[str, Document[TicketState]] = {}
-
-    def held(self) -> dict[str, Document[TicketState]]:
-        """Give away the tickets that were read to place messages."""
-        docs, self._docs = self._docs, {}
-        return docs
 
     async def find_holders(self, arrivals: Sequence[Arrival]) -> list[Row]:
         """Return which tickets have which of these messages already."""
@@ -135,15 +129,15 @@ class Threads:
             MESSAGES, {"message": {"$in": wanted}}, limit=10 * len(wanted), projection={"ticket": 1, "message": 1}
         )
 
-    async def place(self, arrivals: Sequence[Arrival], found: Mapping[str, Row], holders: Sequence[Row]) -> None:
+    async def place(
+        self, arrivals: Sequence[Arrival], found: Mapping[str, Row], holders: Sequence[Row]
+    ) -> dict[str, Document[TicketState]]:
         """Set `ticket_id`, `linked_to` and `thread` of messages whose contacts are known.
 
-        `found` are the claims there are of their anchors, and `holders` what `find_holders` says.
+        `found` are the claims there are of their anchors, and `holders` what `find_holders` says. Returns the tickets
+        that had to be read.
         """
-        self._docs = {}
-        if not arrivals:
-            return
-        view = _View(docs=self._docs)
+        view = _View()
         view.take({anchor for arrival in arrivals for anchor in arrival.anchors}, found)
         for row in holders:
             view.holders.setdefault(row["message"], []).append(row["ticket"])
@@ -158,6 +152,7 @@ class Threads:
         else:
             raise Passing("threads change faster than they can be read")
         await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
+        return view.docs
 
     async def known(self, anchors: Iterable[str]) -> dict[str, Claim]:
         """Return the claims that there are."""

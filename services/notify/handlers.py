@@ -1,6 +1,6 @@
 """Events in: every ticket's events change that ticket's escalation. No rules here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from faststream.kafka import KafkaRouter
@@ -11,7 +11,7 @@ from contracts.envelope import Event
 from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
 from kit.consumer import Consumer
 from kit.delivery import BaseHandling, Incoming, Record
-from kit.document import Decision
+from kit.document import Decision, Document
 from services.notify import metrics
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
@@ -40,11 +40,12 @@ class NotifyHandling(BaseHandling[Escalation]):
     def __init__(self, policy: Callable[[], Policy]) -> None:
         self._policy = policy
 
-    async def locate(self, items: Sequence[Incoming]) -> None:
+    async def locate(self, items: Sequence[Incoming]) -> Mapping[str, Document[Escalation]]:
         """Every event of a ticket belongs to its one escalation: what has been seen is counted by source."""
         for item in items:
             if item.event is not None:
                 item.doc_id = escalation_id(item.event.subject)
+        return {}
 
     def decide(self, state: Escalation | None, item: Incoming, now: datetime) -> Decision[Escalation]:
         """Decide, and count what came of it."""

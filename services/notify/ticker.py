@@ -5,7 +5,6 @@ ids: receivers are told at least once.
 """
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ import structlog
 from contracts import topics
 from contracts.notifications import NotificationFailed
 from contracts.topics import topic_name
-from kit.clock import Clock
+from kit.clock import Clock, woken
 from kit.document import Decision, Document
 from kit.errors import Passing
 from kit.outbox import Documents
@@ -107,9 +106,7 @@ class Deliverer:
                 except Exception:
                     log.exception("a turn of the deliverer failed")
                     await self._clock.sleep(1)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._period):
-                        await self._awake.wait()
+                await woken(self._awake, self._period)
         finally:
             await self.finish(FAREWELL_SECONDS)
 

@@ -79,12 +79,11 @@ class Looker:
             await self._desk.roster.load_all()
         behind: set[str] = set()
         queues = self._open_queues()
-        for urgency in (3, 2, 1, 0):
-            if queues and not self._desk.roster.pool.has_room():
+        for urgency in (3, 2, 1, 0) if queues else ():
+            if not self._desk.roster.pool.has_room():
                 behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
                 break
-            if queues:
-                behind |= await self._look_at(urgency, queues)
+            behind |= await self._look_at(urgency, queues)
         closed = self._desk.backlog - set(queues)
         self._desk.backlog = frozenset(behind | closed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from faststream.kafka import KafkaRouter
@@ -10,7 +10,7 @@ from faststream.kafka import KafkaRouter
 from contracts.tickets import TicketOpened
 from kit.consumer import Consumer
 from kit.delivery import BaseHandling, Incoming
-from kit.document import Decision
+from kit.document import Decision, Document
 from services.sla import metrics
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
@@ -23,9 +23,10 @@ class SlaHandling(BaseHandling[TicketClocks]):
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    async def locate(self, items: Sequence[Incoming]) -> None:  # noqa: ARG002 - the loop's
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketClocks]]:
         """Keep the subject as the document's id, and look up policies that the last batch found to be missing."""
         await self._archive.look_up()
+        return await super().locate(items)
 
     def decide(self, state: TicketClocks | None, item: Incoming, now: datetime) -> Decision[TicketClocks]:
         """Let the core decide, and count what it says."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from kit.delivery import Unread
-from tests.ingest.worker_rig import Row, Worker
+from tests.ingest.worker_rig import Worker
+from tests.kit.raw import Raw
 
 NOBODY = b"Subject: x\r\n\r\nnobody wrote this"
 
 
-def strangers(worker: Worker, count: int) -> list[Row]:
+def strangers(worker: Worker, count: int) -> list[Raw]:
     return [worker.raw(NOBODY, "support-nimbus", "email", verified=False) for _ in range(count)]
 
 

@@ -31,12 +31,12 @@ def keep(file: Path, now: Mapping[str, Any], parts: Iterable[str]) -> None:
     file.write_text(json.dumps(merged(kept(file, names), now, names), indent=1) + "\n", encoding="utf-8")
 
 
-def show(page: Path, table: str) -> None:
+def show(page: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
     """Put the table between the marks of a page."""
-    page.write_text(between(page.read_text(encoding="utf-8"), table), encoding="utf-8")
+    page.write_text(between(page.read_text(encoding="utf-8"), table, marks), encoding="utf-8")
 
 
-def between(text: str, table: str) -> str:
+def between(text: str, table: str, marks: tuple[str, str] = MARKS) -> str:
     """Return the text with the table between its marks."""
-    before, _, rest = text.partition(MARKS[0])
-    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    before, _, rest = text.partition(marks[0])
+    return f"{before}{marks[0]}\n{table}\n{marks[1]}{rest.partition(marks[1])[2]}"

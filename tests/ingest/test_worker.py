@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -172,8 +173,7 @@ async def test_what_cannot_be_parsed_is_a_dead_letter_with_its_reason_and_the_re
 
 async def test_a_dead_letter_that_is_replayed_is_taken() -> None:
     worker = Worker()
-    row = worker.says("a", "m1")
-    row.topic = "deskbus.ingest.retry.v1"
+    row = replace(worker.says("a", "m1"), topic="deskbus.ingest.retry.v1")
     await worker.take(row)
     assert worker.types() == ["ticket.opened"]
 

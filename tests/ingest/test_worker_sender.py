@@ -21,8 +21,9 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import policy_of
 from services.ingest.sender import ReplySender
 from services.ingest.store import EARLY
-from tests.ingest.worker_rig import AGENT, Row, Worker
+from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
+from tests.kit.raw import Raw
 
 
 @dataclass
@@ -229,7 +230,7 @@ async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -
     await served(sender(worker, wire, *ALL))
     (forward,) = [r for r in worker.broker.sent if r.topic == "deskbus.commands.v1"]
     assert Command.parse(forward.value or b"").subject == old.id
-    row = Row("commands", 0, 999, forward.key, forward.value)
+    row = Raw("commands", 0, 999, forward.value or b"", forward.key)
     await worker.take(row)
     await worker.take(row)
     last = worker.events()[-1]

@@ -27,6 +27,7 @@ from services.ingest.people import People
 from services.ingest.store import CONTACT_KIND, TICKET_KIND
 from services.ingest.threads import Threads
 from tests.kit.fake_store import FakeStore
+from tests.kit.raw import Raw
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 AGENT = Author(kind=AuthorKind.AGENT, id="anna", name="Anna Kowalska")
@@ -45,19 +46,6 @@ ACCOUNTS = {
         {"name": "coupang-kr", "channel": "webhook", "signing": "env:S", "access": "env:S", "bot": True},
     ]
 }  # fmt: skip
-
-
-@dataclass
-class Row:
-    """A Kafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
-    timestamp: int = 0
 
 
 @dataclass
@@ -106,7 +94,7 @@ class Worker:
     def _wake(self) -> None:
         self.woken += 1
 
-    async def take(self, *rows: Row) -> set[int]:
+    async def take(self, *rows: Raw) -> set[int]:
         """Handle a batch; returns the offsets of what is not handled."""
         return {place[2] for place in await self.delivery.handle(rows)}
 
@@ -131,15 +119,15 @@ class Worker:
 
     def raw(
         self, body: bytes, account: str = "allegro-pl", channel: str = "webhook", after: float = 0, **more: Any
-    ) -> Row:
+    ) -> Raw:
         """A raw message that the door took `after` seconds from the start."""
         record = InboundRecord(
             receipt=f"r{next(self._offsets)}", channel=channel, account=account, key="k",
             received_at=START + timedelta(seconds=after), body=body, size=len(body), http=HttpRequest(), **more,
         )  # fmt: skip
-        return Row("inbound", 0, next(self._offsets), b"k", record.body, record.to_headers())
+        return Raw("inbound", 0, next(self._offsets), record.body, headers=record.to_headers())
 
-    def says(self, text: str, number: str, person: str = "jan", after: float = 0, **more: Any) -> Row:
+    def says(self, text: str, number: str, person: str = "jan", after: float = 0, **more: Any) -> Raw:
         """A message over the generic webhook."""
         account = more.pop("account", "allegro-pl")
         body = {"type": "message", "id": number, "from": {"id": person, "name": person.title()}, "text": text, **more}
@@ -153,7 +141,7 @@ class Worker:
         after: float = 0,
         to: str = "",
         **headers: str,
-    ) -> Row:
+    ) -> Raw:
         """A mail."""
         mail = EmailMessage()
         mail["From"], mail["To"] = sender, to or "support@nimbus.example"
@@ -163,7 +151,7 @@ class Worker:
         mail.set_content(text)
         return self.raw(mail.as_bytes(), account="support-nimbus", channel="email", after=after)
 
-    def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm") -> Row:
+    def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm") -> Raw:
         """A command."""
         command = Command.of(data, id=number, source=source, subject=ticket, time=self.clock.now())
-        return Row("commands", 0, next(self._offsets), ticket.encode(), command.encode())
+        return Raw("commands", 0, next(self._offsets), command.encode(), ticket.encode())

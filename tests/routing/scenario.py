@@ -41,6 +41,7 @@ from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind
 from services.routing.store.roster import Roster
+from tests.kit.raw import Raw
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 BOT = Author(kind="bot", id="bot")
@@ -132,19 +133,6 @@ def merged(of: Ticket) -> TicketMerged:
 
 def urgent(ticket_id: str, **more: Any) -> Ticket:
     return ticket(ticket_id, priority=Priority.URGENT, **more)
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A Kafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes
-    key: bytes = b"k"
-    headers: Sequence[tuple[str, bytes]] = ()
-    timestamp: int = 0
 
 
 @dataclass

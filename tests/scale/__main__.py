@@ -9,6 +9,7 @@ import argparse
 import sys
 from dataclasses import replace
 
+from tests.bench.record import show
 from tests.scale import figures, plans, report, roster
 from tests.scale.figures import RECORD, Assumed
 
@@ -26,13 +27,6 @@ def assumptions(changes: list[str]) -> Assumed:
             raise ValueError(f"{name!r} is no assumption; there are {', '.join(sorted(names))}")
         assumed = replace(assumed, **{name: float(value)})
     return assumed
-
-
-def record(page: str) -> None:
-    """Put the tables between their marks."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    PAGE.write_text(f"{before}{MARKS[0]}\n{page}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -56,7 +50,7 @@ def main() -> None:
     page = report.page(plain, mended, seconds=given.seconds, say=say)
     print(page)
     if given.record:
-        record(page)
+        show(PAGE, page, MARKS)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from math import ceil
 
 from contracts.corpus import examples
 from contracts.topics import TICKETS, TOPIC_OF
+from services.routing.store.claims import ROUNDS
 from tests.scale.cell import Window, window
 from tests.scale.contention import Contention, contention
 from tests.scale.figures import SERVICES, Assumed, Costs
 from tests.scale.roster import AgentCost
-from tests.scale.work import BUSY_HOUR, CLAIM_ROUNDS, PROFILE, Flow, Plan, Stage, flow, stages
+from tests.scale.work import BUSY_HOUR, PROFILE, Flow, Plan, Stage, flow, stages
 
 GOAL_MS = 250.0
 """p99 from accepted to assigned, on a cluster at its peak."""
@@ -59,7 +60,7 @@ class World:
     def __init__(
         self, costs: Costs, assumed: Assumed, agent: AgentCost, crowd: Sequence[Contention], *, mended: bool = False
     ) -> None:
-        """With `mended`, routing is taken as it could be: see "What would have to change" in docs/scale.md."""
+        """With `mended`, routing is taken as it could be: see "What breaks first" in docs/scale.md."""
         self.costs, self.assumed, self.agent, self.crowd, self.mended = costs, assumed, agent, crowd, mended
         self.flow: Flow = flow(costs, assumed)
 
@@ -124,7 +125,7 @@ class World:
         seconds = dict(zip(names, stalls, strict=False)) if not self.mended else {names[1]: stalls[0]}
         fired = tickets * self.assumed.fired / (self.costs.breaches * plan.replicas["sla"])
         return [
-            Wall("claims that collide, of the tries of a batch", self.lost_claims(replicas) / (CLAIM_ROUNDS - 1)),
+            Wall("claims that collide, of the tries of a batch", self.lost_claims(replicas) / (ROUNDS - 1)),
             *(Wall(f"{name}: CPU of every routing replica", each / every) for name, (every, each) in seconds.items()),
             Wall("agents that changed, of what one look brings", touched / MOST_TOUCHED),
             Wall("decisions among all agents of a cell: CPU of a replica", decision * tickets / replicas),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.record import show
 from tests.scale import __main__ as command
 from tests.scale.contention import Contention, contention
 from tests.scale.figures import RECORD, SERVICES, Assumed, Costs, read
@@ -114,9 +115,8 @@ def test_assumptions_are_changed_by_name() -> None:
         command.assumptions(["hedroom=0.5"])
 
 
-def test_the_tables_are_written_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_are_written_between_their_marks(tmp_path: Path) -> None:
     page = tmp_path / "scale.md"
     page.write_text(f"before\n{command.MARKS[0]}\nold\n{command.MARKS[1]}\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(command, "PAGE", page)
-    command.record("new")
+    show(page, "new", command.MARKS)
     assert page.read_text("utf-8") == f"before\n{command.MARKS[0]}\nnew\n{command.MARKS[1]}\nafter\n"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from services.notify.settings import NotifySettings
 from services.routing.settings import RoutingSettings
+from services.routing.store.claims import ROUNDS
 from services.sla.settings import SlaSettings
 from tests.scale.figures import SERVICES, Assumed, Costs
 
@@ -19,10 +20,9 @@ PROFILE = (.35, .25, .2, .18, .2, .3, .5, .8, 1.2, 1.6, 1.8, 1.75,
 BUSY_HOUR = max(range(24), key=PROFILE.__getitem__)
 
 #: Ways to the store within a batch, and how many of them are writes that wait for a majority; read off the code.
-TRIPS: Mapping[str, tuple[int, int]] = {"ingest": (7, 4), "routing": (3, 2), "sla": (2, 1), "notify": (2, 1)}
+TRIPS: Mapping[str, tuple[int, int]] = {"ingest": (5, 4), "routing": (3, 2), "sla": (2, 1), "notify": (2, 1)}
 SWEEP_S = 2.5
 BATCH = 500
-CLAIM_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ def looks(service: str, assumed: Assumed, freed: float) -> float:
 
     `freed`: how often a second room is freed on an agent, which makes every replica look through who waits.
     """
+    looked = 4 * min(freed, _often(RoutingSettings, "look_ms"))
     every = {
         "ingest": 1 + 1 + 2 / SWEEP_S,
-        "routing": _often(RoutingSettings, "timer_ms") + 2 / SWEEP_S + 1.2 + 4 * min(freed, 20.0),
+        "routing": _often(RoutingSettings, "timer_ms") + 2 / SWEEP_S + 1.2 + looked,
         "sla": _often(SlaSettings, "tick_ms") + 1 / SWEEP_S,
         "notify": _often(NotifySettings, "timer_ms") + _often(NotifySettings, "send_ms") + 1 / SWEEP_S,
     }
@@ -145,7 +146,7 @@ def stages(
         trips, waits = TRIPS[name]
         rounds = 0.0
         if name == "routing":
-            rounds = min(lost_claims, CLAIM_ROUNDS - 1)
+            rounds = min(lost_claims, ROUNDS - 1)
             writes += lost_claims / (first + later)
         made.append(
             Stage(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
@@ -50,18 +50,7 @@ def _form(body: bytes) -> list[tuple[str, str]]:
     """The fields of a form; raises ValueError for one that nobody sends."""
     if len(body) > _MAX_FORM:
         raise ValueError("larger than any form of Twilio's")
-    text = body.decode("ascii")
-    if text.count("&") >= _MAX_FIELDS:
-        raise ValueError("more fields than any form of Twilio's")
-    # As parse_qsl does it, without what it does for every field that most fields do not need.
-    pairs = [piece.partition("=")[::2] for piece in text.replace("+", " ").split("&") if piece]
-    if "%" not in text:
-        return pairs
-    return [(_plain(name), _plain(value)) for name, value in pairs]
-
-
-def _plain(text: str) -> str:
-    return unquote(text, errors="replace") if "%" in text else text
+    return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,9 +102,8 @@ class Roster:
             limit=10 * _PAGE,
             projection=["version", "state.touched_at"],
         )
-        known = {row["_id"]: doc.version for row in rows if (doc := self._docs.get(row["_id"]))}
-        changed = [row["_id"] for row in rows if row["version"] > known.get(row["_id"], 0)]
-        gained = await self.reload({*changed, *sure})
+        changed = {row["_id"] for row in rows if (doc := self.get(row["_id"])) is None or doc.version < row["version"]}
+        gained = await self.reload(changed.union(sure))
         if rows:  # only now: what could not be read is asked for again
             self._latest = max(self._latest, rows[-1]["state"]["touched_at"])
         return gained

@@ -1,6 +1,4 @@
-"""The door's short ways of reading a form, a query and a line find what the long ways do."""
-
-from urllib.parse import parse_qsl
+"""The door's light looks: a line that needs no mending, a form that is none, a body that is looked at once."""
 
 import pytest
 from hypothesis import given
@@ -8,19 +6,6 @@ from hypothesis import strategies as st
 
 from services.ingest.channels import reading, twilio
 from services.ingest.channels.channel import Request
-from services.ingest.http import _query
-
-encoded = st.text("ab1=&+%2FeC3;-. ", max_size=60)
-
-
-@given(encoded)
-def test_a_form_is_read_as_the_standard_library_does(text: str) -> None:
-    assert twilio._form(text.encode()) == parse_qsl(text, keep_blank_values=True, errors="replace")
-
-
-@given(encoded | st.from_regex("account=[a-z0-9é.-]*", fullmatch=True))
-def test_a_query_is_read_as_the_standard_library_does(raw: str) -> None:
-    assert _query(raw) == dict(parse_qsl(raw, keep_blank_values=True))
 
 
 @pytest.mark.parametrize("fields", [500, 501])

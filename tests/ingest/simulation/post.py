@@ -27,18 +27,19 @@ from services.ingest.core.arrivals import Arrival
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.store import THREADS
 from services.ingest.threads import Threads
-from tests.ingest.worker_rig import START, Row, Worker
+from tests.ingest.worker_rig import START, Worker
 from tests.kit.fake_store import Row as Stored
+from tests.kit.raw import Raw
 from tests.kit.simulation.processes import Servers, StepStore, at_once
 from tests.kit.simulation.servers import SimSender
 from tests.kit.simulation.world import step
 
-Letter = Callable[[Worker], Row]
+Letter = Callable[[Worker], Raw]
 """Makes a record of a raw message."""
 _PEN = Worker()
 
 
-def placed(partition: int, letters: Sequence[Letter]) -> list[Row]:
+def placed(partition: int, letters: Sequence[Letter]) -> list[Raw]:
     """A partition of inbound."""
     return [replace(letter(_PEN), partition=partition, offset=n) for n, letter in enumerate(letters)]
 

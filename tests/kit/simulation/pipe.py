@@ -7,7 +7,7 @@ rule that is switched off replaces just the piece of code that keeps it: see `ca
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,14 +20,14 @@ from kit import document
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
 from kit.delivery import BaseHandling, Incoming, Limits
-from kit.document import Decision, Kind
+from kit.document import Decision, Document, Kind
 from kit.errors import Passing
 from kit.outbox import Documents
 from kit.producer import Outgoing
 from kit.reading import Polls, Room
 from kit.timers import Ticker
 from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
-from tests.kit.simulation.records import START, Done, Ignored, Raw, enumerate_records, poke
+from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
 from tests.kit.simulation.servers import IN, SimSender, SimStore
 from tests.kit.simulation.world import World, step
 
@@ -43,12 +43,13 @@ class Recorder(BaseHandling[dict[str, Any]]):
     def __init__(self, world: Pipe, me: str) -> None:
         self.w, self.me = world, me
 
-    async def locate(self, items: Sequence[Incoming]) -> None:
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[dict[str, Any]]]:
         for item in items:
             if item.head is not None and not self.w.on("seen-by-subject"):
                 item.doc_id = "T"
             if item.event is not None and item.event.known and item.event.data.kind == "flaky":
                 item.value = await step("decide a flaky one", "transient fault")
+        return {}
 
     def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
         event = item.event
@@ -241,7 +242,7 @@ class Pipe(World):
     def waiting(self, me: str) -> list[int]:
         return [p for p, o in enumerate(self.owners) if o == me and self.position(me, p) < len(self.inputs[p])]
 
-    def next_records(self, me: str, p: int, most: int) -> list[Raw]:
+    def next_records(self, me: str, p: int, most: int) -> list[Input]:
         start = self.position(me, p)
         return self.inputs[p][start : start + most]
 
@@ -258,7 +259,7 @@ class Pipe(World):
                 seen.setdefault(record.value, record)
         return list(seen.values())
 
-    def letters_of(self, record: Raw) -> list[DeadLetter]:
+    def letters_of(self, record: Input) -> list[DeadLetter]:
         """Dead letters that say where a record stands which nobody could read."""
         letters = [DeadLetter.from_kafka(r.key, r.value, r.headers) for r in self.log if r.topic == DLQ]
         return [letter for letter in letters if (letter.partition, letter.offset) == (record.partition, record.offset)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from contracts.envelope import Event
 from contracts.payload import Payload
+from tests.kit.raw import Raw
 from tests.kit.simulation.servers import IN
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -35,17 +35,8 @@ class Done(Payload):
     who: str
 
 
-@dataclass(frozen=True)
-class Raw:
-    """A Kafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes
-    key: bytes = b"k"
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
+class Input(Raw):
+    """A record of the simulated input."""
 
     @property
     def unreadable(self) -> bool:
@@ -60,5 +51,5 @@ def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest",
     return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event
 
 
-def enumerate_records(p: int, values: Iterable[bytes], start: int = 0) -> Iterator[Raw]:
-    return (Raw(IN, p, n, value) for n, value in enumerate(values, start))
+def enumerate_records(p: int, values: Iterable[bytes], start: int = 0) -> Iterator[Input]:
+    return (Input(IN, p, n, value) for n, value in enumerate(values, start))

@@ -29,7 +29,8 @@ class SimStore:
         self.w = world
 
     async def fetch(self, _: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        await step("load")
+        if ids:
+            await step("load")
         return [copy.deepcopy(self.w.major[i]) for i in ids if i in self.w.major]
 
     async def write(self, _: str, writes: Sequence[Guarded]) -> WriteOutcome:

@@ -28,10 +28,11 @@ from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.store.claims import Claims, Pair, Versions
 from tests.kit.fake_store import Row
+from tests.kit.raw import Raw
 from tests.kit.simulation.processes import Servers, StepStore, at_once
 from tests.kit.simulation.servers import SimSender
 from tests.kit.simulation.world import step
-from tests.routing.scenario import START, Raw, Replica, fake_clock, transfer
+from tests.routing.scenario import START, Replica, fake_clock, transfer
 
 Change = Callable[[Replica], Any]
 """What somebody asks of the door."""
