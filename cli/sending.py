@@ -6,6 +6,7 @@ What is sent is traffic.py's; what is refused for good raises.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
@@ -18,6 +19,8 @@ from cli.traffic import Hook, Mail, Piece
 from kit.ids import uuid7
 
 T = TypeVar("T")
+_A_CLIENT = 32
+"""Connections that an HTTP client keeps."""
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -45,9 +48,13 @@ class Doors:
         self._room = asyncio.Semaphore(at_once)
         self._turn = 0
         self._random = Random(0)
-        self._client = httpx.AsyncClient(
-            timeout=15, limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once), trust_env=False
-        )
+        # A request looks through all connections of its client: with 512 of them that took most of a core.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_A_CLIENT)
+        tls = ssl.create_default_context()
+        count = -(-at_once // _A_CLIENT)
+        self._clients = [
+            httpx.AsyncClient(timeout=15, limits=limits, verify=tls, trust_env=False) for _ in range(count)
+        ]
         self._idle: list[aiosmtplib.SMTP] = []
         self.retries = 0
 
@@ -59,7 +66,8 @@ class Doors:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -85,7 +93,7 @@ class Doors:
         headers = {"authorization": f"Bearer {self._token}", "idempotency-key": key or uuid7()}
 
         async def once() -> dict[str, Any]:
-            answer = await self._client.post(f"{self._url()}/v1/commands", json=document, headers=headers)
+            answer = await self._http().post(f"{self._url()}/v1/commands", json=document, headers=headers)
             return dict(_taken(answer).json())
 
         async with self._room:
@@ -95,7 +103,7 @@ class Doors:
         """Read from the REST door."""
 
         async def once() -> Any:
-            answer = await self._client.get(self._url() + path, headers={"authorization": f"Bearer {self._token}"})
+            answer = await self._http().get(self._url() + path, headers={"authorization": f"Bearer {self._token}"})
             return _taken(answer).json()
 
         return await self._insist(once)
@@ -106,8 +114,11 @@ class Doors:
         self._turn += 1
         return self._urls[self._turn % len(self._urls)]
 
+    def _http(self) -> httpx.AsyncClient:
+        return self._random.choice(self._clients)
+
     async def _hook(self, piece: Hook) -> str:
-        answer = await self._client.post(self._url() + piece.path, content=piece.body, headers=piece.headers)
+        answer = await self._http().post(self._url() + piece.path, content=piece.body, headers=piece.headers)
         return str(_taken(answer).json().get("receipt", ""))
 
     async def _mail(self, piece: Mail) -> str:

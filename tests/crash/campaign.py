@@ -98,7 +98,7 @@ def environment(under: Ground, size: Size) -> dict[str, str]:
         # Claims that a crash left behind are found within the wait for quiet.
         "DESKBUS_ROUTING_CLAIM_SECONDS": "3",
         "DESKBUS_ROUTING_RECONCILE_SECONDS": "2",
-        "DESKBUS_ROUTING_VERIFY_SECONDS": "10",
+        "DESKBUS_ROUTING_VERIFY_SECONDS": str(int(size.verify)),
     }
 
 
@@ -178,17 +178,18 @@ class Campaign:
 
         async def settled() -> bool:
             with contextlib.suppress(PyMongoError):
-                kept = await asyncio.to_thread(stores.read, url, PREFIX)
+                found = await self._lag(made) | await asyncio.to_thread(stores.waiting, url, PREFIX)
+                if not found:  # reading all documents again and again would be most of what the servers do
+                    found = stores.unsettled(await asyncio.to_thread(stores.read, url, PREFIX))
                 left.clear()
-                left.update(stores.unsettled(kept))
-                left.update(await self._lag(made))
+                left.update(found)
                 if not left and not working.done():
                     working.cancel()  # nobody waits: the agents go home, and what they asked for last is done still
                     left["agents at work"] = 1
             return not left
 
         try:
-            await until(settled, self.size.calm, "quiet")
+            await until(settled, self.size.calm, "quiet", pause=0.5)
         except AssertionError as late:
             self.outcome.faults["not quiet"] = [str(late), *(f"{what}: {count}" for what, count in left.items())]
 

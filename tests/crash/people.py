@@ -104,8 +104,8 @@ class Staff:
     system: System
     doors: Doors
     seed: int
-    turn_seconds: float = 0.5
-    share: float = 0.08
+    turn_seconds: float = 1.0
+    share: float = 0.16
     people: int = 0
     commands: int = 0
     _asked: set[str] = field(default_factory=set)
@@ -127,7 +127,7 @@ class Staff:
         views = await self._routing("GET", "/v1/agents?limit=1000")
         have = {ticket: view["agent"] for view in views for ticket in view["tickets"]}
         self._asked &= have.keys()
-        chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:40]
+        chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:80]
         async with asyncio.TaskGroup() as group:
             for ticket in chosen:
                 group.create_task(self._answer(ticket, have[ticket], reply=random.random() < 0.5))

@@ -45,6 +45,13 @@ def read(url: str, prefix: str) -> Stores:
         }
 
 
+def waiting(url: str, prefix: str) -> dict[str, int]:
+    """Count the tickets that wait, without reading them; empty when none does."""
+    with MongoClient[dict[str, Any]](url) as client:
+        count = client[f"{prefix}_routing"]["tickets"].count_documents({"state.phase": "waiting"})
+        return {"tickets that wait": count} if count else {}
+
+
 def unsettled(stores: Stores) -> dict[str, int]:
     """Count what is in hand still; empty when all is quiet."""
     counts: dict[str, int] = defaultdict(int)

@@ -33,12 +33,12 @@ CONFIG = HERE.parent.parent / "deploy" / "config"
 PARTITIONS = 4
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:
+async def until(true: Callable[[], Awaitable[bool]], seconds: float, what: str, *, pause: float = 0.1) -> None:
     """Wait for a condition in other processes; the bound ends a test that fails, and names what did not come."""
     try:
         async with asyncio.timeout(seconds):
             while not await true():  # noqa: ASYNC110 - it lives in another process
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(pause)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s: {what}") from None
 
