@@ -165,9 +165,12 @@ class MongoStore:
         with _passing():
             await relaxed.bulk_write([pull])
 
-    async def stale(self, collection: str, older_than: datetime, limit: int) -> list[Row]:
-        """Documents with an outbox entry from before that instant."""
-        return await self.find(collection, {"outbox.at": {"$lt": older_than}}, limit=limit)
+    async def stale(
+        self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
+    ) -> list[Row]:
+        """Documents with an outbox entry from before that instant, of all partitions or of these."""
+        own = {} if partitions is None else {"partition": {"$in": list(partitions)}}
+        return await self.find(collection, {"outbox.at": {"$lt": older_than}, **own}, limit=limit)
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
         """Ids, instants and partitions of documents due until then, of those partitions, the longest due first."""
@@ -191,6 +194,22 @@ class MongoStore:
             if sort:
                 cursor = cursor.sort(list(sort))
             return await cursor.to_list(limit)
+
+    async def tally(self, collection: str, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[Row]:
+        """Count what matches by the values of some fields, on the server: rows of `by`, `count` and `least`.
+
+        `least` names a field; the row has its lowest value in the group. A field that is not there counts as None.
+        """
+        names = {f"by{number}": {"$ifNull": [f"${path}", None]} for number, path in enumerate(by)}
+        group = {"_id": names, "count": {"$sum": 1}, "least": {"$min": f"${least}"}}
+        with _passing():
+            rows = (
+                await self._collection(collection).aggregate([{"$match": dict(query)}, {"$group": group}]).to_list(None)
+            )
+        return [
+            {"by": [row["_id"].get(name) for name in names], "count": row["count"], "least": row["least"]}
+            for row in rows
+        ]
 
     async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
         """Insert those that are not there; returns the ids of those that were, and stay as they are."""

@@ -38,12 +38,17 @@ class Store(Protocol):
     async def fetch(self, collection: str, ids: Sequence[str]) -> list[dict[str, Any]]: ...
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome: ...
     async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None: ...
-    async def stale(self, collection: str, older_than: datetime, limit: int) -> list[dict[str, Any]]: ...
+    async def stale(
+        self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]: ...
     async def due(
         self, collection: str, partitions: Sequence[int], until: datetime, limit: int
     ) -> list[dict[str, Any]]: ...
     async def find(
         self, collection: str, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100, projection: Any = None
+    ) -> list[dict[str, Any]]: ...
+    async def tally(
+        self, collection: str, query: Mapping[str, Any], by: Sequence[str], least: str
     ) -> list[dict[str, Any]]: ...
     async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]: ...
 
@@ -105,6 +110,10 @@ class Documents(Generic[S]):
         """Find documents by fields of their state (`state.…`), for doors and sweeps."""
         raws = await self.store.find(self.kind.collection, query, sort=sort, limit=limit)
         return [document.read(self.kind, raw) for raw in raws]
+
+    async def tally(self, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[dict[str, Any]]:
+        """Count documents by fields of their state, without reading them: rows of `by`, `count` and `least`."""
+        return await self.store.tally(self.kind.collection, query, by, least)
 
     def apply(self, doc: Document[S], decision: Decision[S], *, cause: Cause | None = None) -> None:
         """Put a decision into a document; raises TooLarge or Full and then leaves it as it was."""
@@ -244,12 +253,11 @@ class Documents(Generic[S]):
     async def sweep(self, older_than: timedelta, limit: int = 500) -> int:
         """Publish what has waited in outboxes longer than that; returns how many documents had such entries."""
         now = self.clock.now()
-        raws = await self.store.stale(self.kind.collection, now - older_than, limit)
-        if self.owned is not None:
-            # What another replica owns it is about to publish itself, unless it is gone.
-            mine, late = set(self.owned()), now - 6 * older_than
-            raws = [r for r in raws if r.get("partition") in mine or min(e["at"] for e in r["outbox"]) < late]
-        docs = [document.read(self.kind, raw) for raw in raws]
+        own = None if self.owned is None else list(self.owned())
+        raws = await self.store.stale(self.kind.collection, now - older_than, limit, partitions=own)
+        if own is not None:  # what another replica owns it is about to publish itself, unless it is gone
+            raws += await self.store.stale(self.kind.collection, now - 6 * older_than, limit)
+        docs = [document.read(self.kind, raw) for raw in {raw["_id"]: raw for raw in raws}.values()]
         oldest = min((e.at for doc in docs for e in doc.outbox), default=now)
         metrics.OUTBOX_AGE.labels(self.kind.collection).set((now - oldest).total_seconds())
         await self.publish(docs)

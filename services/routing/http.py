@@ -23,9 +23,9 @@ from services.routing.core.agents import AgentState
 from services.routing.core.tickets import TicketState, place
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
+from services.routing.store.waiting import Waiting, oldest, waiting
 
 SHOWN = 50
-COUNTED = 10_000
 _ATTEMPTS = 10
 
 Id = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\s/\x00]+$")]
@@ -190,10 +190,9 @@ def _insight(desk: Desk, clock: Clock) -> Router:
 
     @router.get("/queues")
     async def queues() -> list[QueueView]:
-        rows = await desk.documents.find({"state.phase": "waiting"}, sort=[("state.queued_at", 1)], limit=COUNTED)
-        states = [doc.state for doc in rows if doc.state is not None]
-        names = [*desk.policy.queues, *({s.queue for s in states} - desk.policy.queues.keys())]
-        return [_queue_view(name, [s for s in states if s.queue == name], desk, clock.now()) for name in names]
+        groups = await waiting(desk.documents)
+        names = [*desk.policy.queues, *({group.queue for group in groups} - desk.policy.queues.keys())]
+        return [_queue_view(name, [g for g in groups if g.queue == name], desk, clock.now()) for name in names]
 
     @router.get("/tickets/{ticket_id}/decision")
     async def decision(ticket_id: Id) -> DecisionView:
@@ -258,9 +257,11 @@ def _view(state: AgentState) -> AgentView:
     )
 
 
-def _queue_view(name: str | None, waiting: list[TicketState], desk: Desk, now: datetime) -> QueueView:
-    by_priority = Counter(state.facts.priority for state in waiting)
-    oldest = min((s.queued_at for s in waiting if s.queued_at), default=None)
+def _queue_view(name: str | None, groups: list[Waiting], desk: Desk, now: datetime) -> QueueView:
+    by_priority: Counter[Priority] = Counter()
+    for group in groups:
+        by_priority[group.priority] += group.count
+    since = oldest(groups)
     serve = [
         state
         for state in desk.roster.states()
@@ -268,11 +269,11 @@ def _queue_view(name: str | None, waiting: list[TicketState], desk: Desk, now: d
     ]
     return QueueView(
         queue=name,
-        depth=len(waiting),
-        oldest_queued_at=oldest,
-        oldest_wait_seconds=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
-        waiting={priority.value: by_priority.get(priority, 0) for priority in Priority},
-        unroutable=sum(state.unroutable is not None for state in waiting),
+        depth=by_priority.total(),
+        oldest_queued_at=since,
+        oldest_wait_seconds=max(0.0, (now - since).total_seconds()) if since else 0.0,
+        waiting={priority.value: by_priority[priority] for priority in Priority},
+        unroutable=sum(group.count for group in groups if group.unroutable),
         agents_online=len(serve),
     )
 

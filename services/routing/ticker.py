@@ -26,6 +26,7 @@ from services.routing.core.need import Need
 from services.routing.core.tickets import TicketState
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
+from services.routing.store.waiting import oldest, waiting
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,6 @@ LOOKED = 50
 """Tickets that a look reads at once: room comes by ones and twos."""
 PAGES = 40
 """Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
-COUNTED = 10_000
 
 
 class Looker:
@@ -247,12 +247,12 @@ async def follow_agents(desk: Desk, told: Callable[[str], None]) -> None:
 
 async def count(desk: Desk, clock: Clock) -> None:
     """Set the gauges of queues and agents."""
-    rows = await desk.documents.find({"state.phase": "waiting"}, sort=[("state.queued_at", 1)], limit=COUNTED)
+    groups = await waiting(desk.documents)
     for name in desk.policy.queues:
-        mine = [doc.state for doc in rows if doc.state is not None and doc.state.queue == name]
-        metrics.WAITING.labels(name).set(len(mine))
-        oldest = mine[0].queued_at if mine else None
-        metrics.OLDEST_SECONDS.labels(name).set((clock.now() - oldest).total_seconds() if oldest else 0)
+        mine = [group for group in groups if group.queue == name]
+        metrics.WAITING.labels(name).set(sum(group.count for group in mine))
+        since = oldest(mine)
+        metrics.OLDEST_SECONDS.labels(name).set((clock.now() - since).total_seconds() if since else 0)
     present = [state for state in desk.roster.states() if state.removed_at is None]
     for presence in Presence:
         metrics.AGENTS.labels(str(presence)).set(sum(state.profile.presence == presence for state in present))

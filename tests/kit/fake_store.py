@@ -126,8 +126,11 @@ class FakeStore:
             if doc_id in rows and "outbox" in rows[doc_id]:
                 rows[doc_id]["outbox"] = [e for e in rows[doc_id]["outbox"] if e["id"] not in entries]
 
-    async def stale(self, collection: str, older_than: datetime, limit: int) -> list[Row]:
-        return await self.find(collection, {"outbox.at": {"$lt": older_than}}, limit=limit)
+    async def stale(
+        self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
+    ) -> list[Row]:
+        own = {} if partitions is None else {"partition": {"$in": list(partitions)}}
+        return await self.find(collection, {"outbox.at": {"$lt": older_than}, **own}, limit=limit)
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
         query = {"due": {"$lte": until}, "partition": {"$in": list(partitions)}}
@@ -149,6 +152,16 @@ class FakeStore:
         if names:
             found = [projected(row, ["_id", *names]) for row in found]
         return found[:limit]
+
+    async def tally(self, collection: str, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[Row]:
+        groups: dict[tuple[Any, ...], list[Any]] = {}
+        for row in await self.find(collection, query, limit=10**9):
+            key, value = (tuple(next(iter(values_at(row, path)), None) for path in paths) for paths in (by, [least]))
+            groups.setdefault(key, []).append(value[0])
+        return [
+            {"by": list(key), "count": len(found), "least": min((v for v in found if v is not None), default=None)}
+            for key, found in groups.items()
+        ]
 
     async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
         rows = self._collection(collection)

@@ -98,6 +98,30 @@ async def test_stale_finds_documents_by_their_oldest_entry(store: Store) -> None
     assert await store.stale(NAME, AT, 10) == []
 
 
+async def test_stale_of_some_partitions_passes_by_a_backlog_of_others(store: Store) -> None:
+    await store.ensure_outbox_indexes(NAME)
+    entry = {"id": "e1", "at": AT - timedelta(minutes=1), "event": b""}
+    await store.write(NAME, [Guarded(str(n), 0, {"partition": n % 4}, [entry]) for n in range(8)])
+    assert {row["_id"] for row in await store.stale(NAME, AT, 2, partitions=[3])} == {"3", "7"}
+    assert await store.stale(NAME, AT, 2, partitions=[]) == []
+
+
+async def test_tally_counts_by_fields_on_the_server(store: Store) -> None:
+    rows = [
+        {"_id": str(n), "state": {"kind": "odd" if n % 2 else "even", "at": AT + timedelta(seconds=n)}}
+        for n in range(5)
+    ]
+    rows += [{"_id": "none", "state": {"at": AT}}, {"_id": "null", "state": {"kind": None}}]
+    await store.insert(NAME, rows)
+    found = await store.tally(NAME, {"_id": {"$ne": "0"}}, ["state.kind", "state.other"], "state.at")
+    assert sorted((row["by"][0] or "", row["by"][1], row["count"], row["least"]) for row in found) == [
+        ("", None, 2, AT),
+        ("even", None, 2, AT + timedelta(seconds=2)),
+        ("odd", None, 2, AT + timedelta(seconds=1)),
+    ]
+    assert await store.tally(NAME, {"_id": "nobody"}, ["state.kind"], "state.at") == []
+
+
 async def test_due_gives_the_longest_due_of_the_own_partitions_first(store: Store) -> None:
     await store.ensure_outbox_indexes(NAME)
     minute = timedelta(minutes=1)

@@ -61,7 +61,7 @@ class SimStore:
             doc["outbox"] = [e for e in doc["outbox"] if e["id"] not in ids and self.w.on("clear-confirmed")]
             doc["flag"] = False
 
-    async def stale(self, _: str, older_than: datetime, limit: int) -> list[dict[str, Any]]:
+    async def stale(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
         by = "outbox" if self.w.on("find-by-outbox") else "flag"
         return [copy.deepcopy(d) for d in self.w.major.values() if d.get(by) and d["outbox"]]
 
@@ -70,6 +70,9 @@ class SimStore:
         return [copy.deepcopy(d) for d in self.w.major.values() if d.get("due") and d["due"] <= until]
 
     async def find(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    async def tally(self, *_: Any) -> list[dict[str, Any]]:
         raise NotImplementedError
 
     async def insert(self, *_: Any) -> set[str]:
