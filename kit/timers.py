@@ -34,6 +34,8 @@ class Positions(Protocol):
 
 #: Seconds between two looks at a partition that has not been read to its end yet.
 BEHIND = 0.05
+#: How many times as many instants are read as are fired at once: a server may go through all that is due to give some.
+AHEAD = 10
 #: Shortest rest, so that what falls due together is fired together.
 BREATH = 0.005
 
@@ -106,19 +108,19 @@ class Ticker(Generic[S]):
     async def _look(self, owned: list[int], now: datetime) -> None:
         """Ask the store what falls due in the next period."""
         known, self._soon, self._until = self._soon, {}, now + self._period
-        until, rows = self._until, []
+        until, most, rows = self._until, self._limit * AHEAD, []
         # Apart, or what waits in a partition that is behind takes all the places.
         for behind in (False, True):
             part = [p for p in owned if (p in self._behind) == behind]
             if not part:
                 continue
             try:
-                found = await self._documents.store.due(self._documents.kind.collection, part, until, self._limit)
+                found = await self._documents.store.due(self._documents.kind.collection, part, until, most)
             except BaseException:
                 self._soon, self._until = known | self._soon, None
                 raise
             rows += found
-            if len(found) == self._limit:
+            if len(found) == most:
                 self._until = min(self._until, found[-1]["due"])  # how it goes on is not known: look again from there
         # What was written while we asked is newer than the answer.
         self._soon = {row["_id"]: (row["due"], row["partition"]) for row in rows} | self._soon

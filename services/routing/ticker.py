@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 
 PAGE = 200
 LOOKED = 50
-"""Tickets that a look reads at once: room comes by ones and twos."""
+"""Tickets that a look reads first; then up to a page at once. Room comes by ones and twos."""
+REST = 4
+"""How many times as long as a look took its rest is, at least: a long queue, or a slow store, makes looks rarer."""
 PAGES = 40
 """Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
 
@@ -51,6 +53,7 @@ class Looker:
     async def run(self) -> None:
         """Look whenever there is a reason, until cancelled."""
         while True:
+            begin = self._clock.monotonic()
             try:
                 await self.turn()
             except Passing as fault:
@@ -61,7 +64,7 @@ class Looker:
                 log.exception("a look failed")
                 self._desk.claims.freed.set()
                 await self._clock.sleep(1)
-            await self._clock.sleep(self._pause)
+            await self._clock.sleep(max(self._pause, REST * (self._clock.monotonic() - begin)))
 
     async def turn(self) -> None:
         """Look once, if there is a reason."""
@@ -104,11 +107,11 @@ class Looker:
         seen: set[str] = set()
         query = {"state.phase": "waiting", "state.urgency": urgency, "state.queue": {"$in": queues}}
         since: datetime | None = None
-        for _ in range(PAGES):
+        for number in range(PAGES):
             later = {} if since is None else {"state.queued_at": {"$gte": since}}
-            found = await self._desk.documents.find(
-                query | later, sort=[("state.queued_at", 1), ("_id", 1)], limit=LOOKED
-            )
+            limit = min(PAGE, LOOKED << number)
+            # By what the index is in order of, and nothing else, or the server sorts all who wait.
+            found = await self._desk.documents.find(query | later, sort=[("state.queued_at", 1)], limit=limit)
             page = [doc for doc in found if doc.id not in seen]
             if not page:
                 break
@@ -120,7 +123,7 @@ class Looker:
                 for doc in page
                 if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
             }
-            if len(found) < LOOKED or not self._desk.roster.pool.has_room():
+            if len(found) < limit or not self._desk.roster.pool.has_room():
                 break
         return behind
 

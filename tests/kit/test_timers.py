@@ -14,7 +14,7 @@ from kit.document import Decision, Kind
 from kit.errors import Passing
 from kit.outbox import Documents
 from kit.producer import partition_of
-from kit.timers import Ticker
+from kit.timers import AHEAD, Ticker
 from tests.kit.fake_store import FakeStore
 from tests.kit.test_outbox import START, Said, SlowSender
 from tests.kit.test_reading import until
@@ -147,7 +147,7 @@ async def test_what_falls_due_after_the_instant_up_to_which_all_is_handled_waits
 
 async def test_a_partition_that_is_behind_holds_up_no_other() -> None:
     rig = Rig(limit=3)
-    slow, quick = rig.names(0, 5), rig.names(1, 1)
+    slow, quick = rig.names(0, 3 * AHEAD + 5), rig.names(1, 1)
     for name in slow:
         await rig.arm(name, 1)
     await rig.arm(quick[0], 2)
@@ -156,7 +156,7 @@ async def test_a_partition_that_is_behind_holds_up_no_other() -> None:
         await rig.at(3)
     assert rig.fired == quick
     rig.place.behind = set()
-    for _ in range(4):
+    for _ in range(AHEAD + 3):
         await rig.at(3)
     assert sorted(rig.fired) == sorted(quick + slow)
 
@@ -181,12 +181,13 @@ async def test_partitions_that_go_fire_nothing() -> None:
 
 async def test_more_than_one_look_can_hold_fires_whole_and_the_longest_due_first() -> None:
     rig = Rig(limit=3)
-    names = [f"T{n}" for n in range(8)]
+    names = [f"T{n}" for n in range(3 * AHEAD + 5)]
     for n, name in enumerate(names):
         await rig.arm(name, 0.01 * n, rig.other)
-    for _ in range(4):
+    for _ in range(AHEAD + 3):
         await rig.at(1.0)
     assert rig.fired == names
+    assert rig.store.asked == 3  # the first with what is due then, the second to its end, the third a period later
 
 
 async def test_what_fires_again_soon_is_not_forgotten() -> None:

@@ -132,7 +132,7 @@ class Look(_Part):
     """When a waiting ticket is looked at again though nothing was heard that would help it."""
 
     first: Duration = timedelta(seconds=1)
-    most: Duration = timedelta(seconds=60)
+    most: Duration = timedelta(minutes=5)
 
 
 class Policy(_Part):
