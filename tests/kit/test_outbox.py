@@ -111,6 +111,20 @@ async def test_a_sweeper_publishes_what_its_own_partitions_left_behind() -> None
     assert len(sender.sent) == 1
 
 
+async def test_a_sweeper_sees_its_own_behind_a_backlog_of_others() -> None:
+    documents, sender, clock = rig()
+    sender.go.set()
+    names = [f"T{n}" for n in range(20)]
+    for name in names:
+        await decided(documents, name)
+    mine = names[-1]
+    documents.owned = lambda: {documents.home_partition(mine) or 0}
+    others = [name for name in names if documents.home_partition(name) != documents.home_partition(mine)]
+    clock.advance(10)
+    await documents.sweep(timedelta(seconds=5), limit=len(others))
+    assert len(sender.sent) == len(names) - len(others)
+
+
 async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_meantime() -> None:
     sender, clock = SlowSender(), FakeClock(START)
     documents = Documents(KIND, FakeStore(), sender, clock, clear_later=True)
