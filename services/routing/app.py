@@ -19,6 +19,7 @@ from services.routing import ticker
 from services.routing.core.policy import Policy
 from services.routing.handlers import CONSUMED, RoutingHandling, build_router
 from services.routing.http import build_app
+from services.routing.looker import Looker
 from services.routing.metrics import Counting
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
@@ -49,7 +50,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
     consumer = Consumer(settings, delivery, names, clock, health)
     pause = settings.look_ms / 1000
-    looker, absence = ticker.Looker(desk, clock, pause), ticker.Absence(desk, clock)
+    looker, absence = Looker(desk, clock, pause), ticker.Absence(desk, clock)
     reconciler = ticker.Reconciler(desk, consumer, clock, settings)
     kit_metrics.declare_groups(("ticket", "message", "note", "command"))
 

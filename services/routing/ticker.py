@@ -1,4 +1,4 @@
-"""What time makes happen: looks at who waits, work taken from agents who are gone, claims that nobody used.
+"""What time makes happen: looks that tickets asked for, work taken from agents who are gone, claims that nobody used.
 
 Rule: all of it may happen in several replicas at once, and again after a crash; guards keep it right.
 """
@@ -24,6 +24,7 @@ from services.routing.core import agents, need, ranking, tickets
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
 from services.routing.core.tickets import TicketState
+from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.waiting import oldest, waiting
@@ -31,101 +32,6 @@ from services.routing.store.waiting import oldest, waiting
 log = structlog.get_logger(__name__)
 
 PAGE = 200
-LOOKED = 50
-"""Tickets that a look reads first; then up to a page at once. Room comes by ones and twos."""
-REST = 4
-"""How many times as long as a look took its rest is, at least: a long queue, or a slow store, makes looks rarer."""
-PAGES = 40
-"""Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
-
-
-class Looker:
-    """Looks at waiting tickets when there is room, the most urgent and oldest first, and at those whose look is due."""
-
-    def __init__(self, desk: Desk, clock: Clock, pause: float) -> None:
-        self._desk, self._clock, self._pause = desk, clock, pause
-        self._due: set[str] = set()
-
-    def due(self, ticket: str) -> None:
-        """Look at this ticket too."""
-        self._due.add(ticket)
-
-    async def run(self) -> None:
-        """Look whenever there is a reason, until cancelled."""
-        while True:
-            begin = self._clock.monotonic()
-            try:
-                await self.turn()
-            except Passing as fault:
-                log.warning("looks wait", fault=str(fault))
-                self._desk.claims.freed.set()
-                await self._clock.sleep(1)
-            except Exception:
-                log.exception("a look failed")
-                self._desk.claims.freed.set()
-                await self._clock.sleep(1)
-            await self._clock.sleep(max(self._pause, REST * (self._clock.monotonic() - begin)))
-
-    async def turn(self) -> None:
-        """Look once, if there is a reason."""
-        if self._desk.claims.freed.is_set():
-            self._desk.claims.freed.clear()
-            await self.look()
-        if self._due:
-            due, self._due = sorted(self._due)[:PAGE], set(sorted(self._due)[PAGE:])
-            docs = await self._desk.documents.load(due)
-            await self._desk.serve([doc for doc in docs.values() if doc.state and doc.state.phase == "waiting"])
-
-    async def look(self) -> None:
-        """Go through those who wait in queues that somebody can serve now."""
-        if not self._desk.roster.loaded:
-            await self._desk.roster.load_all()
-        behind: set[str] = set()
-        queues = self._open_queues()
-        for urgency in (3, 2, 1, 0) if queues else ():
-            if not self._desk.roster.pool.has_room():
-                behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
-                break
-            behind |= await self._look_at(urgency, queues)
-        closed = self._desk.backlog - set(queues)
-        self._desk.backlog = frozenset(behind | closed)
-
-    def _open_queues(self) -> list[str]:
-        policy, pool = self._desk.policy, self._desk.roster.pool
-        return [
-            name
-            for name, queue in policy.queues.items()
-            if any(
-                pool.able(Need("", channel, name, required=tuple(queue.required.items())))
-                for channel in ("", *policy.channel_weights)
-            )
-        ]
-
-    async def _look_at(self, urgency: int, queues: list[str]) -> set[str]:
-        """Serve one urgency page by page; returns the queues in which somebody who can be served still waits."""
-        behind: set[str] = set()
-        seen: set[str] = set()
-        query = {"state.phase": "waiting", "state.urgency": urgency, "state.queue": {"$in": queues}}
-        since: datetime | None = None
-        for number in range(PAGES):
-            later = {} if since is None else {"state.queued_at": {"$gte": since}}
-            limit = min(PAGE, LOOKED << number)
-            # By what the index is in order of, and nothing else, or the server sorts all who wait.
-            found = await self._desk.documents.find(query | later, sort=[("state.queued_at", 1)], limit=limit)
-            page = [doc for doc in found if doc.id not in seen]
-            if not page:
-                break
-            seen |= {doc.id for doc in page}
-            since = page[-1].state.queued_at if page[-1].state is not None else since
-            await self._desk.serve(page)
-            behind |= {
-                doc.state.queue or ""
-                for doc in page
-                if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
-            }
-            if len(found) < limit or not self._desk.roster.pool.has_room():
-                break
-        return behind
 
 
 class Absence:

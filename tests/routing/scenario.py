@@ -36,6 +36,7 @@ from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy
 from services.routing.core.tickets import TicketState
 from services.routing.handlers import RoutingHandling
+from services.routing.looker import Looker
 from services.routing.metrics import Counting
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
@@ -185,7 +186,7 @@ class Replica:
             self.tickets, RoutingHandling(self.desk), DeadLetters("dlq", "routing", log), clock
         )  # fmt: skip
         options = routing_settings(**settings)
-        self.looker = ticker.Looker(self.desk, clock, 0.01)
+        self.looker = Looker(self.desk, clock, 0.01)
         self.absence = ticker.Absence(self.desk, clock)
         self.reconciler = ticker.Reconciler(self.desk, Everywhere(), clock, options)
         self.timers = ticker.build_ticker(self.desk, Everywhere(), self.looker, clock, options)

@@ -108,3 +108,29 @@ async def test_due_looks_are_found_by_the_partition_of_the_ticket(replica: Repli
     assert [row["_id"] for row in rows] == ["t1"]
     assert await replica.store.due("tickets", [home], due - timedelta(milliseconds=1), 10) == []
     assert await replica.store.due("tickets", [(home + 1) % 4], due, 10) == []
+
+
+async def test_a_long_queue_is_served_in_order_whatever_was_read_before(replica: Replica) -> None:
+    clock, names = replica.clock, [f"t{n:03}" for n in range(150)]
+    for name in names:
+        await replica.hear(opened(ticket(name)))
+        clock.advance(1)  # type: ignore[attr-defined]
+    for capacity in (10, 70, 71, 140):
+        await replica.put(profile("ann", capacity=capacity))
+        await replica.turn()
+        assert await replica.holders("ann") == {"ann": names[:capacity]}
+
+
+async def test_a_queue_that_nobody_serves_now_does_not_stand_in_the_way(replica: Replica) -> None:
+    clock = replica.clock
+    thai = [f"thai{n:03}" for n in range(130)]
+    for name in thai:
+        await replica.hear(opened(ticket(name, language="th")))
+        clock.advance(1)  # type: ignore[attr-defined]
+    await replica.hear(opened(ticket("t1")), opened(ticket("t2")))
+    await replica.put(profile("ann", capacity=200, skills={"lang-en": 3}))
+    await replica.turn()
+    assert await replica.holders("ann") == {"ann": ["t1", "t2"]}
+    await replica.put(profile("bua", capacity=200, skills={"lang-th": 3}))
+    await replica.turn()
+    assert await replica.holders("bua") == {"bua": thai}

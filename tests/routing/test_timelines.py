@@ -1,12 +1,10 @@
 """What becomes of tickets as time passes: timelines of one replica over a fake store."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
 from contracts.ticket import Status
-from kit.clock import FakeClock
 from services.routing.core.need import need_of
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import (
@@ -267,24 +265,6 @@ async def test_looks_come_later_and_later_up_to_the_most(desk: Replica) -> None:
     assert 12 < pauses[1] < 20
     assert all(pause <= 72 for pause in pauses)
     assert pauses[-1] >= 47
-
-
-async def test_the_longer_a_look_takes_the_rarer_looks_are(desk: Replica) -> None:
-    clock, looks = desk.clock, []
-    assert isinstance(clock, FakeClock)
-
-    async def slow() -> None:
-        looks.append(clock.monotonic())
-        clock.advance(3)
-
-    desk.looker.turn = slow  # type: ignore[method-assign]
-    running = asyncio.create_task(desk.looker.run())
-    for _ in range(30):
-        while not clock.sleepers:  # noqa: ASYNC110 - what the other task does next is seen by its sleeping
-            await asyncio.sleep(0)
-        clock.advance(1)
-    running.cancel()
-    assert looks == [0, 15, 30]
 
 
 async def test_changed_facts_move_who_waits_but_not_who_is_served(desk: Replica) -> None:

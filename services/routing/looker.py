@@ -1,0 +1,146 @@
+"""Looks at who waits: when there is room the most urgent and oldest first, and each one when its own look is due.
+
+Rule: all of it may happen in several replicas at once, and again after a crash; guards keep it right.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from kit.clock import Clock
+from kit.document import Document
+from kit.errors import Passing
+from services.routing.core.need import Need
+from services.routing.core.tickets import TicketState
+from services.routing.store.desk import Desk
+
+log = structlog.get_logger(__name__)
+
+PAGE = 200
+LOOKED = 50
+"""Tickets that a look reads first; then up to a page at once. Room comes by ones and twos."""
+FURTHER = 8
+"""How many times as far as a page went the next ones are sought first."""
+PAGES = 40
+"""Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
+
+
+class Looker:
+    """Looks at waiting tickets when there is room, the most urgent and oldest first, and at those whose look is due."""
+
+    def __init__(self, desk: Desk, clock: Clock, pause: float) -> None:
+        self._desk, self._clock, self._pause = desk, clock, pause
+        self._due: set[str] = set()
+        self._near: dict[int, datetime] = {}
+        """Urgency -> instant up to which those who waited longest had been queued, and some more."""
+
+    def due(self, ticket: str) -> None:
+        """Look at this ticket too."""
+        self._due.add(ticket)
+
+    async def run(self) -> None:
+        """Look whenever there is a reason, until cancelled."""
+        while True:
+            try:
+                await self.turn()
+            except Passing as fault:
+                log.warning("looks wait", fault=str(fault))
+                self._desk.claims.freed.set()
+                await self._clock.sleep(1)
+            except Exception:
+                log.exception("a look failed")
+                self._desk.claims.freed.set()
+                await self._clock.sleep(1)
+            await self._clock.sleep(self._pause)
+
+    async def turn(self) -> None:
+        """Look once, if there is a reason."""
+        if self._desk.claims.freed.is_set():
+            self._desk.claims.freed.clear()
+            await self.look()
+        if self._due:
+            due, self._due = sorted(self._due)[:PAGE], set(sorted(self._due)[PAGE:])
+            docs = await self._desk.documents.load(due)
+            await self._desk.serve([doc for doc in docs.values() if doc.state and doc.state.phase == "waiting"])
+
+    async def look(self) -> None:
+        """Go through those who wait in queues that somebody can serve now."""
+        if not self._desk.roster.loaded:
+            await self._desk.roster.load_all()
+        behind: set[str] = set()
+        queues = self._open_queues()
+        for urgency in (3, 2, 1, 0) if queues else ():
+            if not self._desk.roster.pool.has_room():
+                behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
+                break
+            behind |= await self._look_at(urgency, queues)
+        closed = self._desk.backlog - set(queues)
+        self._desk.backlog = frozenset(behind | closed)
+
+    def _open_queues(self) -> list[str]:
+        policy, pool = self._desk.policy, self._desk.roster.pool
+        return [
+            name
+            for name, queue in policy.queues.items()
+            if any(
+                pool.able(Need("", channel, name, required=tuple(queue.required.items())))
+                for channel in ("", *policy.channel_weights)
+            )
+        ]
+
+    async def _look_at(self, urgency: int, queues: list[str]) -> set[str]:
+        """Serve one urgency page by page; returns the queues in which somebody who can be served still waits."""
+        behind: set[str] = set()
+        seen: set[str] = set()
+        since: datetime | None = None
+        asked: list[str] | None = None
+        for number in range(PAGES):
+            limit = min(PAGE, LOOKED << number)
+            found = await self._page(urgency, asked, since, limit)
+            fresh = [(doc, doc.state) for doc in found if doc.state is not None and doc.id not in seen]
+            if not fresh:
+                break
+            seen |= {doc.id for doc, _ in fresh}
+            since = fresh[-1][1].queued_at
+            page = [doc for doc, state in fresh if state.queue in queues]
+            if len(page) < len(fresh) / 2:
+                asked = queues  # those in front wait for somebody else: no use in reading them all
+            await self._desk.serve(page)
+            behind |= {
+                doc.state.queue or ""
+                for doc in page
+                if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
+            }
+            if len(found) < limit or not self._desk.roster.pool.has_room():
+                break
+        return behind
+
+    async def _page(
+        self, urgency: int, queues: list[str] | None, since: datetime | None, limit: int
+    ) -> list[Document[TicketState]]:
+        """Read who waits longest, of all queues or of these.
+
+        Asked for by what the index has and in its order, and near the front first: not every server stops reading where
+        the limit is, and one that does not goes through all who wait.
+        """
+        query: dict[str, Any] = {"state.phase": "waiting", "state.urgency": urgency}
+        after = {} if since is None else {"$gte": since}
+        near = self._near.get(urgency)
+        if queues is None and near is not None and (since is None or since < near):
+            found = await self._find(query | {"state.queued_at": after | {"$lte": near}}, limit)
+            if len(found) == limit:
+                return found
+        query |= {"state.queued_at": after} if after else {}
+        query |= {"state.queue": {"$in": queues}} if queues is not None else {}
+        found = await self._find(query, limit)
+        ends = [doc.state.queued_at for doc in (found[0], found[-1]) if doc.state is not None] if found else []
+        self._near.pop(urgency, None)
+        if len(found) == limit and ends[0] is not None and ends[1] is not None:
+            self._near[urgency] = ends[1] + FURTHER * (ends[1] - ends[0])
+        return found
+
+    async def _find(self, query: dict[str, Any], limit: int) -> list[Document[TicketState]]:
+        return await self._desk.documents.find(query, sort=[("state.queued_at", 1)], limit=limit)
