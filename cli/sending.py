@@ -43,8 +43,10 @@ class Doors:
         token: str = "",
         at_once: int = 32,
         patience: float = 60.0,
+        longest_pause: float = 2.0,
     ) -> None:
         self._urls, self._smtp, self._token, self._patience = list(urls), list(smtp), token, patience
+        self._longest_pause = longest_pause
         self._room = asyncio.Semaphore(at_once)
         self._turn = 0
         self._random = Random(0)
@@ -158,7 +160,7 @@ class Doors:
                 raise told
             self.retries += 1
             await asyncio.sleep(wait * self._random.uniform(0.5, 1))
-            wait = min(wait * 2, 2.0)
+            wait = min(wait * 2, self._longest_pause)
 
 
 def _taken(answer: httpx.Response) -> httpx.Response:

@@ -32,7 +32,7 @@ class Positions(Protocol):
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]: ...
 
 
-#: Seconds between two looks at a partition that has not been read to its end yet.
+#: Seconds between two looks at a partition that has not been read to its end yet, at first; then up to a period.
 BEHIND = 0.05
 #: How many times as many instants are read as are fired at once: a server may go through all that is due to give some.
 AHEAD = 10
@@ -71,9 +71,12 @@ class Ticker(Generic[S]):
         self._soon: dict[str, tuple[datetime, int]] = {}
         """Instant and partition of each document known to fall due until `_until`."""
         self._until: datetime | None = None
+        self._more = False
+        """Whether more is due than the last look could hold."""
+        self._wait = BEHIND
         self._owned: list[int] = []
         self._behind: set[int] = set()
-        """Partitions that were not read to their end when they were last asked about."""
+        """Partitions of which nothing that is due may fire yet, as they have not been read so far."""
         self._awake = asyncio.Event()
         documents.watch(self._note)
 
@@ -102,13 +105,24 @@ class Ticker(Generic[S]):
         now = self._clock.now()
         if self._until is None or now >= self._until or owned != self._owned:
             await self._look(owned, now)
-        due = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= now - self._grace)
-        return await self._fire_all([doc_id for _, doc_id in due], now) if due else 0
+        due = self._due(now)
+        if not due and self._more:
+            await self._look(owned, now)
+            due = self._due(now)
+        fired = await self._fire_all(due, now) if due else 0
+        self._wait = BEHIND if fired else min(2 * self._wait, self._period.total_seconds())
+        return fired
+
+    def _due(self, now: datetime) -> list[str]:
+        """Return what is known to be due, in order."""
+        over = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= now - self._grace)
+        return [doc_id for _, doc_id in over]
 
     async def _look(self, owned: list[int], now: datetime) -> None:
         """Ask the store what falls due in the next period."""
         known, self._soon, self._until = self._soon, {}, now + self._period
         until, most, rows = self._until, self._limit * AHEAD, []
+        self._more = False
         # Apart, or what waits in a partition that is behind takes all the places.
         for behind in (False, True):
             part = [p for p in owned if (p in self._behind) == behind]
@@ -120,8 +134,12 @@ class Ticker(Generic[S]):
                 self._soon, self._until = known | self._soon, None
                 raise
             rows += found
-            if len(found) == most:
-                self._until = min(self._until, found[-1]["due"])  # how it goes on is not known: look again from there
+            if len(found) == most:  # how it goes on is not known: look again from there, or when these have fired
+                last = found[-1]["due"]
+                if last <= now:
+                    self._more = True
+                else:
+                    self._until = min(self._until, last)
         # What was written while we asked is newer than the answer.
         self._soon = {row["_id"]: (row["due"], row["partition"]) for row in rows} | self._soon
         self._owned = owned
@@ -129,11 +147,14 @@ class Ticker(Generic[S]):
     async def _fire_all(self, doc_ids: Sequence[str], now: datetime) -> int:
         asked = {self._soon[i][1] for i in doc_ids}
         handled = await self._positions.handled_until(self._follow, asked)
-        self._behind = asked - handled.keys()
         until = {p: min(at, now) - self._grace for p, at in handled.items()}
         known = ((i, self._soon[i]) for i in doc_ids if i in self._soon)
-        over = ((i, (due, p)) for i, (due, p) in known if p in until and due <= until[p])
-        ready = dict(islice(over, self._limit))
+        over = {i: (due, p) for i, (due, p) in known if p in until and due <= until[p]}
+        behind = asked - {p for _, p in over.values()}
+        if self._more and not behind <= self._behind:
+            self._until = None  # what was read may all be theirs: look for the others apart
+        self._behind = behind
+        ready = dict(islice(over.items(), self._limit))
         if not ready:
             return 0
         fired: set[str] = set()
@@ -185,8 +206,8 @@ class Ticker(Generic[S]):
         """Seconds until something is to be done."""
         now = self._clock.now()
         if self._until is None:
-            return BEHIND
+            return self._wait
         first = min((at for at, _ in self._soon.values()), default=self._until) + self._grace
         if first <= now:
-            return BEHIND
+            return self._wait
         return max(BREATH, (min(first, self._until) - now).total_seconds())

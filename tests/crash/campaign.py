@@ -137,7 +137,7 @@ class Campaign:
         replicas = {r.name: r for r in made.fleet.replicas}
         faults = Faults(replicas, under, self._say)
         customers = Customers(made.traffic, self.seed, self.size.messages, self.size.rate)
-        async with made.doors(patience=240, at_once=512) as doors:
+        async with made.doors(patience=240, at_once=512, longest_pause=5) as doors:
             staff = Staff(made, doors, self.seed)
             await staff.hire(self.size.messages * WEIGHT * HELD)
             working = asyncio.create_task(staff.work())
@@ -189,7 +189,7 @@ class Campaign:
             return not left
 
         try:
-            await until(settled, self.size.calm, "quiet", pause=0.5)
+            await until(settled, self.size.calm, "quiet", pause=self.size.pause / 6)
         except AssertionError as late:
             self.outcome.faults["not quiet"] = [str(late), *(f"{what}: {count}" for what, count in left.items())]
 
