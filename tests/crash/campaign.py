@@ -222,13 +222,13 @@ class Campaign:
         kept = await asyncio.to_thread(stores.read, made.environment["DESKBUS_MONGO"], PREFIX)
         told = {headers["webhook-id"] for path in ("/lead", "/oncall") for headers, _ in made.receiver.to(path)}
         self._keep(lines, kept)
-        now = SystemClock().now()
-        found = verdict.faults(self.seed, self.size.messages, lines, kept, told, now)
+        audited = verdict.report(lines, SystemClock().now())
+        found = verdict.faults(self.seed, self.size.messages, lines, kept, told, audited)
         for what, where in found.items():
             self.outcome.faults.setdefault(what, []).extend(where)
         if not replicas_alive:
             self.outcome.faults.setdefault("processes", []).append("some did not live to the end")
-        self.outcome.counts |= verdict.report(lines, now).counts
+        self.outcome.counts |= audited.counts
 
     def _keep(self, lines: list[Line], kept: stores.Stores) -> None:
         with (self.folder / "records.jsonl").open("w", encoding="utf-8") as out:

@@ -9,6 +9,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from cli.fleet import FleetError, Replica
 from deploy.local import KafkaServer, MongoServer
@@ -95,7 +99,18 @@ class Faults:
             await asyncio.sleep(fault.seconds)
         finally:
             disk.free()
-        await asyncio.to_thread(self._up, "mongo")  # a server may end when it cannot write, as mongod does
+        await asyncio.to_thread(self._recover)
+
+    def _recover(self) -> None:
+        """A server may end when it cannot write, as mongod does; one that stays up broken is ended, as operators do."""
+        self._up("mongo")
+        server = self.ground.server("mongo")
+        with MongoClient[dict[str, Any]](server.address, serverSelectionTimeoutMS=5000, socketTimeoutMS=5000) as client:
+            try:
+                client["probe"]["probe"].insert_one({})
+            except PyMongoError:
+                server.kill()
+                self._up("mongo")
 
     async def _network(self, fault: Fault) -> None:
         proxy = self.ground.proxies[fault.target]

@@ -44,7 +44,7 @@ def opened(number: int, ticket: str = "t") -> Line:
 
 def found(kind: str, count: int, lines: list[Line], told: tuple[str, ...] = ()) -> list[str]:
     kept: dict[tuple[str, str], list[Any]] = {where: [] for where in stores.SOURCES}
-    return verdict.faults(SEED, count, lines, kept, told, T0).get(kind, [])
+    return verdict.faults(SEED, count, lines, kept, told, verdict.report(lines, T0)).get(kind, [])
 
 
 LOST = "messages not in exactly one ticket"

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, PyMongoError
 
 from kit.errors import Passing
 from kit.ids import uuid7
-from kit.mongo import Guarded, MongoStore, WriteOutcome
+from kit.mongo import Guarded, MongoStore, WriteOutcome, _passing
 from tests.kit.fake_store import FakeStore
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -43,6 +44,27 @@ async def test_document_comes_back_as_it_was_written(store: Store) -> None:
     assert (row["version"], row["state"], row["due"]) == (1, values["state"], AT)
     assert row["due"].tzinfo is not None
     assert [(e["id"], e["at"], bytes(e["event"])) for e in row["outbox"]] == [("e1", AT, b"{}"), ("e2", AT, b"{}")]
+
+
+BROKEN = OperationFailure("WT_PANIC: WiredTiger library panic", 1)
+
+
+def bulk(*codes: int) -> BulkWriteError:
+    return BulkWriteError({"writeErrors": [{"index": n, "code": code} for n, code in enumerate(codes)]})
+
+
+@pytest.mark.parametrize(
+    "trouble", [BROKEN, OperationFailure("disk full", 14031), NotPrimaryError("not primary"), bulk(11000, 14031)]
+)
+def test_a_server_in_trouble_of_its_own_is_waited_for(trouble: PyMongoError) -> None:
+    with pytest.raises(Passing), _passing():
+        raise trouble
+
+
+@pytest.mark.parametrize("fault", [OperationFailure("bad value", 2), bulk(11000), bulk(11000, 17419)])
+def test_what_a_document_is_to_blame_for_is_not_tried_again(fault: PyMongoError) -> None:
+    with pytest.raises(type(fault)), _passing():
+        raise fault
 
 
 async def test_fetch_gives_only_what_is_there(store: Store) -> None:
