@@ -39,7 +39,7 @@ def events(lines: Iterable[Line]) -> list[Event]:
 def faults(
     seed: int, count: int, lines: Sequence[Line], kept: stores.Stores, told: Iterable[str], audited: Report
 ) -> dict[str, list[str]]:
-    """Return all that does not hold. `told`: ids of the webhooks that receivers took; `audited`: what `report` returned."""
+    """Return all that does not hold. `told`: ids of the webhooks that receivers took; `audited`: what `report` says."""
     said = events(lines)
     found: dict[str, list[str]] = defaultdict(list)
     for what, where in (audited.faults | {f"open: {k}": v for k, v in audited.open.items()}).items():
