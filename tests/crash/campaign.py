@@ -36,8 +36,6 @@ from tests.system.rig import PARTITIONS, System, system, until
 
 PREFIX = "crash"
 CONFIG = Path(__file__).parent / "config"
-HELD = 0.35
-"""Share of all tickets that the agents can have at once."""
 WEIGHT = 1.3
 """What a ticket takes of a capacity, on average."""
 
@@ -139,7 +137,7 @@ class Campaign:
         customers = Customers(made.traffic, self.seed, self.size.messages, self.size.rate)
         async with made.doors(patience=240, at_once=512, longest_pause=5) as doors:
             staff = Staff(made, doors, self.seed)
-            await staff.hire(self.size.messages * WEIGHT * HELD)
+            await staff.hire(self.size.messages * WEIGHT * self.size.held)
             working = asyncio.create_task(staff.work())
             moving = asyncio.create_task(staff.come_and_go())
             try:

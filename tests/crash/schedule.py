@@ -24,6 +24,8 @@ class Size:
     """How long a stopped process sleeps at least: longer than the session."""
     pause: float
     """Longest quiet between two faults of one track."""
+    held: float = 0.35
+    """Share of all tickets that the agents can have at once: fewer than there are at the end."""
     verify: float = 10
     """How often routing looks anew at claims that were good."""
     calm: float = 300.0
@@ -36,7 +38,7 @@ class Size:
 
 
 SMALL = Size(messages=400, rate=18, session=3, zombie=5, pause=2.5, calm=240)
-FULL = Size(messages=20_000, rate=40, session=10, zombie=40, pause=12, verify=120, calm=1200)
+FULL = Size(messages=20_000, rate=40, session=10, zombie=40, pause=12, held=0.5, verify=120, calm=1200)
 
 
 @dataclass(frozen=True)
