@@ -83,7 +83,7 @@ bench: up ## measure (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=
 scale: $(READY) ## growth on paper, from the recorded costs to ten million tickets a day; a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
 	$(BIN)/python -m tests.scale $(ARGS)
 
-crash: $(READY) ## ten seeds of killing services and servers while they work, an hour or two; SEED=n replays one, MESSAGES=n makes it smaller
+crash: $(READY) ## ten seeds of killing services and servers while they work, hours; SEED=n replays one, MESSAGES=n makes it smaller
 	$(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
 soak: up ## an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*

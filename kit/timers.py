@@ -32,8 +32,10 @@ class Positions(Protocol):
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]: ...
 
 
-#: Seconds between two looks at a partition that has not been read to its end yet, at first; then up to a period.
+#: Seconds between two looks at a partition that has not been read to its end yet.
 BEHIND = 0.05
+#: So many looks in vain, then they come less and less often, down to once a period.
+PATIENT = 5
 #: How many times as many instants are read as are fired at once: a server may go through all that is due to give some.
 AHEAD = 10
 #: Shortest rest, so that what falls due together is fired together.
@@ -73,7 +75,8 @@ class Ticker(Generic[S]):
         self._until: datetime | None = None
         self._more = False
         """Whether more is due than the last look could hold."""
-        self._wait = BEHIND
+        self._vain = 0
+        """Ticks in a row that could fire nothing of what is due."""
         self._owned: list[int] = []
         self._behind: set[int] = set()
         """Partitions of which nothing that is due may fire yet, as they have not been read so far."""
@@ -110,7 +113,7 @@ class Ticker(Generic[S]):
             await self._look(owned, now)
             due = self._due(now)
         fired = await self._fire_all(due, now) if due else 0
-        self._wait = BEHIND if fired else min(2 * self._wait, self._period.total_seconds())
+        self._vain = self._vain + 1 if due and not fired else 0
         return fired
 
     def _due(self, now: datetime) -> list[str]:
@@ -204,10 +207,9 @@ class Ticker(Generic[S]):
 
     def _rest(self) -> float:
         """Seconds until something is to be done."""
-        now = self._clock.now()
+        now, period = self._clock.now(), self._period.total_seconds()
+        again = min(BEHIND * 2 ** min(max(0, self._vain - PATIENT), 10), period)
         if self._until is None:
-            return self._wait
+            return again
         first = min((at for at, _ in self._soon.values()), default=self._until) + self._grace
-        if first <= now:
-            return self._wait
-        return max(BREATH, (min(first, self._until) - now).total_seconds())
+        return again if first <= now else max(BREATH, (min(first, self._until) - now).total_seconds())

@@ -14,7 +14,7 @@ from kit.document import Decision, Kind
 from kit.errors import Passing
 from kit.outbox import Documents
 from kit.producer import partition_of
-from kit.timers import AHEAD, Ticker
+from kit.timers import AHEAD, BEHIND, Ticker
 from tests.kit.fake_store import FakeStore
 from tests.kit.test_outbox import START, Said, SlowSender
 from tests.kit.test_reading import until
@@ -239,3 +239,20 @@ async def test_a_running_ticker_is_woken_by_what_falls_due_before_its_next_look(
     await until(lambda: bool(rig.fired))
     running.cancel()
     assert rig.store.asked == 1
+
+
+async def test_what_may_not_fire_yet_is_looked_at_again_soon_and_after_a_while_less_often() -> None:
+    rig = Rig()
+    for tick in range(20):
+        await rig.at(tick * 0.01)
+    await rig.arm("T", 0.3)
+    rig.place.behind = {0, 1, 2, 3}
+    rests = []
+    for _ in range(12):
+        await rig.at(0.4)
+        rests.append(rig.ticker._rest())
+    assert rests[:5] == [BEHIND] * 5
+    assert rests == sorted(rests)
+    assert rests[-1] == PERIOD
+    rig.place.behind = set()
+    assert await rig.at(0.4) == ["T"]
