@@ -208,7 +208,7 @@ class Ticker(Generic[S]):
     def _rest(self) -> float:
         """Seconds until something is to be done."""
         now, period = self._clock.now(), self._period.total_seconds()
-        again = min(BEHIND * 2 ** min(max(0, self._vain - PATIENT), 10), period)
+        again = min(BEHIND * (1 << min(max(0, self._vain - PATIENT), 10)), period)
         if self._until is None:
             return again
         first = min((at for at, _ in self._soon.values()), default=self._until) + self._grace
