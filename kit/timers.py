@@ -106,12 +106,10 @@ class Ticker(Generic[S]):
             self._until = None
             return 0
         now = self._clock.now()
-        if self._until is None or now >= self._until or owned != self._owned:
+        out_of_date = self._until is None or now >= self._until or owned != self._owned
+        if out_of_date or (self._more and not self._due(now)):
             await self._look(owned, now)
         due = self._due(now)
-        if not due and self._more:
-            await self._look(owned, now)
-            due = self._due(now)
         fired = await self._fire_all(due, now) if due else 0
         self._vain = self._vain + 1 if due and not fired else 0
         return fired

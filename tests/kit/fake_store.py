@@ -154,13 +154,13 @@ class FakeStore:
         return found[:limit]
 
     async def tally(self, collection: str, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[Row]:
-        groups: dict[tuple[Any, ...], list[Any]] = {}
+        groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in await self.find(collection, query, limit=10**9):
-            key, value = (tuple(next(iter(values_at(row, path)), None) for path in paths) for paths in (by, [least]))
-            groups.setdefault(key, []).append(value[0])
+            groups.setdefault(tuple(_first(row, path) for path in by), []).append(row)
+        lowest = {key: [v for row in rows if (v := _first(row, least)) is not None] for key, rows in groups.items()}
         return [
-            {"by": list(key), "count": len(found), "least": min((v for v in found if v is not None), default=None)}
-            for key, found in groups.items()
+            {"by": list(key), "count": len(rows), "least": min(lowest[key], default=None)}
+            for key, rows in groups.items()
         ]
 
     async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -185,6 +185,10 @@ class FakeStore:
     async def get_blob(self, blob_id: str) -> bytes | None:
         rows = await self.fetch("blobs", [blob_id])
         return bytes(rows[0]["body"]) if rows else None
+
+
+def _first(row: Row, path: str) -> Any:
+    return next(iter(values_at(row, path)), None)
 
 
 def _order(values: list[Any]) -> tuple[bool, Any]:
