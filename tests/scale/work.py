@@ -21,7 +21,8 @@ BUSY_HOUR = max(range(24), key=PROFILE.__getitem__)
 
 #: Ways to the store within a batch, and how many of them are writes that wait for a majority; read off the code.
 TRIPS: Mapping[str, tuple[int, int]] = {"ingest": (5, 4), "routing": (3, 2), "sla": (2, 1), "notify": (2, 1)}
-SWEEP_S = 2.5
+#: Queries a second of one collection's sweeper: for what is its own, and for what is late.
+SWEEPS = 2 / 2.5
 BATCH = 500
 
 
@@ -120,10 +121,10 @@ def looks(service: str, assumed: Assumed, freed: float) -> float:
     """
     looked = 4 * min(freed, _often(RoutingSettings, "look_ms"))
     every = {
-        "ingest": 1 + 1 + 2 / SWEEP_S,
-        "routing": _often(RoutingSettings, "timer_ms") + 2 / SWEEP_S + 1.2 + looked,
-        "sla": _often(SlaSettings, "tick_ms") + 1 / SWEEP_S,
-        "notify": _often(NotifySettings, "timer_ms") + _often(NotifySettings, "send_ms") + 1 / SWEEP_S,
+        "ingest": 1 + 1 + 2 * SWEEPS,
+        "routing": _often(RoutingSettings, "timer_ms") + 2 * SWEEPS + 1.2 + looked,
+        "sla": _often(SlaSettings, "tick_ms") + SWEEPS,
+        "notify": _often(NotifySettings, "timer_ms") + _often(NotifySettings, "send_ms") + SWEEPS,
     }
     return every[service] * assumed.query_ms / 1000
 
