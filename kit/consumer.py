@@ -27,7 +27,7 @@ from kit.clock import Clock
 from kit.delivery import Delivery, Record
 from kit.errors import Passing
 from kit.health import Health
-from kit.reading import Ends, Polls, Room
+from kit.reading import Ends, Fetches, Polls, Room
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -123,6 +123,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             beat=self._health.beat,
             in_hand=self._take_in_hand,
             room=self._room,
+            more=Fetches(client, self._settings.cycle_ms / 1000).gather,
             gather=self._settings.gather_ms / 1000,
             urgent=self._urgent,
         ).getmany

@@ -81,6 +81,9 @@ class ServiceSettings(BaseSettings):
     tokens: SecretStr = Field(SecretStr(""), description="File of hashed bearer tokens, or the tokens themselves.")
 
     batch_records: int = Field(500, ge=1, le=5000, description="Records in a batch, at most.")
+    cycle_ms: int = Field(
+        40, ge=0, le=1000, description="Time that the broker gathers records while more of them come."
+    )
     gather_ms: int = Field(0, ge=0, le=5000, description="Time that records which are not urgent wait for others.")
     session_timeout_ms: int = Field(10_000, ge=1000, le=300_000)
     heartbeat_ms: int = Field(500, ge=100, le=60_000)

@@ -63,6 +63,10 @@ class Server(ABC):
     def command(self) -> list[str]:
         """Prepare the directory and say what to run."""
 
+    def environment(self) -> dict[str, str]:
+        """What the process finds in its environment besides ours."""
+        return {}
+
     @abstractmethod
     def answers(self) -> bool:
         """Whether the server on the port speaks and is ready."""
@@ -85,6 +89,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
+                env={**os.environ, **self.environment()},
                 start_new_session=True,
             )
         pid = self._child.pid

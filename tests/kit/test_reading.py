@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from contracts.topics import TICKETS, topic_name
 from kit.clock import FakeClock
 from kit.errors import Passing
-from kit.reading import LEAST, Ends, Polls, Room
+from kit.reading import GATHERED_BYTES, LEAST, Ends, Fetches, Polls, Room
 from tests.kit.test_outbox import START
 
 HERE = TopicPartition("in", 0)
@@ -147,6 +148,41 @@ async def test_what_waits_is_dropped_with_a_poll_that_fails_and_comes_again() ->
     client.fails, client.answers = None, [records(5), records(*URGENT)]
     assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [5, *URGENT]
     assert client.sought == [5]
+
+
+async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_once() -> None:
+    fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04).gather()
+    assert vars(fetcher) == {"_fetch_min_bytes": GATHERED_BYTES, "_fetch_max_wait_ms": 40}
+    async with asyncio.timeout(5):
+        while fetcher._fetch_min_bytes != 1:  # noqa: ASYNC110 - a timer of the loop makes it so
+            await asyncio.sleep(0.005)
+    assert fetcher._fetch_max_wait_ms == 200
+
+
+async def test_a_client_that_may_not_gather_fetches_as_it_was_told() -> None:
+    fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0).gather()
+    assert vars(fetcher) == {"_fetch_min_bytes": 1, "_fetch_max_wait_ms": 200}
+
+
+async def test_records_that_come_while_a_batch_is_handled_are_the_next_batch_together(kafka: str, topics: str) -> None:
+    name = topic_name(TICKETS, topics)
+    here = TopicPartition(name, 0)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka) as producer,
+        AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer,
+    ):
+        consumer.assign([here])
+        fetches = Fetches(consumer, 4.0)
+        await producer.send_and_wait(name, b"first", partition=0)
+        assert len((await consumer.getmany(timeout_ms=30_000))[here]) == 1
+        fetches.gather()  # the batch is in hand, and the client fetches ahead
+        await producer.send_and_wait(name, b"second", partition=0)
+        assert await consumer.getmany(timeout_ms=500) == {}
+        await producer.send_and_wait(name, b"third", partition=0)
+        together = (await consumer.getmany(timeout_ms=30_000))[here]
+    assert [record.value for record in together] == [b"second", b"third"]
 
 
 def test_a_batch_that_took_too_long_is_followed_by_smaller_ones_down_to_a_few() -> None:
