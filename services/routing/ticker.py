@@ -6,7 +6,7 @@ Rule: all of it may happen in several replicas at once, and again after a crash;
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -89,6 +89,17 @@ class Reconciler:
         self._verify = timedelta(seconds=settings.verify_seconds)
         self._home = settings.topic_prefix + TICKETS
         self._verified: dict[tuple[str, str, int], datetime] = {}
+        desk.documents.watch(self._note)
+
+    def _note(self, docs: Sequence[Document[TicketState]]) -> None:
+        """Take a claim as good whose ticket this process has just written as its agent's: no need to read that again."""
+        now = self._clock.now()
+        for doc in docs:
+            agent_id = doc.state.agent if doc.state is not None else None
+            agent = self._desk.roster.get(agent_id) if agent_id is not None else None
+            hold = agent.state.holds.get(doc.id) if agent is not None and agent.state is not None else None
+            if agent is not None and hold is not None:
+                self._verified[agent.id, doc.id, hold.stamp] = now
 
     async def turn(self) -> None:
         """Look at claims of some age, of the tickets whose partitions are ours; at good ones again after a while."""

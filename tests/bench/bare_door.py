@@ -1,6 +1,8 @@
 """The floor of the door: an ASGI app that writes a request's body to Kafka, acknowledged by all, and answers 202.
 
-No routing, no signature, no account, no headers in the record. Run as `… bare_door KAFKA TOPIC PORT`.
+No routing, no signature, no account, no headers in the record. Keys are as many as connections, so that the records go
+to all partitions, as the real door's do: one partition would make one batch of what 32 requests bring. Run as
+`… bare_door KAFKA TOPIC PORT`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ async def _main(kafka: str, topic: str, port: int) -> None:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        await producer.send_and_wait(topic, body, key=b"one")
+        await producer.send_and_wait(topic, body, key=b"%d" % scope["client"][1])
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 

@@ -148,7 +148,7 @@ class Campaign:
                 moving.cancel()
                 await staff.all_in()
                 self._say("all is up; waiting for quiet")
-                await self._quiet(made, working)
+                await self._quiet(made, staff)
             finally:
                 working.cancel()
                 moving.cancel()
@@ -169,20 +169,23 @@ class Campaign:
                     named = f"DESKBUS_{service.upper()}_POLICY"
                     replica.environment = {**replica.environment, named: str(own[service])}
 
-    async def _quiet(self, made: System, working: asyncio.Task[None]) -> None:
-        """Wait until nothing is in hand: the agents work until nobody waits, then they go home."""
+    async def _quiet(self, made: System, staff: Staff) -> None:
+        """Wait until nothing is in hand. The agents make room as long as somebody waits or may come to wait."""
+        inbound = topics.topic_name(topics.INBOUND, made.prefix)
         url = made.environment["DESKBUS_MONGO"]
         left: dict[str, int] = {}
 
         async def settled() -> bool:
             with contextlib.suppress(PyMongoError):
-                found = await self._lag(made) | await asyncio.to_thread(stores.waiting, url, PREFIX)
+                behind = await self._lag(made)
+                waiting = await asyncio.to_thread(stores.waiting, url, PREFIX)
+                staff.at_rest = not waiting and not any(inbound in what for what in behind)
+                found = behind | waiting
                 if not found:  # reading all documents again and again would be most of what the servers do
                     found = stores.unsettled(await asyncio.to_thread(stores.read, url, PREFIX))
                 left.clear()
                 left.update(found)
-                if not left and not working.done():
-                    working.cancel()  # nobody waits: the agents go home, and what they asked for last is done still
+                if not staff.idle:  # they may have begun before nobody waited any more
                     left["agents at work"] = 1
             return not left
 

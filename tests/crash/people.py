@@ -108,6 +108,10 @@ class Staff:
     share: float = 0.16
     people: int = 0
     commands: int = 0
+    at_rest: bool = False
+    """Asks them to solve nothing for now."""
+    idle: bool = False
+    """They rest, and what they asked for before is answered."""
     _asked: set[str] = field(default_factory=set)
 
     async def hire(self, room: float) -> None:
@@ -119,8 +123,10 @@ class Staff:
         """Until cancelled."""
         random = Random(f"{self.seed} staff")
         while True:
-            with contextlib.suppress(*AWAY):
-                await self._turn(random)
+            self.idle = self.at_rest
+            if not self.idle:
+                with contextlib.suppress(*AWAY):
+                    await self._turn(random)
             await asyncio.sleep(self.turn_seconds)
 
     async def _turn(self, random: Random) -> None:

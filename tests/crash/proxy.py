@@ -6,27 +6,28 @@ It lives in a thread of its own, so that a busy test does not slow the connectio
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
+from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
-CHUNK = 64 * 1024
+import uvloop
+
+#: Bytes that wait for their time, or for whoever takes them, before no more are read.
+PENDING = 64 * 1024
 
 
 class Proxy:
     """One listening port before one port of a server on this machine."""
 
     def __init__(self, port: int, target: int) -> None:
-        self.port, self._target = port, target
-        self._open = True
-        self._flowing = threading.Event()
-        self._flowing.set()
-        self._delay = 0.0
-        self._rate = 0.0
-        self._loop = asyncio.new_event_loop()
+        self.port, self.target = port, target
+        self.open = self.flowing = True
+        self.delayed = 0.0
+        self.rate = 0.0
+        self.ends: set[End] = set()
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._up = threading.Event()
-        self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._run, name=f"proxy {port}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -35,74 +36,142 @@ class Proxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
 
     # -- what can be done to it, from any thread ---------------------------------------------------------------------
 
     def cut(self) -> None:
         """Break all connections, in the middle of whatever they carry, and take no new ones."""
-        self._open = False
-        self._loop.call_soon_threadsafe(self._break_all)
+        self.open = False
+        self.loop.call_soon_threadsafe(self._break_all)
 
     def stall(self) -> None:
         """Let nothing through; connections stay open and nobody is told."""
-        self._flowing.clear()
+        self.flowing = False
 
     def delay(self, seconds: float) -> None:
-        """Let everything wait before it goes on."""
-        self._delay = seconds
+        """Let everything arrive so much later."""
+        self.delayed = seconds
 
     def throttle(self, bytes_a_second: float) -> None:
         """Let so much through a second, on each connection and way."""
-        self._rate = bytes_a_second
+        self.rate = bytes_a_second
 
     def mend(self) -> None:
         """Behave like a wire."""
-        self._open, self._delay, self._rate = True, 0.0, 0.0
-        self._flowing.set()
+        self.open, self.delayed, self.rate, self.flowing = True, 0.0, 0.0, True
+        self.loop.call_soon_threadsafe(self._go_on)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        asyncio.set_event_loop(self.loop)
+        server = self.loop.run_until_complete(self.loop.create_server(lambda: End(self), "127.0.0.1", self.port))
         self._up.set()
-        self._loop.run_forever()
+        self.loop.run_forever()
         server.close()
         self._break_all()
-        for task in asyncio.all_tasks(self._loop):
+        for task in asyncio.all_tasks(self.loop):
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.sleep(0))
 
     def _break_all(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
+        for end in list(self.ends):
+            end.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._open:
-            writer.transport.abort()
+    def _go_on(self) -> None:
+        for end in list(self.ends):
+            end.hurry()
+
+
+class End(asyncio.Protocol):
+    """One end of a connection: what comes in here goes out at its peer, in order, when its time has come."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy, peer: End | None = None) -> None:
+        self._proxy, self._peer = proxy, peer
+        self._pending: deque[tuple[float, bytes]] = deque()
+        self._bytes = 0
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._taking, self._reading, self._over = True, True, False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        if not self._proxy.open:
+            self.transport.abort()
             return
+        self._proxy.ends.add(self)
+        if self._peer is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+        else:
+            self._peer.pump()
+
+    async def _connect(self) -> None:
+        peer = End(self._proxy, self)
         try:
-            there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+            await self._proxy.loop.create_connection(lambda: self._meet(peer), "127.0.0.1", self._proxy.target)
         except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, there}
-        try:
-            await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
-        finally:
-            self._writers -= {writer, there}
+            self.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(CHUNK if not self._rate else max(1, min(CHUNK, int(self._rate / 10)))):
-                wait = self._delay + (len(data) / self._rate if self._rate else 0.0)
-                if wait:
-                    await asyncio.sleep(wait)
-                while not self._flowing.is_set():  # noqa: ASYNC110 - set in another thread
-                    await asyncio.sleep(0.02)
-                writer.write(data)
-                await writer.drain()
-        with contextlib.suppress(OSError, RuntimeError):
-            writer.close()
+    def _meet(self, peer: End) -> End:
+        self._peer = peer
+        return peer
+
+    def data_received(self, data: bytes) -> None:
+        proxy, now = self._proxy, self._proxy.loop.time()
+        step = max(1, int(proxy.rate / 10)) if proxy.rate else len(data)
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            self._last = max(now + proxy.delayed, self._last) + (len(piece) / proxy.rate if proxy.rate else 0.0)
+            self._pending.append((self._last, piece))
+            self._bytes += len(piece)
+        self.pump()
+
+    def pump(self) -> None:
+        """Hand on what is due, and read on or not by what is left."""
+        peer, loop = self._peer, self._proxy.loop
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        there = peer is not None and hasattr(peer, "transport")
+        while there and self._pending and self._proxy.flowing and peer is not None and peer._taking:
+            due, piece = self._pending[0]
+            if due > loop.time():
+                self._timer = loop.call_at(due, self.pump)
+                break
+            self._pending.popleft()
+            self._bytes -= len(piece)
+            peer.transport.write(piece)
+        if self._over and not self._pending and peer is not None and there:
+            peer.transport.close()
+        self._read_or_rest()
+
+    def hurry(self) -> None:
+        """Hand on all that waits for its time."""
+        self._last = 0.0
+        self._pending = deque((0.0, piece) for _, piece in self._pending)
+        self.pump()
+
+    def _read_or_rest(self) -> None:
+        room = self._bytes < PENDING
+        if room != self._reading and not self.transport.is_closing():
+            self._reading = room
+            (self.transport.resume_reading if room else self.transport.pause_reading)()
+
+    def pause_writing(self) -> None:
+        self._taking = False
+
+    def resume_writing(self) -> None:
+        self._taking = True
+        if self._peer is not None:
+            self._peer.pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._proxy.ends.discard(self)
+        self._over = True
+        if exc is not None:
+            self._pending.clear()
+        self.pump()

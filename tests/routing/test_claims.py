@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -36,13 +37,20 @@ class Stepping(FakeStore):
         super().__init__()
         self.dice, self.faults = dice or random.Random(0), faults
         self.gates: dict[str, Gate] = {}
+        self.fetched: Counter[str] = Counter()
 
     async def _step(self) -> None:
         for _ in range(self.dice.randrange(4)):
             await asyncio.sleep(0)
 
+    def count_fetches(self, collection: str) -> Callable[[], int]:
+        """Return what tells how often a collection was read by ids from now on."""
+        before = self.fetched[collection]
+        return lambda: self.fetched[collection] - before
+
     async def fetch(self, collection: str, ids: Sequence[str]) -> list[Row]:
         await self._step()
+        self.fetched[collection] += 1
         return await super().fetch(collection, ids)
 
     async def find(self, collection: str, query: Mapping[str, Any], **options: Any) -> list[Row]:
@@ -156,6 +164,25 @@ async def test_claim_of_a_ticket_that_went_elsewhere_is_found_and_given_up(clock
     clock.advance(2)
     await other.reconciler.turn()
     assert store.loose() == []
+
+
+async def test_claim_that_its_assigner_has_seen_written_is_not_read_again_until_it_is_to_be_verified(
+    clock: FakeClock,
+) -> None:
+    store, log = Stepping(), Log()
+    one, other = two(store, clock, log)
+    await one.put(profile("ann", capacity=1))
+    await one.hear(opened(ticket()))
+    await other.roster.load_all()
+    read = store.count_fetches("tickets")
+    clock.advance(11)
+    await one.reconciler.turn()
+    assert read() == 0
+    await other.reconciler.turn()
+    assert read() == 1, "whoever did not write it has to look"
+    clock.advance(120)
+    await one.reconciler.turn()
+    assert read() == 2
 
 
 async def test_assigner_who_slept_too_long_loses_to_the_fence(clock: FakeClock) -> None:

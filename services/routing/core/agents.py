@@ -31,11 +31,12 @@ class AgentState:
     removed_at: datetime | None = None
     announced_at: datetime | None = None
     touched_at: datetime | None = None
+    load: float = field(init=False, compare=False)
+    """Units of open work now; the sum does not depend on the order of the holds. Kept: it is looked at at every pick."""
 
-    @property
-    def load(self) -> float:
-        """Units of open work now; the sum does not depend on the order of the holds."""
-        return math.fsum(hold.weight for hold in self.holds.values())
+    def __post_init__(self) -> None:
+        """Add up the holds."""
+        object.__setattr__(self, "load", math.fsum(hold.weight for hold in self.holds.values()))
 
     @property
     def relative_load(self) -> float:
