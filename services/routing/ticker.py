@@ -92,7 +92,7 @@ class Reconciler:
         desk.documents.watch(self._note)
 
     def _note(self, docs: Sequence[Document[TicketState]]) -> None:
-        """Take a claim as good whose ticket this process has just written as its agent's: no need to read that again."""
+        """Take a claim as good whose ticket this process has just written as its agent's, without reading it again."""
         now = self._clock.now()
         for doc in docs:
             agent_id = doc.state.agent if doc.state is not None else None

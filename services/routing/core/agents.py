@@ -32,7 +32,7 @@ class AgentState:
     announced_at: datetime | None = None
     touched_at: datetime | None = None
     load: float = field(init=False, compare=False)
-    """Units of open work now; the sum does not depend on the order of the holds. Kept: it is looked at at every pick."""
+    """Units of open work now; the sum does not depend on the order of the holds. Kept: each pick looks at it."""
 
     def __post_init__(self) -> None:
         """Add up the holds."""
