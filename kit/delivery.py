@@ -7,7 +7,7 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -108,9 +108,12 @@ class Handling(Protocol[S]):
 class BaseHandling(Generic[S]):
     """Handling of a service that follows an event topic and needs nothing but `decide`."""
 
+    #: Types whose content `decide` looks at; None: all. Of others only the number is read: they are taken as seen.
+    heeds: Collection[str] | None = None
+
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read the record as one CloudEvent."""
-        return [event_item(record)]
+        return [event_item(record, self.heeds)]
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:  # noqa: ARG002 - for who needs them
         """Keep the subject as the document's id."""
@@ -123,11 +126,16 @@ class BaseHandling(Generic[S]):
         """Leave nothing behind."""
 
 
-def event_item(record: Record) -> Incoming:
-    """Read a record as a CloudEvent. One with unreadable data keeps its number, so that it can become a hole."""
+def event_item(record: Record, heeds: Collection[str] | None = None) -> Incoming:
+    """Read a record as a CloudEvent. One with unreadable data keeps its number, so that it can become a hole.
+
+    Of known types that are not among `heeds` only the head is read, and `event` is None.
+    """
     value = record.value or b""
     try:
-        event = Event.parse(value)
+        event = Event.parse(value) if heeds is None else Event.heed(value, heeds)
+        if isinstance(event, Head):
+            return Incoming(record, None, event, event.subject)
         return Incoming(record, event, event, event.subject, cause=Cause.of(event))
     except ValueError as error:
         fault = f"invalid event: {error}"[:2000]

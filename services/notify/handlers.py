@@ -13,7 +13,7 @@ from kit.consumer import Consumer
 from kit.delivery import BaseHandling, Incoming, Record
 from kit.document import Decision, Document
 from services.notify import metrics
-from services.notify.core import escalation
+from services.notify.core import alerts, escalation
 from services.notify.core.policy import Policy
 from services.notify.core.state import Escalation, escalation_id
 
@@ -37,14 +37,16 @@ def is_urgent(record: Record) -> bool:
 class NotifyHandling(BaseHandling[Escalation]):
     """Decides with the policy that is in force."""
 
+    heeds = alerts.HEEDED
+
     def __init__(self, policy: Callable[[], Policy]) -> None:
         self._policy = policy
 
     async def locate(self, items: Sequence[Incoming]) -> Mapping[str, Document[Escalation]]:
         """Every event of a ticket belongs to its one escalation: what has been seen is counted by source."""
         for item in items:
-            if item.event is not None:
-                item.doc_id = escalation_id(item.event.subject)
+            if item.head is not None:  # also of what cannot be read: its number is missing from that document
+                item.doc_id = escalation_id(item.head.subject)
         return {}
 
     def decide(self, state: Escalation | None, item: Incoming, now: datetime) -> Decision[Escalation]:

@@ -136,6 +136,20 @@ def test_a_refused_event_can_still_be_counted_as_missing() -> None:
     )
 
 
+def test_of_an_event_that_is_not_heeded_only_the_place_is_read() -> None:
+    value = encoded(data=17)
+    head = Event.heed(value, {"deskbus.ticket.opened.v1"})
+    assert head == Event.envelope_only(value)
+    with pytest.raises(ValueError, match="data"):
+        Event.heed(value, {"deskbus.agent.removed.v1"})
+
+
+def test_an_event_of_an_unknown_type_comes_whole_whatever_is_heeded() -> None:
+    event = Event.heed(encoded(type="deskbus.agent.praised.v1", data=17), ())
+    assert isinstance(event, Event)
+    assert not event.known
+
+
 @pytest.mark.parametrize("value", [b"", b"3", without("subject"), encoded(sequence=-1), encoded(source=None)])
 def test_where_an_event_stands_is_refused_when_it_cannot_be_read(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

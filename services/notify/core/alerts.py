@@ -71,6 +71,13 @@ class Reopened:
 
 Signal = Raised | Over | Handled | Reopened
 
+_HEEDED: tuple[type[Payload], ...] = (
+    ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, TicketAssigned, TicketClosed,
+    TicketMerged, TicketQueued, TicketReopened, TicketStatusChanged, TicketUnassigned, TicketUnroutable,
+)  # fmt: skip
+HEEDED = frozenset(payload.type for payload in _HEEDED)
+"""Types of events that may say something to notify: of all others `read` makes nothing."""
+
 
 def read(event: Event, queue: str | None) -> tuple[Signal, ...]:
     """What an event says to notify, in order; most events say nothing. `queue` is where the ticket was until now."""

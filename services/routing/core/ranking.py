@@ -110,6 +110,11 @@ def judge(agent: AgentState, need: Need, policy: Policy) -> Judged:
     return Judged(agent, passed, misfit is None, order(agent, need, policy))
 
 
+def able(agent: AgentState, need: Need, policy: Policy) -> Judged:
+    """Look at an agent of whom it is known that they can take the ticket."""
+    return Judged(agent, None, fit=True, order=order(agent, need, policy))
+
+
 def candidate(judged: Judged, now: datetime, chosen: Judged | None) -> Candidate:
     """Explain one agent: chosen, or the first reason why not."""
     agent = judged.agent

@@ -5,7 +5,8 @@ Who wants a ticket changed outside the batch loop (a timer, a door, the looker) 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from zlib import crc32
 
 import structlog
@@ -107,7 +108,7 @@ class Desk:
         All replicas see the same agent as the best. Who has lost one to another replica picks anywhere among the first
         `spread` of those who are as good, so that they do not meet again and again.
         """
-        now, picks = self.clock.now(), []
+        now, picks = self.clock.now(), list[Pick]()
         for doc in waiting:
             assert doc.state is not None
             begin = self.clock.monotonic()
@@ -121,7 +122,8 @@ class Desk:
                 continue
             decision = self._explain(need, agent, policy, now)
             weight = policy.weight(need.channel, agent.profile.channel_weights)
-            claimed = agents.claim(agent, doc.id, doc.version, weight, now)
+            # Each at an instant of their own: among agents who are equal otherwise, these are asked last, and in order.
+            claimed = agents.claim(agent, doc.id, doc.version, weight, now + timedelta(microseconds=len(picks)))
             self.roster.pool.put(claimed)
             reason = AssignReason.BEST_MATCH
             if agent.profile.id == need.target:
@@ -146,14 +148,11 @@ class Desk:
         pool = self.roster.pool
         if len(pool.agents) <= SMALL:
             return ranking.explain(pool.agents.values(), need, policy, now, chosen, SHOWN)
-        shown, best = [chosen], ranking.judge(chosen, need, policy)
-        for agent in pool.best_first(need):
-            if len(shown) == SHOWN:
-                break
-            if agent is not chosen:
-                shown.append(agent)
+        best = ranking.judge(chosen, need, policy)
+        able = islice((agent for agent in pool.best_first(need) if agent is not chosen), SHOWN - 1)
+        shown = [best, *(ranking.able(agent, need, policy) for agent in able)]
         return AssignmentDecision(
-            candidates=tuple(ranking.candidate(ranking.judge(a, need, policy), now, best) for a in shown),
+            candidates=tuple(ranking.candidate(judged, now, best) for judged in shown),
             looked_at=pool.able(need).bit_count(),
             skills_dropped=need.dropped,
         )
