@@ -222,7 +222,6 @@ class Campaign:
         lines = [line async for line in read(made.kafka, [t.name for t in topics.TOPICS], prefix=made.prefix)]
         kept = await asyncio.to_thread(stores.read, made.environment["DESKBUS_MONGO"], PREFIX)
         told = {headers["webhook-id"] for path in ("/lead", "/oncall") for headers, _ in made.receiver.to(path)}
-        self._keep(lines, kept)
         audited = verdict.report(lines, SystemClock().now())
         found = verdict.faults(self.seed, self.size.messages, lines, kept, told, audited)
         for what, where in found.items():
@@ -230,6 +229,8 @@ class Campaign:
         if not replicas_alive:
             self.outcome.faults.setdefault("processes", []).append("some did not live to the end")
         self.outcome.counts |= audited.counts
+        if self.outcome.faults:
+            self._keep(lines, kept)
 
     def _keep(self, lines: list[Line], kept: stores.Stores) -> None:
         with (self.folder / "records.jsonl").open("w", encoding="utf-8") as out:

@@ -38,7 +38,7 @@ class Size:
 
 
 SMALL = Size(messages=400, rate=18, session=3, zombie=5, pause=2.5, calm=240)
-FULL = Size(messages=20_000, rate=60, session=10, zombie=40, pause=12, held=0.5, verify=45, calm=900)
+FULL = Size(messages=20_000, rate=60, session=10, zombie=40, pause=12, held=0.65, verify=45, calm=900)
 
 
 @dataclass(frozen=True)
