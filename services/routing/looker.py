@@ -20,8 +20,8 @@ from services.routing.store.desk import Desk
 log = structlog.get_logger(__name__)
 
 PAGE = 200
-LOOKED = 50
-"""Tickets that a look reads first; then up to a page at once. Room comes by ones and twos."""
+LEAST, LOOKED = 8, 50
+"""Tickets that a look reads first: twice as many as agents have room, within these; then up to a page at once."""
 FURTHER = 8
 """How many times as far as a page went the next ones are sought first."""
 PAGES = 40
@@ -73,7 +73,7 @@ class Looker:
         behind: set[str] = set()
         queues = self._open_queues()
         for urgency in (3, 2, 1, 0) if queues else ():
-            if not self._desk.roster.pool.has_room():
+            if not self._desk.roster.pool.with_room():
                 behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
                 break
             behind |= await self._look_at(urgency, queues)
@@ -97,8 +97,9 @@ class Looker:
         seen: set[str] = set()
         since: datetime | None = None
         asked: list[str] | None = None
+        first = min(LOOKED, max(LEAST, 2 * self._desk.roster.pool.with_room()))
         for number in range(PAGES):
-            limit = min(PAGE, LOOKED << number)
+            limit = min(PAGE, first << number)
             found = await self._page(urgency, asked, since, limit)
             fresh = [(doc, doc.state) for doc in found if doc.state is not None and doc.id not in seen]
             if not fresh:
@@ -114,7 +115,7 @@ class Looker:
                 for doc in page
                 if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
             }
-            if len(found) < limit or not self._desk.roster.pool.has_room():
+            if len(found) < limit or not self._desk.roster.pool.with_room():
                 break
         return behind
 

@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from contracts.assignments import AssignmentDecision, Candidate
 from contracts.ticket import Status
-from kit.document import Cause, Decision
+from kit.document import Cause, Decision, Document
 from kit.ids import uuid7
 from kit.mongo import MongoStore
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.tickets import TicketState
+from services.routing.looker import LEAST
 from services.routing.store.kinds import ensure_indexes
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import Log, Replica, at, fake_clock, opened, profile, ticket, urgent
@@ -119,6 +121,27 @@ async def test_a_long_queue_is_served_in_order_whatever_was_read_before(replica:
         await replica.put(profile("ann", capacity=capacity))
         await replica.turn()
         assert await replica.holders("ann") == {"ann": names[:capacity]}
+
+
+async def test_room_for_one_reads_a_few_of_those_who_wait_longest(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        await replica.hear(opened(ticket(f"t{number:02}")))
+        replica.clock.advance(1)  # type: ignore[attr-defined]
+    read: list[str] = []
+    find = replica.tickets.find
+
+    async def noted(*given: Any, **options: Any) -> list[Document[TicketState]]:
+        found = await find(*given, **options)
+        read.extend(doc.id for doc in found)
+        return found
+
+    monkeypatch.setattr(replica.tickets, "find", noted)
+    await replica.put(profile("ann", capacity=1))
+    await replica.turn()
+    assert await replica.holders("ann") == {"ann": ["t00"]}
+    assert read == [f"t{number:02}" for number in range(LEAST)]
 
 
 async def test_a_queue_that_nobody_serves_now_does_not_stand_in_the_way(replica: Replica) -> None:

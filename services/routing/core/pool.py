@@ -108,11 +108,13 @@ class Pool:
                 able &= ~(1 << self._places[agent_id])
         return able
 
-    def has_room(self) -> bool:
-        """Whether anybody who is online has room for anything; if not, looking at who waits is in vain."""
+    def with_room(self) -> int:
+        """Count those online who have room for anything; if there are none, looking at who waits is in vain."""
         self._refresh()
-        online = self._mask(ONLINE)
-        return any(online & self._mask(("room", channel)) for channel in (None, *self._channels))
+        some = 0
+        for channel in (None, *self._channels):
+            some |= self._mask(("room", channel))
+        return (self._mask(ONLINE) & some).bit_count()
 
     def _may(self, agent: AgentState, need: Need, *, any_skill: bool) -> bool:
         free = unavailable(agent, need, self.policy) is None
