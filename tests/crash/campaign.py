@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +100,12 @@ def environment(under: Ground, size: Size) -> dict[str, str]:
     }
 
 
+def _in_short(found: Mapping[str, int], most: int = 4) -> str:
+    """Name the first few of what is in hand."""
+    told = [f"{what}: {count}" for what, count in list(found.items())[:most]]
+    return ", ".join(told + [f"and {len(found) - most} more"] * (len(found) > most)) or "nothing"
+
+
 class Campaign:
     """One seed, one size."""
 
@@ -185,6 +191,7 @@ class Campaign:
                     found = stores.unsettled(await asyncio.to_thread(stores.read, url, PREFIX))
                 left.clear()
                 left.update(found)
+                self._say(f"in hand: {_in_short(found)}; agents {'rest' if staff.idle else 'work'}")
                 if not staff.idle:  # they may have begun before nobody waited any more
                     left["agents at work"] = 1
             return not left
