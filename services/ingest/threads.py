@@ -6,6 +6,7 @@ others read what he wrote. Nothing is decided about the ticket here, only whose 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -70,19 +71,29 @@ class _View:
     docs: dict[str, Document[TicketState]] = field(default_factory=dict)
     claims: dict[str, Claim | None] = field(default_factory=dict)
     tickets: dict[str, TicketState | None] = field(default_factory=dict)
-    holders: dict[str, list[str]] = field(default_factory=dict)
+    holders: dict[str, set[str]] = field(default_factory=dict)
     active: dict[str, datetime] = field(default_factory=dict)
     proposed: dict[str, Claim] = field(default_factory=dict)
     fresh: dict[str, Claim] = field(default_factory=dict)
     need_claims: set[str] = field(default_factory=set)
     need_tickets: set[str] = field(default_factory=set)
+    newer: bool = False
+    """Claims were read later than the holders of the messages."""
 
     def take(self, anchors: Iterable[str], found: Mapping[str, Row]) -> None:
         """Note which of the anchors are claimed, and that their tickets must be known."""
         for anchor in anchors:
             self.claims[anchor] = claim = Claim.read(found[anchor]) if anchor in found else None
+            self.newer = self.newer or claim is not None
             if claim is not None and claim.ticket not in self.tickets:
                 self.need_tickets.add(claim.ticket)
+
+    def hold(self, holders: Iterable[Row]) -> None:
+        """Note which tickets have which messages, and that these tickets must be known."""
+        for row in holders:
+            self.holders.setdefault(row["message"], set()).add(row["ticket"])
+            if row["ticket"] not in self.tickets:
+                self.need_tickets.add(row["ticket"])
 
     def claim(self, anchor: str) -> Claim | None:
         if anchor in self.proposed:
@@ -139,14 +150,12 @@ class Threads:
         """
         view = _View()
         view.take({anchor for arrival in arrivals for anchor in arrival.anchors}, found)
-        for row in holders:
-            view.holders.setdefault(row["message"], []).append(row["ticket"])
-            view.need_tickets.add(row["ticket"])
+        view.hold(holders)
         waiting = list(arrivals)
         for _ in range(ROUNDS):
             waiting = self._round(view, waiting)
             await self._claim(view)
-            await self._learn(view)
+            await self._learn(view, waiting)
             if not waiting:
                 break
         else:
@@ -187,7 +196,7 @@ class Threads:
 
     def _place(self, view: _View, arrival: Arrival) -> None:
         policy = self._policy_of(arrival.inbound.channel, arrival.inbound.account)
-        for holder in view.holders.get(arrival.id, ()):
+        for holder in sorted(view.holders.get(arrival.id, ())):
             state = view.ticket(holder)
             if state is not None and arrival.id in state.taken:
                 arrival.ticket_id = holder
@@ -250,14 +259,21 @@ class Threads:
         wanted = sorted(set(anchors))
         view.take(wanted, {row["_id"]: row for row in await self._store.fetch(THREADS, wanted)})
 
-    async def _learn(self, view: _View) -> None:
+    async def _learn(self, view: _View, waiting: Sequence[Arrival]) -> None:
+        """Read what is missing. Who has the messages is asked after the claims, and again after each newer claim.
+
+        A conversation goes on to another ticket only once the one before is stored, so whoever sees the claim of the
+        later one, and asks then, also finds the message in the earlier one.
+        """
         claims, view.need_claims = view.need_claims, set()
         if claims:
             await self._look_up(view, claims)
         tickets, view.need_tickets = view.need_tickets - view.tickets.keys(), set()
-        if tickets:
-            view.docs.update(await self._documents.load(sorted(tickets)))
-            view.tickets.update({ticket: view.docs[ticket].state for ticket in tickets})
+        asked, view.newer = waiting if view.newer or tickets else (), False
+        loaded, holders = await asyncio.gather(self._documents.load(sorted(tickets)), self.find_holders(asked))
+        view.docs.update(loaded)
+        view.tickets.update({ticket: loaded[ticket].state for ticket in tickets})
+        view.hold(holders)
 
     async def _claim(self, view: _View) -> None:
         proposed, view.proposed = view.proposed, {}

@@ -20,6 +20,8 @@ from tests.system.rig import System
 
 FEWEST = 12
 """Agents of a small campaign."""
+AT_ONCE, UNDER_WAY = 80, 240
+"""What agents ask for in one turn, and may have asked for and not seen yet, at most."""
 IN_HAND = 30.0
 """What one person has in hand, at most; of more work there are more people."""
 TWICE = 0.05
@@ -133,7 +135,8 @@ class Staff:
         views = await self._routing("GET", "/v1/agents?limit=1000")
         have = {ticket: view["agent"] for view in views for ticket in view["tickets"]}
         self._asked &= have.keys()
-        chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:80]
+        most = max(0, min(AT_ONCE, UNDER_WAY - len(self._asked)))
+        chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:most]
         async with asyncio.TaskGroup() as group:
             for ticket in chosen:
                 group.create_task(self._answer(ticket, have[ticket], reply=random.random() < 0.5))

@@ -19,8 +19,10 @@ from contracts.topics import CONTACTS
 from kit.errors import Passing
 from kit.mongo import Guarded, WriteOutcome
 from services.ingest.core.ticket import fire
+from services.ingest.store import THREADS
 from tests.ingest.worker_rig import AGENT, START, Worker
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import FakeStore, Row
+from tests.kit.raw import Raw
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -265,3 +267,42 @@ async def test_any_order_of_batches_and_repeats_gives_one_ticket_per_person_and_
 def _text(value: bytes | None) -> str:
     text: str = json.loads(value or b"")["text"]
     return text
+
+
+class Overtaken(FakeStore):
+    """While somebody is about to do this to the claims, another replica handles everything."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self.operation, self.others = operation, list[Raw]()
+
+    async def _overtake(self, operation: str) -> None:
+        if operation == self.operation and self.others:
+            for _ in range(10):  # what is asked at the same time is answered before
+                await asyncio.sleep(0)
+            rows, self.others = self.others, []
+            for row in rows:
+                assert await Worker(self).take(row) == set()
+
+    async def fetch(self, collection: str, ids: Sequence[str]) -> list[Row]:
+        if collection == THREADS:
+            await self._overtake("fetch")
+        return await super().fetch(collection, ids)
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        if collection == THREADS:
+            await self._overtake("write")
+        return await super().write(collection, writes)
+
+
+@pytest.mark.parametrize("operation", ["fetch", "write"])
+async def test_a_message_stays_where_a_faster_replica_has_put_it_also_when_the_thread_has_gone_on(
+    operation: str,
+) -> None:
+    store = Overtaken(operation)
+    slow = Worker(store)
+    first, second = slow.says("one", "m1"), slow.says("new matter", "m2", after=13 * HOUR)
+    store.others = [first, second]
+    assert await slow.take(first) == set()
+    tickets = [row["state"] for row in store.rows["tickets"].values()]
+    assert sorted(len(state["taken"]) for state in tickets) == [1, 1]
