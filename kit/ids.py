@@ -8,6 +8,7 @@ import threading
 import time
 
 _TAIL_BITS = 74
+_SHORT = 256
 _lock = threading.Lock()
 _last_ms = 0
 _last_tail = 0
@@ -30,12 +31,19 @@ def uuid7(ms: int | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-@functools.lru_cache(maxsize=4096)  # one message asks for the same few again and again
 def stable_id(*parts: str) -> str:
     """The same id for the same parts, everywhere and always; 26 characters of a-z2-7 (130 bits)."""
+    return _remembered(parts) if sum(map(len, parts)) <= _SHORT else _digested(parts)
+
+
+def _digested(parts: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(4, "big"))
         digest.update(encoded)
     return base64.b32encode(digest.digest()[:20])[:26].decode().lower()  # 20 bytes: encoding the rest is half the work
+
+
+#: One message asks for the same few again and again. What is long, such as a command's whole data, is not kept.
+_remembered = functools.lru_cache(maxsize=4096)(_digested)

@@ -34,3 +34,9 @@ def test_stable_id_never_changes() -> None:
     # Stored documents are found by it: an upgrade must not move it.
     assert ids.stable_id("whatsapp", "66812345678") == "s6wrjipm5ll3kjiqf73pcd55ul"
     assert ids.stable_id("a", "bc") != ids.stable_id("ab", "c")
+
+
+def test_long_parts_make_ids_by_the_same_rule_and_are_not_kept() -> None:
+    kept = ids._remembered.cache_info().currsize
+    assert ids.stable_id("a", "x" * 1000) == ids._digested(("a", "x" * 1000))
+    assert ids._remembered.cache_info().currsize == kept
