@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, WriteConcern
+from pymongo.collection import Collection
 
 from kit.ids import uuid7
 from kit.producer import partition_of
 
+T = TypeVar("T")
 CHUNK = 2_000
 Batch = tuple[str, str, list[RawBSONDocument]]
 """Database, collection, documents."""
@@ -86,20 +89,39 @@ def chunks(database: str, collection: str, rows: Iterable[RawBSONDocument]) -> I
 
 async def fill(url: str, batches: Iterator[Batch]) -> None:
     """Store them, without waiting for a majority: nobody relies on them yet."""
+    filled: set[tuple[str, str]] = set()
     with MongoClient[Any](url, retryWrites=False) as client:
 
         def one() -> bool:
             for database, collection, rows in islice(batches, 1):
                 into = client.get_database(database, write_concern=WriteConcern(w=1))[collection]
                 into.insert_many(rows, ordered=False)
+                filled.add((database, collection))
                 return True
             return False
 
-        more = True
-        while more:
-            writing = asyncio.ensure_future(asyncio.to_thread(one))
-            try:
-                more = await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await writing  # or it would write into what is being dropped
-                raise
+        while await _whole(one):
+            pass
+        for database, collection in sorted(filled):
+            await _whole(partial(_first_look, client[database][collection]))
+
+
+def _first_look(collection: Collection[Any]) -> None:
+    """Ask each index for what is not there, however long it takes.
+
+    The MongoDB-compatible server reads a whole collection into memory when it is first asked after an index was made,
+    and once more for each one who asks meanwhile. Services would give up after some seconds, ask again, and so fill its
+    memory.
+    """
+    for index in list(collection.list_indexes()):
+        collection.find_one({next(iter(index["key"])): "not there"})
+
+
+async def _whole(work: Callable[[], T]) -> T:
+    """Do it in a thread; who cancels waits for its end, or it would write into what is being dropped."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await working
+        raise
