@@ -17,7 +17,7 @@ from kit.clock import SystemClock
 from tests.bench import machine
 from tests.bench.floor import per_ticket, plan
 from tests.bench.load import Feeder, watching
-from tests.bench.tickets import CHUNK, OUTSTANDING, PATIENCE, SERVERS, Desk, Run, room
+from tests.bench.tickets import CHUNK, OUTSTANDING, PATIENCE, Desk, Run, room
 from tests.bench.written import Collection, Topic
 from tests.system.rig import PARTITIONS
 
@@ -71,7 +71,7 @@ async def floor(
                     raise RuntimeError("a stage of the floor did not start")
         processes: dict[str, Sequence[psutil.Process]] = {"load": [psutil.Process()]}
         processes |= {s: [psutil.Process(c.pid)] for s, c in zip(SERVICES, children, strict=True)}
-        processes |= {name: desk.meter.processes[name] for name in SERVERS if name in desk.meter.processes}
+        processes |= {name: desk.meter.processes[name] for name in machine.SERVERS if name in desk.meter.processes}
         yield Floor(desk, f"{prefix}.", machine.Meter(processes))
     finally:
         for child in children:

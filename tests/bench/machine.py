@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
+SERVERS = {"kafka": "DESKBUS_KAFKA", "mongodb": "DESKBUS_MONGO"}
+"""The servers behind the services, and the settings that say where they are."""
+
 
 def describe() -> dict[str, str]:
     """Name the processor, the memory, Python and the system."""
@@ -45,6 +48,12 @@ def listener(address: str) -> psutil.Process | None:
         if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (place.port,) and connection.pid:
             return psutil.Process(connection.pid)
     return None
+
+
+def servers(environment: Mapping[str, str]) -> dict[str, list[psutil.Process]]:
+    """Find Kafka and MongoDB by the addresses that services are given; one that is elsewhere is left out."""
+    found = {name: listener(environment[variable]) for name, variable in SERVERS.items()}
+    return {name: [server] for name, server in found.items() if server is not None}
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def _clocks(r: Figures) -> list[Line]:
     return [
         Line(what, late, "p99 250 ms", r["late_p99_ms"] <= 250),
         Line("  breaches a second", many, "2,000", r["per_second"] >= 2000),
+        Line("  CPU seconds per 1,000 breaches", _apart(r["cpu"])),
         Line("  memory of sla with them", f"{r['sla_mb']:.0f} MB"),
     ]
 

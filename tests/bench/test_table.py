@@ -18,7 +18,7 @@ def tickets(**changed: Any) -> dict[str, Any]:
 
 def clocks(**changed: Any) -> dict[str, Any]:
     late = {"armed": 105_000, "late_p50_ms": 60.0, "late_p99_ms": 240.0, "burst": 4_000, "per_second": 2_100.0}
-    return late | {"sla_mb": 120.0} | changed
+    return late | {"sla_mb": 120.0, "cpu": {"sla": 0.5, "mongodb": 2.0}} | changed
 
 
 def taken(machine: str = "one", **changed: Any) -> dict[str, Any]:

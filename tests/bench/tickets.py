@@ -25,7 +25,6 @@ CONNECTIONS = 64
 CHUNK = 50
 PATIENCE = 120.0
 """Seconds without any progress after which a load has failed."""
-SERVERS = ("kafka", "mongodb")
 
 
 @dataclass
@@ -132,7 +131,7 @@ async def room(watcher: Watcher, begun: int, most: int) -> None:
 def cpu(runs: Sequence[Run]) -> dict[str, float]:
     """Medians of CPU seconds per 1,000 tickets, by process, and the sum without the load generator."""
     found = {name: median(run.per_thousand(name) for run in runs) for name in runs[0].cpu}
-    found["sum"] = median(run.per_thousand(*SERVICES, *SERVERS) for run in runs)
+    found["sum"] = median(run.per_thousand(*SERVICES, *machine.SERVERS) for run in runs)
     return found
 
 
@@ -168,8 +167,4 @@ def meter(made: System) -> machine.Meter:
     processes: dict[str, Sequence[psutil.Process]] = {"load": [psutil.Process()]}
     for service in SERVICES:
         processes[service] = [psutil.Process(r.process.pid) for r in made.fleet.of(service) if r.process is not None]
-    for name, variable in zip(SERVERS, ("DESKBUS_KAFKA", "DESKBUS_MONGO"), strict=True):
-        server = machine.listener(made.environment[variable])
-        if server is not None:
-            processes[name] = [server]
-    return machine.Meter(processes)
+    return machine.Meter(processes | machine.servers(made.environment))

@@ -30,6 +30,7 @@ from services.sla import store
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
+from tests.bench import machine
 from tests.bench.load import percentile
 from tests.bench.mould import Batch, Mould, chunks, fill
 from tests.system.rig import PARTITIONS, System, system
@@ -146,10 +147,13 @@ async def measure(
             await seeds.stop()
         if clock.now() > first:
             raise RuntimeError("seeding took longer than the lead: the machine is too busy for this measurement")
+        processes = [psutil.Process(replica.process.pid)] if replica.process else []
+        meter = machine.Meter({"sla": processes} | machine.servers(environment))
+        before = meter.cpu()
         breaches = await _announced(made, spread + burst, lead.total_seconds() + seconds)
-        found = outcome(breaches, at_once)
-        memory = psutil.Process(replica.process.pid).memory_info().rss / 1e6 if replica.process else float("nan")
-        return found | {"armed": armed + spread + burst, "seeded_per_second": rate, "sla_mb": memory}
+        cpu = {name: taken * 1000 / len(breaches) for name, taken in machine.spent(before, meter.cpu()).items()}
+        found = outcome(breaches, at_once) | {"cpu": cpu, "sla_mb": meter.memory(["sla"])["sla"]}
+        return found | {"armed": armed + spread + burst, "seeded_per_second": rate}
 
 
 def _policy(logs: Path) -> Path:

@@ -9,11 +9,10 @@ from typing import Any
 
 from cli.fleet import SERVICES
 from kit.admin import delete_topics
-from tests.bench import written
+from tests.bench import machine, written
 from tests.bench.floor_run import floor
 from tests.bench.load import percentile
-from tests.bench.machine import spent
-from tests.bench.tickets import SERVERS, Desk, Run, cpu, desk
+from tests.bench.tickets import Desk, Run, cpu, desk
 
 SETTLE, REST = 3.0, 10.0
 """Seconds after a load, and of the rest that is measured then."""
@@ -48,9 +47,9 @@ async def replicas(names: dict[str, str], logs: Path, count: int, *, tickets: in
         await asyncio.sleep(SETTLE)
         before = it.meter.cpu()
         await asyncio.sleep(REST)
-        rest = spent(before, it.meter.cpu())
+        rest = machine.spent(before, it.meter.cpu())
         run = await it.past_the_door(tickets)
-        at_rest = sum(rest[name] for name in (*SERVICES, *SERVERS) if name in rest) / REST
+        at_rest = sum(rest[name] for name in (*SERVICES, *machine.SERVERS) if name in rest) / REST
         return {
             "replicas": count,
             "rate": run.rate,

@@ -84,10 +84,10 @@ class Desk:
         policy = self.policy
         waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
         if not overtake:
-            passed = [doc for doc in waiting if doc.state is not None and doc.state.queue in self.backlog]
-            if passed:
+            first = [doc for doc in waiting if doc.state is not None and doc.state.queue not in self.backlog]
+            if len(first) < len(waiting):
                 self.claims.freed.set()
-                waiting = [doc for doc in waiting if doc not in passed]
+                waiting = first
         if not waiting:
             return
         waiting.sort(key=_urgent_and_old)
