@@ -107,18 +107,18 @@ class End(asyncio.Protocol):
         if self._peer is None:
             self._connecting = asyncio.ensure_future(self._connect())
         else:
-            self._peer.pump()
+            self._peer.meet(self)
 
     async def _connect(self) -> None:
-        peer = End(self._proxy, self)
         try:
-            await self._proxy.loop.create_connection(lambda: self._meet(peer), "127.0.0.1", self._proxy.target)
+            await self._proxy.loop.create_connection(lambda: End(self._proxy, self), "127.0.0.1", self._proxy.target)
         except OSError:
             self.transport.abort()
 
-    def _meet(self, peer: End) -> End:
+    def meet(self, peer: End) -> None:
+        """Take the other end, which is connected now."""
         self._peer = peer
-        return peer
+        self.pump()
 
     def data_received(self, data: bytes) -> None:
         proxy, now = self._proxy, self._proxy.loop.time()
@@ -136,8 +136,7 @@ class End(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        there = peer is not None and hasattr(peer, "transport")
-        while there and self._pending and self._proxy.flowing and peer is not None and peer._taking:
+        while peer is not None and self._pending and self._proxy.flowing and peer._taking:
             due, piece = self._pending[0]
             if due > loop.time():
                 self._timer = loop.call_at(due, self.pump)
@@ -145,7 +144,7 @@ class End(asyncio.Protocol):
             self._pending.popleft()
             self._bytes -= len(piece)
             peer.transport.write(piece)
-        if self._over and not self._pending and peer is not None and there:
+        if self._over and not self._pending and peer is not None:
             peer.transport.close()
         self._read_or_rest()
 
