@@ -167,6 +167,8 @@ def _notification(event: Event) -> str | None:
             return f"{kind} to {target.name} by {sink}"
         case notifications.NotificationFailed(target=target, sink=sink, error=error):
             return f"to {target.name} by {sink}: {error}"
+        case notifications.NotificationWithdrawn(target=target, sink=sink, kind=kind):
+            return f"{kind} to {target.name} by {sink} may have arrived"
     return None
 
 

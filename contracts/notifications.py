@@ -143,3 +143,10 @@ class NotificationFailed(NotificationEvent):
     error: str = Field(description="What the receiver said, or what kept us from reaching it.")
     permanent: bool = Field(default=True, description="No more tries follow.")
     failed_at: Instant = Field(description="When the last try failed.")
+
+
+class NotificationWithdrawn(NotificationEvent):
+    """It ended before it was known whether the receiver took it. Who may have is told the end, like those who did."""
+
+    type: ClassVar[str] = "deskbus.notification.withdrawn.v1"
+    withdrawn_at: Instant = Field(description="When no more tries were to follow.")

@@ -56,6 +56,7 @@ EVENTS: dict[str, tuple[type[Payload], ...]] = {
         notifications.EscalationResolved,
         notifications.NotificationSent,
         notifications.NotificationFailed,
+        notifications.NotificationWithdrawn,
     ),
 }
 """Event types by topic, without the topic's prefix and version."""

@@ -209,3 +209,12 @@ def notification_samples() -> Iterator[Sample]:
             failed_at=at("10:36:00"),
         ),
     )
+    yield (
+        "answered-meanwhile",
+        name,
+        at("08:41:24"),
+        notifications.NotificationWithdrawn(
+            **{**sent, "notification_id": f"{name}:0:1:hook", "sink": notifications.Sink.WEBHOOK},
+            withdrawn_at=at("08:41:24"),
+        ),
+    )

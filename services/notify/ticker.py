@@ -1,7 +1,8 @@
 """What time makes happen: chains go on, and planned notifications are sent, by the owner of the ticket's partition.
 
-Sending is outside of the guarded write: send, then write the outcome. A crash in between sends again, under the same
-ids: receivers are told at least once.
+Sending is outside of the guarded writes: note the try, send, write the outcome. A crash in between sends again, under
+the same ids: receivers are told at least once. What has ended meanwhile is not sent again; that it may have arrived is
+known from the note.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from services.notify import metrics, store
 from services.notify.channels.base import Letter, Sink
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, settle
+from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
 from services.notify.core.state import Escalation, Planned
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,8 @@ class Deliverer:
 
     def _note(self, docs: Sequence[Document[Escalation]]) -> None:
         """Go to work at once on what this process has just planned."""
-        if any(doc.state is not None and doc.state.planned for doc in docs):
+        planned = (planned for doc in docs if doc.state is not None for planned in doc.state.planned)
+        if any(each.id not in self._flying for each in planned):
             self._awake.set()
 
     async def run(self) -> None:
@@ -171,12 +173,27 @@ class Deliverer:
 
     async def _one(self, doc_id: str, state: Escalation, planned: Planned) -> None:
         try:
-            outcome = Dropped() if planned.moot else await self._send(state, planned)
-            await self._write(doc_id, planned, outcome)
+            if planned.moot:
+                await self._write(doc_id, planned, Dropped())
+            elif await self._note_try(doc_id, planned):
+                await self._write(doc_id, planned, await self._send(state, planned))
         except Exception as fault:
             # It stays planned, so it is sent again: a duplicate under the same id is better than a miss.
             log.warning("an outcome was not written", notification=planned.id, fault=repr(fault))
             self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=1)
+
+    async def _note_try(self, doc_id: str, planned: Planned) -> bool:
+        """Whether it is to be sent still; then the try stands in the store."""
+        wanted = False
+
+        def decide(state: Escalation | None) -> Decision[Escalation] | None:
+            nonlocal wanted
+            decision = begin(state, planned.id, self._policy(), now=self._clock.now())
+            wanted = decision is not None
+            return decision
+
+        await self._documents.change(doc_id, decide)
+        return wanted
 
     async def _send(self, state: Escalation, planned: Planned) -> Outcome:
         receiver = self._policy().receivers.get(planned.receiver)
@@ -190,7 +207,7 @@ class Deliverer:
             outcome = await sink.deliver(letter)
         except Exception as fault:
             log.exception("a sink failed", sink=receiver.sink)
-            outcome = Later(f"{type(fault).__name__}: {fault}"[:300])
+            outcome = Later(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
         metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - begin)
         if isinstance(outcome, Later) and outcome.after is not None:
             self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=min(outcome.after, 60))

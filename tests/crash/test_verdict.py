@@ -73,3 +73,10 @@ def test_what_is_said_to_be_sent_must_have_come_and_the_other_way_round() -> Non
     assert found(ALARMS, 0, lines, ("n",)) == []
     assert found(ALARMS, 0, lines) == ["n is said to be sent and did not come"]
     assert found(ALARMS, 0, lines, ("n", "x")) == ["x came and is not said to be sent"]
+
+
+def test_what_was_withdrawn_may_have_come_or_not() -> None:
+    withdrawn = notifications.NotificationWithdrawn(notification_id="n", attempts=1, withdrawn_at=T0, **TOLD)
+    lines = [line(topics.NOTIFICATIONS, "/deskbus/notify", "esc-t", withdrawn)]
+    assert found(ALARMS, 0, lines, ("n",)) == []
+    assert found(ALARMS, 0, lines) == []

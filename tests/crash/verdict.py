@@ -65,14 +65,15 @@ def _lost(seed: int, count: int, said: Iterable[Event]) -> list[str]:
 
 
 def _escalations(said: Iterable[Event], told: set[str]) -> list[str]:
-    """Every breach has an escalation, which told somebody; what was told is what receivers took."""
+    """Every breach has an escalation, which told somebody; what was told is what receivers took, as far as is known."""
     breached = {e.subject for e in said if isinstance(e.data, sla.ClockBreached)}
     opened = {e.data.ticket_id for e in said if isinstance(e.data, notifications.EscalationOpened)}
     sent = {e.data.notification_id for e in said if isinstance(e.data, notifications.NotificationSent)}
+    unsure = {e.data.notification_id for e in said if isinstance(e.data, notifications.NotificationWithdrawn)}
     failed = [e.id for e in said if isinstance(e.data, notifications.NotificationFailed)]
     return (
         [f"{ticket} is breached and nobody was told" for ticket in sorted(breached - opened)]
         + [f"{one} is said to be sent and did not come" for one in sorted(sent - told)]
-        + [f"{one} came and is not said to be sent" for one in sorted(told - sent)]
+        + [f"{one} came and is not said to be sent" for one in sorted(told - sent - unsure)]
         + [f"{one} failed" for one in failed]
     )

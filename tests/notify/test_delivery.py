@@ -80,7 +80,57 @@ async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id()
     assert len(rig.sender.events("notification.sent")) == 1
 
 
+async def test_what_was_taken_while_the_store_went_away_is_followed_by_its_end() -> None:
+    rig = Rig()
+    await rig.take(breached(0))
+
+    def database_goes_away(_: Letter) -> Outcome:
+        rig.store.away = True
+        return Sent(200)
+
+    rig.sink.answer = database_goes_away
+    await rig.deliverer.turn()
+    await rig.deliverer.finish()
+    rig.store.away = False
+    rig.sink.answer = lambda _: Sent(200)
+    await rig.take(cancelled(1, sequence=2))
+    later = Rig(rows=rig.store)  # it need not be the process that knows what it sent
+    later.clock.set(rig.clock.now())
+    await later.wait(2)
+    assert later.sink.told() == [("lead", "resolved")]
+    (withdrawn,) = later.sender.events("notification.withdrawn")
+    assert withdrawn.data.notification_id == rig.sink.letters[0].planned.id
+
+
+async def test_what_is_withdrawn_while_its_try_is_being_noted_is_not_sent() -> None:
+    rig = Rig()
+    await rig.take(breached(0))
+    assert await rig.deliverer.turn() == 1
+    await rig.take(cancelled(0, sequence=2))
+    await rig.deliverer.finish()
+    await rig.wait(1)
+    assert rig.sink.letters == []
+
+
 async def test_two_replicas_that_send_at_once_write_one_outcome() -> None:
+    rig = Rig()
+    await rig.take(breached(0))
+    other, both, plain = rig.another_deliverer(), asyncio.Barrier(2), rig.sink.deliver
+
+    async def deliver(letter: Letter) -> Outcome:
+        await both.wait()
+        return await plain(letter)
+
+    rig.sink.deliver = deliver  # type: ignore[method-assign]
+    await rig.deliverer.turn()
+    await other.turn()
+    await asyncio.gather(rig.deliverer.finish(), other.finish())
+    assert len(rig.sink.letters) == 2
+    assert rig.sink.letters[0].planned.id == rig.sink.letters[1].planned.id
+    assert len(rig.sender.events("notification.sent")) == 1
+
+
+async def test_who_comes_to_a_notification_that_is_settled_does_not_send_it() -> None:
     rig = Rig()
     await rig.take(breached(0))
     other = rig.another_deliverer()
@@ -88,9 +138,7 @@ async def test_two_replicas_that_send_at_once_write_one_outcome() -> None:
     await other.turn()
     await rig.deliverer.finish()
     await other.finish()
-    assert len(rig.sink.letters) == 2
-    assert rig.sink.letters[0].planned.id == rig.sink.letters[1].planned.id
-    assert len(rig.sender.events("notification.sent")) == 1
+    assert len(rig.sink.letters) == 1
 
 
 async def test_one_notification_is_not_on_its_way_twice() -> None:

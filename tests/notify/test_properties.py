@@ -12,11 +12,12 @@ from contracts.notifications import (
     EscalationStepReached,
     NotificationFailed,
     NotificationSent,
+    NotificationWithdrawn,
 )
 from kit import document
 from kit.document import Document
 from services.notify.core import escalation
-from services.notify.core.settle import Later, Outcome, Refused, Sent, settle
+from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
 from services.notify.core.state import Escalation
 from services.notify.store import ESCALATIONS, dump, load
 from tests.kit.fake_store import copied
@@ -45,7 +46,9 @@ MOVES = st.lists(
         st.tuples(st.just("event"), st.sampled_from(OTHERS), st.just("")),
         st.tuples(st.just("wait"), st.sampled_from([1, 59, 61, 700, 4000]), st.just("")),
         st.tuples(st.just("ack"), st.just(0), st.just("")),
-        st.tuples(st.just("send"), st.sampled_from(["sent", "later", "refused", "gone"]), st.just("")),
+        st.tuples(st.just("send"), st.sampled_from(["sent", "later", "unsure", "refused", "gone"]), st.just("")),
+        st.tuples(st.just("try"), st.just(0), st.just("")),
+        st.tuples(st.just("settle"), st.sampled_from(["sent", "dropped"]), st.just("")),
     ),
     max_size=40,
 )
@@ -53,6 +56,8 @@ RULES = policy()
 OUTCOMES: dict[str, Outcome] = {
     "sent": Sent(200),
     "later": Later("away", 503),
+    "unsure": Later("no answer", unsure=True),
+    "dropped": Dropped(),
     "refused": Refused("no", 400),
     "gone": Refused("gone", 410, gone=True),
 }
@@ -98,8 +103,11 @@ class World:
             self.apply(escalation.acknowledge(state, "mali", "rest", RULES, at(self.now)))
         elif state is not None and state.planned:
             planned = state.planned[0]
-            outcome = OUTCOMES[str(how)]
-            self.apply(settle(state, planned.id, outcome, RULES, now=at(self.now), jitter=0.5))
+            if what in {"send", "try"}:
+                self.apply(begin(state, planned.id, RULES, now=at(self.now)))
+            if what in {"send", "settle"}:
+                outcome = OUTCOMES[str(how)]
+                self.apply(settle(self.doc.state, planned.id, outcome, RULES, now=at(self.now), jitter=0.5))
 
     def said(self) -> list[Event]:
         return [Event.parse(entry.event) for entry in self.doc.entries()]
@@ -117,7 +125,8 @@ def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
     assert (world.doc.state, len(world.said())) == before, "decide is not idempotent under redelivery"
 
     said = [event.data for event in world.said()]
-    settled = Counter(d.notification_id for d in said if isinstance(d, NotificationSent | NotificationFailed))
+    ends = NotificationSent | NotificationFailed | NotificationWithdrawn
+    settled = Counter(d.notification_id for d in said if isinstance(d, ends))
     assert all(count == 1 for count in settled.values()), "a notification is settled once"
 
     opened: Counter[str] = Counter()
@@ -134,7 +143,9 @@ def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
                 steps[data.alert.cause or "", data.step, data.round] += 1
         assert opened["open"] >= 0, "nothing ends that was not opened"
 
-    told = {d.target.name for d in said if isinstance(d, NotificationSent) and d.kind == "firing"}
+    told = {
+        d.target.name for d in said if isinstance(d, NotificationSent | NotificationWithdrawn) and d.kind == "firing"
+    }
     over = {d.target.name for d in said if isinstance(d, NotificationSent) and d.kind in {"resolved", "reminder"}}
     acknowledged = any(what == "ack" for what, _, _ in moves)
     assert acknowledged or over <= told, "resolved goes only to those who were told"

@@ -97,7 +97,7 @@ async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, ou
         (Reply(503, {"retry-after": "7"}, b"busy"), Later("status 503: busy", 503, 7)),
         (Reply(404, body=b"no such\nhook"), Later("status 404: no such hook", 404)),
         (Reply(500, {"retry-after": "soon"}, b""), Later("status 500", 500)),
-        (Reply(hang=True), Later("no answer within 0.5 s")),
+        (Reply(hang=True), Later("no answer within 0.5 s", unsure=True)),
     ],
 )
 async def test_what_an_answer_means(http: HttpReceiver, outbound: Outbound, reply: Reply, outcome: object) -> None:
@@ -117,9 +117,18 @@ async def test_an_endless_answer_is_not_read_to_its_end(http: HttpReceiver, outb
     assert await WebhookSink(outbound, OUTSIDE).deliver(hook(http)) == Sent(200)
 
 
-async def test_nobody_there_is_tried_again(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_nobody_there_is_tried_again_and_has_surely_taken_nothing(http: HttpReceiver, outbound: Outbound) -> None:
     await http.stop()
-    assert isinstance(await WebhookSink(outbound, OUTSIDE).deliver(hook(http)), Later)
+    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
+    assert isinstance(outcome, Later)
+    assert not outcome.unsure
+
+
+async def test_an_answer_that_breaks_off_may_have_been_a_yes(http: HttpReceiver, outbound: Outbound) -> None:
+    http.answer = lambda _: Reply(200, {"content-length": "100"}, b"o")
+    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
+    assert isinstance(outcome, Later)
+    assert outcome.unsure
 
 
 async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outbound: Outbound) -> None:
@@ -225,7 +234,9 @@ async def test_addresses_that_are_all_refused(mail: MailReceiver, answer: str, k
     assert isinstance(await mail_sink(mail).deliver(letter(**TO_DESK)), kind)
 
 
-async def test_no_relay_is_tried_again(mail: MailReceiver) -> None:
+async def test_no_relay_is_tried_again_and_has_surely_taken_nothing(mail: MailReceiver) -> None:
     sink = mail_sink(mail)
     await mail.stop()
-    assert isinstance(await sink.deliver(letter(**TO_DESK)), Later)
+    outcome = await sink.deliver(letter(**TO_DESK))
+    assert isinstance(outcome, Later)
+    assert not outcome.unsure

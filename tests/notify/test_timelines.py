@@ -1,13 +1,15 @@
 """Escalations over time: who is told when, and when not."""
 
-from datetime import datetime
-
 import pytest
 
-from contracts.notifications import EscalationAcknowledged, EscalationOpened, EscalationResolved
+from contracts.notifications import (
+    EscalationAcknowledged,
+    EscalationOpened,
+    EscalationResolved,
+)
 from services.notify.core import escalation
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, settle
-from services.notify.core.state import Planned, Standing
+from services.notify.core.settle import Later, Sent, settle
+from services.notify.core.state import Standing
 from services.notify.store import dump
 from tests.notify.examples import (
     TICKET,
@@ -284,102 +286,6 @@ def test_the_alert_names_queue_and_agent() -> None:
     }
     assert line.state is not None
     assert line.state.agent == "Somchai"
-
-
-# --- What receivers answer. ---
-
-
-def away_until(seconds: float, after: float | None = None) -> Timeline:
-    def answer(planned: Planned, now: datetime) -> Outcome:
-        return Later("away", 503, after) if now < at(seconds) else Sent(200)
-
-    return Timeline(answer=answer)
-
-
-def test_tries_back_off_until_the_receiver_is_there() -> None:
-    line = away_until(100)
-    line.happens(breached(0))
-    line.until(400)
-    assert [when for when, who in line.tries if who == "lead"][:5] == [0, 10, 30, 70, 150]
-    assert of(line.told, "firing").count((150, "lead")) == 1
-
-
-def test_a_receiver_that_is_still_being_tried_does_not_get_the_next_round_on_top() -> None:
-    line = away_until(250)
-    line.happens(breached(0))
-    line.until(2_000)
-    assert len([who for _, who in of(line.told, "firing") if who == "lead"]) == 1
-
-
-def test_retry_after_is_kept() -> None:
-    line = away_until(1, after=500)
-    line.happens(breached(0))
-    line.until(2_000)
-    assert [when for when, who in line.tries if who == "lead"] == [0, 500]
-
-
-def test_a_notification_fails_after_its_time_and_says_so_once() -> None:
-    rules = policy(
-        receivers={"mail": {"sink": "email", "to": "a@b.example", "retry_for": "60s"}},
-        chains={},
-        route={"name": "all", "receiver": "mail", "repeat_interval": "1d"},
-    )
-    line = Timeline(rules, lambda planned, now: Later("away", 451))
-    line.happens(breached(0))
-    line.until(3600)
-    assert [when for when, _ in line.tries] == [0, 10, 30]
-    (failed,) = line.events("notification.failed")
-    assert (failed.model_dump()["attempts"], failed.model_dump()["status"]) == (3, 451)
-
-
-def test_when_nobody_of_a_step_can_be_reached_the_next_step_comes_at_once() -> None:
-    def answer(planned: Planned, now: datetime) -> Outcome:
-        return Refused("no such hook", 404) if planned.receiver == "lead" else Sent(200)
-
-    line = Timeline(answer=answer)
-    line.happens(breached(0))
-    line.until(10)
-    assert line.told == [(0, "oncall", "firing")]
-
-
-def test_410_disables_the_receiver_for_this_escalation_alone() -> None:
-    def answer(planned: Planned, now: datetime) -> Outcome:
-        return Refused("gone", 410, gone=True) if planned.receiver == "lead" else Sent(200)
-
-    line = Timeline(answer=answer)
-    line.happens(breached(0))
-    line.until(10_000)
-    line.happens(breached(10_001, clock="c2", sequence=2))
-    assert [who for _, who in line.tries].count("lead") == 1
-    assert line.state is not None
-    assert line.state.disabled == ("lead",)
-
-
-def test_a_chain_whose_receivers_are_all_gone_ends() -> None:
-    line = Timeline(answer=lambda planned, now: Refused("gone", 410, gone=True))
-    line.happens(breached(0))
-    line.until(100_000)
-    assert line.tries == [(0, "lead"), (0, "oncall")]
-    assert line.state is not None
-    assert line.state.alarms[0].exhausted
-
-
-def test_an_outcome_is_settled_once() -> None:
-    line = Timeline()
-    line.takes(breached(0))
-    assert line.state is not None
-    (planned,) = line.state.planned
-    first = settle(line.state, planned.id, Sent(200), line.policy, now=at(1), jitter=0)
-    assert first is not None
-    assert first.state is not None
-    assert settle(first.state, planned.id, Sent(200), line.policy, now=at(2), jitter=0) is None
-
-
-def test_only_the_withdrawn_is_dropped() -> None:
-    line = Timeline()
-    line.takes(breached(0))
-    assert line.state is not None
-    assert settle(line.state, line.state.planned[0].id, Dropped(), line.policy, now=at(1), jitter=0) is None
 
 
 def test_a_chain_that_the_policy_lost_goes_on_where_the_alert_would_go_today() -> None:

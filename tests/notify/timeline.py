@@ -8,7 +8,7 @@ from contracts.payload import Payload
 from kit.document import Decision
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
-from services.notify.core.settle import Dropped, Outcome, Sent, settle
+from services.notify.core.settle import Dropped, Outcome, Sent, begin, settle
 from services.notify.core.state import Escalation, Planned, Standing
 from tests.notify.examples import START, at, policy
 
@@ -84,12 +84,19 @@ class Timeline:
         raise AssertionError("deliveries find no end")
 
     def _try(self, planned: Planned) -> None:
-        outcome = Dropped() if planned.moot else self.answer(planned, at(self.now))
-        if not planned.moot:
-            self.tries.append((self.now, planned.receiver))
+        if planned.moot:
+            outcome: Outcome = Dropped()
+        else:
+            self.begins(planned)
+            outcome = self.answer(planned, at(self.now))
         if isinstance(outcome, Sent):
             self.told.append((self.now, planned.receiver, planned.kind))
         self._apply(settle(self.state, planned.id, outcome, self.policy, now=at(self.now), jitter=1.0))
+
+    def begins(self, planned: Planned) -> None:
+        """Note a try; what becomes of it is another matter."""
+        self.tries.append((self.now, planned.receiver))
+        self._apply(begin(self.state, planned.id, self.policy, now=at(self.now)))
 
     def _apply(self, decision: Decision[Escalation] | None) -> None:
         if decision is None:

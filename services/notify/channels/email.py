@@ -67,7 +67,8 @@ class EmailSink:
         except aiosmtplib.SMTPResponseException as fault:
             return _refusal(fault.code, fault.message)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            return Later(f"{type(fault).__name__}: {fault}"[:300])
+            connected = not isinstance(fault, aiosmtplib.SMTPConnectError)
+            return Later(f"{type(fault).__name__}: {fault}"[:300], unsure=connected)
         except (MessageError, ValueError) as fault:
             return Refused(f"{type(fault).__name__}: {fault}"[:300])
         return Sent(250)

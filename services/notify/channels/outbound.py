@@ -14,6 +14,8 @@ from services.notify.channels.guard import Forbidden, GuardedNetwork, Resolve, i
 from services.notify.core.settle import Later, Refused
 
 MOST_ANSWER = 64 * 1024
+_NOT_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, OSError)
+"""What goes wrong before there is a connection. Whatever goes wrong on one may have happened behind the receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,11 @@ class Outbound:
         except Forbidden as fault:
             return Refused(str(fault))
         except TimeoutError:
-            return Later(f"no answer within {self._seconds:g} s")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as fault:
+            return Later(f"no answer within {self._seconds:g} s", unsure=True)
+        except _NOT_SENT as fault:
             return Later(f"{type(fault).__name__}: {fault}"[:300])
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as fault:
+            return Later(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
         except (httpcore.UnsupportedProtocol, ValueError, TypeError) as fault:
             return Refused(f"{type(fault).__name__}: {fault}"[:300])
 

@@ -1,12 +1,19 @@
 """What became of a notification that was tried: sent, to be tried again, refused or dropped.
 
-Rule: an outcome is settled once; who reports the same one later changes nothing.
+Rules: a try is noted before it is made, so that nobody takes for unsent what may have arrived; an outcome is settled
+once; who reports the same one later changes nothing.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from contracts.notifications import NotificationFailed, NotificationKind, NotificationSent, Target
+from contracts.notifications import (
+    NotificationFailed,
+    NotificationKind,
+    NotificationSent,
+    NotificationWithdrawn,
+    Target,
+)
 from kit.document import Decision
 from services.notify.core.draft import Draft
 from services.notify.core.durations import after
@@ -35,6 +42,8 @@ class Later:
     status: int | None = None
     after: float | None = None
     """Seconds that the receiver asked us to wait."""
+    unsure: bool = False
+    """No answer came, or not all of it: the receiver may have taken it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +64,25 @@ class Dropped:
 Outcome = Sent | Later | Refused | Dropped
 
 
+def begin(state: Escalation | None, planned_id: str, policy: Policy, *, now: datetime) -> Decision[Escalation] | None:
+    """Note that a try is made; None when none is to be made any more."""
+    planned = _find(state, planned_id)
+    if state is None or planned is None or planned.moot:
+        return None
+    draft = Draft.of(state, policy, now)
+    draft.planned[draft.planned.index(planned)] = planned.model_copy(update={"begun": planned.begun + 1})
+    return draft.decision()
+
+
+def _find(state: Escalation | None, planned_id: str) -> Planned | None:
+    return next((p for p in state.planned if p.id == planned_id), None) if state else None
+
+
 def settle(
     state: Escalation | None, planned_id: str, outcome: Outcome, policy: Policy, *, now: datetime, jitter: float
 ) -> Decision[Escalation] | None:
     """Write down an outcome; None when it was settled before. `jitter` is a number from 0 to 1."""
-    planned = next((p for p in state.planned if p.id == planned_id), None) if state else None
+    planned = _find(state, planned_id)
     if state is None or planned is None:
         return None
     draft = Draft.of(state, policy, now)
@@ -67,11 +90,11 @@ def settle(
         case Dropped():
             if not planned.moot:
                 return None
-            draft.planned.remove(planned)
+            _dropped(draft, planned, planned.begun)
         case Sent():
             _sent(draft, planned, outcome)
         case Later() if planned.moot:
-            draft.planned.remove(planned)
+            _dropped(draft, planned, _unknown(planned, outcome))
         case Later():
             _later(draft, planned, outcome, jitter)
         case Refused():
@@ -91,6 +114,23 @@ def _sent(draft: Draft, planned: Planned, sent: Sent) -> None:
     )
     if sent.thread is not None:
         draft.changes["threads"] = {**draft.old.threads, planned.receiver: sent.thread}
+    _heard(draft, planned)
+
+
+def _dropped(draft: Draft, planned: Planned, unknown: int) -> None:
+    """Let go of what is moot. Who may have taken it counts as told: else it would never end for them."""
+    draft.planned.remove(planned)
+    if unknown:
+        draft.events.append(NotificationWithdrawn(**_facts(draft, planned), withdrawn_at=draft.now))
+        _heard(draft, planned)
+
+
+def _unknown(planned: Planned, later: Later) -> int:
+    """How many tries may have arrived, after one that came to this."""
+    return planned.begun if later.unsure else max(0, planned.begun - 1)
+
+
+def _heard(draft: Draft, planned: Planned) -> None:
     alarm = draft.alarms.get(planned.alarm)
     if alarm is None or planned.kind != NotificationKind.FIRING:
         return
@@ -115,7 +155,8 @@ def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
         _failed(draft, planned, f"given up: {later.error}", later.status)
         return
     at = draft.planned.index(planned)
-    draft.planned[at] = planned.model_copy(update={"attempts": planned.attempts + 1, "next_try": next_try})
+    tried = {"attempts": planned.attempts + 1, "next_try": next_try, "begun": _unknown(planned, later)}
+    draft.planned[at] = planned.model_copy(update=tried)
 
 
 def backoff(policy: Policy, attempts: int, jitter: float) -> float:

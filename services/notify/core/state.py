@@ -75,6 +75,8 @@ class Planned(Value):
     planned_at: datetime
     next_try: datetime
     attempts: int = 0
+    begun: int = 0
+    """Tries whose outcome is not known: they may have reached the receiver. Counted before each one is made."""
     moot: bool = False
     """Withdrawn before it was known to have been sent: it is not tried again, only dropped."""
 

@@ -1,0 +1,163 @@
+"""What receivers answer, or do not: tries again, failures, and who counts as told."""
+
+from datetime import datetime
+
+from contracts.notifications import NotificationWithdrawn
+from services.notify.core import escalation
+from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
+from services.notify.core.state import Planned
+from tests.notify.examples import at, breached, cancelled, policy
+from tests.notify.timeline import Timeline, of
+
+
+def away_until(seconds: float, after: float | None = None) -> Timeline:
+    def answer(planned: Planned, now: datetime) -> Outcome:
+        return Later("away", 503, after) if now < at(seconds) else Sent(200)
+
+    return Timeline(answer=answer)
+
+
+def test_tries_back_off_until_the_receiver_is_there() -> None:
+    line = away_until(100)
+    line.happens(breached(0))
+    line.until(400)
+    assert [when for when, who in line.tries if who == "lead"][:5] == [0, 10, 30, 70, 150]
+    assert of(line.told, "firing").count((150, "lead")) == 1
+
+
+def test_a_receiver_that_is_still_being_tried_does_not_get_the_next_round_on_top() -> None:
+    line = away_until(250)
+    line.happens(breached(0))
+    line.until(2_000)
+    assert len([who for _, who in of(line.told, "firing") if who == "lead"]) == 1
+
+
+def test_retry_after_is_kept() -> None:
+    line = away_until(1, after=500)
+    line.happens(breached(0))
+    line.until(2_000)
+    assert [when for when, who in line.tries if who == "lead"] == [0, 500]
+
+
+def test_a_notification_fails_after_its_time_and_says_so_once() -> None:
+    rules = policy(
+        receivers={"mail": {"sink": "email", "to": "a@b.example", "retry_for": "60s"}},
+        chains={},
+        route={"name": "all", "receiver": "mail", "repeat_interval": "1d"},
+    )
+    line = Timeline(rules, lambda planned, now: Later("away", 451))
+    line.happens(breached(0))
+    line.until(3600)
+    assert [when for when, _ in line.tries] == [0, 10, 30]
+    (failed,) = line.events("notification.failed")
+    assert (failed.model_dump()["attempts"], failed.model_dump()["status"]) == (3, 451)
+
+
+def test_when_nobody_of_a_step_can_be_reached_the_next_step_comes_at_once() -> None:
+    def answer(planned: Planned, now: datetime) -> Outcome:
+        return Refused("no such hook", 404) if planned.receiver == "lead" else Sent(200)
+
+    line = Timeline(answer=answer)
+    line.happens(breached(0))
+    line.until(10)
+    assert line.told == [(0, "oncall", "firing")]
+
+
+def test_410_disables_the_receiver_for_this_escalation_alone() -> None:
+    def answer(planned: Planned, now: datetime) -> Outcome:
+        return Refused("gone", 410, gone=True) if planned.receiver == "lead" else Sent(200)
+
+    line = Timeline(answer=answer)
+    line.happens(breached(0))
+    line.until(10_000)
+    line.happens(breached(10_001, clock="c2", sequence=2))
+    assert [who for _, who in line.tries].count("lead") == 1
+    assert line.state is not None
+    assert line.state.disabled == ("lead",)
+
+
+def test_a_chain_whose_receivers_are_all_gone_ends() -> None:
+    line = Timeline(answer=lambda planned, now: Refused("gone", 410, gone=True))
+    line.happens(breached(0))
+    line.until(100_000)
+    assert line.tries == [(0, "lead"), (0, "oncall")]
+    assert line.state is not None
+    assert line.state.alarms[0].exhausted
+
+
+def test_an_outcome_is_settled_once() -> None:
+    line = Timeline()
+    line.takes(breached(0))
+    assert line.state is not None
+    (planned,) = line.state.planned
+    first = settle(line.state, planned.id, Sent(200), line.policy, now=at(1), jitter=0)
+    assert first is not None
+    assert first.state is not None
+    assert settle(first.state, planned.id, Sent(200), line.policy, now=at(2), jitter=0) is None
+
+
+def test_only_the_withdrawn_is_dropped() -> None:
+    line = Timeline()
+    line.takes(breached(0))
+    assert line.state is not None
+    assert settle(line.state, line.state.planned[0].id, Dropped(), line.policy, now=at(1), jitter=0) is None
+
+
+# --- Tries of which nobody knows what came. ---
+
+
+def test_who_may_have_been_told_hears_that_it_is_over() -> None:
+    line = Timeline()
+    line.takes(breached(1))
+    assert line.state is not None
+    (flying,) = line.state.planned
+    line.begins(flying)  # it arrives, and whoever sent it dies before that is written down
+    line.takes(cancelled(5, sequence=2))
+    line.until(10)
+    assert line.told == [(5, "lead", "resolved")]
+    assert line.tries == [(1, "lead"), (5, "lead")], "it is not sent again once it is over"
+    (said,) = line.events("notification.withdrawn")
+    assert isinstance(said, NotificationWithdrawn)
+    assert (said.notification_id, said.attempts) == (flying.id, 1)
+
+
+def test_no_answer_is_not_a_no() -> None:
+    line = Timeline(answer=lambda planned, now: Later("no answer", unsure=True) if now < at(5) else Sent(200))
+    line.happens(breached(1))
+    line.happens(cancelled(5, sequence=2))
+    line.until(10)
+    assert line.told == [(5, "lead", "resolved")]
+    assert len(line.events("notification.withdrawn")) == 1
+
+
+def test_a_no_after_a_try_without_outcome_leaves_it_open() -> None:
+    line = Timeline(answer=lambda planned, now: Later("away") if now < at(5) else Sent(200))
+    line.takes(breached(1))
+    assert line.state is not None
+    line.begins(line.state.planned[0])
+    line.until(2)
+    line.happens(cancelled(5, sequence=2))
+    line.until(10)
+    assert line.told == [(5, "lead", "resolved")]
+
+
+def test_who_may_have_been_told_before_an_acknowledgement_hears_the_end_and_no_alarm_again() -> None:
+    line = Timeline()
+    line.takes(breached(1))
+    assert line.state is not None
+    line.begins(line.state.planned[0])
+    line._apply(escalation.acknowledge(line.state, "mali", "rest", line.policy, at(2)))
+    line.happens(cancelled(5, sequence=2))
+    line.until(10)
+    assert line.told == [(5, "lead", "resolved")]
+
+
+def test_what_is_withdrawn_or_settled_is_not_begun() -> None:
+    line = Timeline()
+    line.takes(breached(1))
+    assert line.state is not None
+    (planned,) = line.state.planned
+    line.takes(cancelled(1, sequence=2))
+    assert begin(line.state, planned.id, line.policy, now=at(2)) is None
+    assert begin(line.state, "another", line.policy, now=at(2)) is None
+    assert begin(None, planned.id, line.policy, now=at(2)) is None
