@@ -54,6 +54,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             delivery.documents.owned = partial(self.owned, home)
         self._settings, self._clock, self._health, self._urgent = settings, clock, health, urgent
         self._running = asyncio.Lock()
+        self._batch_task: asyncio.Task[object] | None = None
         self._in_hand: dict[TopicPartition, int] = {}
         self._failures: dict[TopicPartition, int] = {}
         self._resumes: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -134,7 +135,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def stop(self) -> None:
         """Finish the batch in hand and leave the group, each within a share of the grace: servers may be away.
 
-        What is in hand still then is left as by a crash: it comes again to whoever is next.
+        What is in hand still then is broken off, as by a crash, and comes again to whoever is next. If it went on, it
+        would find the stores closed, and take that for a fault of its records.
         """
         for resume in self._resumes.values():
             resume.cancel()
@@ -147,6 +149,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                     pass
         except TimeoutError:
             log.warning("a batch is left in hand")
+            if self._batch_task is not None:
+                self._batch_task.cancel()
         try:
             async with asyncio.timeout(share):
                 await self._ends.stop()
@@ -230,6 +234,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     async def _batch(self, records: Sequence[Record]) -> None:
         async with self._running:
+            self._batch_task = asyncio.current_task()
             firsts: dict[TopicPartition, int] = {}
             for record in records:
                 firsts.setdefault(TopicPartition(record.topic, record.partition), record.offset)
@@ -245,7 +250,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 log.exception("a batch failed beyond what is foreseen")
                 self._rewind(firsts)
             finally:
-                self._in_hand = {}
+                self._in_hand, self._batch_task = {}, None
 
     async def _handle_and_settle(self, records: Sequence[Record]) -> None:
         unhandled = await self.delivery.handle(records)

@@ -20,6 +20,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
+    InvalidOperation,
     OperationFailure,
     WaitQueueTimeoutError,
     WriteConcernError,
@@ -87,6 +88,8 @@ def _passing() -> Iterator[None]:
         yield
     except (ConnectionFailure, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
         raise Passing(f"MongoDB is away: {type(error).__name__}") from error
+    except InvalidOperation as error:  # of what this file does, only a closed client makes it: a process that leaves
+        raise Passing("the store is closed") from error
     except BulkWriteError as error:
         if error.details.get("writeConcernErrors") or not _codes(error) <= _OUR_FAULT:
             raise Passing("MongoDB did not confirm a write") from error

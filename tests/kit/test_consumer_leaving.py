@@ -44,6 +44,26 @@ async def test_a_batch_that_does_not_end_is_left_and_the_group_is_told() -> None
     assert group.asked
 
 
+async def test_a_batch_that_is_left_goes_no_further() -> None:
+    leaving, begun, went_on = consumer(Group(answers=True)), asyncio.Event(), False
+
+    async def handle(_: object) -> set[object]:
+        nonlocal went_on
+        begun.set()
+        await asyncio.sleep(1)
+        went_on = True
+        return set()
+
+    leaving.delivery.handle = handle  # type: ignore[method-assign, assignment]
+    batch = asyncio.create_task(leaving._batch([cast("Any", SimpleNamespace(topic="in", partition=0, offset=0))]))
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await leaving.stop()
+        await asyncio.wait([batch])
+    assert batch.cancelled()
+    assert not went_on
+
+
 async def test_a_group_that_does_not_answer_is_left_without_a_word() -> None:
     group = Group(answers=False)
     async with asyncio.timeout(5):

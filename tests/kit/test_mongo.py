@@ -213,6 +213,14 @@ async def test_indexes_are_made_once_and_uniqueness_holds(mongo: str) -> None:
         store.close()
 
 
+async def test_a_closed_store_is_no_fault_of_what_is_written(unused_tcp_port: int) -> None:
+    store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}", "kit", away_after_ms=50)
+    store.close()
+    with pytest.raises(Passing):
+        await store.fetch(NAME, ["a"])
+    assert await store.write(NAME, [guarded("a", 0)]) == WriteOutcome(unknown=True)
+
+
 async def test_server_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int) -> None:
     store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}", "kit", away_after_ms=50)
     try:
