@@ -228,6 +228,25 @@ async def test_two_replicas_share_the_partitions_and_a_leaver_gives_its_own_back
     assert all(s["sequences"] == [1] for s in states)
 
 
+async def test_a_batch_that_is_broken_off_comes_again_whole(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.settings = rig.settings.model_copy(update={"grace_seconds": 3.0})
+    begun = asyncio.Event()
+
+    async def hangs(_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await rig.put(poke(1), poke(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.handling, "before_write", hangs)
+        async with rig.replica():
+            await begun.wait()
+    async with rig.replica() as consumer:
+        await until(lambda: _handled(consumer))
+    assert (await rig.state("T"))["sequences"] == [1, 2]
+    assert await rig.read(DLQ) == []
+
+
 async def test_an_outbox_left_by_a_crash_is_published_by_the_sweeper(rig: Rig) -> None:
     docs = await rig.documents.load(["T"])
     rig.documents.apply(docs["T"], Decision({"sequences": []}, [Done(what="x", who="")]))
