@@ -142,7 +142,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             resume.cancel()
         if self._broker is None:
             return
-        share = self._settings.grace_seconds * 0.3
+        share = self._settings.grace_seconds * 0.25
         try:
             async with asyncio.timeout(share):
                 async with self._running:

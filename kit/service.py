@@ -241,7 +241,8 @@ class _Life:
         if service.consumer is not None:
             steps.append(service.consumer.stop())
         await _all_of(steps)
-        await _all_of([documents.clear() for documents in service.documents])
+        share = service.settings.grace_seconds * 0.15  # a store that hangs must not use up what is left
+        await _all_of([asyncio.wait_for(documents.clear(), share) for documents in service.documents])
         if service.producer is not None:
             await _all_of([service.producer.stop()])
         for close in service.close:

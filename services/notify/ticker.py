@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 PAGE = 500
 PAGES = 20
 """How far one turn looks past what waits for a busy receiver, so that its backlog does not hide the others."""
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 3.0
 
 
 def build_ticker(

@@ -181,6 +181,23 @@ async def test_end_is_bounded_by_the_grace(world: World) -> None:
             assert await world.task == 1
 
 
+async def test_a_store_that_hangs_does_not_use_up_the_grace(world: World) -> None:
+    class Hanging:
+        async def sweep(self, _: object) -> None:
+            pass
+
+        async def clear(self) -> None:
+            await asyncio.Event().wait()
+
+    world.options = {"documents": [Hanging()]}
+    async with world.running(grace_seconds=1):
+        await until(lambda: _true("consumer starts" in world.story))
+        world.stop.set()
+        async with asyncio.timeout(5):
+            assert await world.task == 0
+    assert world.story[-1] == "store closes"
+
+
 @pytest.mark.parametrize("how", ["returns", "raises"])
 async def test_background_job_that_ends_makes_the_service_unlive(world: World, how: str) -> None:
     async def ticker() -> None:
