@@ -22,6 +22,7 @@ from pymongo.errors import (
     ExecutionTimeout,
     InvalidOperation,
     OperationFailure,
+    ProtocolError,
     WaitQueueTimeoutError,
     WriteConcernError,
 )
@@ -86,7 +87,7 @@ class WriteOutcome:
 def _passing() -> Iterator[None]:
     try:
         yield
-    except (ConnectionFailure, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
+    except (ConnectionFailure, ProtocolError, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
         raise Passing(f"MongoDB is away: {type(error).__name__}") from error
     except InvalidOperation as error:  # of what this file does, only a closed client makes it: a process that leaves
         raise Passing("the store is closed") from error

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, ProtocolError, PyMongoError
 
 from kit.errors import Passing
 from kit.ids import uuid7
@@ -54,7 +54,14 @@ def bulk(*codes: int) -> BulkWriteError:
 
 
 @pytest.mark.parametrize(
-    "trouble", [BROKEN, OperationFailure("disk full", 14031), NotPrimaryError("not primary"), bulk(11000, 14031)]
+    "trouble",
+    [
+        BROKEN,
+        OperationFailure("disk full", 14031),
+        NotPrimaryError("not primary"),
+        ProtocolError("an answer that is none"),
+        bulk(11000, 14031),
+    ],
 )
 def test_a_server_in_trouble_of_its_own_is_waited_for(trouble: PyMongoError) -> None:
     with pytest.raises(Passing), _passing():
