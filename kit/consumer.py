@@ -92,7 +92,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
         @subscriber
         async def records(batch: list[Event]) -> None:
-            await self._batch(batch)  # type: ignore[arg-type]  # the annotation is for AsyncAPI; raw records come
+            await self._take(batch)  # type: ignore[arg-type]  # the annotation is for AsyncAPI; raw records come
 
         self._subscriber = subscriber
 
@@ -124,7 +124,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             beat=self._health.beat,
             in_hand=self._take_in_hand,
             room=self._room,
-            more=Fetches(client, self._settings.cycle_ms / 1000).gather,
+            more=Fetches(client, self._settings.cycle_ms / 1000, self._room).gather,
             gather=self._settings.gather_ms / 1000,
             urgent=self._urgent,
         ).getmany
@@ -232,9 +232,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     # -- batches -------------------------------------------------------------------------------------------------
 
+    async def _take(self, records: Sequence[Record]) -> None:
+        self._batch_task = asyncio.current_task()
+        try:
+            await self._batch(records)
+        finally:
+            self._batch_task = None
+
     async def _batch(self, records: Sequence[Record]) -> None:
         async with self._running:
-            self._batch_task = asyncio.current_task()
             firsts: dict[TopicPartition, int] = {}
             for record in records:
                 firsts.setdefault(TopicPartition(record.topic, record.partition), record.offset)
@@ -250,7 +256,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 log.exception("a batch failed beyond what is foreseen")
                 self._rewind(firsts)
             finally:
-                self._in_hand, self._batch_task = {}, None
+                self._in_hand = {}
 
     async def _handle_and_settle(self, records: Sequence[Record]) -> None:
         unhandled = await self.delivery.handle(records)

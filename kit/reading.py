@@ -25,6 +25,8 @@ POLL_MS = 200
 ENDS_SECONDS = 5.0
 #: A batch is never made smaller than this.
 LEAST = 8
+#: While batches take long, brokers gather for so many times as long, and for so many seconds at most.
+SHARE, MOST = 1.5, 0.25
 #: Bytes that end the broker's gathering before its time is over: a large batch need not wait to become larger.
 GATHERED_BYTES = 256 * 1024
 
@@ -39,10 +41,13 @@ class Room:
 
     def __init__(self, most: int, seconds: float) -> None:
         self.records = most
+        self.last = 0.0
+        """Seconds that the last batch took."""
         self._most, self._seconds = most, seconds
 
     def note(self, records: int, seconds: float) -> None:
         """Learn from a batch: halve after one that took too long, double after a full one that was quick."""
+        self.last = seconds
         if seconds > self._seconds:
             self.records = max(LEAST, min(records, self.records) // 2)
         elif records >= self.records and seconds < self._seconds / 4:
@@ -54,17 +59,21 @@ class Fetches:
 
     A fetch costs much the same for one record as for hundreds, and so does the batch behind it. The first record after
     a quiet time is not kept waiting: the fetch that follows records is answered after `seconds` at the latest, with
-    what has come by then, and if nothing has, the next one again with the first record that there is.
+    what has come by then, and if nothing has, the next one again with the first record that there is. Where batches
+    take longer, it is so long that a third of the time is left: who takes what has just come, again and again, does
+    nothing else, at several times the cost of larger batches.
     """
 
-    def __init__(self, client: AIOKafkaConsumer, seconds: float) -> None:
+    def __init__(self, client: AIOKafkaConsumer, seconds: float, room: Room) -> None:
         self._fetcher, self._seconds = client._fetcher, seconds  # noqa: SLF001 - aiokafka has no way to change it
+        self._room = room
         self._at_once = (self._fetcher._fetch_min_bytes, self._fetcher._fetch_max_wait_ms)  # noqa: SLF001
 
     def gather(self) -> None:
         """Take it that more will come. Called with records that are just taken, before the client fetches anew."""
         if self._seconds:
-            self._set(GATHERED_BYTES, round(self._seconds * 1000))
+            seconds = max(self._seconds, min(MOST, SHARE * self._room.last))
+            self._set(GATHERED_BYTES, round(seconds * 1000))
             # By then the fetch is on its way; the one after it is another's matter.
             asyncio.get_running_loop().call_later(self._seconds / 2, self._set, *self._at_once)
 

@@ -55,7 +55,7 @@ async def test_a_batch_that_is_left_goes_no_further() -> None:
         return set()
 
     leaving.delivery.handle = handle  # type: ignore[method-assign, assignment]
-    batch = asyncio.create_task(leaving._batch([cast("Any", SimpleNamespace(topic="in", partition=0, offset=0))]))
+    batch = asyncio.create_task(leaving._take([cast("Any", SimpleNamespace(topic="in", partition=0, offset=0))]))
     await begun.wait()
     async with asyncio.timeout(5):
         await leaving.stop()

@@ -152,7 +152,7 @@ async def test_what_waits_is_dropped_with_a_poll_that_fails_and_comes_again() ->
 
 async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_once() -> None:
     fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04).gather()
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, Room(500, 2.5)).gather()
     assert vars(fetcher) == {"_fetch_min_bytes": GATHERED_BYTES, "_fetch_max_wait_ms": 40}
     async with asyncio.timeout(5):
         while fetcher._fetch_min_bytes != 1:  # noqa: ASYNC110 - a timer of the loop makes it so
@@ -160,9 +160,17 @@ async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_
     assert fetcher._fetch_max_wait_ms == 200
 
 
+@pytest.mark.parametrize(("took", "wait_ms"), [(0.01, 40), (0.1, 150), (5.0, 250)])
+async def test_while_batches_take_long_more_is_gathered_up_to_a_bound(took: float, wait_ms: int) -> None:
+    fetcher, room = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200), Room(500, 2.5)
+    room.note(10, took)
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, room).gather()
+    assert fetcher._fetch_max_wait_ms == wait_ms
+
+
 async def test_a_client_that_may_not_gather_fetches_as_it_was_told() -> None:
     fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0).gather()
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0, Room(500, 2.5)).gather()
     assert vars(fetcher) == {"_fetch_min_bytes": 1, "_fetch_max_wait_ms": 200}
 
 
@@ -174,7 +182,7 @@ async def test_records_that_come_while_a_batch_is_handled_are_the_next_batch_tog
         AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer,
     ):
         consumer.assign([here])
-        fetches = Fetches(consumer, 4.0)
+        fetches = Fetches(consumer, 4.0, Room(500, 2.5))
         await producer.send_and_wait(name, b"first", partition=0)
         assert len((await consumer.getmany(timeout_ms=30_000))[here]) == 1
         fetches.gather()  # the batch is in hand, and the client fetches ahead
