@@ -235,6 +235,8 @@ def test_a_breach_that_arrives_after_the_solve_it_came_before_is_not_told() -> N
     line.happens(breached(4))
     line.until(1_000)
     assert line.told == []
+    assert types([data for _, data in line.said]) == ["escalation.opened", "escalation.resolved"]
+    assert line.standing() == Standing.RESOLVED
 
 
 def test_a_breach_after_a_reopen_is_told() -> None:

@@ -15,6 +15,7 @@ from contracts.notifications import (
     EscalationOpened,
     EscalationStepReached,
     NotificationKind,
+    ResolveReason,
     Target,
 )
 from kit.document import Decision
@@ -64,13 +65,14 @@ def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime
 
 def _raise(draft: Draft, raised: Raised, event: Event) -> None:
     over_at = draft.old.over_at
-    if over_at is not None and event.time <= over_at:
-        return  # true when it was said, and moot since: the ticket was solved before the news came here
+    # True when it was said, and moot since: the ticket was solved before the news came here. Nobody is told. The bus
+    # says the same as when the news comes first, since there is no order between topics.
+    late = over_at is not None and event.time <= over_at
     for end in route(draft.policy, raised.alert.labels).ends:
-        _open(draft, raised, end)
+        _open(draft, raised, end, over_at=over_at if late else None)
 
 
-def _open(draft: Draft, raised: Raised, end: End) -> None:
+def _open(draft: Draft, raised: Raised, end: End, *, over_at: datetime | None) -> None:
     key = f"{raised.kind}:{raised.about}@{end.route}"
     last = draft.alarms.get(key)
     if last is not None and last.standing != Standing.RESOLVED:
@@ -96,6 +98,9 @@ def _open(draft: Draft, raised: Raised, end: End) -> None:
     draft.events.append(
         EscalationOpened(**draft.facts(), alert=raised.alert, route=end.route, chain=end.chain, opened_at=draft.now)
     )
+    if over_at is not None:
+        draft.end(alarm, ResolveReason.CANCELLED, over_at)
+        return
     quiet_until = draft.now if told_at is None else after(told_at, end.repeat_interval)
     if quiet_until > draft.now:
         draft.set(alarm, next_at=quiet_until)  # it flaps: those told know; if it still holds then, they hear again
