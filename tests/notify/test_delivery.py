@@ -58,8 +58,8 @@ async def test_who_does_not_own_the_partition_neither_fires_nor_sends() -> None:
     assert rig.sink.told() == []
 
 
-async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id() -> None:
-    rig = Rig()
+async def taken_and_not_written(rig: Rig) -> None:
+    """Let a breach be sent and taken while the store goes away, so that the outcome is lost."""
     await rig.take(breached(0))
 
     def database_goes_away(_: Letter) -> Outcome:
@@ -69,6 +69,11 @@ async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id()
     rig.sink.answer = database_goes_away
     await rig.deliverer.turn()
     await rig.deliverer.finish()
+
+
+async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id() -> None:
+    rig = Rig()
+    await taken_and_not_written(rig)
     assert rig.sender.events("notification.sent") == []
     with pytest.raises(Passing):
         await rig.deliverer.turn()
@@ -82,15 +87,7 @@ async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id()
 
 async def test_what_was_taken_while_the_store_went_away_is_followed_by_its_end() -> None:
     rig = Rig()
-    await rig.take(breached(0))
-
-    def database_goes_away(_: Letter) -> Outcome:
-        rig.store.away = True
-        return Sent(200)
-
-    rig.sink.answer = database_goes_away
-    await rig.deliverer.turn()
-    await rig.deliverer.finish()
+    await taken_and_not_written(rig)
     rig.store.away = False
     rig.sink.answer = lambda _: Sent(200)
     await rig.take(cancelled(1, sequence=2))

@@ -2,11 +2,7 @@
 
 import pytest
 
-from contracts.notifications import (
-    EscalationAcknowledged,
-    EscalationOpened,
-    EscalationResolved,
-)
+from contracts.notifications import EscalationAcknowledged, EscalationOpened, EscalationResolved
 from services.notify.core import escalation
 from services.notify.core.settle import Later, Sent, settle
 from services.notify.core.state import Standing

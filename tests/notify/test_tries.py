@@ -106,12 +106,18 @@ def test_only_the_withdrawn_is_dropped() -> None:
 # --- Tries of which nobody knows what came. ---
 
 
-def test_who_may_have_been_told_hears_that_it_is_over() -> None:
-    line = Timeline()
+def begun(line: Timeline) -> Planned:
+    """Let a breach's notification be begun and nothing be written down: it may arrive, and whoever sent it is dead."""
     line.takes(breached(1))
     assert line.state is not None
-    (flying,) = line.state.planned
-    line.begins(flying)  # it arrives, and whoever sent it dies before that is written down
+    (planned,) = line.state.planned
+    line.begins(planned)
+    return planned
+
+
+def test_who_may_have_been_told_hears_that_it_is_over() -> None:
+    line = Timeline()
+    flying = begun(line)
     line.takes(cancelled(5, sequence=2))
     line.until(10)
     assert line.told == [(5, "lead", "resolved")]
@@ -132,9 +138,7 @@ def test_no_answer_is_not_a_no() -> None:
 
 def test_a_no_after_a_try_without_outcome_leaves_it_open() -> None:
     line = Timeline(answer=lambda planned, now: Later("away") if now < at(5) else Sent(200))
-    line.takes(breached(1))
-    assert line.state is not None
-    line.begins(line.state.planned[0])
+    begun(line)
     line.until(2)
     line.happens(cancelled(5, sequence=2))
     line.until(10)
@@ -143,9 +147,7 @@ def test_a_no_after_a_try_without_outcome_leaves_it_open() -> None:
 
 def test_who_may_have_been_told_before_an_acknowledgement_hears_the_end_and_no_alarm_again() -> None:
     line = Timeline()
-    line.takes(breached(1))
-    assert line.state is not None
-    line.begins(line.state.planned[0])
+    begun(line)
     line._apply(escalation.acknowledge(line.state, "mali", "rest", line.policy, at(2)))
     line.happens(cancelled(5, sequence=2))
     line.until(10)

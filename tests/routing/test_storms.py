@@ -23,7 +23,6 @@ class Storm:
         self.store, self.clock, self.log = Stepping(self.dice, faults=0.08), fake_clock(), Log()
         self.replicas = [self.fresh(), self.fresh()]
         self.maker = self.fresh()
-        self.busy = 0
 
     def fresh(self) -> Replica:
         return Replica(self.store, self.clock, self.log)
