@@ -1,5 +1,7 @@
 """The services as local processes: started with their environment, watched, killed. Used by run, demo and system tests.
 
+They end with the process that started them, however that ends.
+
 Kafka and MongoDB are not started here; their addresses come from outside.
 """
 
@@ -18,6 +20,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from deploy.local import guardian
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("ingest", "routing", "sla", "notify")
@@ -83,6 +87,7 @@ class Replica:
                 stderr=subprocess.STDOUT if out or piped else None,
                 start_new_session=True,  # Ctrl-C is for us; we end them in good order
             )
+        guardian.adopt(self.process.pid)
 
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""

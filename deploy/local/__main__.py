@@ -42,7 +42,7 @@ def _run(command: str) -> None:
         case "down":
             Stack().down()
         case "status" | "up":
-            stack = Stack()
+            stack = Stack(outlives=True)
             if command == "up":
                 stack.up()
             print("\n".join(stack.status()))

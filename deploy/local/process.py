@@ -1,4 +1,4 @@
-"""One server process that outlives the command that started it: a pid file, signals, a readiness wait.
+"""One server process: a pid file, signals, a readiness wait. It ends with its starter unless it is told to outlive it.
 
 Knows nothing of Kafka or MongoDB.
 """
@@ -11,6 +11,9 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+
+from deploy.local import guardian
+from deploy.local.guardian import started
 
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
@@ -39,6 +42,8 @@ class Server(ABC):
     """A server in a directory of its own; data stays there between start and stop."""
 
     name: str
+    #: Whether it goes on when the process that started it ends.
+    outlives = False
 
     def __init__(self, directory: Path | str, port: int) -> None:
         self.directory = Path(directory).resolve()
@@ -93,7 +98,9 @@ class Server(ABC):
                 start_new_session=True,
             )
         pid = self._child.pid
-        self.pid_file.write_text(f"{pid} {_started(pid)}\n{self.port}\n", encoding="ascii")
+        if not self.outlives:
+            guardian.adopt(pid)
+        self.pid_file.write_text(f"{pid} {started(pid)}\n{self.port}\n", encoding="ascii")
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
@@ -131,11 +138,11 @@ class Server(ABC):
         if self._child is not None and self._child.poll() is not None:
             self._child = None
         try:
-            pid, started = self.pid_file.read_text(encoding="ascii").split("\n")[0].split(maxsplit=1)
+            pid, since = self.pid_file.read_text(encoding="ascii").split("\n")[0].split(maxsplit=1)
         except (FileNotFoundError, ValueError):
             return None
-        now = _started(int(pid))
-        return int(pid) if now and now == started.strip() else None
+        now = started(int(pid))
+        return int(pid) if now and now == since.strip() else None
 
     def _running_port(self) -> int:
         return int(self.pid_file.read_text(encoding="ascii").split("\n")[1])
@@ -166,18 +173,6 @@ def _taken(host: str, port: int) -> bool:
     with socket.socket() as attempt:
         attempt.settimeout(1.0)
         return attempt.connect_ex((host, port)) == 0
-
-
-def _started(pid: int) -> str:
-    """When a process was started, so that a pid given away again is not taken for ours; empty when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        if Path("/proc/self").exists():
-            return ""
-        answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return answer.stdout.strip()
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def _tail(log: Path, lines: int = 15) -> str:

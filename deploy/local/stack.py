@@ -33,12 +33,21 @@ class Addresses:
 class Stack:
     """Kafka and MongoDB for one directory. `up` and `down` may be called as often as one likes."""
 
-    def __init__(self, directory: Path = DATA, kafka_port: int | None = None, mongo_port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path = DATA,
+        kafka_port: int | None = None,
+        mongo_port: int | None = None,
+        *,
+        outlives: bool = False,
+    ) -> None:
+        """With `outlives`, the servers go on when the process that started them ends."""
         self.directory = directory
         self.given_kafka = os.environ.get("DESKBUS_KAFKA", "")
         self.given_mongo = os.environ.get("DESKBUS_MONGO", "")
         self.kafka = KafkaServer(directory / "kafka", kafka_port or _port("DESKBUS_LOCAL_KAFKA_PORT", 9092))
         self.mongo = MongoServer(directory / "mongo", mongo_port or _port("DESKBUS_LOCAL_MONGO_PORT", 27017))
+        self.kafka.outlives = self.mongo.outlives = outlives
 
     def addresses(self) -> Addresses:
         return Addresses(self.given_kafka or self.kafka.address, self.given_mongo or self.mongo.address)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from contracts.topics import SERVICES
-from deploy.local import free_port
+from deploy.local import free_port, guardian
 from deploy.local.kafka import VERSION as KAFKA_VERSION
 from deploy.reference import settings_class
 
@@ -110,7 +110,9 @@ def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
         env={**bare_environment(), **environment, **settings},
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+    guardian.adopt(process.pid)
     try:
         assert process.stdout is not None
         assert any('"service is up"' in line for line in process.stdout)

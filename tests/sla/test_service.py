@@ -21,7 +21,7 @@ from contracts.sla import ClockBreached, ClockMet, ClockStarted
 from contracts.ticket import Direction, Message
 from contracts.tickets import MessageSent, TicketOpened
 from contracts.topics import SLA, TICKETS, topic_name
-from deploy.local import free_port
+from deploy.local import free_port, guardian
 from kit.clock import SystemClock
 from kit.ids import uuid7
 from tests.sla.desk import AGENT, Writer
@@ -57,8 +57,13 @@ def start(environment: dict[str, str], tmp_path: Path, root: Path) -> Iterator[C
         }
         with (tmp_path / f"sla-{len(running)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.sla"], cwd=root, env={**os.environ, **environment, **own}, stdout=log
+                [sys.executable, "-m", "services.sla"],
+                cwd=root,
+                env={**os.environ, **environment, **own},
+                stdout=log,
+                start_new_session=True,
             )
+        guardian.adopt(process.pid)
         running.append(Replica(process, f"http://127.0.0.1:{ops}"))
         return running[-1]
 
