@@ -1,6 +1,7 @@
 """`deskbus run`: all services in the foreground, their logs as short lines of one terminal. No more.
 
-The doors are on the default ports; the policies are those of deploy/config.
+The doors are on the default ports; the policies are those of deploy/config. Variables come from the shell, then from
+`.env`, as with Docker Compose; secrets that neither has are made up.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from dotenv import dotenv_values
 from rich.console import Console
 from rich.text import Text
 
 from cli.fleet import ROOT, SERVICES, Fleet, FleetError, Replica
 from cli.traffic import secrets_environment, tokens
 
+ENV_FILE = ROOT / ".env"
 PORTS = {"ingest": 8081, "routing": 8082, "sla": 8083, "notify": 8084}
 _COLOURS = {"ingest": "cyan", "routing": "green", "sla": "yellow", "notify": "magenta"}
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
@@ -32,10 +35,18 @@ def policies(folder: Path) -> dict[str, str]:
     return {f"DESKBUS_{name.upper()}_POLICY": str(folder / f"{name}.yaml") for name in SERVICES}
 
 
+def from_file(file: Path) -> dict[str, str]:
+    """The variables of a `.env` file; empty where there is none. One without a value counts as not set."""
+    return {name: value for name, value in dotenv_values(file).items() if value} if file.is_file() else {}
+
+
 def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """What the services are started with: what is given wins over what is made up for local runs."""
+    """What the services are started with: what is given wins over what is made up for local runs.
+
+    A variable that is given without a value, as in `.env.example`, is made up as well.
+    """
     made_up = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
-    return {**made_up, **{name: value for name, value in given.items() if name.startswith("DESKBUS_")}}
+    return {**made_up, **{name: value for name, value in given.items() if name.startswith("DESKBUS_") and value}}
 
 
 def compact(raw: str) -> tuple[str, str, str]:
@@ -72,9 +83,12 @@ def interruptible() -> Iterator[threading.Event]:
 
 
 def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[str], None] = print) -> int:
-    """Run until Ctrl-C, or until one ends by itself; returns the exit code."""
+    """Run until Ctrl-C, or until one ends by itself; returns the exit code. What `given` says wins over `.env`."""
     console = Console(file=sys.stdout, highlight=False)
-    fleet = Fleet(environment(given, folder), logs=None)
+    if kept := from_file(ENV_FILE):
+        say(f"read {ENV_FILE.name}: {', '.join(sorted(kept))}")
+    shared = environment({**kept, **given}, folder)
+    fleet = Fleet(shared, logs=None)
     for service in SERVICES:
         fleet.add(service, port=PORTS[service], ops_port=PORTS[service] + 1000, smtp_port=8025)
         for _ in range(replicas - 1):
@@ -89,7 +103,7 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
                 reader = threading.Thread(target=show, args=(console, replica, replica.process.stdout), daemon=True)
                 reader.start()
                 readers.append(reader)
-            say(_doors(fleet))
+            say(doors(fleet, shared["DESKBUS_TOKENS"]))
             while not asked.wait(0.5):
                 if gone := [replica.name for replica in fleet.replicas if not replica.alive]:
                     say(f"{', '.join(gone)} ended by itself")
@@ -104,6 +118,12 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
     return 0
 
 
-def _doors(fleet: Fleet) -> str:
+def doors(fleet: Fleet, setting: str) -> str:
+    """What a person at the keyboard needs: the addresses, and a token that the doors take (`setting` says which)."""
     lines = [f"{r.name}: {r.url}, operators {r.ops_url}" for r in fleet.replicas]
-    return "\n".join([*lines, f"a token for local use, with every scope: {tokens().bearer}", f"in {ROOT}; Ctrl-C ends"])
+    local = tokens()
+    if setting == local.setting:
+        lines.append(f"a token for local use, with every scope: {local.bearer}")
+    else:
+        lines.append("the doors take the tokens of DESKBUS_TOKENS")
+    return "\n".join([*lines, f"in {ROOT}; Ctrl-C ends"])

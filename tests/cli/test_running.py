@@ -1,0 +1,75 @@
+"""What a local run starts the services with, and what it tells the person at the keyboard."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from cli import running
+from cli.fleet import Fleet
+from cli.running import doors, environment, from_file
+from cli.traffic import tokens
+
+FOLDER = Path("policies")
+
+
+def _told(given: dict[str, str]) -> str:
+    return doors(Fleet({}, logs=None), environment(given, FOLDER)["DESKBUS_TOKENS"])
+
+
+def test_the_local_token_is_told_when_the_doors_take_it() -> None:
+    told = _told({})
+    assert tokens().bearer in told
+    assert hashlib.sha256(tokens().bearer.encode()).hexdigest() in environment({}, FOLDER)["DESKBUS_TOKENS"]
+
+
+def test_a_token_that_would_be_refused_is_not_told() -> None:
+    told = _told({"DESKBUS_TOKENS": "crm:00ff:tickets:read"})
+    assert tokens().bearer not in told
+    assert "DESKBUS_TOKENS" in told
+
+
+def test_a_variable_without_a_value_is_made_up() -> None:
+    made = environment({"DESKBUS_TOKENS": "", "DESKBUS_SECRET_WA_TH": ""}, FOLDER)
+    assert made["DESKBUS_TOKENS"] == tokens().setting
+    assert made["DESKBUS_SECRET_WA_TH"]
+
+
+def test_a_file_of_variables_is_read_as_compose_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('# names\nDESKBUS_A=1\nDESKBUS_B="two words" # why\nDESKBUS_C=\nexport DESKBUS_D=4\n', "utf-8")
+    assert from_file(file) == {"DESKBUS_A": "1", "DESKBUS_B": "two words", "DESKBUS_D": "4"}
+    assert from_file(tmp_path / "none") == {}
+
+
+def test_a_run_says_which_variables_it_took_from_a_file_and_lets_the_shell_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("DESKBUS_TOKENS=from-file:00:x\nDESKBUS_PUBLIC_URL=https://file.example\n", "utf-8")
+    monkeypatch.setattr(running, "ENV_FILE", file)
+    monkeypatch.setattr(running, "SERVICES", ())  # nothing is started: the loop ends with the first line that is said
+    given: list[dict[str, str]] = []
+
+    def fleet(shared: dict[str, str], **_: object) -> Fleet:
+        given.append(shared)
+        return Fleet(shared, logs=None)
+
+    monkeypatch.setattr(running, "Fleet", fleet)
+    said: list[str] = []
+
+    class Ended(Exception):
+        pass
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "Ctrl-C" in text:
+            raise Ended
+
+    with pytest.raises(Ended):
+        running.run({"DESKBUS_TOKENS": "from-shell:00:x"}, FOLDER, 1, say)
+    assert said[0] == "read .env: DESKBUS_PUBLIC_URL, DESKBUS_TOKENS"
+    assert given[0]["DESKBUS_TOKENS"] == "from-shell:00:x"
+    assert given[0]["DESKBUS_PUBLIC_URL"] == "https://file.example"
