@@ -6,20 +6,22 @@ import asyncio
 import os
 import sys
 from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
+from aiokafka.errors import KafkaConnectionError
 
 from cli import table
 from cli.audit import Audit
 from cli.checking import faults
 from cli.describe import describe
 from cli.fleet import ROOT
-from cli.letters import Choice, find, receipt
+from cli.letters import Choice, Found, find
 from cli.letters import replay as send_back
 from cli.reading import read
+from cli.screen import clean, console, say
 from contracts import topics as catalogue
 from kit.admin import create_topics
 from kit.clock import SystemClock
@@ -32,7 +34,6 @@ checks = typer.Typer(no_args_is_help=True, help="Look whether something is in or
 letters = typer.Typer(no_args_is_help=True, help="What services could not handle.")
 app.add_typer(checks, name="check")
 app.add_typer(letters, name="dlq")
-console = Console(highlight=False)
 
 Kafka = Annotated[str, typer.Option(envvar="DESKBUS_KAFKA", help="Bootstrap servers.")]
 Prefix = Annotated[str, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="What goes before every topic.")]
@@ -41,6 +42,7 @@ Reason = Annotated[str | None, typer.Option(help="Only letters whose reason cont
 Receipt = Annotated[str | None, typer.Option(help="Only the letter of this receipt.")]
 Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; may be repeated.")]
 _LOCAL = "127.0.0.1:9092"
+T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 
 
@@ -78,14 +80,11 @@ def topics(
     replication: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Make the topics that are missing and set the others right."""
-    print(_create(kafka, prefix, partitions, replication))
+    say(_create(kafka, prefix, partitions, replication))
 
 
 def _create(kafka: str, prefix: str, partitions: int, replication: int = 1) -> str:
-    try:
-        report = asyncio.run(create_topics(kafka, prefix, partitions, replication))
-    except Passing as fault:
-        raise _fail(f"{fault} (is the stack up?)") from fault
+    report = _connected(create_topics(kafka, prefix, partitions, replication))
     lines = [f"{len(report.created)} topics made, {len(report.configured)} set right"]
     if report.other_partitions:
         lines.append(f"not {partitions} partitions, and left so: {', '.join(report.other_partitions)}")
@@ -97,10 +96,10 @@ def check_config(folder: Annotated[Path, typer.Argument(help="Folder with one YA
     """Say what is wrong with policy files, as file:line: reason."""
     found = list(faults(folder))
     for fault in found:
-        print(fault)
+        say(fault)
     if found:
         raise typer.Exit(1)
-    print(f"{folder}: in order")
+    say(f"{folder}: in order")
 
 
 @app.command()
@@ -116,9 +115,9 @@ def audit(
         async for line in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=prefix):
             whole.feed(line)
 
-    asyncio.run(feed())
+    _connected(feed())
     report = whole.report(SystemClock().now())
-    console.print(table.of_audit(report, settled=settled))
+    console().print(table.of_audit(report, settled=settled))
     if not report.holds(settled=settled):
         raise typer.Exit(1)
 
@@ -128,10 +127,10 @@ def list_letters(
     service: Service, kafka: Kafka = _LOCAL, prefix: Prefix = "", reason: Reason = None, receipt: Receipt = None
 ) -> None:
     """List dead letters, oldest first."""
-    found = asyncio.run(find(kafka, _known(service), Choice(reason, receipt), prefix=prefix))
-    console.print(table.of_letters(found))
+    found = _find(kafka, service, Choice(reason, receipt), prefix)
+    console().print(table.of_letters(found))
     for error, count in Counter(each.letter.error_type for each in found).most_common():
-        print(f"{count:>6}  {error}")
+        say(f"{count:>6}  {clean(error)}")
 
 
 @letters.command("show")
@@ -142,15 +141,10 @@ def show_letter(
     prefix: Prefix = "",
 ) -> None:
     """Show one dead letter whole."""
-    found = asyncio.run(find(kafka, _known(service), Choice(places=frozenset([offset])), prefix=prefix))
+    found = _find(kafka, service, Choice(places=frozenset([offset])), prefix)
     if not found:
         raise _fail(f"there is no letter {offset}")
-    for name, value in found[0].letter.model_dump(exclude={"value", "original_headers"}).items():
-        print(f"{name}: {value}")
-    print(f"receipt: {receipt(found[0].letter)}\nreplayed: {'yes' if found[0].replayed else 'no'}")
-    for name, raw in found[0].letter.original_headers:
-        print(f"  {name}: {raw.decode('utf-8', 'replace')}")
-    print((found[0].letter.value or b"").decode("utf-8", "replace"))
+    say("\n".join(table.lines_of_letter(found[0])))
 
 
 @letters.command("replay")
@@ -168,14 +162,21 @@ def replay(
     if not (reason or receipt or offset or everything):
         raise _fail("say which: --reason, --receipt, --offset or --all")
 
-    async def replayed() -> tuple[int, int]:
-        choice = Choice(reason, receipt, frozenset(offset or ()))
-        found = await find(kafka, _known(service), choice, prefix=prefix)
-        meant = [each for each in found if again or not each.replayed]
-        return await send_back(kafka, service, meant, prefix=prefix), len(found) - len(meant)
+    found = _find(kafka, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
+    meant = [each for each in found if again or not each.replayed]
+    left = _connected(send_back(kafka, service, meant, prefix=prefix))
+    before = f", {len(found) - len(meant)} replayed before and left" if len(found) > len(meant) else ""
+    say(f"{len(meant) - len(left)} sent to {catalogue.retry(service)}{before}")
+    if left:
+        say(f"not taken by Kafka: {', '.join(each.place for each in left)}", error=True)
+        raise typer.Exit(1)
 
-    sent, before = asyncio.run(replayed())
-    print(f"{sent} sent to {catalogue.retry(service)}" + (f", {before} replayed before and left" if before else ""))
+
+def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:
+    found = _connected(find(kafka, _known(service), choice, prefix=prefix))
+    for stray in found.strays:
+        say(f"no dead letter, passed over: {clean(stray)}", error=True)
+    return found.letters
 
 
 @app.command()
@@ -195,12 +196,20 @@ def tail(
         async for line in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
             described = describe(line)
             if ticket is None or described.subject.endswith(ticket):
-                print(described, flush=True)
+                say(str(described))
 
     try:
-        asyncio.run(follow())
+        _connected(follow())
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _connected(work: Coroutine[Any, Any, T]) -> T:
+    """Do what needs Kafka, and say so when it does not answer."""
+    try:
+        return asyncio.run(work)
+    except (Passing, KafkaConnectionError) as fault:
+        raise _fail(f"{fault} (is the stack up?)") from fault
 
 
 def _known(service: str) -> str:
@@ -210,7 +219,7 @@ def _known(service: str) -> str:
 
 
 def _fail(text: str) -> typer.Exit:
-    print(f"deskbus: {text}", file=sys.stderr)
+    say(f"deskbus: {text}", error=True)
     return typer.Exit(2)
 
 

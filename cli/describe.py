@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cli.reading import Line
+from cli.screen import clean
 from contracts import agents, assignments, contacts, notifications, queues, sla, tickets, topics
 from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
@@ -31,26 +32,40 @@ def short(identifier: str) -> str:
 
 
 def describe(line: Line) -> Described:
-    """Say what a record is about."""
-    at = datetime.fromtimestamp(line.timestamp_ms / 1000, UTC)
+    """Say what a record is about, whatever it is and whoever wrote it."""
     try:
-        if line.topic == topics.INBOUND:
-            record = InboundRecord.from_kafka(line.value, line.headers)
-            words = f"{record.size} bytes on {record.account}" + (" (left by claim check)" if record.claim else "")
-            return Described(record.received_at, record.receipt, f"inbound {record.channel}", words)
-        if line.topic == topics.COMMAND:
-            command = Command.parse(line.value or b"")
-            words = f"by {command.data.by.name or command.data.by.id}" if command.known else "not known here"
-            return Described(command.time, command.subject, command.type.split(".")[2], words)
-        if line.topic.endswith(".dlq.v1"):
-            letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
-            words = f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.error}"
-            return Described(letter.at, letter.subject or "-", f"dead letter {letter.service}", words)
-        event = Event.parse(line.value or b"")
-        kind = ".".join(event.type.split(".")[1:-1])
-        return Described(event.time, event.subject, kind, words_of(event))
+        told = _describe(line)
     except ValueError as error:
-        return Described(at, "-", "unreadable", f"{line.topic}/{line.partition}/{line.offset}: {error}")
+        at, place = _instant(line.timestamp_ms), f"{line.topic}/{line.partition}/{line.offset}"
+        told = Described(at, "-", "unreadable", f"{place}: {error}")
+    return Described(told.at, clean(told.subject), clean(told.kind), clean(told.words))
+
+
+def _instant(timestamp_ms: int) -> datetime:
+    """The record's own time, which its producer may have made up."""
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _describe(line: Line) -> Described:
+    if line.topic == topics.INBOUND:
+        record = InboundRecord.from_kafka(line.value, line.headers)
+        words = f"{record.size} bytes on {record.account}" + (" (left by claim check)" if record.claim else "")
+        return Described(record.received_at, record.receipt, f"inbound {record.channel}", words)
+    if line.topic == topics.COMMAND:
+        command = Command.parse(line.value or b"")
+        words = f"by {command.data.by.name or command.data.by.id}" if command.known else "not known here"
+        kind = command.type.removeprefix("deskbus.command.").removesuffix(".v1")
+        return Described(command.time, command.subject, kind, words)
+    if line.topic.endswith(".dlq.v1"):
+        letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+        words = f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.error}"
+        return Described(letter.at, letter.subject or "-", f"dead letter {letter.service}", words)
+    event = Event.parse(line.value or b"")
+    kind = ".".join(event.type.split(".")[1:-1])
+    return Described(event.time, event.subject, kind, words_of(event))
 
 
 def words_of(event: Event) -> str:
@@ -129,7 +144,8 @@ def why(data: assignments.TicketAssigned) -> str:
         if candidate.passed_over:
             passed[candidate.passed_over] = passed.get(candidate.passed_over, 0) + 1
     others = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in passed.items())
-    load = f"load {data.load_before:g}→{data.load_after:g}" if data.load_after is not None else ""
+    known = data.load_before is not None and data.load_after is not None
+    load = f"load {data.load_before:g}→{data.load_after:g}" if known else ""
     return "; ".join(filter(None, (data.reason.replace("_", " "), load, f"others: {others}" if others else "")))
 
 

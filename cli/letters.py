@@ -7,13 +7,12 @@ replayed twice by mistake.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-from aiokafka import AIOKafkaProducer
+from dataclasses import dataclass, field
 
 from cli.reading import Line, read
 from contracts import topics
 from contracts.dlq import DeadLetter
+from kit.producer import Outgoing, Producer
 
 ORIGIN = "deskbus_replay_of"
 """Header of a replayed record: partition and offset of its dead letter."""
@@ -45,6 +44,15 @@ class Found:
     replayed: bool
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a dead-letter topic holds: the letters that are meant, and what somebody else wrote there."""
+
+    letters: list[Found] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+    """Records that are no letters, as `partition/offset: reason`."""
+
+
 def place(line: Line) -> str:
     """Where a letter lies, as `partition/offset`."""
     return f"{line.partition}/{line.offset}"
@@ -58,33 +66,38 @@ def receipt(letter: DeadLetter) -> str | None:
 
 def replayed_places(lines: Iterable[Line]) -> set[str]:
     """The letters that records of a retry topic were."""
-    return {raw.decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == ORIGIN}
+    return {(raw or b"").decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == ORIGIN}
 
 
-async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> list[Found]:
+async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> Findings:
     """Read a service's dead letters."""
     replayed = replayed_places([line async for line in read(bootstrap, [topics.retry(service)], prefix=prefix)])
-    found = []
+    found = Findings()
     async for line in read(bootstrap, [topics.dlq(service)], prefix=prefix):
-        letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+        try:
+            letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+        except ValueError as fault:
+            found.strays.append(f"{place(line)}: {fault}")
+            continue
         if choice.holds(line, letter):
-            found.append(Found(place(line), letter, place(line) in replayed))
+            found.letters.append(Found(place(line), letter, place(line) in replayed))
     return found
 
 
-async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, prefix: str = "") -> int:
-    """Send letters to the service's retry topic and wait until Kafka has them; returns how many."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, prefix: str = "") -> list[Found]:
+    """Send letters to the service's retry topic and wait until Kafka has them; returns those that it did not take.
+
+    One after the other: a letter that is refused holds up none behind it. Raises Passing when no broker answers.
+    """
+    producer = Producer(bootstrap, client_id="deskbus-replay", max_request_bytes=topics.MAX_DLQ_BYTES)
     await producer.start()
     try:
-        for found in letters:
-            headers = [(n, raw) for n, raw in found.letter.original_headers if n != ORIGIN]
-            await producer.send_and_wait(
-                prefix + topics.retry(service),
-                found.letter.value,
-                found.letter.key,
-                headers=[*headers, (ORIGIN, found.place.encode())],
-            )
+        topic = prefix + topics.retry(service)
+        return [found for found in letters if await producer.send_runs([[_again(topic, found)]]) != [1]]
     finally:
         await producer.stop()
-    return len(letters)
+
+
+def _again(topic: str, found: Found) -> Outgoing:
+    headers = [(name, raw) for name, raw in found.letter.original_headers if name != ORIGIN]
+    return Outgoing(topic, found.letter.key, found.letter.value, [*headers, (ORIGIN, found.place.encode())])

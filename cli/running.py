@@ -19,7 +19,9 @@ from dotenv import dotenv_values
 from rich.console import Console
 from rich.text import Text
 
+from cli import screen
 from cli.fleet import ROOT, SERVICES, Fleet, FleetError, Replica
+from cli.screen import clean
 from cli.traffic import secrets_environment, tokens
 
 ENV_FILE = ROOT / ".env"
@@ -53,12 +55,12 @@ def compact(raw: str) -> tuple[str, str, str]:
     """A log line as (level, time, text); what is no JSON of ours is shown as it is."""
     try:
         entry = json.loads(raw)
-        at, text = str(entry["at"])[11:23], str(entry["message"])
+        at, text = clean(str(entry["at"])[11:23]), clean(str(entry["message"]))
     except (ValueError, KeyError, TypeError):
-        return "info", "", raw
-    more = " ".join(f"{name}={value}" for name, value in entry.items() if name not in _SHOWN_APART)
+        return "info", "", clean(raw)
+    more = " ".join(clean(f"{name}={value}") for name, value in entry.items() if name not in _SHOWN_APART)
     if exception := entry.get("exception"):
-        more += f"\n{exception}"
+        more += "\n" + clean(str(exception), lines=True)
     return str(entry.get("level", "info")), at, f"{text} {more}".strip()
 
 
@@ -82,9 +84,9 @@ def interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[str], None] = print) -> int:
+def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[str], None] = screen.say) -> int:
     """Run until Ctrl-C, or until one ends by itself; returns the exit code. What `given` says wins over `.env`."""
-    console = Console(file=sys.stdout, highlight=False)
+    console = screen.console(sys.stdout)
     if kept := from_file(ENV_FILE):
         say(f"read {ENV_FILE.name}: {', '.join(sorted(kept))}")
     shared = environment({**kept, **given}, folder)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from cli.audit import Report
 from cli.letters import Found, receipt
+from cli.screen import clean
 
 _EXAMPLES = 5
 _CHECKS = (
@@ -38,7 +39,7 @@ def of_audit(report: Report, *, settled: bool) -> Table:
 
 def _examples(found: Sequence[str]) -> str:
     more = [f"and {len(found) - _EXAMPLES} more"] if len(found) > _EXAMPLES else []
-    return "\n".join([*found[:_EXAMPLES], *more])
+    return "\n".join([*map(clean, found[:_EXAMPLES]), *more])
 
 
 def of_letters(found: Sequence[Found]) -> Table:
@@ -51,9 +52,21 @@ def of_letters(found: Sequence[Found]) -> Table:
         table.add_row(
             each.place,
             f"{letter.at:%F %T}",
-            f"{letter.topic}/{letter.partition}/{letter.offset}",
-            receipt(letter) or "",
-            letter.error[:200],
+            clean(f"{letter.topic}/{letter.partition}/{letter.offset}"),
+            clean(receipt(letter) or ""),
+            clean(letter.error[:200]),
             "yes" if each.replayed else "",
         )
     return table
+
+
+def lines_of_letter(found: Found) -> Iterator[str]:
+    """One letter whole: what is known about it, its record's own headers, and the record's value as text."""
+    letter = found.letter
+    for name, value in letter.model_dump(exclude={"value", "original_headers"}).items():
+        yield f"{name}: {clean(str(value))}"
+    yield f"receipt: {clean(receipt(letter) or '')}"
+    yield f"replayed: {'yes' if found.replayed else 'no'}"
+    for name, raw in letter.original_headers:
+        yield clean(f"  {name}: {raw.decode('utf-8', 'replace')}")
+    yield clean((letter.value or b"").decode("utf-8", "replace"), lines=True)

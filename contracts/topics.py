@@ -13,6 +13,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 1024 * 1024
 DLQ_EXTRA_BYTES = 64 * 1024
 """What our headers may add to a record that was already as large as its topic allows."""
+MAX_DLQ_BYTES = MAX_MESSAGE_BYTES + DLQ_EXTRA_BYTES
 
 DEFAULT_PARTITIONS = 12
 LOCAL_PARTITIONS = 4
@@ -157,7 +158,7 @@ def _service_topics(service: str) -> tuple[Topic, ...]:
             service,
             "what could not be handled, with the reason in headers",
             sequenced=False,
-            max_message_bytes=MAX_MESSAGE_BYTES + DLQ_EXTRA_BYTES,
+            max_message_bytes=MAX_DLQ_BYTES,
         ),
         Topic(
             retry(service),
@@ -167,6 +168,7 @@ def _service_topics(service: str) -> tuple[Topic, ...]:
             consumers=(service,),
             sequenced=False,
             retention_ms=14 * DAY_MS,
+            max_message_bytes=MAX_DLQ_BYTES,  # the record and the mark of its letter
         ),
     )
 

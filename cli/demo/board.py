@@ -14,8 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cli.describe import Described, describe, short, why, words_of
+from cli.describe import Described, describe, short, why
 from cli.reading import Line
+from cli.screen import clean
 from contracts import agents, assignments, notifications, sla, tickets, topics
 from contracts.envelope import Event
 from contracts.ticket import Ticket
@@ -100,9 +101,9 @@ class Board:
                 row.text, row.answered = message.text, True
             case assignments.TicketAssigned(agent=agent):
                 self.counts["assigned"] += 1
-                row.agent, row.why = agent.name or agent.id, why(data)
+                row.agent, row.why = clean(agent.name or agent.id), clean(why(data))
             case assignments.TicketQueued(queue=queue, reason=reason):
-                row.agent, row.why = f"… {queue}", reason
+                row.agent, row.why = clean(f"… {queue}"), clean(reason)
             case sla.ClockEvent():
                 self._clock(row, data)
 
@@ -115,9 +116,9 @@ class Board:
             case sla.ClockBreached(metric=metric):
                 self.counts["breached"] += 1
                 row.breached = True
-                row.clock = Text(f"BREACHED {metric}", "bold red")
+                row.clock = Text(clean(f"BREACHED {metric}"), "bold red")
             case sla.ClockCancelled(reason=reason):
-                row.clock = Text(str(reason).replace("_", " "), "red" if data.breached_by_seconds else "dim")
+                row.clock = Text(clean(reason).replace("_", " "), "red" if data.breached_by_seconds else "dim")
             case sla.ClockPaused():
                 row.clock = Text("paused", "dim")
             case _:
@@ -134,9 +135,11 @@ class Board:
         for identifier, row in self._shown(rows):
             ticket = row.ticket
             market = ticket.market.marketplace or ticket.market.country or ""
-            source = f"{ticket.channel} {ticket.brand or ''} {market} {ticket.language or ''}"
-            says = Text(("↩ " if row.answered else "") + " ".join(row.text.split()), "green" if row.answered else "")
-            table.add_row(short(identifier), source, says, row.agent, Text(row.why, "dim"), self._time(row, now))
+            source = clean(f"{ticket.channel} {ticket.brand or ''} {market} {ticket.language or ''}")
+            says = Text(
+                ("↩ " if row.answered else "") + clean(" ".join(row.text.split())), "green" if row.answered else ""
+            )
+            table.add_row(clean(short(identifier)), source, says, row.agent, Text(row.why, "dim"), self._time(row, now))
         news = Group(*(Text(str(each), self._colour(each), no_wrap=True, overflow="ellipsis") for each in self.news))
         counts = "   ".join(f"{name} {count}" for name, count in self.counts.items())
         return Group(Text(f"{title}   {counts}", "bold"), Panel(table, title="tickets"), Panel(news, title="notable"))
@@ -159,9 +162,3 @@ class Board:
 
 def _requeued(event: Event) -> bool:
     return isinstance(event.data, assignments.TicketUnassigned) and event.data.reason == "agent_offline"
-
-
-def plain(line: Line, event: Event) -> str:
-    """An event as a line."""
-    described = describe(line)
-    return f"{described.at:%H:%M:%S} {short(described.subject):<8} {described.kind:<20} {words_of(event)}"

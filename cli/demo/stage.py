@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from pymongo import MongoClient
-from rich.console import Console
 from rich.live import Live
 
-from cli import table
+from cli import screen, table
 from cli.audit import Audit, Report
 from cli.demo import receivers
-from cli.demo.board import Board, plain
+from cli.demo.board import Board
 from cli.demo.story import Story
 from cli.demo.verdict import promises
+from cli.describe import describe
 from cli.fleet import ROOT, SERVICES, Fleet, FleetError, free_ports
 from cli.reading import read
 from cli.running import policies
@@ -53,7 +53,7 @@ class Stage:
         name = f"demo{uuid7()[-8:]}"
         self.prefix, self.mongo_prefix = f"{name}.", name
         self.logs = ROOT / ".local" / "demo" / name
-        self.console = Console(highlight=False, soft_wrap=as_lines)
+        self.console = screen.console(soft_wrap=as_lines)
         self._as_lines = as_lines
         self._ports = free_ports()
         self.http_port, self.smtp_port = next(self._ports), next(self._ports)
@@ -81,9 +81,9 @@ class Stage:
 
     # -- the parts of a run ------------------------------------------------------------------------------------------
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """Say something beside the screen."""
-        self.console.print(text)
+        self.console.print(screen.clean(text, lines=True), style=style)
 
     async def play(self) -> bool:
         """Set up, play, judge; says whether all held."""
@@ -137,7 +137,7 @@ class Stage:
                 self.events.append(event)
                 story.hear(event)
                 if self._as_lines:
-                    self.say(plain(line, event))
+                    self.say(str(describe(line)))
 
     async def _until_settled(self, story: Story, following: asyncio.Task[None]) -> bool:
         """Let all customers write, then wait until everything is done and the topics are silent."""
@@ -176,9 +176,9 @@ class Stage:
         self.say(f"\n{story.sent} messages in {took:.0f} s, {story.duplicates} of them delivered twice")
         self.console.print(table.of_audit(report, settled=True))
         for promise, held in kept:
-            self.console.print(f"{'yes' if held else 'NO '}  {promise}", style="green" if held else "bold red")
+            self.say(f"{'yes' if held else 'NO '}  {promise}", "green" if held else "bold red")
         for fault in (*story.faults, *self.world.refused):
-            self.console.print(f"     {fault}", style="red")
+            self.say(f"     {fault}", "red")
         return all(held for _, held in kept)
 
     # -- afterwards --------------------------------------------------------------------------------------------------

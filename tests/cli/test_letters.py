@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
 from cli.letters import ORIGIN, Choice, Found, find, replay
 from cli.reading import Line, read
 from contracts import topics
-from contracts.dlq import DeadLetter
+from contracts.dlq import DeadLetter, Headers
+from contracts.topics import MAX_DLQ_BYTES, MAX_MESSAGE_BYTES
 
 T0 = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 RETRY = topics.retry("ingest")
@@ -52,20 +54,14 @@ def test_letters_are_chosen_by_every_condition_given(choice: Choice, receipts: l
 async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_have_been_replayed(
     kafka: str, topics: str
 ) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka)
-    await producer.start()
-    for receipt, error in LETTERS:
-        letter = _letter(receipt, error)
-        topic = f"{topics}deskbus.ingest.dlq.v1"
-        await producer.send_and_wait(topic, letter.value, letter.key, headers=letter.to_headers(), partition=0)
-    await producer.stop()
+    await _written(kafka, topics, *(_letter(receipt, error) for receipt, error in LETTERS))
 
-    found = await find(kafka, "ingest", Choice(receipt="r2"), prefix=topics)
-    assert await replay(kafka, "ingest", found, prefix=topics) == 1
+    found = (await find(kafka, "ingest", Choice(receipt="r2"), prefix=topics)).letters
+    assert await replay(kafka, "ingest", found, prefix=topics) == []
     (line,) = [line async for line in read(kafka, [RETRY], prefix=topics)]
     assert (line.key, line.value) == (b"k", b"r2")
     assert list(line.headers) == [("ce_id", b"r2"), *HEADERS[1:], (ORIGIN, b"0/1")]
-    everything = await find(kafka, "ingest", Choice(), prefix=topics)
+    everything = (await find(kafka, "ingest", Choice(), prefix=topics)).letters
     assert [each.replayed for each in everything] == [False, True, False]
 
     # It failed again: the new letter carries the old mark, which must not go back with it.
@@ -73,6 +69,60 @@ async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_h
     await replay(kafka, "ingest", [Found("0/3", again, replayed=False)], prefix=topics)
     *_, last = [line async for line in read(kafka, [RETRY], prefix=topics)]
     assert [raw for name, raw in last.headers if name == ORIGIN] == [b"0/3"]
+
+
+def _cli(kafka: str, prefix: str, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["dlq", *arguments, "--kafka", kafka, "--prefix", prefix])
+
+
+async def test_no_letter_holds_up_the_others(kafka: str, topics: str) -> None:
+    """One of a record that nothing could read (no key, no value), one as large as a record may be, and no letter."""
+    empty = _letter("r0", "Unreadable: [/x] \x1b[2J").model_copy(update={"key": None, "value": None})
+    large = _letter("r1", "TypeError: oops").model_copy(update={"value": b"x" * (MAX_MESSAGE_BYTES - 200)})
+    await _written(kafka, topics, empty, large)
+    await _send(kafka, topics, None, b"no letter", [("deskbus_dlq_at", b"\x1b[2J")])
+    await _written(kafka, topics, _letter("r2", "TypeError: oops"))
+
+    listed = await asyncio.to_thread(_cli, kafka, topics, "list", "ingest")
+    assert listed.exit_code == 0, listed.output
+    assert all(told in listed.output for told in ("0/0", "0/1", "0/3", "[/x] \\x1b[2J", "passed over: 0/2"))
+    assert "\x1b" not in listed.output
+    shown = await asyncio.to_thread(_cli, kafka, topics, "show", "ingest", "0/0")
+    assert (shown.exit_code, "\x1b" in shown.output) == (0, False)
+
+    sent = await asyncio.to_thread(_cli, kafka, topics, "replay", "ingest", "--all")
+    assert sent.exit_code == 0, sent.output
+    assert "3 sent to deskbus.ingest.retry.v1" in sent.output
+    lines = [line async for line in read(kafka, [RETRY], prefix=topics)]
+    marks = {dict(line.headers)[ORIGIN]: (line.key, line.value) for line in lines}
+    assert marks == {b"0/0": (None, None), b"0/1": (b"k", large.value), b"0/3": (b"k", b"r2")}
+
+
+async def test_a_letter_that_kafka_refuses_is_named_and_holds_up_none_behind_it(kafka: str, topics: str) -> None:
+    await _written(kafka, topics, _letter("r1", "TypeError: oops"), _letter("r2", "TypeError: oops"))
+    first, second = (await find(kafka, "ingest", Choice(), prefix=topics)).letters
+    too_large = first.letter.model_copy(update={"value": b"x" * (MAX_DLQ_BYTES + 1)})
+    refused = Found("0/0", too_large, replayed=False)
+    assert await replay(kafka, "ingest", [refused, second], prefix=topics) == [refused]
+    assert [line.value async for line in read(kafka, [RETRY], prefix=topics)] == [b"r2"]
+
+
+async def _written(kafka: str, prefix: str, *letters: DeadLetter) -> None:
+    for letter in letters:
+        await _send(kafka, prefix, letter.key, letter.value, letter.to_headers())
+
+
+async def _send(kafka: str, prefix: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    """Write a dead letter's record to the first partition."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, max_batch_size=2 * MAX_DLQ_BYTES)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        assert batch.append(timestamp=None, key=key, value=value, headers=headers)
+        batch.close()
+        await (await producer.send_batch(batch, f"{prefix}deskbus.ingest.dlq.v1", partition=0))
+    finally:
+        await producer.stop()
 
 
 @pytest.mark.parametrize("arguments", [["dlq", "replay", "ingest"], ["dlq", "list", "billing"]])

@@ -1,5 +1,7 @@
 """The topic table: complete, coherent, and as delivery needs it."""
 
+import pytest
+
 from contracts import topics
 from contracts.inbound import TYPE as INBOUND_TYPE
 from contracts.registry import COMMAND_TYPES, EVENTS, REGISTRY
@@ -50,10 +52,12 @@ def test_each_service_reads_its_retries_and_writes_its_dead_letters() -> None:
         assert topics.dlq(service) in PRODUCES[service]
 
 
-def test_dead_letter_topics_take_a_full_record_with_our_headers_on_top() -> None:
-    for service in SERVICES:
-        extra = BY_NAME[topics.dlq(service)].max_message_bytes - topics.MAX_MESSAGE_BYTES
-        assert extra == topics.DLQ_EXTRA_BYTES
+@pytest.mark.parametrize("name", [name(service) for service in SERVICES for name in (topics.dlq, topics.retry)])
+def test_topics_of_dead_letters_and_their_replays_take_a_full_record_with_our_headers_on_top(name: str) -> None:
+    assert BY_NAME[name].max_message_bytes - topics.MAX_MESSAGE_BYTES == topics.DLQ_EXTRA_BYTES
+
+
+def test_every_topic_takes_a_full_record() -> None:
     assert all(topic.max_message_bytes >= topics.MAX_MESSAGE_BYTES for topic in TOPICS)
 
 
