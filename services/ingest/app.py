@@ -34,6 +34,7 @@ from services.ingest.core.ticket import fire
 from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
+from services.ingest.outgoing import WayOut
 from services.ingest.people import People
 from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
@@ -97,19 +98,18 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     )
     consumer = Consumer(settings, delivery, [topic_name(topic, prefix) for topic in CONSUMED], clock, health)
     client = httpx.AsyncClient(timeout=settings.send_seconds, follow_redirects=False)
-    sender = ReplySender(
-        tickets,
+    way = WayOut(
         mongo,
         threads,
-        consumer,
         producer,
         Wire(_relay(settings), client, seconds=settings.send_seconds),
         lambda: accounts.current,
         outside,
-        policy,
-        clock,
-        prefix=prefix,
-        promised=promised,
+        commands=topic_name(topics.COMMAND, prefix),
+    )
+    farewell = min(settings.send_seconds + 1, settings.grace_seconds / 2)
+    sender = ReplySender(
+        tickets, mongo, consumer, way, policy, clock, prefix=prefix, promised=promised, farewell=farewell
     )
 
     async def send() -> None:

@@ -60,10 +60,8 @@ class Wire:
     async def _mail(self, mail: MailOut, channel: Channel) -> SendOutcome:
         smtp = self._smtp
         try:
-            refused, said = await aiosmtplib.send(
-                mail.data,
-                sender=mail.sender,
-                recipients=list(mail.recipients),
+            # Not aiosmtplib.send, which takes the empty sender of automatic mail (RFC 5321, 4.5.5) for a forgotten one.
+            async with aiosmtplib.SMTP(
                 hostname=smtp.host,
                 port=smtp.port,
                 username=smtp.username,
@@ -71,7 +69,8 @@ class Wire:
                 use_tls=smtp.use_tls,
                 start_tls=smtp.start_tls or None,
                 timeout=self._seconds,
-            )
+            ) as relay:
+                refused, said = await relay.sendmail(mail.sender, list(mail.recipients), mail.data)
         except aiosmtplib.SMTPRecipientsRefused as fault:
             first = fault.recipients[0]
             return channel.outcome(first.code, {}, first.message.encode())

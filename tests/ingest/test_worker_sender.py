@@ -19,9 +19,10 @@ from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import policy_of
-from services.ingest.sender import ReplySender
-from services.ingest.store import EARLY
-from tests.ingest.worker_rig import AGENT, Worker
+from services.ingest.outgoing import WayOut
+from services.ingest.sender import CONCURRENT, ReplySender
+from services.ingest.store import EARLY, TICKETS
+from tests.ingest.worker_rig import AGENT, START, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
 
@@ -34,12 +35,15 @@ class FakeWire:
     outcomes: list[SendOutcome] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     before: asyncio.Event | None = None
+    faults: list[Exception] = field(default_factory=list)
 
     async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
         self.sent.append(rendered)
         self.begun.set()
         if self.before is not None:
             await self.before.wait()
+        if self.faults:
+            raise self.faults.pop(0)
         return self.outcomes.pop(0) if self.outcomes else Sent(f"provider-{len(self.sent)}")
 
 
@@ -58,10 +62,11 @@ def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
     def policy(channel: str, account: str) -> TicketPolicy:
         return policy_of(worker.accounts.named(channel, account))
 
-    return ReplySender(
-        worker.tickets, worker.store, worker.threads, Owning(*partitions), worker.broker, wire,
-        lambda: worker.accounts, worker.outside, policy, worker.clock,
+    way = WayOut(
+        worker.store, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.outside,
+        commands="deskbus.commands.v1",
     )  # fmt: skip
+    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)
 
 
 async def served(sender: ReplySender) -> None:
@@ -266,3 +271,77 @@ async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_
     await served(hands)
     assert len(wire.sent) == 2
     assert worker.types().count("message.sent") == 1
+
+
+async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_its_turn() -> None:
+    tries = TicketPolicy().send_attempts
+    worker, wire = Worker(), FakeWire(faults=[ValueError("Sender must be provided")] * tries)
+    await promised(worker, "poisoned")
+    await promised(worker, "good")
+    for _ in range(tries + 1):
+        await served(sender(worker, wire, *ALL))
+        worker.clock.advance(301)
+    assert worker.types()[1:3] == ["message.failed", "message.sent"]
+    failed = worker.events()[1].data
+    assert (failed.message.text, failed.attempts) == ("poisoned", tries)
+    assert "ValueError: Sender must be provided" in failed.error
+
+
+async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_it_may_have_arrived() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    await promised(worker, "deadly")
+    tries = TicketPolicy().send_attempts
+    for _ in range(tries):
+        dying = sender(worker, wire, *ALL)
+        wire.begun.clear()
+        await dying.serve()
+        await wire.begun.wait()
+        for task in dying._busy.values():
+            task.cancel()
+        worker.clock.advance(61)
+    await served(sender(worker, FakeWire(), *ALL))
+    assert worker.types()[1:] == ["message.failed"]
+    assert "may have arrived" in worker.events()[-1].data.error
+    assert len(wire.sent) == tries
+
+
+async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn() -> None:
+    worker, wire = Worker(), FakeWire()
+    ticket = await promised(worker)
+    rows = worker.store._collection(TICKETS)
+    for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
+        rows[f"bad{n}"] = {
+            "_id": f"bad{n}",
+            "version": 1,
+            "partition": 0,
+            "state": {"send_at": START - timedelta(hours=1)},
+        }
+    hands = sender(worker, wire, *ALL)
+    worker.clock.advance(1)
+    await served(hands)
+    assert wire.sent == []
+    await served(hands)
+    assert [worker.events()[-1].subject, len(wire.sent)] == [ticket, 1]
+
+
+async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    await promised(worker)
+    running = asyncio.create_task(sender(worker, wire, *ALL).run())
+    await wire.begun.wait()
+    running.cancel()
+    assert wire.before is not None
+    asyncio.get_running_loop().call_soon(wire.before.set)
+    await asyncio.gather(running, return_exceptions=True)
+    assert worker.types()[1] == "message.sent"
+
+
+async def test_who_is_asked_to_stop_waits_only_so_long() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    await promised(worker)
+    running = asyncio.create_task(sender(worker, wire, *ALL).run())
+    await wire.begun.wait()
+    running.cancel()
+    async with asyncio.timeout(3):
+        await asyncio.gather(running, return_exceptions=True)
+    assert "message.sent" not in worker.types()

@@ -1,7 +1,8 @@
 """What becomes of a message that has to leave: a try begins, the channel takes it, refuses it, or cannot be reached.
 
-Rule: a try is begun in the document before it is made, so that two processes never make the same one at once, and one
-whose process died is made again after its lease. An outcome counts only for the try that is still the running one.
+Rules: a try is begun in the document before it is made, so that two processes never make the same one at once, and one
+whose process died is made again after its lease. An outcome counts only for the try that is still the running one. No
+message stays at the head for ever: a reply whose tries all ended without an outcome fails like one that was refused.
 """
 
 from __future__ import annotations
@@ -22,12 +23,21 @@ from services.ingest.core.state import TAKEN_CAP, Draft, Pending, TicketState, r
 
 
 def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[TicketState] | None:
-    """Begin a try of the first message that waits; None when none is due."""
+    """Begin a try of the first message that waits, or give it up after its last one; None when none is due."""
     if not state.pending or state.pending[0].next_at > now:
         return None
     first, *rest = state.pending
+    if first.into is None and first.attempts >= policy.send_attempts:
+        told = f"{first.attempts} tries ended without an outcome: it may have arrived"
+        return _failed(state, first, Refused(told, permanent=False), now)
     running = replace(first, attempts=first.attempts + 1, next_at=now + policy.send_lease)
     return Decision(replace(state, pending=(running, *rest)))
+
+
+def begun(before: TicketState, after: TicketState) -> Pending | None:
+    """Return the try that `begin` has begun; None when it gave the message up instead."""
+    first = after.pending[0] if after.pending else None
+    return first if first is not None and running(after, replace(before.pending[0], attempts=first.attempts)) else None
 
 
 def running(state: TicketState | None, tried: Pending) -> bool:
@@ -47,7 +57,7 @@ def settle(
     match outcome:
         case Sent():
             return _sent(state, tried, outcome, policy, now)
-        case Refused() if outcome.permanent or tried.attempts >= policy.send_attempts:
+        case Refused() if tried.into is None and (outcome.permanent or tried.attempts >= policy.send_attempts):
             return _failed(state, tried, outcome, now)
         case Refused():
             later = replace(tried, next_at=now + _wait(tried.attempts, outcome, policy))
@@ -117,16 +127,15 @@ def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -
 
 def _failed(state: TicketState, tried: Pending, outcome: Refused, now: datetime) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
-    if tried.into is None:
-        draft.store(tried.message, kind="failed")
-        draft.say(
-            lambda ticket: MessageFailed(
-                ticket=ticket,
-                message=tried.message,
-                error=outcome.reason[:2000],
-                permanent=outcome.permanent,
-                command_id=tried.command,
-                attempts=tried.attempts,
-            )
+    draft.store(tried.message, kind="failed")
+    draft.say(
+        lambda ticket: MessageFailed(
+            ticket=ticket,
+            message=tried.message,
+            error=outcome.reason[:2000],
+            permanent=outcome.permanent,
+            command_id=tried.command,
+            attempts=tried.attempts,
         )
+    )
     return draft.decision()

@@ -98,6 +98,18 @@ def test_two_processes_do_not_make_the_same_try_and_a_dead_one_is_followed_after
     assert story.begins(2)
 
 
+def test_a_question_that_goes_on_to_another_ticket_is_never_given_up() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=2))
+    story.writes(0)
+    story.asks(1, Reply(by=AGENT, text="x"))
+    assert story.state is not None
+    story.state = replace(story.state, pending=(replace(story.state.pending[0], into="T0"),))
+    for at in range(1, 30, 6):
+        story.tries(at, Refused("an unforeseen fault", permanent=True))
+    assert story.words() == ["ticket.opened"]
+    assert len(story.state.pending) == 1
+
+
 def test_an_outcome_of_a_try_that_was_overtaken_does_not_count() -> None:
     from services.ingest.core.sending import settle
 

@@ -1,0 +1,145 @@
+"""One try at sending a message: the reply as its channel takes it, its files, the way out, the claim on its id.
+
+Rule: every try comes to an outcome, whatever fails in it; only a store or a broker that is away leaves it to its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from contracts.commands import Forward
+from contracts.envelope import CONTENT_TYPE, Command
+from contracts.ticket import Ticket
+from kit.errors import Passing
+from kit.producer import Outgoing
+from services.ingest.accounts import Accounts, MissingSecret, Outside
+from services.ingest.channels import CHANNELS
+from services.ingest.channels.channel import Channel
+from services.ingest.core.commands import SOURCE
+from services.ingest.core.messages import (
+    File,
+    MailOut,
+    OutgoingReply,
+    Refused,
+    Rendered,
+    SendOutcome,
+    Sent,
+    Unsendable,
+)
+from services.ingest.core.moves import SYSTEM
+from services.ingest.core.state import Pending, TicketState
+from services.ingest.store import Keeping
+from services.ingest.threads import Threads
+
+log = structlog.get_logger(__name__)
+HEADERS = (("content-type", CONTENT_TYPE.encode()),)
+
+
+class Sending(Protocol):
+    """Writes commands: the producer."""
+
+    async def send(self, record: Outgoing) -> None: ...
+
+
+class Carrying(Protocol):
+    """Takes a message to its channel: `wire.Wire`."""
+
+    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome: ...
+
+
+class WayOut:
+    """Makes tries."""
+
+    def __init__(
+        self,
+        store: Keeping,
+        threads: Threads,
+        producer: Sending,
+        wire: Carrying,
+        accounts: Callable[[], Accounts],
+        outside: Outside,
+        *,
+        commands: str,
+    ) -> None:
+        """`commands` is the topic that forwards go to."""
+        self._store, self._threads, self._producer, self._wire = store, threads, producer, wire
+        self._accounts, self._outside, self._commands = accounts, outside, commands
+
+    async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
+        """Make one try; raises Passing while the store, or for a forward Kafka, is away."""
+        try:
+            return await self._try(state, tried)
+        except Passing:
+            raise
+        except Exception as fault:
+            # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
+            log.exception("a message could not be sent", message=tried.message.id)
+            return Refused(f"an unforeseen fault: {type(fault).__name__}: {fault}"[:500], permanent=False)
+
+    async def _try(self, state: TicketState, tried: Pending) -> SendOutcome:
+        ticket = state.ticket
+        assert ticket is not None
+        if tried.into is not None:
+            return await self._forward(ticket.id, tried, tried.into)
+        account = self._accounts().named(ticket.channel, ticket.account)
+        channel = CHANNELS.get(ticket.channel)
+        if account is None or channel is None:
+            return Refused(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
+        try:
+            rendered = channel.render(await self._reply(state, tried), account, self._outside)
+        except Unsendable as fault:
+            return Refused(str(fault), permanent=True)
+        except MissingSecret as fault:
+            return Refused(f"configuration: {fault}", permanent=False)
+        # Before it goes: an answer or a report may be here before we have noted that it was sent.
+        ours = rendered.message_id if isinstance(rendered, MailOut) else tried.message.id
+        await self._claim(ticket, tried, ours)
+        outcome = await self._wire.carry(rendered, channel)
+        if isinstance(outcome, Sent) and outcome.channel_message_id not in {None, ours}:
+            await self._claim(ticket, tried, outcome.channel_message_id or ours)
+        return outcome
+
+    async def _claim(self, ticket: Ticket, tried: Pending, channel_id: str) -> None:
+        await self._threads.claim_sent(ticket.channel, ticket.account, channel_id, ticket.id, tried.message.id)
+
+    async def _reply(self, state: TicketState, tried: Pending) -> OutgoingReply:
+        ticket, message = state.ticket, tried.message
+        assert ticket is not None
+        files = [await self._file(a.name, a.media_type, a.ref) for a in message.attachments]
+        return OutgoingReply(
+            message_id=message.id,
+            ticket_id=ticket.id,
+            to=ticket.contact.address or "",
+            to_name=ticket.contact.name,
+            text=message.text,
+            html=tried.html,
+            at=tried.asked_at,
+            author_name=message.author.name,
+            files=tuple(file for file in files if file is not None),
+            subject=ticket.subject,
+            in_reply_to=message.in_reply_to,
+            references=state.references if message.in_reply_to == state.answers else (),
+            conversation=state.conversation,
+            order_ref=ticket.order_ref,
+            automated=message.automated,
+        )
+
+    async def _file(self, name: str, media_type: str, ref: str | None) -> File | None:
+        if ref is None:
+            return None
+        if ref.startswith(("https://", "http://")):
+            return File(name, media_type, url=ref)
+        content = await self._store.get_blob(ref)
+        return None if content is None else File(name, media_type, content=content)
+
+    async def _forward(self, ticket_id: str, tried: Pending, into: str) -> SendOutcome:
+        data = Forward(by=SYSTEM, message=tried.message, from_ticket_id=ticket_id, contact=tried.contact)
+        command = Command.of(
+            data, id=f"forward:{ticket_id}:{tried.message.id}", source=SOURCE, subject=into, time=tried.asked_at,
+            correlationid=tried.command,
+        )  # fmt: skip
+        await self._producer.send(Outgoing(self._commands, into.encode(), command.encode(), HEADERS))
+        return Sent()

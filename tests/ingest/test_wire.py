@@ -1,0 +1,62 @@
+"""The wire to the next mail server, on a real socket: what arrives there, and what each answer comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from aiosmtpd.smtp import SMTP
+
+from services.ingest.channels import email
+from services.ingest.core.messages import Refused, Sent
+from services.ingest.wire import Smtp, Wire
+from tests.ingest.channels import samples as s
+
+
+@dataclass
+class Relay:
+    """Takes mail, or answers what it was told to."""
+
+    answer: str = "250 OK"
+    envelopes: list[Any] = field(default_factory=list)
+
+    async def handle_DATA(self, _: Any, __: Any, envelope: Any) -> str:
+        self.envelopes.append(envelope)
+        return self.answer
+
+
+@asynccontextmanager
+async def wired(relay: Relay) -> AsyncIterator[Wire]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(relay, loop=loop), "127.0.0.1", 0)
+    async with server, httpx.AsyncClient() as client:
+        yield Wire(Smtp(port=server.sockets[0].getsockname()[1]), client, seconds=5)
+
+
+async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> None:
+    relay = Relay()
+    reply = s.reply(to="jan@example.org", automated=True)
+    mail = email.render(reply, s.NIMBUS, s.OUTSIDE)
+    async with wired(relay) as wire:
+        assert await wire.carry(mail, email) == Sent(mail.message_id)
+    (envelope,) = relay.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("<>", ["jan@example.org"])
+
+
+async def test_a_reply_of_a_person_leaves_under_the_address_that_answers_come_back_to() -> None:
+    relay = Relay()
+    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+    async with wired(relay) as wire:
+        assert isinstance(await wire.carry(mail, email), Sent)
+    assert relay.envelopes[0].mail_from == mail.sender != ""
+
+
+async def test_what_the_relay_says_is_the_outcome() -> None:
+    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+    for answer, permanent in (("554 spam", True), ("451 later", False)):
+        async with wired(Relay(answer)) as wire:
+            assert await wire.carry(mail, email) == Refused(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
