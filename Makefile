@@ -42,13 +42,13 @@ demo: up ## show a customer's message becoming a ticket, finding its person, and
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m cli demo
 
 test: $(READY) ## all tests; starts Kafka and MongoDB for itself unless the environment names them
-	$(PYTEST) -m "not crash"
+	exec $(PYTEST) -m "not crash"
 
 test-unit: $(READY) ## the tests that need no Kafka, no MongoDB and no network
-	$(PYTEST) -m "not stack and not crash and not slow"
+	exec $(PYTEST) -m "not stack and not crash and not slow"
 
 simulate: $(READY) ## the protocol under thousands of seeded interleavings (DESKBUS_STORMS: of each scene, 1000); see docs/protocol.md
-	DESKBUS_STORMS=$${DESKBUS_STORMS:-1000} $(PYTEST) -p tests.kit.simulation.counting --timeout=0 \
+	exec env DESKBUS_STORMS=$${DESKBUS_STORMS:-1000} $(PYTEST) -p tests.kit.simulation.counting --timeout=0 \
 		tests/kit/test_protocol.py tests/routing/test_claims_protocol.py tests/ingest/test_thread_protocol.py
 
 check: $(READY) ## format, lint, types, imports, contracts, reference; changes nothing
@@ -78,16 +78,16 @@ lock: $(READY) ## renew the locks from pyproject.toml
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
 
 bench: up ## measure (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
-	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.bench $(ARGS)
+	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.bench $(ARGS)
 
 scale: $(READY) ## growth on paper, from the recorded costs to ten million tickets a day; a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
 	$(BIN)/python -m tests.scale $(ARGS)
 
 crash: $(READY) ## ten seeds of killing services and servers while they work, hours; SEED=n replays one, MESSAGES=n makes it smaller
-	$(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
+	exec $(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
 soak: up ## an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
-	eval "$$($(BIN)/python -m deploy.local env)"; $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
+	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
 
 fuzz: $(READY) ## attack every parser with atheris and every door with schemathesis; SECONDS= for each parser (20)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .local/fuzz --require-hashes -r tests/attack/fuzz.lock

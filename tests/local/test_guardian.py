@@ -101,3 +101,20 @@ def test_what_is_to_outlive_its_starter_does(root: Path, tmp_path: Path) -> None
         assert not _ends(started, 1)
     finally:
         started.kill()
+
+
+@pytest.mark.parametrize("target", ["test", "test-unit", "simulate", "crash"])
+def test_a_make_that_is_ended_ends_its_tests(root: Path, target: str) -> None:
+    environment = Path(sys.prefix)
+    sleeper = f"{sys.executable} -c 'import os, time; print(os.getpid(), flush=True); time.sleep(300)'"
+    command = ["make", f"VENV={environment}", "-o", f"{environment}/.ready", f"PYTEST={sleeper}", target]
+    make = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    assert make.stdout is not None
+    tests = next(psutil.Process(int(line)) for line in make.stdout if line.strip().isdigit())
+    try:
+        make.terminate()
+        make.wait(10)
+        assert _ends(tests)
+    finally:
+        if tests.is_running():
+            tests.kill()
