@@ -26,7 +26,7 @@ from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id
 from services.ingest.core.commands import Asked
-from services.ingest.core.messages import DeliveryStatus, InboundMessage, Unreadable
+from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.core.threading import message_anchor
@@ -72,7 +72,21 @@ class Parsing:
             # Anybody may send us a mail that is none; a parser that is broken fails otherwise than by saying so.
             raise Unparsable(f"{raw.channel}: {fault}", stranger=not raw.verified) from fault
         cause = Cause(raw.receipt, raw.receipt, raw.traceparent)
-        return [Incoming(record, value=self._value(each, raw), cause=cause) for each in parsed]
+        return [
+            self._fault(record, raw, each)
+            if isinstance(each, Faulty)
+            else Incoming(record, value=self._value(each, raw), cause=cause)
+            for each in parsed
+        ]
+
+    def _fault(self, record: Record, raw: InboundRecord, fault: Faulty) -> Incoming:
+        """Put the record aside for one element of it; the others are taken. What is foreign counts as no fault."""
+        if fault.foreign:
+            metrics.REFUSED.labels(raw.channel, "foreign").inc()
+        else:
+            metrics.UNREADABLE.labels(raw.channel).inc()
+        told = f"{raw.channel}: {fault.reason}"
+        return Incoming(record, fault=told, stranger=fault.foreign or not raw.verified)
 
     def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
         metrics.PARSED.labels(parsed.channel, "status" if isinstance(parsed, DeliveryStatus) else "message").inc()

@@ -10,6 +10,7 @@ REFUSALS = (
     "body",
     "unknown_channel",
     "unknown_account",
+    "foreign",
     "too_large",
     "secret",
     "away",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kit.delivery import Unread
+from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import Worker
 from tests.kit.raw import Raw
 
@@ -27,6 +28,24 @@ async def test_as_many_unreadable_bodies_that_were_verified_do() -> None:
     rows = [worker.raw(b"junk", "coupang-kr", verified=True) for _ in range(60)]
     assert await worker.take(*rows)
     assert worker.delivery.stopped is not None
+
+
+async def test_webhooks_about_a_number_that_is_not_ours_do_not_stop_the_worker() -> None:
+    worker = Worker()
+    foreign = s.whatsapp(s.wa_text("theirs"), number="999")
+    assert await worker.take(*(worker.raw(foreign, "wa-th", "whatsapp", verified=True) for _ in range(120))) == set()
+    assert worker.delivery.stopped is None
+    assert (len(worker.dead()), worker.events()) == (120, [])
+
+
+@pytest.mark.parametrize("bad_first", [True, False])
+async def test_one_bad_element_does_not_take_the_good_ones_of_its_webhook_with_it(bad_first: bool) -> None:
+    worker = Worker()
+    bad: dict[str, str] = {"type": "text", "from": "66811111111"}
+    messages = [bad, s.wa_text("good")] if bad_first else [s.wa_text("good"), bad]
+    assert await worker.take(worker.raw(s.whatsapp(*messages), "wa-th", "whatsapp", verified=True)) == set()
+    assert [event.data.message.text for event in worker.events()] == ["good"]
+    assert len(worker.dead()) == 1
 
 
 @pytest.mark.parametrize("topic", ["deskbus.inbound.v1", "deskbus.commands.v1"])

@@ -44,6 +44,10 @@ ACCOUNTS = {
             "signing": "env:S", "reopen_days": 7,
         },
         {"name": "coupang-kr", "channel": "webhook", "signing": "env:S", "access": "env:S", "bot": True},
+        {
+            "name": "wa-th", "channel": "whatsapp", "external_id": "106540352242922", "signing": "env:S",
+            "access": "env:S", "base_url": "https://graph.example/v25.0",
+        },
     ]
 }  # fmt: skip
 

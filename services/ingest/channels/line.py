@@ -17,6 +17,7 @@ from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, js
 from services.ingest.channels.reading import (
     clean,
     degrees,
+    each,
     first,
     glance,
     instant,
@@ -29,6 +30,7 @@ from services.ingest.channels.reading import (
 )
 from services.ingest.core.messages import (
     HttpCall,
+    Inbound,
     InboundMessage,
     OutgoingReply,
     Part,
@@ -77,13 +79,12 @@ def contact_key(request: Request) -> str | None:
     return _conversation(first(request.once(glance).get("events")))
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[InboundMessage]:  # noqa: ARG001
+def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
     """Messages and postbacks; follows, joins and the like open no ticket."""
     document = read_object(record.body)
     if not isinstance(document.get("events"), list):
         raise Unreadable("no events: not a webhook of LINE")
-    messages = (_message(event, account, record.received_at) for event in objects(document["events"]))
-    return [message for message in messages if message is not None]
+    return list(each(objects(document["events"]), lambda event: _message(event, account, record.received_at)))
 
 
 def _message(event: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage | None:

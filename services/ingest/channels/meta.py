@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from contracts.contacts import Identity
@@ -19,6 +20,7 @@ from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, js
 from services.ingest.channels.reading import (
     clean,
     degrees,
+    each,
     first,
     glance,
     instant,
@@ -32,6 +34,7 @@ from services.ingest.channels.reading import (
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
+    Faulty,
     HttpCall,
     Inbound,
     InboundMessage,
@@ -115,22 +118,27 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
     found: list[Inbound] = []
     for value in _values(document):
         owner = _owner(value, account, accounts)
+        if isinstance(owner, Faulty):
+            found.append(owner)
+            continue
         contacts = list(objects(value.get("contacts")))
-        for message in objects(value.get("messages")):
-            if line(message.get("type")) not in _SILENT:
-                found += [_message(message, contacts, owner, record.received_at)]
-        found.extend(_statuses(value, owner, record.received_at))
+        heard = (m for m in objects(value.get("messages")) if line(m.get("type")) not in _SILENT)
+        found += each(heard, partial(_message, contacts=contacts, account=owner, received_at=record.received_at))
+        found += _statuses(value, owner, record.received_at)
     return found
 
 
-def _owner(value: Mapping[str, Any], account: Account, accounts: Accounts) -> Account:
-    """Whose change it is. One body may speak of several numbers, but only of those that the same secret vouches for."""
+def _owner(value: Mapping[str, Any], account: Account, accounts: Accounts) -> Account | Faulty:
+    """Whose change it is. One body may speak of several numbers, but only of those that the same secret vouches for.
+
+    An app may have more numbers than we are given: a change about one of those is refused, and no fault of anybody.
+    """
     named = line(obj(value.get("metadata")).get("phone_number_id"))
     if named is None or named == account.external_id:
         return account
     other = accounts.external(CHANNEL, named)
     if other is None or set(other.signing).isdisjoint(account.signing):
-        raise Unreadable(f"phone_number_id {named} is no account of this app")
+        return Faulty(f"phone_number_id {named} is no account of this app", foreign=True)
     return other
 
 

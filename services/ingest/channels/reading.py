@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import from_json
 
 from contracts.values import to_instant
-from services.ingest.core.messages import Refused, SendOutcome, Sent, Unreadable
+from services.ingest.core.messages import Faulty, Inbound, InboundMessage, Refused, SendOutcome, Sent, Unreadable
+
+T = TypeVar("T")
 
 MAX_TEXT = 32_768
 MAX_FULL_TEXT = 131_072
@@ -91,6 +93,17 @@ def objects(value: object) -> Iterator[Mapping[str, Any]]:
 def first(value: object) -> Mapping[str, Any]:
     """The first object in a list, otherwise an empty one."""
     return next(objects(value), {})
+
+
+def each(elements: Iterable[T], read: Callable[[T], InboundMessage | None]) -> Iterator[Inbound]:
+    """Read every element of a batch by itself: one that cannot be read does not take the others with it."""
+    for element in elements:
+        try:
+            found: Inbound | None = read(element)
+        except Unreadable as fault:
+            found = Faulty(str(fault))
+        if found is not None:
+            yield found
 
 
 def instant(seconds: object, fallback: datetime) -> datetime:

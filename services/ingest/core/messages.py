@@ -172,7 +172,16 @@ class DeliveryStatus:
     our_message_id: str | None = None
 
 
-Inbound = InboundMessage | DeliveryStatus
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """An element of a batch that cannot be taken; the others of its body are none the worse for it."""
+
+    reason: str
+    #: It is about an account that we do not have: nobody's fault, and nothing that a mended parser would read.
+    foreign: bool = False
+
+
+Inbound = InboundMessage | DeliveryStatus | Faulty
 """What `parse` gives, in the order of the body."""
 
 

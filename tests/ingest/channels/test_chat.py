@@ -13,6 +13,7 @@ from services.ingest.channels import CHANNELS, WEBHOOKS, generic, line, meta, tw
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
+    Faulty,
     HttpCall,
     Inbound,
     InboundMessage,
@@ -121,8 +122,18 @@ def test_whatsapp_statuses_are_facts_about_our_messages() -> None:
 
 
 def test_a_batch_for_a_number_of_another_app_is_not_believed() -> None:
-    with pytest.raises(Unreadable):
-        parse(s.WA, s.whatsapp(s.wa_text("hi"), number="999"))
+    found = parse(s.WA, s.whatsapp(s.wa_text("hi"), statuses=[{"id": "w", "status": "read"}], number="999"))
+    assert found == [Faulty("phone_number_id 999 is no account of this app", foreign=True)]
+
+
+def test_a_whatsapp_change_or_message_that_cannot_be_taken_leaves_the_others_alone() -> None:
+    batch = json.loads(s.whatsapp({"type": "text", "from": "66811111111"}, s.wa_text("good", "wamid.G")))
+    foreign = json.loads(s.whatsapp(s.wa_text("theirs"), number="999"))
+    batch["entry"] = [*foreign["entry"], *batch["entry"]]
+    first, second, third = parse(s.WA, s.encode(batch))
+    assert (isinstance(first, Faulty), isinstance(second, Faulty)) == (True, True)
+    assert isinstance(third, InboundMessage)
+    assert third.text == "good"
 
 
 def test_a_burst_of_one_contact_has_one_key_and_one_conversation() -> None:
@@ -152,6 +163,15 @@ def test_a_redelivered_line_event_keeps_its_message_id() -> None:
     event = s.line_message({"type": "text", "text": "hi"})
     again = {**event, "deliveryContext": {"isRedelivery": True}}
     assert one(s.LINE, s.line_events(event)).message_id == one(s.LINE, s.line_events(again)).message_id
+
+
+def test_a_line_event_that_cannot_be_read_leaves_the_others_alone() -> None:
+    bad = s.line_message({"type": "text", "text": "from nowhere"}, source=None)
+    good = s.line_message({"type": "text", "text": "good"})
+    first, second = parse(s.LINE, s.line_events(bad, good))
+    assert first == Faulty("an event without id or source")
+    assert isinstance(second, InboundMessage)
+    assert second.text == "good"
 
 
 @pytest.mark.parametrize("kind", ["follow", "unfollow", "join", "unsend", "memberJoined", "accountLink"])

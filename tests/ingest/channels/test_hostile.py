@@ -16,7 +16,7 @@ from services.ingest.channels.channel import Forged, Request
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
-from services.ingest.core.messages import Inbound, InboundMessage, Unreadable
+from services.ingest.core.messages import Faulty, Inbound, InboundMessage, Unreadable
 from tests.ingest.channels import samples as s
 
 EVERY = [s.WA, s.LINE, s.SMS, s.COUPANG, s.NIMBUS]
@@ -39,6 +39,8 @@ def survive(own: Account, body: bytes) -> list[Inbound]:
             json.dumps(texts, ensure_ascii=False).encode()
             assert len((each.text + (each.text_full or "")).encode()) < 800_000
             assert each.sent_at.tzinfo is not None
+        elif isinstance(each, Faulty):
+            each.reason.encode()
     return found
 
 
