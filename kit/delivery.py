@@ -7,8 +7,8 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ import structlog
 
 from contracts.envelope import Event, Head
 from kit import metrics
+from kit.batch import Batch, Place, place
 from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
 from kit.document import Cause, Decision, Document
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 #: Passes over records whose documents were lost to another writer, before they wait for the next poll.
 ROUNDS = 5
+Lost = dict[str, set[Place]]
+"""Documents, and the places of the records that are about them."""
 
 
 class Record(Protocol):
@@ -58,10 +61,6 @@ class Unread:
     key: bytes | None = None
     value: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
-
-
-Place = tuple[str, int, int]
-"""Topic, partition and offset of a record."""
 
 
 @dataclass(slots=True)
@@ -155,17 +154,6 @@ class Limits:
     stop_window: int = 100
 
 
-@dataclass(slots=True)
-class _Pass:
-    """What one pass over records came to."""
-
-    unhandled: set[Place] = field(default_factory=set)
-    again: set[Place] = field(default_factory=set)
-    dead: dict[Place, Letter] = field(default_factory=dict)
-    strange: set[Place] = field(default_factory=set)
-    of_document: dict[str, set[Place]] = field(default_factory=dict)
-
-
 class Delivery(Generic[S]):
     """Handles batches for one service. The caller commits up to the first of the places that `handle` returns."""
 
@@ -187,49 +175,52 @@ class Delivery(Generic[S]):
 
     async def handle(self, records: Sequence[Record]) -> set[Place]:
         """Handle a batch; returns the places of records that are not handled and must come again."""
-        unhandled: set[Place] = set()
-        todo, written = list(records), set[Place]()
-        for _ in range(ROUNDS):
-            try:
-                outcome = await self._once(todo, written)
-            except Passing as fault:
-                log.warning("batch not handled", fault=str(fault), records=len(todo))
-                return unhandled | {place(r) for r in todo}
-            unhandled |= outcome.unhandled
-            todo = [r for r in todo if place(r) in outcome.again and place(r) not in unhandled]
-            if not todo:
-                break
-        return unhandled | {place(r) for r in todo}
+        batch = Batch.of(records)
+        try:
+            await self._rounds(records, batch)
+        except Passing as fault:
+            log.warning("batch not handled", fault=str(fault), records=len(batch.undone))
+        self._count(records, batch)
+        return batch.undone
 
-    async def _once(self, records: Sequence[Record], written: set[Place]) -> _Pass:
+    async def _rounds(self, records: Sequence[Record], batch: Batch) -> None:
+        """Pass over records until no document of theirs was lost to another writer, or too often."""
+        lost: Lost = {}
+        for _ in range(ROUNDS):
+            lost = await self._once(records, batch)
+            again = _places(lost)
+            records = [record for record in records if place(record) in again]
+            if not records:
+                return
+        for doc_id, places in lost.items():
+            batch.hold(doc_id, places)
+
+    async def _once(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Run the protocol's steps once; a bug in a hook is narrowed down to the record that shows it."""
         try:
-            return await self._steps(records, written)
+            return await self._steps(records, batch)
         except Passing:
             raise
         except Exception as bug:
             log.exception("a batch could not be handled", records=len(records))
             if len(records) == 1:
-                outcome = _Pass()
-                self._bury(outcome, records[0], f"{type(bug).__name__}: {bug}")
-                await self._write_dead(outcome, written)
-                return outcome
-        whole = _Pass()
+                self._bury(batch, records[0], f"{type(bug).__name__}: {bug}")
+                await self._write_dead(batch)
+                batch.settle(records, ())
+                return {}
         for record in records:
-            part = await self._once([record], written)
-            whole.unhandled |= part.unhandled
-            whole.again |= part.again
-        return whole
+            await self._rounds([record], batch)
+        return {}
 
-    async def _steps(self, records: Sequence[Record], written: set[Place]) -> _Pass:
-        outcome = _Pass()
-        items = self._expand(records, outcome)
-        held = await self.handling.locate(items)
+    async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
+        """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
+        items = self._expand(records, batch)
+        loaded = await self.handling.locate(items)
         wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
-        docs = {doc_id: held[doc_id] for doc_id in wanted if doc_id in held}
+        docs = {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
         docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
-        self._decide_all(items, docs, outcome)
-        await self._write_dead(outcome, written)
+        places = self._decide_all(items, docs, batch)
+        await self._write_dead(batch)
         # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
         await self.handling.before_write(touched)
@@ -240,70 +231,79 @@ class Delivery(Generic[S]):
             await self.handling.after_write(saved.won, saved.lost)
             raise
         await self.handling.after_write(saved.won, saved.lost)
-        for doc in saved.lost:
-            outcome.again |= outcome.of_document.get(doc.id, set())
         for doc in saved.won:
             if doc.id not in said:
-                outcome.unhandled |= outcome.of_document.get(doc.id, set())
-        self._count(records, outcome)
-        return outcome
+                batch.hold(doc.id, places.get(doc.id, ()))
+        lost = {doc.id: places.get(doc.id, set()) for doc in saved.lost}
+        batch.settle(records, _places(lost))
+        return lost
 
-    def _expand(self, records: Sequence[Record], outcome: _Pass) -> list[Incoming]:
+    def _expand(self, records: Sequence[Record], batch: Batch) -> list[Incoming]:
         items: list[Incoming] = []
         for record in records:
+            lane = record.topic, record.partition
+            if lane in batch.held:
+                batch.hold(lane, [place(record)])
+                continue
             try:
                 if isinstance(record, Unread):
                     raise Unparsable(record.unreadable)
                 items += self.handling.expand(record)
-            except Passing:
-                outcome.unhandled.add(place(record))
+            except Passing:  # whose it is cannot be told, so nothing may overtake it
+                batch.hold(lane, [place(record)])
             except Unparsable as fault:
-                self._bury(outcome, record, str(fault), stranger=fault.stranger)
+                self._bury(batch, record, str(fault), stranger=fault.stranger)
             except Exception as error:
-                self._bury(outcome, record, repr(error))
+                self._bury(batch, record, repr(error))
         return items
 
-    def _decide_all(self, items: Sequence[Incoming], docs: Mapping[str, Document[S]], outcome: _Pass) -> None:
-        stuck: set[str] = set()
+    def _decide_all(self, items: Sequence[Incoming], docs: Mapping[str, Document[S]], batch: Batch) -> Lost:
+        """Decide in order; returns the places that each document is about."""
+        places: Lost = {}
         now = self.clock.now()
         for item in items:
             where = place(item.record)
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(outcome, item.record, item.fault, stranger=item.stranger)
+                    self._bury(batch, item.record, item.fault, stranger=item.stranger)
                 else:
                     _counted(item, "ignored")
                 continue
-            outcome.of_document.setdefault(doc.id, set()).add(where)
-            if doc.id in stuck:
-                outcome.unhandled.add(where)
+            places.setdefault(doc.id, set()).add(where)
+            if doc.id in batch.held:
+                batch.hold(doc.id, [where])
                 continue
             try:
-                self._decide(doc, item, now, outcome)
+                self._decide(doc, item, now, batch)
             except Full as full:
                 log.error("a document is full", document=doc.id, fault=str(full))
-                self._hold(outcome, stuck, doc, where)
+                batch.hold(doc.id, [where])
             except Passing as fault:
-                self._attempts[where] = self._attempts.get(where, 0) + 1
-                if self._attempts[where] < self.limits.attempts:
-                    log.info("a subject waits", document=doc.id, fault=str(fault), attempt=self._attempts[where])
-                    metrics.RETRIES.inc()
-                    self._hold(outcome, stuck, doc, where)
+                if self._try_again(doc.id, where, batch, str(fault)):
+                    batch.hold(doc.id, [where])
                 else:
-                    self._kill(doc, item, f"given up: {fault}", outcome)
+                    self._kill(doc, item, f"given up: {fault}", batch)
+        return places
 
-    def _hold(self, outcome: _Pass, stuck: set[str], doc: Document[S], where: Place) -> None:
-        stuck.add(doc.id)
-        outcome.unhandled.add(where)
+    def _try_again(self, subject: str, where: Place, batch: Batch, fault: str) -> bool:
+        """Count a try that failed; says whether there may be another."""
+        if where in batch.dead:
+            return False
+        self._attempts[where] = self._attempts.get(where, 0) + 1
+        if self._attempts[where] >= self.limits.attempts:
+            return False
+        log.info("a subject waits", document=subject, fault=fault, attempt=self._attempts[where])
+        metrics.RETRIES.inc()
+        return True
 
-    def _decide(self, doc: Document[S], item: Incoming, now: datetime, outcome: _Pass) -> None:
+    def _decide(self, doc: Document[S], item: Incoming, now: datetime, batch: Batch) -> None:
         event, head = item.event, item.head
         if head is not None and doc.has_seen(head.source, head.sequence):
             _counted(item, "skipped")
             return
         if item.fault is not None:
-            self._kill(doc, item, item.fault, outcome)
+            self._kill(doc, item, item.fault, batch)
             return
         if event is not None and not event.known:
             _counted(item, "unknown")
@@ -318,7 +318,7 @@ class Delivery(Generic[S]):
                 bind_event(event)
             log.exception("cannot be handled", document=doc.id)
             clear_event()
-            self._kill(doc, item, f"{type(error).__name__}: {error}", outcome)
+            self._kill(doc, item, f"{type(error).__name__}: {error}", batch)
             return
         _counted(item, "handled")
         if head is not None:
@@ -332,33 +332,30 @@ class Delivery(Generic[S]):
             metrics.GAPS.inc(gap)
             log.warning("a gap", document=doc.id, source=event.source, sequence=event.sequence, missing=gap)
 
-    def _kill(self, doc: Document[S], item: Incoming, reason: str, outcome: _Pass) -> None:
+    def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch) -> None:
         if item.head is not None:
             self._take(doc, item.head, dead=True)
-        self._bury(outcome, item.record, reason, item.head)
+        self._bury(batch, item.record, reason, item.head)
 
     def _bury(
         self,
-        outcome: _Pass,
+        batch: Batch,
         record: Record,
         reason: str,
         head: Event | Head | None = None,
         *,
         stranger: bool = False,
     ) -> None:
-        where = place(record)
-        attempts = self._attempts.pop(where, 0) or 1
+        attempts = self._attempts.pop(place(record), 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
-        outcome.dead.setdefault(where, Letter(record, told, attempts, self.clock.now(), head))
-        if stranger:
-            outcome.strange.add(where)
+        batch.bury(Letter(record, told, attempts, self.clock.now(), head), stranger=stranger)
 
-    async def _write_dead(self, outcome: _Pass, written: set[Place]) -> None:
+    async def _write_dead(self, batch: Batch) -> None:
         """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""
-        dead = {where: letter for where, letter in outcome.dead.items() if where not in written}
+        dead = batch.unwritten()
         if not dead:
             return
-        ours = len(dead.keys() - outcome.strange)  # who is not known must not be able to stop us with nonsense
+        ours = len(dead.keys() - batch.strange)  # who is not known must not be able to stop us with nonsense
         dying = sum(self._recent) + ours
         if ours and dying > self.limits.stop_share * self.limits.stop_window:
             self.stopped = f"{dying} of the last {self.limits.stop_window} records could not be handled"
@@ -371,21 +368,18 @@ class Delivery(Generic[S]):
         for letter in dead.values():
             metrics.EVENTS.labels("other", "dead").inc()
             log.warning("dead letter", reason=letter.reason, place=place(letter.record))
-        written |= set(dead)
+        batch.written |= dead.keys()
 
-    def _count(self, records: Iterable[Record], outcome: _Pass) -> None:
-        gone = 0
-        for record in records:
-            where = place(record)
-            if where not in outcome.dead and where not in outcome.unhandled and where not in outcome.again:
-                self._attempts.pop(where, None)
-                gone += 1
-        self._recent.extend([False] * min(gone, self.limits.stop_window))
+    def _count(self, records: Sequence[Record], batch: Batch) -> None:
+        """Forget the tries of what is done, and count what came to a good end."""
+        done = {place(record) for record in records} - batch.undone
+        for where in done:
+            self._attempts.pop(where, None)
+        self._recent.extend([False] * min(len(done - batch.dead.keys()), self.limits.stop_window))
 
 
-def place(record: Record) -> Place:
-    """Return where a record stands."""
-    return record.topic, record.partition, record.offset
+def _places(lost: Lost) -> set[Place]:
+    return {where for places in lost.values() for where in places}
 
 
 def _counted(item: Incoming, outcome: str) -> None:

@@ -39,6 +39,10 @@ SCENES: dict[str, tuple[str, Scene]] = {
     ),
     "clearing unsets the flag": ("find-by-outbox", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2)])),
     "fault inside a batch": ("stop-subject", lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(2)]])),
+    "fault inside a batch that is handled one by one": (
+        "stays-held",
+        lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(2)], [], [poke(1, "buggy", subject="U")]]),
+    ),
     "commit of the position": (
         "commit-handled",
         lambda off, b: Pipe(off, b, [[poke(1, "flaky"), poke(1, subject="U")]]),

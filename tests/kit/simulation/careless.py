@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from contracts.envelope import Event
+from kit.batch import Batch
 from kit.consumer import Consumer
 from kit.delivery import Delivery, Record
 from kit.document import Document, Seen
@@ -56,13 +57,23 @@ class Forgetting(Polls):
     async def _go_back(self) -> None: ...
 
 
+class Nothing(set[Any]):
+    """Without *stop-subject*: nothing is held."""
+
+    def add(self, _: object) -> None: ...
+
+
 class Careless(Delivery[Any]):
     """Delivery with the rules that its world has switched off."""
 
     world: Pipe
 
-    def _hold(self, outcome: Any, stuck: set[str], doc: Any, where: Any) -> None:
-        super()._hold(outcome, stuck if self.world.on("stop-subject") else set(), doc, where)
+    async def _once(self, records: Sequence[Record], batch: Batch) -> Any:
+        if not self.world.on("stop-subject"):
+            batch.held = Nothing()
+        if not self.world.on("stays-held"):
+            batch.held.clear()
+        return await super()._once(records, batch)
 
     def _take(self, doc: Document[Any], event: Any, *, dead: bool = False) -> None:
         if isinstance(event, Event) and not event.known and not self.world.on("count-ignored"):

@@ -49,6 +49,8 @@ class Recorder(BaseHandling[dict[str, Any]]):
                 item.doc_id = "T"
             if item.event is not None and item.event.known and item.event.data.kind == "flaky":
                 item.value = await step("decide a flaky one", "transient fault")
+        if not self.w.mended and any(b'"kind":"buggy"' in (item.record.value or b"") for item in items):
+            raise RuntimeError("a bug that shows before anything is decided")
         return {}
 
     def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:

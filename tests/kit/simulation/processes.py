@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from contracts.envelope import Event
-from kit.delivery import Delivery, Record, place
+from kit.batch import place
+from kit.delivery import Delivery, Record
 from kit.errors import Passing
 from kit.mongo import Guarded, WriteOutcome
 from kit.producer import Outgoing

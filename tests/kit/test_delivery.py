@@ -1,0 +1,162 @@
+"""One outcome for each record of a batch: whatever fails, nothing of a subject overtakes what came before it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kit.batch import Place, place
+from kit.clock import FakeClock
+from kit.deadletter import DeadLetters
+from kit.delivery import ROUNDS, BaseHandling, Delivery, Incoming, Limits, Record
+from kit.document import Decision, Document, Kind
+from kit.errors import Passing
+from kit.mongo import Guarded, WriteOutcome
+from kit.outbox import Documents
+from kit.producer import Outgoing
+from tests.kit.fake_store import FakeStore
+from tests.kit.raw import Raw
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in")
+
+
+def record(offset: int, *parts: str, partition: int = 0) -> Raw:
+    """A record about several documents: each part is `document` or `document:fault`."""
+    return Raw("in", partition, offset, json.dumps(parts).encode())
+
+
+class Sender:
+    """Confirms everything, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+
+    async def partitions(self, _: str) -> int:
+        return 4
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        self.sent += [each for run in runs for each in run]
+        return [len(run) for run in runs]
+
+
+class Contested(FakeStore):
+    """Another process writes a document just before this one does, as often as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loses: Counter[str] = Counter()
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        for each in writes:
+            if self.loses[each.id] > 0:
+                self.loses[each.id] -= 1
+                await super().write(collection, [Guarded(each.id, each.version, {"state": None, "emitted": 0})])
+        return await super().write(collection, writes)
+
+
+class Notes(BaseHandling[dict[str, Any]]):
+    """Notes the offset of each record in the documents that it is about, once."""
+
+    def expand(self, record: Record) -> Sequence[Incoming]:
+        parts = [part.partition(":") for part in json.loads(record.value or b"")]
+        if any(fault == "unreadable for now" for _, _, fault in parts):
+            raise Passing("unreadable for now")
+        return [Incoming(record, doc_id=name, value=fault) for name, _, fault in parts]
+
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[dict[str, Any]]]:
+        if any(item.value == "bug" for item in items):
+            raise RuntimeError("a bug that shows before anything is decided")
+        return {}
+
+    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
+        if item.value == "poison":
+            raise ValueError("poison")
+        if item.value == "waits":
+            raise Passing("waits")
+        offsets = (state or {"offsets": []})["offsets"]
+        return Decision({"offsets": [*offsets, item.record.offset]} if item.record.offset not in offsets else None)
+
+
+class Rig:
+    """One replica's delivery over a store in memory."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.store, self.sender, clock = Contested(), Sender(), FakeClock(START)
+        self.documents = Documents(KIND, self.store, self.sender, clock)
+        letters = DeadLetters("dlq", "test", self.sender)
+        self.delivery = Delivery(self.documents, Notes(), letters, clock, limits=Limits(**limits))
+
+    async def handle(self, *records: Raw) -> set[Place]:
+        return await self.delivery.handle(records)
+
+    async def offsets(self, doc_id: str) -> list[int]:
+        doc = (await self.documents.load([doc_id]))[doc_id]
+        return [] if doc.state is None else list(doc.state["offsets"])
+
+    def letters(self) -> int:
+        return sum(each.topic == "dlq" for each in self.sender.sent)
+
+
+BUG = record(9, "X:bug", partition=1)
+
+
+@pytest.mark.parametrize("rest", [(), (BUG,)], ids=["whole", "one by one"])
+async def test_what_follows_on_a_document_that_waits_waits_too(rest: Sequence[Raw]) -> None:
+    rig, first, second = Rig(), record(1, "T:waits"), record(2, "T", "U")
+    assert await rig.handle(first, second, record(3, "V"), *rest) == {place(first), place(second)}
+    assert [await rig.offsets(name) for name in "TUV"] == [[], [2], [3]]
+
+
+@pytest.mark.parametrize("rest", [(), (BUG,)], ids=["whole", "one by one"])
+async def test_what_was_lost_too_often_is_not_overtaken(rest: Sequence[Raw]) -> None:
+    rig, first, second = Rig(), record(1, "T"), record(2, "T")
+    rig.store.loses["T"] = ROUNDS
+    assert await rig.handle(first, second, record(3, "V"), *rest) == {place(first), place(second)}
+    assert await rig.offsets("V") == [3]
+    assert await rig.handle(first, second) == set()
+    assert await rig.offsets("T") == [1, 2]
+
+
+async def test_a_lost_document_keeps_its_order_though_one_of_its_records_waits_for_another() -> None:
+    rig, first, second = Rig(), record(1, "T", "U:waits"), record(2, "T")
+    rig.store.loses["T"] = 1
+    assert await rig.handle(first, second) == {place(first)}
+    assert await rig.offsets("T") == [1, 2]
+
+
+async def test_nothing_overtakes_a_record_of_which_nobody_knows_yet_whose_it_is() -> None:
+    rig, first, second = Rig(), record(1, "T:unreadable for now"), record(2, "T")
+    assert await rig.handle(first, second, record(3, "V", partition=1)) == {place(first), place(second)}
+    assert [await rig.offsets(name) for name in "TV"] == [[], [3]]
+
+
+async def test_a_dead_record_is_one_letter_though_its_document_was_lost() -> None:
+    rig = Rig()
+    rig.store.loses["T"] = 2
+    assert await rig.handle(record(1, "T"), record(2, "T:poison"), record(3, "T")) == set()
+    assert await rig.offsets("T") == [1, 3]
+    assert rig.letters() == 1
+
+
+async def test_a_record_that_is_given_up_is_one_letter_though_its_document_was_lost() -> None:
+    rig = Rig(attempts=2)
+    assert await rig.handle(record(2, "T:waits")) == {("in", 0, 2)}
+    rig.store.loses["T"] = 2
+    assert await rig.handle(record(1, "T"), record(2, "T:waits")) == set()
+    assert await rig.offsets("T") == [1]
+    assert rig.letters() == 1
+
+
+async def test_tries_are_counted_once_a_batch_however_it_is_handled() -> None:
+    rig = Rig(attempts=3)
+    for _ in range(2):
+        assert await rig.handle(record(1, "T:waits"), BUG) == {("in", 0, 1)}
+    assert rig.letters() == 2, "of the bug, in both batches"
+    assert await rig.handle(record(1, "T:waits")) == set()
+    assert rig.letters() == 3
