@@ -5,7 +5,7 @@ The ticket is the command's subject; who asks is `by`. A refused command is answ
 
 from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from contracts.payload import Payload
 from contracts.ticket import Attachment, Author, ContactRef, CustomerFacts, Market, Message, Priority, Status
@@ -56,6 +56,12 @@ class SetPriority(CommandPayload):
 class SetTags(CommandPayload):
     """Change the tags: replace them all, or add and remove some."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["replace"], "properties": {"replace": {"type": "array"}}},
+            "then": {"properties": {"add": {"maxItems": 0}, "remove": {"maxItems": 0}}},
+        }
+    )
     type: ClassVar[str] = "deskbus.command.set_tags.v1"
     add: tuple[str, ...] = Field((), description="Tags to add.")
     remove: tuple[str, ...] = Field((), description="Tags to remove.")
@@ -80,6 +86,14 @@ class HandOff(CommandPayload):
 class Transfer(CommandPayload):
     """Give the ticket to a queue or to an agent. Carried out by routing."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
+                for name, other in (("queue", "agent_id"), ("agent_id", "queue"))
+            ]
+        }
+    )
     type: ClassVar[str] = "deskbus.command.transfer.v1"
     queue: str | None = Field(None, description="Queue to wait in.")
     agent_id: str | None = Field(None, description="Agent to give it to.")

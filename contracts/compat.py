@@ -1,8 +1,8 @@
-"""`python -m contracts.compat`: refuses a schema change that an older reader or writer would trip over.
+"""`python -m contracts.compat`: refuses a change of the contracts that an older reader or writer would trip over.
 
-Compares contracts/schemas with the merge base with main, or with the commits before when this is main. Within a major
-version both directions must work: yesterday's events are replayed to today's code, and today's reach subscribers that
-were built yesterday. A change that is refused here needs a new type with the next major version.
+Compares the work tree with the merge base with main, or with the commits before when this is main, and with the last
+release. A change that is refused here needs a new type with the next major version, or a new topic. What is refused and
+meant nevertheless stands in `contracts/accepted.json` with its reason, until the next release.
 """
 
 import argparse
@@ -11,95 +11,18 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from contracts.generate import PACKAGE, SCHEMAS
+from contracts.differences import Contracts, Schemas, refused
+from contracts.generate import PACKAGE
 
 ROOT = PACKAGE.parent
+CONTRACTS = PACKAGE
 MAINS = ("origin/main", "main")
-TOLD_ONLY = {"$schema", "$defs", "$ref", "title", "description", "examples", "x-open-enum", "deprecated"}
-"""Keywords that no reader acts on, or that are followed rather than compared."""
-
-Schema = dict[str, Any]
-Schemas = dict[str, Schema]
-
-
-def refusals(old: Schemas, new: Schemas) -> list[str]:
-    """Why the new schemas are not compatible with the old ones; empty when they are."""
-    faults = [f"{name}: the type disappears" for name in old if name not in new]
-    for name in old:
-        if name in new:
-            faults += [f"{name}: {fault}" for fault in _compare(_Side(old[name]), _Side(new[name]), "")]
-    return faults
-
-
-class _Side:
-    """A schema together with the document that its references point into."""
-
-    def __init__(self, schema: Schema, root: Schema | None = None) -> None:
-        self.root = schema if root is None else root
-        while "$ref" in schema:
-            target = self.root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-            schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
-        self.schema = schema
-
-    def at(self, schema: Schema) -> "_Side":
-        return _Side(schema, self.root)
-
-
-def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
-    here = path or "event"
-    followed = {"properties", "required", "items", "additionalProperties", "anyOf", "enum"}
-    for keyword in sorted((set(old.schema) | set(new.schema)) - TOLD_ONLY - followed):
-        was, now = old.schema.get(keyword), new.schema.get(keyword)
-        if (keyword in old.schema, was) != (keyword in new.schema, now):
-            yield f"{here}: {keyword} changes from {json.dumps(was)} to {json.dumps(now)}"
-    if (was_enum := old.schema.get("enum")) != (now_enum := new.schema.get("enum")):
-        yield f"{here}: closed enum changes from {json.dumps(was_enum)} to {json.dumps(now_enum)}"
-    gone_values = set(old.schema.get("x-open-enum", ())) - set(new.schema.get("x-open-enum", ()))
-    if gone_values:
-        yield f"{here}: open enum forgets {', '.join(sorted(gone_values))}"
-    yield from _compare_properties(old, new, path)
-    yield from _compare_options(old, new, path)
-    for keyword in ("items", "additionalProperties"):
-        yield from _compare_inner(old, new, keyword, path)
-
-
-def _compare_properties(old: _Side, new: _Side, path: str) -> Iterator[str]:
-    was, now = old.schema.get("properties", {}), new.schema.get("properties", {})
-    for name in was.keys() - now.keys():
-        yield f"{path}.{name}".lstrip(".") + ": the field disappears"
-    was_required, now_required = set(old.schema.get("required", ())), set(new.schema.get("required", ()))
-    for name in sorted(now_required - was_required):
-        yield f"{path}.{name}".lstrip(".") + ": the field becomes required"
-    for name in sorted((was_required - now_required) & now.keys()):
-        yield f"{path}.{name}".lstrip(".") + ": the field is no longer required, so that older readers miss it"
-    for name in was.keys() & now.keys():
-        yield from _compare(old.at(was[name]), new.at(now[name]), f"{path}.{name}".lstrip("."))
-
-
-def _compare_options(old: _Side, new: _Side, path: str) -> Iterator[str]:
-    was, now = old.schema.get("anyOf", []), new.schema.get("anyOf", [])
-    if len(was) != len(now):
-        yield f"{path}: type changes from {_kinds(old, was)} to {_kinds(new, now)}"
-        return
-    for one, other in zip(was, now, strict=True):
-        yield from _compare(old.at(one), new.at(other), path)
-
-
-def _compare_inner(old: _Side, new: _Side, keyword: str, path: str) -> Iterator[str]:
-    was, now = old.schema.get(keyword), new.schema.get(keyword)
-    if isinstance(was, dict) and isinstance(now, dict):
-        yield from _compare(old.at(was), new.at(now), f"{path}[]")
-    elif was != now:
-        yield f"{path}: {keyword} changes"
-
-
-def _kinds(side: _Side, options: list[Schema]) -> str:
-    kinds = [side.at(option).schema for option in options] or [side.schema]
-    return " or ".join(str(kind.get("type", "any")) for kind in kinds)
+RELEASES = "v[0-9]*"
+"""Tags of releases, as `git describe --match` takes them."""
+ACCEPTED = "accepted.json"
 
 
 def load(directory: Path) -> Schemas:
@@ -107,31 +30,64 @@ def load(directory: Path) -> Schemas:
     return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))}
 
 
-def bases(root: Path) -> list[str]:
-    """The commits to compare with: the merge base with main, or HEAD and its first parent when this is main."""
-    head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").strip().decode()
-    if not head:
-        return []
-    for main in MAINS:
-        base = _git(root, "merge-base", "HEAD", main).strip().decode()
-        if base and base != head:
-            return [base]
-    parent = _git(root, "rev-parse", "--verify", "--quiet", "HEAD^1^{commit}").strip().decode()
-    return [head, parent] if parent else [head]
+def load_all(package: Path) -> Contracts:
+    """The contracts as they are in the work tree."""
+    return _contracts({path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*.json")})
 
 
-def load_commit(root: Path, commit: str, directory: Path) -> Schemas:
-    """The schemas as they were in a commit; none when it had none."""
-    inside = directory.relative_to(root).as_posix()
+def load_commit(root: Path, commit: str, package: Path) -> Contracts:
+    """The contracts as they were in a commit; empty when it had none."""
+    inside = package.relative_to(root).as_posix()
     if not _git(root, "ls-tree", commit, "--", inside).strip():
-        return {}
-    schemas = {}
+        return Contracts()
+    files = {}
     with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", "--format=tar", commit, "--", inside))) as archive:
         for member in archive.getmembers():
             file = archive.extractfile(member)
             if file is not None and member.name.endswith(".json"):
-                schemas[Path(member.name).stem] = json.loads(file.read())
-    return schemas
+                files[PurePosixPath(member.name).relative_to(inside).as_posix()] = file.read()
+    return _contracts(files)
+
+
+def _contracts(files: dict[str, bytes]) -> Contracts:
+    """Sort the files of the package, which are named by their path in it."""
+    found = Contracts()
+    for name, raw in sorted(files.items()):
+        folder, _, rest = name.removesuffix(".json").partition("/")
+        if folder == "schemas":
+            found.schemas[rest] = json.loads(raw)
+        elif folder == "examples":
+            found.examples[rest] = json.loads(raw)
+        elif folder == "asyncapi":
+            found.channels.update(json.loads(raw)["channels"])
+    return found
+
+
+def bases(root: Path) -> dict[str, str]:
+    """Commit to compare with -> what it is: the merge base with main, or HEAD and its parent; and the last release.
+
+    On a release the one before it counts as well: a release must not be compared with itself alone.
+    """
+    head = _commit(root, "HEAD")
+    if not head:
+        return {}
+    found = {}
+    for main in MAINS:
+        base = _git(root, "merge-base", "HEAD", main).strip().decode()
+        if base and base != head:
+            found = {base: f"merge base with {main}"}
+            break
+    else:
+        found = {head: "HEAD"} | ({parent: "its parent"} if (parent := _commit(root, "HEAD^1")) else {})
+    for start in ("HEAD", "HEAD^1"):
+        tag = _git(root, "describe", "--tags", "--abbrev=0", f"--match={RELEASES}", start).strip().decode()
+        if tag and (commit := _commit(root, tag)):
+            found[commit] = f"release {tag}"
+    return found
+
+
+def _commit(root: Path, name: str) -> str:
+    return _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip().decode()
 
 
 def _git(root: Path, *arguments: str) -> bytes:
@@ -142,27 +98,42 @@ def _git(root: Path, *arguments: str) -> bytes:
         return b""
 
 
+def accepted(package: Path) -> dict[str, str]:
+    """Refused change, word for word -> why it is meant nevertheless."""
+    file = package / ACCEPTED
+    reasons: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return {fault: str(reason) for fault, reason in reasons.items()}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 when compatible, or when there is nothing to compare with."""
     parser = argparse.ArgumentParser(prog="python -m contracts.compat", description=__doc__)
     parser.add_argument("--base", help="commit to compare with")
     chosen = parser.parse_args(arguments).base
-    if chosen and not _git(ROOT, "rev-parse", "--verify", "--quiet", f"{chosen}^{{commit}}"):
+    if chosen and not _commit(ROOT, chosen):
         parser.error(f"no such commit: {chosen}")
-    commits = [chosen] if chosen else bases(ROOT)
-    now = load(SCHEMAS)
-    compared, faults = [], []
-    for commit in commits:
-        before = load_commit(ROOT, commit, SCHEMAS)
-        if before:
-            compared.append(commit[:12])
-            faults += [fault for fault in refusals(before, now) if fault not in faults]
+    commits = {chosen: "chosen"} if chosen else bases(ROOT)
+    now, meant = load_all(CONTRACTS), accepted(CONTRACTS)
+    compared: list[str] = []
+    found: dict[str, None] = {}
+    for commit, what in commits.items():
+        before = load_commit(ROOT, commit, CONTRACTS)
+        if before.schemas:
+            compared.append(f"{commit[:12]} ({what})")
+            found |= dict.fromkeys(refused(before, now))
     if not compared:
-        print("contracts.compat: no earlier schemas to compare with")
+        print("contracts.compat: no earlier contracts to compare with")
         return 0
-    for fault in faults:
-        print(f"not compatible: {fault}", file=sys.stderr)
-    print(f"contracts.compat: {len(now)} types against {', '.join(compared)}: {len(faults)} refused")
+    faults = [fault for fault in found if fault not in meant]
+    for fault in found:
+        if fault in meant:
+            print(f"accepted: {fault}: {meant[fault]}")
+        else:
+            print(f"not compatible: {fault}", file=sys.stderr)
+    if not chosen and not any("release" in what for what in commits.values()):
+        print("contracts.compat: no release tag to compare with")
+    size = f"{len(now.schemas)} types, {len(now.channels)} topics"
+    print(f"contracts.compat: {size} against {', '.join(compared)}: {len(faults)} refused")
     return 1 if faults else 0
 
 

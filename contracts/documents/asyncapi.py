@@ -58,6 +58,9 @@ def _channel(topic: Topic) -> dict[str, Any]:
     retention = {} if topic.compacted else {"retention.ms": topic.retention_ms}
     return {
         "address": topic.name,
+        "x-key": topic.key,
+        "x-sources": list(topic.sources),
+        "x-sequenced": topic.sequenced,
         "description": f"{topic.carries}. Owner: {topic.owner}. Key: {topic.key}.",
         "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in topic.types or ("asItCame",)},
         "bindings": {
