@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kit.deadletter import Letter
 
 if TYPE_CHECKING:
-    from kit.delivery import Record
+    from kit.handling import Record
 
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""

@@ -24,8 +24,9 @@ from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 from contracts.envelope import Event
 from kit import metrics
 from kit.clock import Clock
-from kit.delivery import Delivery, Record
+from kit.delivery import Delivery
 from kit.errors import Passing
+from kit.handling import Record
 from kit.health import Health
 from kit.reading import Ends, Fetches, Polls, Room
 from kit.settings import ServiceSettings

@@ -13,7 +13,7 @@ from kit.errors import Passing
 from kit.producer import Outgoing
 
 if TYPE_CHECKING:
-    from kit.delivery import Record
+    from kit.handling import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -19,8 +19,9 @@ from kit import metrics
 from kit.batch import Batch, Place, place
 from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
-from kit.document import Cause, Decision, Document
+from kit.document import Document
 from kit.errors import Full, Passing, Unparsable
+from kit.handling import Handling, Incoming, Record, Unread
 from kit.logging import bind_event, clear_event
 from kit.outbox import Documents
 
@@ -31,118 +32,6 @@ log = structlog.get_logger(__name__)
 ROUNDS = 5
 Lost = dict[str, set[Place]]
 """Documents, and the places of the records that are about them."""
-
-
-class Record(Protocol):
-    """A Kafka record, as the client library gives it."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A record that the client library cannot read. Its content stays where it is in its topic; its place is known."""
-
-    topic: str
-    partition: int
-    offset: int
-    unreadable: str
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-
-
-@dataclass(slots=True)
-class Incoming:
-    """One thing to be decided out of a record: usually its event; a webhook's record may hold several messages.
-
-    `doc_id` None means that it changes nothing here. `head` says where a numbered event stands; commands and raw
-    messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever
-    wrote it proved nothing. `value` is the service's.
-    """
-
-    record: Record
-    event: Event | None = None
-    head: Head | Event | None = None
-    doc_id: str | None = None
-    value: Any = None
-    cause: Cause | None = None
-    fault: str | None = None
-    stranger: bool = False
-
-
-class Handling(Protocol[S]):
-    """What a service brings to the loop."""
-
-    def expand(self, record: Record) -> Sequence[Incoming]:
-        """Take a record apart; raises Unparsable for what goes to the DLQ."""
-
-    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:
-        """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list.
-
-        Returns the documents that it had to load for that, so that they are not loaded twice.
-        """
-
-    def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
-        """Decide; Passing stops this subject for now, anything else raised makes the record a dead letter."""
-
-    async def before_write(self, docs: Sequence[Document[S]]) -> None:
-        """Do what must be durable before the documents are (claims); may apply further decisions to them."""
-
-    async def after_write(self, won: Sequence[Document[S]], lost: Sequence[Document[S]]) -> None:
-        """Look after what the write left behind (a loser's claims)."""
-
-
-class BaseHandling(Generic[S]):
-    """Handling of a service that follows an event topic and needs nothing but `decide`."""
-
-    #: Types whose content `decide` looks at; None: all. Of others only the number is read: they are taken as seen.
-    heeds: Collection[str] | None = None
-
-    def expand(self, record: Record) -> Sequence[Incoming]:
-        """Read the record as one CloudEvent."""
-        return [event_item(record, self.heeds)]
-
-    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:  # noqa: ARG002 - for who needs them
-        """Keep the subject as the document's id."""
-        return {}
-
-    async def before_write(self, docs: Sequence[Document[S]]) -> None:
-        """Need nothing first."""
-
-    async def after_write(self, won: Sequence[Document[S]], lost: Sequence[Document[S]]) -> None:
-        """Leave nothing behind."""
-
-
-def event_item(record: Record, heeds: Collection[str] | None = None) -> Incoming:
-    """Read a record as a CloudEvent. One with unreadable data keeps its number, so that it can become a hole.
-
-    Of known types that are not among `heeds` only the head is read, and `event` is None.
-    """
-    value = record.value or b""
-    try:
-        event = Event.parse(value) if heeds is None else Event.heed(value, heeds)
-        if isinstance(event, Head):
-            return Incoming(record, None, event, event.subject)
-        return Incoming(record, event, event, event.subject, cause=Cause.of(event))
-    except ValueError as error:
-        fault = f"invalid event: {error}"[:2000]
-    try:
-        head = Event.envelope_only(value)
-    except ValueError as error:
-        raise Unparsable(fault) from error
-    return Incoming(record, None, head, head.subject, fault=fault)
 
 
 @dataclass(slots=True)

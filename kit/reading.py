@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from kit.clock import Clock
-from kit.delivery import Unread
 from kit.errors import Passing
+from kit.handling import Unread
 
 log = structlog.get_logger(__name__)
 

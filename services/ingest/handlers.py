@@ -18,9 +18,9 @@ from contracts.commands import Merge
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
 from kit.consumer import Consumer
-from kit.delivery import Incoming, Record
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
+from kit.handling import Incoming, Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS

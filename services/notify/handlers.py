@@ -10,8 +10,8 @@ from contracts.assignments import TicketUnroutable
 from contracts.envelope import Event
 from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
 from kit.consumer import Consumer
-from kit.delivery import BaseHandling, Incoming, Record
 from kit.document import Decision, Document
+from kit.handling import BaseHandling, Incoming, Record
 from services.notify import metrics
 from services.notify.core import alerts, escalation
 from services.notify.core.policy import Policy

@@ -13,9 +13,9 @@ from contracts.envelope import Command
 from contracts.tickets import TicketEvent
 from contracts.topics import COMMAND, TICKETS, retry
 from kit.consumer import Consumer
-from kit.delivery import BaseHandling, Incoming, Record, event_item
 from kit.document import Cause, Decision, Document
 from kit.errors import Passing, Unparsable
+from kit.handling import BaseHandling, Incoming, Record, event_item
 from services.routing.core import tickets
 from services.routing.core.tickets import TicketState
 from services.routing.store.desk import Desk

@@ -9,8 +9,8 @@ from faststream.kafka import KafkaRouter
 
 from contracts.tickets import TicketOpened
 from kit.consumer import Consumer
-from kit.delivery import BaseHandling, Incoming
 from kit.document import Decision, Document
+from kit.handling import BaseHandling, Incoming
 from services.sla import metrics
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit.delivery import Unread
+from kit.handling import Unread
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import Worker
 from tests.kit.raw import Raw

@@ -13,9 +13,10 @@ import pytest
 from kit.batch import Place, place
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
-from kit.delivery import ROUNDS, BaseHandling, Delivery, Incoming, Limits, Record
+from kit.delivery import ROUNDS, Delivery, Limits
 from kit.document import Decision, Document, Kind
 from kit.errors import Passing
+from kit.handling import BaseHandling, Incoming, Record
 from kit.mongo import Guarded, WriteOutcome
 from kit.outbox import Documents
 from kit.producer import Outgoing

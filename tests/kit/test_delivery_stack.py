@@ -19,9 +19,10 @@ from contracts.envelope import Event
 from kit.clock import SystemClock
 from kit.consumer import Consumer
 from kit.deadletter import DeadLetters
-from kit.delivery import BaseHandling, Delivery, Incoming, Limits
+from kit.delivery import Delivery, Limits
 from kit.document import Decision, Kind
 from kit.errors import Passing
+from kit.handling import BaseHandling, Incoming
 from kit.health import Health
 from kit.mongo import MongoStore
 from kit.outbox import Documents

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from contracts.envelope import Event
 from kit.batch import Batch
 from kit.consumer import Consumer
-from kit.delivery import Delivery, Record
+from kit.delivery import Delivery
 from kit.document import Document, Seen
+from kit.handling import Record
 from kit.outbox import Documents, Saved
 from kit.reading import Polls
 from tests.kit.simulation.servers import IN, SimClient

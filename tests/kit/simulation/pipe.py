@@ -19,9 +19,10 @@ from contracts.envelope import Event
 from kit import document
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
-from kit.delivery import BaseHandling, Incoming, Limits
+from kit.delivery import Limits
 from kit.document import Decision, Document, Kind
 from kit.errors import Passing
+from kit.handling import BaseHandling, Incoming
 from kit.outbox import Documents
 from kit.producer import Outgoing
 from kit.reading import Polls, Room

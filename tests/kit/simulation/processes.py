@@ -17,8 +17,9 @@ import pytest
 
 from contracts.envelope import Event
 from kit.batch import place
-from kit.delivery import Delivery, Record
+from kit.delivery import Delivery
 from kit.errors import Passing
+from kit.handling import Record
 from kit.mongo import Guarded, WriteOutcome
 from kit.producer import Outgoing
 from tests.kit.fake_store import FakeStore, Row
