@@ -1,5 +1,6 @@
 """Building blocks that every contract shares: base class, instants, counts, open enums. Nothing here knows a ticket."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -53,6 +54,17 @@ Identifier = Annotated[str, Field(min_length=1)]
 
 SkillLevels = dict[str, Annotated[int, Field(ge=1, le=5)]]
 """Skill name -> level, 1 (basic) to 5 (expert)."""
+
+
+_TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def trace_context(text: str | None) -> str | None:
+    """A `traceparent` as W3C Trace Context 1.0 (3.2.2) writes it in version 00; None for anything else.
+
+    The recommendation lets whoever receives another form begin a trace of its own, and callers may be strangers.
+    """
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 @dataclass(frozen=True)

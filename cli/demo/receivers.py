@@ -80,6 +80,7 @@ def environment(http: int, smtp: int) -> dict[str, str]:
         "DESKBUS_NOTIFY_LEAD_URL": f"{base}/signed/lead",
         "DESKBUS_NOTIFY_ONCALL_URL": f"{base}/signed/oncall",
         "DESKBUS_NOTIFY_SLACK_API": f"{base}/slack",
+        "DESKBUS_INGEST_ALLOW_HOSTS": f"127.0.0.1:{http}",
         "DESKBUS_NOTIFY_ALLOW_HOSTS": f"127.0.0.1:{http}",
         "DESKBUS_NOTIFY_SMTP_HOST": "127.0.0.1",
         "DESKBUS_NOTIFY_SMTP_PORT": str(smtp),

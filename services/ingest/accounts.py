@@ -10,8 +10,9 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from contracts.ticket import Market
 
@@ -31,6 +32,8 @@ def _url(text: str) -> str:
     shown = _VARIABLE.sub(lambda match: match[2] or "https://unset", text)
     if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?(\?[^\s#]*)?", shown):
         raise ValueError("must be an http(s) URL, or ${NAME:-url}")
+    if "@" in urlsplit(shown).netloc:
+        raise ValueError("must have no user and no password: secrets are named, never written")
     return text.rstrip("/")
 
 
@@ -184,6 +187,18 @@ class Accounts(_Strict):
     """The whole policy."""
 
     accounts: tuple[Account, ...] = Field(min_length=1)
+    allow_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that may be called although private or without TLS: `host` or `host:port`, as in base_url.",
+    )
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not host or "/" in host or "*" in host:
+                raise ValueError(f"{host!r} is not host or host:port")
+        return tuple(host.lower() for host in hosts)
 
     @model_validator(mode="after")
     def _indexed(self) -> Self:

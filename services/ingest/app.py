@@ -7,7 +7,6 @@ import ssl
 from dataclasses import dataclass
 from functools import partial
 
-import httpx
 from starlette.types import ASGIApp
 
 from contracts import topics
@@ -20,6 +19,7 @@ from kit.delivery import Delivery, Limits
 from kit.health import Health
 from kit.mongo import MongoStore
 from kit.outbox import Documents
+from kit.outward import Outward
 from kit.policy import PolicyFile
 from kit.producer import Producer
 from kit.service import Service
@@ -97,12 +97,14 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
     consumer = Consumer(settings, delivery, [topic_name(topic, prefix) for topic in CONSUMED], clock, health)
-    client = httpx.AsyncClient(timeout=settings.send_seconds, follow_redirects=False)
+    way_out = Outward(
+        lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
+    )
     way = WayOut(
         mongo,
         threads,
         producer,
-        Wire(_relay(settings), client, seconds=settings.send_seconds),
+        Wire(_relay(settings), way_out, seconds=settings.send_seconds),
         lambda: accounts.current,
         outside,
         commands=topic_name(topics.COMMAND, prefix),
@@ -113,8 +115,10 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     )
 
     async def send() -> None:
-        async with client:
+        try:
             await sender.run()
+        finally:
+            await asyncio.shield(way_out.close())
 
     ticker = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
     return Service(

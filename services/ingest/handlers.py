@@ -17,6 +17,7 @@ from contracts import inbound as inbound_contract
 from contracts.commands import Merge
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
+from contracts.values import trace_context
 from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
@@ -71,7 +72,7 @@ class Parsing:
             metrics.UNREADABLE.labels(raw.channel).inc()
             # Anybody may send us a mail that is none; a parser that is broken fails otherwise than by saying so.
             raise Unparsable(f"{raw.channel}: {fault}", stranger=not raw.verified) from fault
-        cause = Cause(raw.receipt, raw.receipt, raw.traceparent)
+        cause = Cause(raw.receipt, raw.receipt, trace_context(raw.traceparent))
         return [
             self._fault(record, raw, each)
             if isinstance(each, Faulty)
@@ -117,7 +118,7 @@ class IngestHandling:
             command = Command.parse(record.value or b"")
         except ValueError as fault:
             raise Unparsable(f"command: {fault}") from fault
-        cause = Cause(command.id, command.correlationid or command.id, command.traceparent)
+        cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
         return [Incoming(record, doc_id=command.subject, value=Asked(command), cause=cause)]
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.inbound import HttpRequest
+from contracts.values import trace_context
 from kit.clock import Clock
 from kit.http import Problem, Router
 from kit.plain import answer_json, read_body
@@ -62,7 +63,7 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
             content_type=headers.get("content-type", "application/octet-stream")[:200],
             http=_kept(channel, headers),
             verified=True,
-            traceparent=headers.get("traceparent", "")[:100] or None,
+            traceparent=trace_context(headers.get("traceparent")),
         )
         receipt = await intake.take(envelope, given.body)
         await answer_json(send, 202, f'{{"receipt":"{receipt}"}}'.encode())

@@ -34,4 +34,10 @@ class IngestSettings(ServiceSettings):
     relay_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
     relay_username: str | None = Field(None)
     relay_password: SecretStr | None = Field(None)
-    send_seconds: float = Field(10, gt=0, le=120, description="Time for one try at sending a reply.")
+    send_seconds: float = Field(10, gt=0, le=45, description="Time for one try at sending a reply; its lease is 60 s.")
+    allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts allowed here."""
+        return tuple(host.strip().lower() for host in self.allow_hosts.split(",") if host.strip())

@@ -6,15 +6,13 @@ import asyncio
 from dataclasses import dataclass
 
 import aiosmtplib
-import httpx
 import structlog
 
+from kit.outward import Forbidden, Outward, Unreached
 from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent
 
 log = structlog.get_logger(__name__)
-#: Bytes of a provider's answer that are read: an id, or a reason.
-MOST_ANSWER = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,9 @@ class Smtp:
 class Wire:
     """Carries one rendered message; whatever happens becomes an outcome."""
 
-    def __init__(self, smtp: Smtp, client: httpx.AsyncClient, *, seconds: float = 10.0) -> None:
+    def __init__(self, smtp: Smtp, way_out: Outward, *, seconds: float = 10.0) -> None:
         """Bound each try by `seconds`, which is well below the lease that a try has in its ticket."""
-        self._smtp, self._client, self._seconds = smtp, client, seconds
+        self._smtp, self._way_out, self._seconds = smtp, way_out, seconds
 
     async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
         """Send, and let the channel read the answer."""
@@ -43,19 +41,14 @@ class Wire:
                 if isinstance(rendered, MailOut):
                     return await self._mail(rendered, channel)
                 return await self._call(rendered, channel)
-        except (TimeoutError, OSError, httpx.TransportError, aiosmtplib.SMTPException) as fault:
+        except Forbidden as fault:
+            return Refused(f"configuration: {fault}", permanent=False)  # which the operator can mend
+        except (TimeoutError, OSError, Unreached, aiosmtplib.SMTPException) as fault:
             return Refused(f"could not be reached: {fault!r}"[:500], permanent=False)
 
     async def _call(self, call: HttpCall, channel: Channel) -> SendOutcome:
-        # Unpacked by nobody, and read only as far as an answer goes: whoever answers must not fill our memory.
-        headers = {**call.headers, "accept-encoding": "identity"}
-        async with self._client.stream(call.method, call.url, headers=headers, content=call.body) as answer:
-            taken = bytearray()
-            async for chunk in answer.aiter_raw():
-                taken += chunk
-                if len(taken) >= MOST_ANSWER:
-                    break
-            return channel.outcome(answer.status_code, answer.headers, bytes(taken[:MOST_ANSWER]))
+        answer = await self._way_out.call(call.method, call.url, call.headers, call.body)
+        return channel.outcome(answer.status, answer.headers, answer.body)
 
     async def _mail(self, mail: MailOut, channel: Channel) -> SendOutcome:
         smtp = self._smtp

@@ -12,13 +12,13 @@ from kit.delivery import Delivery, Limits
 from kit.health import Health
 from kit.mongo import MongoStore
 from kit.outbox import Documents
+from kit.outward import Outward
 from kit.policy import PolicyFile
 from kit.producer import Producer
 from kit.service import Service
 from services.notify import store
 from services.notify.channels.base import Outside, Sink
 from services.notify.channels.email import EmailSink, Relay
-from services.notify.channels.outbound import Outbound
 from services.notify.channels.slack import SlackSink
 from services.notify.channels.webhook import WebhookSink
 from services.notify.core.policy import Policy
@@ -28,11 +28,12 @@ from services.notify.settings import NotifySettings
 from services.notify.ticker import Deliverer, build_ticker
 
 
-def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[dict[str, Sink], Outbound]:
+def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[dict[str, Sink], Outward]:
     """The sinks by name, and their common way out."""
     outside = Outside()
-    outbound = Outbound(
+    way_out = Outward(
         lambda: {*policy.current.allow_hosts, *settings.hosts},
+        agent="deskbus-notify",
         seconds=settings.send_seconds,
         connections=settings.send_at_once * 2,
     )
@@ -45,11 +46,11 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[d
         settings.smtp_tls,
     )
     sinks: dict[str, Sink] = {
-        "webhook": WebhookSink(outbound, outside),
-        "slack": SlackSink(outbound, outside),
+        "webhook": WebhookSink(way_out, outside),
+        "slack": SlackSink(way_out, outside),
         "email": EmailSink(relay, outside),
     }
-    return sinks, outbound
+    return sinks, way_out
 
 
 def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
@@ -72,7 +73,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     )
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
     consumer = Consumer(settings, delivery, names, clock, health, urgent=is_urgent)
-    sinks, outbound = build_sinks(settings, policy)
+    sinks, way_out = build_sinks(settings, policy)
     period = settings.timer_ms / 1000
     ticker = build_ticker(
         documents, consumer, lambda: policy.current, clock, follow=FOLLOWED, prefix=prefix, period=period
@@ -93,7 +94,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
         try:
             await deliverer.run()
         finally:
-            await asyncio.shield(outbound.close())
+            await asyncio.shield(way_out.close())
 
     return Service(
         settings,

@@ -17,7 +17,9 @@ from contracts.corpus import examples
 from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
 from contracts.inbound import InboundRecord
+from kit import outward
 from kit.errors import InvalidPolicy
+from kit.outward import Forbidden, Outward
 from kit.policy import parse
 from services.ingest.accounts import Account, Accounts, MissingSecret
 from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, mime, reports
@@ -27,8 +29,7 @@ from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
 from services.ingest.core.messages import InboundMessage, Unreadable
-from services.notify.channels import guard
-from services.notify.channels.outbound import Outbound, retry_after
+from services.notify.channels.outbound import retry_after
 from services.notify.core import policy as notify
 from services.notify.core import text as notify_text
 from services.routing.core import policy as routing
@@ -36,7 +37,7 @@ from services.sla.core import policy as sla
 from tests.ingest.channels import samples as s
 
 Target = Callable[[bytes], object]
-_OUTBOUND = Outbound(lambda: {"127.0.0.1"})
+_OUTWARD = Outward(lambda: {"127.0.0.1"}, agent="test")
 CORPUS = Path(__file__).parent / "corpus"
 MAX_INPUT = 256 * 1024
 
@@ -170,9 +171,10 @@ def _policy(data: bytes) -> None:
 
 def _guard(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    guard.is_public(text)
-    guard.is_allowed(text, 443, {"hooks.example"})
-    _OUTBOUND._look_at(text)
+    outward.is_public(text)
+    outward.is_allowed(text, 443, {"hooks.example"})
+    with contextlib.suppress(Forbidden):
+        _OUTWARD._look_at(text)
     retry_after({"retry-after": text}, s.NOW)
 
 

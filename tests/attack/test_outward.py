@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from email import message_from_bytes
 
-import httpx
 import pytest
 
 from contracts.commands import AddNote
 from contracts.tickets import CommandRejected
+from kit.outward import Forbidden, Outward, Unreached, is_public
 from services.ingest.channels import email as mail
-from services.ingest.channels import generic
-from services.ingest.core.messages import MailOut, Sent, Unsendable
-from services.ingest.wire import MOST_ANSWER, Smtp, Wire
-from services.notify.channels import guard
-from services.notify.channels.outbound import Outbound, retry_after
+from services.ingest.core.messages import MailOut, Unsendable
+from services.notify.channels.outbound import retry_after
 from services.notify.core import text
-from services.notify.core.settle import Later, Refused
 from tests.attack.targets import CORPUS
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import AGENT, Worker
@@ -77,10 +73,10 @@ async def test_a_redirect_is_not_followed() -> None:
     other = Elsewhere()
     async with await asyncio.start_server(other.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        outbound = Outbound(lambda: {"127.0.0.1"}, seconds=2)
-        answer = await outbound.post(f"http://127.0.0.1:{port}/", {}, b"{}")
-        await outbound.close()
-    assert getattr(answer, "status", None) == 307
+        way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=2)
+        answer = await way_out.call("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
+        await way_out.close()
+    assert answer.status == 307
     assert len(other.asked) == 1
 
 
@@ -90,43 +86,26 @@ async def test_a_name_that_leads_inside_is_not_called_however_it_is_written(host
     async def lookup(_: str, __: int) -> list[str]:
         return [address]
 
-    outbound = Outbound(set, seconds=2, lookup=lookup)
-    assert isinstance(await outbound.post(f"https://{host}/", {}, b"{}"), Refused)
-    await outbound.close()
-    assert not guard.is_public(address)
+    way_out = Outward(set, agent="test", seconds=2, lookup=lookup)
+    with pytest.raises(Forbidden):
+        await way_out.call("POST", f"https://{host}/", {}, b"{}")
+    await way_out.close()
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "url", ["https://a\r\nX: y/", "https://a b/", "https://\ud800/", "https://xn--/", "https://%00/"]
 )
 async def test_what_is_no_host_goes_nowhere(url: str) -> None:
-    outbound = Outbound(set, seconds=1)
-    assert isinstance(await outbound.post(url, {}, b"{}"), Refused | Later)
-    await outbound.close()
+    way_out = Outward(set, agent="test", seconds=1)
+    with pytest.raises((Forbidden, Unreached)):
+        await way_out.call("POST", url, {}, b"{}")
+    await way_out.close()
 
 
 def test_a_receivers_date_beyond_every_calendar_is_no_fault() -> None:
     said = (CORPUS / "guard" / "date-beyond-the-calendar").read_text()
     assert retry_after({"retry-after": said}, s.NOW) is None
-
-
-async def test_an_answer_without_end_is_read_no_further_than_an_answer_goes() -> None:
-    served = 0
-
-    async def endless() -> object:
-        nonlocal served
-        while True:
-            served += 1
-            yield b" " * 16_384
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["accept-encoding"] == "identity", "nothing is unpacked"
-        return httpx.Response(200, content=endless())  # type: ignore[arg-type]
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        call = generic.render(s.reply(), s.COUPANG, s.OUTSIDE)
-        assert isinstance(await Wire(Smtp(), client).carry(call, generic), Sent)
-    assert served <= MOST_ANSWER // 16_384 + 1
 
 
 async def test_a_command_under_an_id_that_was_used_for_another_is_rejected_once() -> None:

@@ -172,6 +172,29 @@ async def test_a_body_that_cannot_be_parsed_is_taken_all_the_same(client: httpx.
     assert record(kafka).body == body
 
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (TRACE, TRACE),
+        (TRACE.upper(), None),
+        (f"{TRACE}-more", None),
+        (TRACE.replace("00-", "ff-", 1), None),
+        (TRACE.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), None),
+        (TRACE.replace("b7ad6b7169203331", "0" * 16), None),
+        ("<script>", None),
+        ("", None),
+    ],
+)
+async def test_a_providers_trace_is_kept_only_in_the_form_of_w3c(
+    client: httpx.AsyncClient, kafka: Kafka, said: str, kept: str | None
+) -> None:
+    await client.post(COUPANG, content=GENERIC, headers={**s.sign_generic(GENERIC), "traceparent": said})
+    assert record(kafka).traceparent == kept
+
+
 async def refuse(_: float) -> None:
     raise Passing("no broker")
 

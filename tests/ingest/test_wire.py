@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from aiosmtpd.smtp import SMTP
 
-from services.ingest.channels import email
+from kit.outward import Outward
+from services.ingest.channels import email, generic
 from services.ingest.core.messages import Refused, Sent
 from services.ingest.wire import Smtp, Wire
 from tests.ingest.channels import samples as s
+from tests.notify.receivers import HttpReceiver, Reply
+
+AGAINST_NOTHING = Outward(set, agent="test")
 
 
 @dataclass
@@ -33,8 +36,8 @@ class Relay:
 async def wired(relay: Relay) -> AsyncIterator[Wire]:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(relay, loop=loop), "127.0.0.1", 0)
-    async with server, httpx.AsyncClient() as client:
-        yield Wire(Smtp(port=server.sockets[0].getsockname()[1]), client, seconds=5)
+    async with server:
+        yield Wire(Smtp(port=server.sockets[0].getsockname()[1]), AGAINST_NOTHING, seconds=5)
 
 
 async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> None:
@@ -60,3 +63,30 @@ async def test_what_the_relay_says_is_the_outcome() -> None:
     for answer, permanent in (("554 spam", True), ("451 later", False)):
         async with wired(Relay(answer)) as wire:
             assert await wire.carry(mail, email) == Refused(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
+
+
+async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -> None:
+    provider = await HttpReceiver(lambda _: Reply(body=b'{"id": "p-1"}')).start()
+    account = s.COUPANG.model_copy(update={"base_url": f"{provider.url}/replies"})
+    call = generic.render(s.reply(), account, s.OUTSIDE)
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    assert await Wire(Smtp(), way_out).carry(call, generic) == Sent("p-1")
+    await way_out.close()
+    assert provider.requests[0].body == call.body
+
+
+async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_operator() -> None:
+    provider = await HttpReceiver().start()
+    account = s.COUPANG.model_copy(update={"base_url": f"https://127.0.0.1:{provider.port}"})
+    outcome = await Wire(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.OUTSIDE), generic)
+    assert isinstance(outcome, Refused)
+    assert (outcome.permanent, "not public" in outcome.reason, provider.requests) == (False, True, [])
+
+
+async def test_a_provider_that_is_away_is_tried_again() -> None:
+    account = s.COUPANG.model_copy(update={"base_url": "https://127.0.0.1:1"})
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    outcome = await Wire(Smtp(), way_out).carry(generic.render(s.reply(), account, s.OUTSIDE), generic)
+    await way_out.close()
+    assert isinstance(outcome, Refused)
+    assert not outcome.permanent

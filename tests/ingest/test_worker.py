@@ -306,3 +306,12 @@ async def test_a_message_stays_where_a_faster_replica_has_put_it_also_when_the_t
     assert await slow.take(first) == set()
     tickets = [row["state"] for row in store.rows["tickets"].values()]
     assert sorted(len(state["taken"]) for state in tickets) == [1, 1]
+
+
+async def test_a_trace_of_another_form_does_not_get_into_events() -> None:
+    worker = Worker()
+    right = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    body = json.dumps({"id": "m1", "from": {"id": "jan"}, "text": "one"}).encode()
+    await worker.take(worker.raw(body, traceparent=right))
+    await worker.take(worker.raw(body.replace(b"m1", b"m2"), traceparent="x" * 90))
+    assert [event.traceparent for event in worker.events()] == [right, None]

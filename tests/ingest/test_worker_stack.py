@@ -130,6 +130,7 @@ async def running(
     mail.start()
     accounts = json.loads(json.dumps(ACCOUNTS))
     accounts["accounts"][0]["base_url"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/replies"
+    accounts["allow_hosts"] = ["127.0.0.1"]
     policy = tmp_path / "ingest.yaml"
     policy.write_text(yaml.safe_dump(accounts))
     token = f"crm:{hashlib.sha256(TOKEN.encode()).hexdigest()}:tickets:read,commands:write"

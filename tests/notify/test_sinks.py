@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
 from kit.clock import SystemClock
+from kit.outward import Outward
 from services.notify.channels.base import Letter, Outside
 from services.notify.channels.email import EmailSink, Relay
-from services.notify.channels.outbound import Outbound
 from services.notify.channels.slack import SlackSink
 from services.notify.channels.webhook import WebhookSink
 from services.notify.core import escalation
@@ -40,8 +40,8 @@ async def mail() -> AsyncIterator[MailReceiver]:
 
 
 @pytest.fixture
-async def outbound() -> AsyncIterator[Outbound]:
-    way_out = Outbound(lambda: {"127.0.0.1"}, seconds=0.5)
+async def outbound() -> AsyncIterator[Outward]:
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="deskbus-notify", seconds=0.5)
     yield way_out
     await way_out.close()
 
@@ -60,7 +60,7 @@ def hook(http: HttpReceiver, **more: Any) -> Letter:
 # --- Webhooks. ---
 
 
-async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, outbound: Outward) -> None:
     sent = hook(http)
     assert await WebhookSink(outbound, OUTSIDE).deliver(sent) == Sent(200)
     (request,) = http.requests
@@ -72,14 +72,14 @@ async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, 
     assert request.headers["webhook-id"] == sent.planned.id
 
 
-async def test_while_a_secret_is_changed_both_verify(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_while_a_secret_is_changed_both_verify(http: HttpReceiver, outbound: Outward) -> None:
     await WebhookSink(outbound, OUTSIDE).deliver(hook(http, secret=["env:S", "env:OLD"]))
     (request,) = http.requests
     for name in ("S", "OLD"):
         Webhook(OUTSIDE.secret(f"env:{name}")).verify(request.body, request.headers)
 
 
-async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, outbound: Outward) -> None:
     sink, first = WebhookSink(outbound, OUTSIDE), hook(http)
     await sink.deliver(first)
     await sink.deliver(replace(first, now=datetime(2027, 1, 1, tzinfo=UTC)))
@@ -100,38 +100,38 @@ async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, ou
         (Reply(hang=True), Later("no answer within 0.5 s", unsure=True)),
     ],
 )
-async def test_what_an_answer_means(http: HttpReceiver, outbound: Outbound, reply: Reply, outcome: object) -> None:
+async def test_what_an_answer_means(http: HttpReceiver, outbound: Outward, reply: Reply, outcome: object) -> None:
     http.answer = lambda _: reply
     assert await WebhookSink(outbound, OUTSIDE).deliver(hook(http)) == outcome
 
 
-async def test_a_redirect_is_not_followed(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_a_redirect_is_not_followed(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(307, {"location": f"{http.url}/elsewhere"})
     outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
     assert isinstance(outcome, Refused)
     assert [request.path for request in http.requests] == ["/lead"]
 
 
-async def test_an_endless_answer_is_not_read_to_its_end(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_an_endless_answer_is_not_read_to_its_end(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(200, {"content-length": str(10**12)}, b"x" * 300_000)
     assert await WebhookSink(outbound, OUTSIDE).deliver(hook(http)) == Sent(200)
 
 
-async def test_nobody_there_is_tried_again_and_has_surely_taken_nothing(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_nobody_there_is_tried_again_and_has_surely_taken_nothing(http: HttpReceiver, outbound: Outward) -> None:
     await http.stop()
     outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
     assert isinstance(outcome, Later)
     assert not outcome.unsure
 
 
-async def test_an_answer_that_breaks_off_may_have_been_a_yes(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_an_answer_that_breaks_off_may_have_been_a_yes(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(200, {"content-length": "100"}, b"o")
     outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
     assert isinstance(outcome, Later)
     assert outcome.unsure
 
 
-async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outbound: Outward) -> None:
     outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http, secret="env:NOT_SET"))
     assert outcome == Later("the secret env:NOT_SET is not there")
     assert http.requests == []
@@ -148,7 +148,7 @@ def slack_says(**document: Any) -> Reply:
     return Reply(200, {}, json.dumps(document).encode())
 
 
-async def test_slack_keeps_an_escalation_in_one_thread(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_slack_keeps_an_escalation_in_one_thread(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: slack_says(ok=True, channel="C1", ts="1700.1")
     sink, first = SlackSink(outbound, OUTSIDE), slack_letter(http)
     assert await sink.deliver(first) == Sent(200, "1700.1")
@@ -161,7 +161,7 @@ async def test_slack_keeps_an_escalation_in_one_thread(http: HttpReceiver, outbo
     assert http.requests[0].headers["authorization"] == "Bearer xoxb-1"
 
 
-async def test_what_a_customer_wrote_mentions_nobody(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_what_a_customer_wrote_mentions_nobody(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: slack_says(ok=True, ts="1")
     sent = slack_letter(http, text="$summary")
     alert = sent.planned.alert.model_copy(update={"summary": "<!channel> & <@U1>\nnext"})
@@ -179,12 +179,12 @@ async def test_what_a_customer_wrote_mentions_nobody(http: HttpReceiver, outboun
         (Reply(200, {}, b"[1]"), Later("an answer that is not Slack's", 200)),
     ],
 )
-async def test_what_slack_says(http: HttpReceiver, outbound: Outbound, reply: Reply, outcome: object) -> None:
+async def test_what_slack_says(http: HttpReceiver, outbound: Outward, reply: Reply, outcome: object) -> None:
     http.answer = lambda _: reply
     assert await SlackSink(outbound, OUTSIDE).deliver(slack_letter(http)) == outcome
 
 
-async def test_an_incoming_webhook_takes_only_the_text(http: HttpReceiver, outbound: Outbound) -> None:
+async def test_an_incoming_webhook_takes_only_the_text(http: HttpReceiver, outbound: Outward) -> None:
     sink = SlackSink(outbound, Outside({"HOOK": f"{http.url}/services/T/B/x"}))
     assert await sink.deliver(letter(sink="slack", webhook="env:HOOK")) == Sent(200)
     (request,) = http.requests

@@ -116,6 +116,7 @@ class System:
             "ingest": {
                 "DESKBUS_INGEST_POLICY": str(CONFIG / "ingest.yaml"),
                 "DESKBUS_INGEST_RELAY_PORT": str(relay_port),
+                "DESKBUS_INGEST_ALLOW_HOSTS": "127.0.0.1",
             },
             "routing": {"DESKBUS_ROUTING_POLICY": str(CONFIG / "routing.yaml")},
             "sla": {"DESKBUS_SLA_POLICY": str(HERE / "config" / "sla.yaml")},

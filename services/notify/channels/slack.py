@@ -6,8 +6,9 @@ Slack takes no idempotency key for messages, so a try whose answer was lost show
 import json
 from typing import Any
 
+from kit.outward import Answer, Outward
 from services.notify.channels.base import Letter, Missing, Outside
-from services.notify.channels.outbound import Answer, Outbound, refusal, retry_after
+from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core import text
 from services.notify.core.policy import SlackReceiver
 from services.notify.core.settle import Later, Outcome, Refused, Sent
@@ -25,8 +26,8 @@ _FOREVER = frozenset(
 class SlackSink:
     """Posts to Slack channels."""
 
-    def __init__(self, outbound: Outbound, outside: Outside) -> None:
-        self._outbound, self._outside = outbound, outside
+    def __init__(self, way_out: Outward, outside: Outside) -> None:
+        self._way_out, self._outside = way_out, outside
 
     async def deliver(self, letter: Letter) -> Outcome:
         """Send it once."""
@@ -45,7 +46,7 @@ class SlackSink:
                     message |= {"thread_ts": letter.thread, "reply_broadcast": letter.planned.kind == "resolved"}
         except Missing as fault:
             return Later(str(fault))
-        answer = await self._outbound.post(url, headers, json.dumps(message, ensure_ascii=False).encode())
+        answer = await post(self._way_out, url, headers, json.dumps(message, ensure_ascii=False).encode())
         if isinstance(answer, Later | Refused):
             return answer
         if receiver.webhook is not None:

@@ -12,8 +12,9 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
+from kit.outward import Outward
 from services.notify.channels.base import Letter, Missing, Outside
-from services.notify.channels.outbound import Outbound, refusal, retry_after
+from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core.policy import WebhookReceiver
 from services.notify.core.settle import Later, Outcome, Refused, Sent
 
@@ -23,8 +24,8 @@ TAKEN = range(200, 300)
 class WebhookSink:
     """Posts to systems."""
 
-    def __init__(self, outbound: Outbound, outside: Outside) -> None:
-        self._outbound, self._outside = outbound, outside
+    def __init__(self, way_out: Outward, outside: Outside) -> None:
+        self._way_out, self._outside = way_out, outside
 
     async def deliver(self, letter: Letter) -> Outcome:
         """Sign and send it once."""
@@ -39,7 +40,7 @@ class WebhookSink:
         except ValueError as fault:
             return Refused(str(fault))
         headers = {"content-type": "application/json", **sign(letter.planned.id, letter.now, body, keys)}
-        answer = await self._outbound.post(url, headers, body)
+        answer = await post(self._way_out, url, headers, body)
         if isinstance(answer, Later | Refused):
             return answer
         if answer.status in TAKEN:

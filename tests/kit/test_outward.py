@@ -1,0 +1,143 @@
+"""Requests that services make reach public addresses, and others only when the operator allows the host by name."""
+
+import pytest
+
+from kit.outward import MOST_ANSWER, Answer, Forbidden, Outward, Unreached, is_public, resolve
+from tests.notify.receivers import HttpReceiver, Reply
+
+PRIVATE = [
+    "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+    "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001:db8::1",
+    "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "2002:a9fe:a9fe::", "2001:0:4136::1",
+    "not an address", "",
+]  # fmt: skip
+PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_special_addresses_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_ordinary_addresses_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+async def post(url: str, allowed: set[str], names: dict[str, list[str]] | None = None) -> Answer:
+    async def lookup(host: str, port: int) -> list[str]:
+        if names is None or host not in names:
+            raise OSError("no such host")
+        return names[host]
+
+    way_out = Outward(lambda: allowed, agent="test", seconds=2, lookup=resolve if names is None else lookup)
+    try:
+        return await way_out.call("POST", url, {}, b"{}")
+    finally:
+        await way_out.close()
+
+
+@pytest.fixture
+async def local() -> HttpReceiver:
+    return await HttpReceiver().start()
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "localhost", "[::ffff:127.0.0.1]"]
+)
+async def test_however_loopback_is_written_it_is_not_called(local: HttpReceiver, host: str) -> None:
+    # Only a name that the system does not know may be tried again.
+    with pytest.raises((Forbidden, Unreached), match=r"not public|resolved"):
+        await post(f"https://{host}:{local.port}/", set())
+    assert local.requests == []
+
+
+async def test_a_name_that_leads_to_a_private_address_is_not_called(local: HttpReceiver) -> None:
+    with pytest.raises(Forbidden):
+        await post(f"https://hooks.example:{local.port}/", set(), {"hooks.example": ["127.0.0.1"]})
+    assert local.requests == []
+
+
+async def test_one_private_address_among_public_ones_is_enough_to_refuse() -> None:
+    with pytest.raises(Forbidden):
+        await post("https://hooks.example/", set(), {"hooks.example": ["8.8.8.8", "10.0.0.1"]})
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_called(local: HttpReceiver) -> None:
+    looked: list[str] = []
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        looked.append(host)
+        return ["127.0.0.1"]
+
+    way_out = Outward(lambda: {"hooks.example"}, agent="test", seconds=2, lookup=rebinding)
+    await way_out.call("POST", f"http://hooks.example:{local.port}/x", {}, b"{}")
+    await way_out.close()
+    assert looked == ["hooks.example"]
+    assert local.requests[0].headers["host"] == f"hooks.example:{local.port}"
+
+
+async def test_a_host_is_allowed_by_its_name_and_by_name_and_port(local: HttpReceiver) -> None:
+    url = f"http://127.0.0.1:{local.port}/"
+    assert isinstance(await post(url, {"127.0.0.1"}), Answer)
+    assert isinstance(await post(url, {f"127.0.0.1:{local.port}"}), Answer)
+    with pytest.raises(Forbidden):
+        await post(url, {"127.0.0.1:1"})
+
+
+async def test_without_tls_only_what_is_allowed_by_name() -> None:
+    with pytest.raises(Forbidden, match="without TLS"):
+        await post("http://hooks.example/", set(), {"hooks.example": ["8.8.8.8"]})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://hooks.example/",
+        "https:///x",
+        "file:///etc/passwd",
+        "https://hooks.example:99999/",
+        "https://u:p@hooks.example/",
+        "https://[::",
+    ],
+)
+async def test_what_is_no_http_url_is_refused(url: str) -> None:
+    with pytest.raises(Forbidden):
+        await post(url, set(), {})
+
+
+async def test_a_name_that_is_not_known_now_is_tried_again() -> None:
+    with pytest.raises(Unreached) as fault:
+        await post("https://hooks.example/", set(), {})
+    assert not fault.value.unsure
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(local: HttpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = await HttpReceiver().start()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    await post(f"http://127.0.0.1:{local.port}/x", {"127.0.0.1"})
+    assert (len(local.requests), proxy.requests) == (1, [])
+
+
+async def test_an_answer_that_does_not_come_may_have_been_preceded_by_an_arrival(local: HttpReceiver) -> None:
+    local.answer = lambda _: Reply(hang=True)
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=0.2)
+    with pytest.raises(Unreached) as fault:
+        await way_out.call("POST", f"http://127.0.0.1:{local.port}/", {}, b"{}")
+    await way_out.close()
+    assert fault.value.unsure
+
+
+async def test_an_answer_is_read_no_further_than_an_answer_goes_and_never_unpacked(local: HttpReceiver) -> None:
+    local.answer = lambda _: Reply(200, {"content-encoding": "gzip"}, b"x" * (MOST_ANSWER * 3))
+    answer = await post(f"http://127.0.0.1:{local.port}/", {"127.0.0.1"})
+    assert answer.body == b"x" * MOST_ANSWER
+    assert local.requests[0].headers["accept-encoding"] == "identity"
+
+
+async def test_a_request_is_what_the_caller_says(local: HttpReceiver) -> None:
+    await post(f"http://127.0.0.1:{local.port}/a?b=c", {"127.0.0.1"})
+    (request,) = local.requests
+    assert (request.path, request.body, request.headers["user-agent"]) == ("/a?b=c", b"{}", "test")
