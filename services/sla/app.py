@@ -32,7 +32,7 @@ def create_app(settings: SlaSettings) -> Service:
     documents = Documents(
         store.KIND, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes, clear_later=True
     )
-    archive = store.Archive(mongo, lambda: policies.current)
+    archive = store.Archive(mongo, lambda: policies.current, clock)
     delivery = Delivery(
         documents,
         SlaHandling(archive),

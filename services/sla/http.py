@@ -121,7 +121,9 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
         state = (await documents.load([ticket_id]))[ticket_id].state
         if state is None:
             raise Problem(404, detail="No event of this ticket has come here")
-        views = [_clock(clock, archive, wall.now()) for clock in (*state.live, *reversed(state.ended))]
+        found = (*state.live, *reversed(state.ended))
+        await archive.know({clock.terms.policy.version for clock in found})
+        views = [_clock(clock, archive, wall.now()) for clock in found]
         return ClocksView(ticket_id=ticket_id, policy_version=state.version, clocks=views)
 
     @app.get("/v1/breaches", dependencies=[Reader])

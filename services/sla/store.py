@@ -5,17 +5,19 @@ One document a ticket, keyed by its id; it stays after the ticket is closed, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.topics import SLA, TICKETS
+from kit.clock import Clock as Wall
 from kit.document import Kind
 from kit.errors import Passing
 from kit.mongo import MongoStore
 from services.sla.core.clocks import Clock, Phase, Terms, Warn
+from services.sla.core.history import Span
 from services.sla.core.policy import Book
 from services.sla.core.state import Breach, TicketClocks, due
 
@@ -38,7 +40,8 @@ _CLOCK = (
     "breached_at", "ended_at", "outcome", "message_id",
 )  # fmt: skip
 _STATE = (
-    "ticket_id", "at", "version", "bot", "asked_at", "begun", "replied", "solved_at", "reopens", "closed", "serial",
+    "ticket_id", "at", "version", "bot", "asked_at", "waits_since", "waits_version", "replied", "solved_at", "reopens",
+    "closed", "serial",
 )  # fmt: skip
 _BREACH = ("clock_id", "metric", "policy", "breached_at", "target_ms")
 
@@ -50,10 +53,11 @@ def dump(state: TicketClocks) -> dict[str, Any]:
         **_plain(state, *_STATE),
         "facts": state.facts.model_dump(mode="json"),
         "status": state.status.value,
+        "history": [{"since": span.since, "status": span.status.value} for span in state.history],
         "live": [_dump_clock(clock) for clock in state.live],
         "ended": [_dump_clock(clock) for clock in state.ended],
         "breaches": [_plain(breach, *_BREACH) for breach in state.breaches],
-        "open": bool(state.live),
+        "open": not state.closed,
         "last_breach": None if last is None else breach_key(last, state.ticket_id),
     }
 
@@ -63,6 +67,7 @@ def load(raw: Mapping[str, Any]) -> TicketClocks:
     return TicketClocks(
         facts=TicketFacts.model_validate(raw["facts"]),
         status=Status(raw["status"]),
+        history=tuple(Span(span["since"], Status(span["status"])) for span in raw["history"]),
         live=tuple(_load_clock(clock) for clock in raw["live"]),
         ended=tuple(_load_clock(clock) for clock in raw["ended"]),
         breaches=tuple(Breach(**breach) for breach in raw["breaches"]),
@@ -110,7 +115,7 @@ async def prepare(store: MongoStore) -> None:
     """Make the indexes."""
     await store.ensure_outbox_indexes(COLLECTION)
     await store.ensure_indexes(COLLECTION, [("state.last_breach", -1)])
-    await store.ensure_indexes(COLLECTION, ["state.version", "state.open"])
+    await store.ensure_indexes(COLLECTION, ["state.open", "_id"])
 
 
 class Archive:
@@ -119,8 +124,8 @@ class Archive:
     A new file comes into force here only once it is archived, so that every replica can look up what another one used.
     """
 
-    def __init__(self, store: MongoStore, on_disk: Callable[[], Book]) -> None:
-        self._store, self._on_disk = store, on_disk
+    def __init__(self, store: MongoStore, on_disk: Callable[[], Book], clock: Wall) -> None:
+        self._store, self._on_disk, self._clock = store, on_disk, clock
         self._current = on_disk()
         self._known: dict[str, Book] = {self._current.version: self._current}
         self._wanted: set[str] = set()
@@ -131,11 +136,6 @@ class Archive:
     def current(self) -> Book:
         """Return the policies in force."""
         return self._current
-
-    @property
-    def others(self) -> list[str]:
-        """Return the versions known that are no longer in force."""
-        return [version for version in self._known if version != self._current.version]
 
     def version(self, version: str) -> Book:
         """Return one version; raises Passing for one that must be looked up first. A lost one gives the current."""
@@ -153,7 +153,8 @@ class Archive:
         book = self._on_disk()
         if book.version == self._archived:
             return False
-        await self._store.insert(ARCHIVE, [{"_id": book.version, "book": book.model_dump_json()}])
+        row = {"_id": book.version, "at": self._clock.now(), "book": book.model_dump_json()}
+        await self._store.insert(ARCHIVE, [row])
         changed = book.version != self._current.version
         self._known[book.version] = self._current = book
         self._archived = book.version
@@ -167,9 +168,14 @@ class Archive:
             self._gone |= set(wanted) - self._known.keys()
             self._wanted -= set(wanted)
 
+    async def know(self, versions: Iterable[str]) -> None:
+        """Look up those of these versions that are not known here."""
+        self._wanted |= set(versions) - self._known.keys() - self._gone
+        await self.look_up()
+
     async def recall(self, most: int = 100) -> None:
-        """Fetch what is archived, so that a fresh process need not ask one by one."""
-        self._take(await self._store.find(ARCHIVE, {}, limit=most))
+        """Fetch the versions archived last, so that a fresh process need not ask one by one; older ones it looks up."""
+        self._take(await self._store.find(ARCHIVE, {}, sort=[("at", -1)], limit=most))
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:

@@ -53,10 +53,10 @@ def build_ticker(
 def build_policy_job(
     documents: Documents[TicketClocks], archive: Archive, clock: Clock
 ) -> Callable[[], Awaitable[object]]:
-    """Put a changed file in force and, if it says so, every clock that runs on its terms.
+    """Put a changed file in force and, if it says so, every open ticket that is bound to another one.
 
     That is done by a process that sees a file for the first time, and only then: one that still has the old file while
-    another has the new one must not take clocks back.
+    another has the new one must not take clocks back. It goes on until no ticket is left.
     """
     owed = True
 
@@ -64,24 +64,34 @@ def build_policy_job(
         nonlocal owed
         owed = await archive.refresh() or owed
         if owed and archive.current.on_change == "rebase":
-            await _rebase_all(documents, archive, clock)
-        owed = False
+            owed = await _rebase_all(documents, archive, clock)
+        else:
+            owed = False
 
     return job
 
 
-async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> None:
-    query = {"state.version": {"$in": archive.others}, "state.open": True}
-    while page := await documents.find(query, limit=_PAGE):
-        await documents.change_many(
-            [doc.id for doc in page],
-            lambda _, state: None if state is None else _rebased(state, archive, clock.now()),
+async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> bool:
+    """Bind every open ticket to the policies in force; says whether there were any that had to be."""
+    book, last, found = archive.current, "", False
+    while True:
+        query = {"state.open": True, "state.version": {"$ne": book.version}, "_id": {"$gt": last}}
+        page = await documents.find(query, sort=[("_id", 1)], limit=_PAGE)
+        if not page:
+            return found
+        changed = await documents.change_many(
+            [doc.id for doc in page], lambda _, state: _rebased(state, archive, clock)
         )
-        log.info("clocks put on the new policies", tickets=len(page), version=archive.current.version)
+        await archive.look_up()  # what some were bound to and is not known here: they come in the next turn
+        log.info("tickets bound to the new policies", tickets=len(changed), version=book.version)
+        last, found = page[-1].id, True
 
 
-def _rebased(state: TicketClocks, archive: Archive, now: datetime) -> Decision[TicketClocks] | None:
-    decision = tickets.rebase(state, archive, now)
+def _rebased(state: TicketClocks | None, archive: Archive, clock: Clock) -> Decision[TicketClocks] | None:
+    try:
+        decision = None if state is None else tickets.rebase(state, archive, clock.now())
+    except Passing:
+        return None
     if decision is not None:
         metrics.count(decision.events)
     return decision

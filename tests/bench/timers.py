@@ -64,7 +64,7 @@ class Seeds:
         self.mongo = MongoStore(self.url, self.database)
         self.producer = Producer(environment["DESKBUS_KAFKA"], client_id="bench")
         book = PolicyFile(policy, Book)
-        self.archive = store.Archive(self.mongo, lambda: book.current)
+        self.archive = store.Archive(self.mongo, lambda: book.current, self.clock)
         prefix = environment["DESKBUS_TOPIC_PREFIX"]
         self.documents = Documents(store.KIND, self.mongo, self.producer, self.clock, prefix=prefix)
 
@@ -112,6 +112,7 @@ class Seeds:
         ticket = Ticket(
             id=doc.id, version=1, channel="email", account="support-nimbus", brand="nimbus", status=Status.NEW,
             market=Market(), contact=ContactRef(id="c"), created_at=began, updated_at=began,
+            last_customer_message_at=began, oldest_unanswered_at=began,
         )  # fmt: skip
         event = Event.of(TicketOpened(ticket=ticket), source="/deskbus/ingest", subject=doc.id, sequence=1, time=began)
         decision = tickets.decide(None, event, self.archive, began)

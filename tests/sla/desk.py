@@ -70,6 +70,7 @@ class Writer:
 
     def __init__(self, ticket_id: str = "t-1", **facts: Any) -> None:
         self.sequence = 0
+        self.unanswered: list[datetime] = []
         defaults: dict[str, Any] = {
             "channel": "email",
             "account": "support-nimbus",
@@ -93,7 +94,9 @@ class Writer:
     def opened(self, t: float = 0, *, automated: bool = False, taken: float | None = None) -> Event:
         created = at(t if taken is None else taken)
         message = self.message(t, automated=automated)
-        return self.event(t, TicketOpened, message=message, changes={"created_at": created})
+        return self.event(
+            t, TicketOpened, message=message, changes={"created_at": created, **self._asks(message, created)}
+        )
 
     def message(self, t: float, author: Author = CUSTOMER, *, automated: bool = False) -> Message:
         return Message(
@@ -106,30 +109,53 @@ class Writer:
         )
 
     def received(self, t: float, *, automated: bool = False) -> Event:
-        return self.event(t, MessageReceived, message=self.message(t, automated=automated))
+        message = self.message(t, automated=automated)
+        return self.event(t, MessageReceived, message=message, changes=self._asks(message, at(t)))
 
-    def replied(self, t: float, author: Author = AGENT, *, automated: bool = False) -> Event:
+    def _asks(self, message: Message, instant: datetime) -> dict[str, Any]:
+        if message.automated:
+            return {}
+        self.unanswered = sorted([*self.unanswered, instant])
+        return {"last_customer_message_at": instant, "oldest_unanswered_at": self.unanswered[0]}
+
+    def replied(
+        self, t: float, author: Author = AGENT, *, automated: bool = False, asked: float | None = None
+    ) -> Event:
+        """A reply that went out at `t`; it was asked for then, or earlier, and answers what had come until that."""
         message = self.message(t, author, automated=automated)
-        changes = {} if author.kind == "bot" or automated else {"first_reply_at": self.ticket.first_reply_at or at(t)}
+        if author.kind == "bot" or automated:
+            return self.event(t, MessageSent, message=message)
+        given = at(t if asked is None else asked)
+        self.unanswered = [instant for instant in self.unanswered if instant > given]
+        changes = {"first_reply_at": self.ticket.first_reply_at or at(t), "oldest_unanswered_at": self._oldest()}
         return self.event(t, MessageSent, message=message, changes=changes)
+
+    def _oldest(self) -> datetime | None:
+        return self.unanswered[0] if self.unanswered else None
 
     def noted(self, t: float) -> Event:
         return self.event(t, NoteAdded, note_id="n-1", author=AGENT, text="…")
 
     def status(self, t: float, new: str) -> Event:
-        old = self.ticket.status
+        old, changes = self.ticket.status, {"status": Status(new)}
         return self.event(
-            t, TicketStatusChanged, changes={"status": Status(new)}, old=old, new=Status(new), actor=AGENT
+            t, TicketStatusChanged, changes=changes | self._settled(new), old=old, new=Status(new), actor=AGENT
         )
+
+    def _settled(self, new: str) -> dict[str, Any]:
+        """Solving and closing end every wait."""
+        if new not in {"solved", "closed"}:
+            return {}
+        self.unanswered = []
+        return {"oldest_unanswered_at": None}
 
     def reopened(self, t: float) -> Event:
         changes = {"status": Status.OPEN, "reopen_count": self.ticket.reopen_count + 1}
         return self.event(t, TicketReopened, changes=changes, old=self.ticket.status, actor=CUSTOMER)
 
     def closed(self, t: float, reason: str = "quiet") -> Event:
-        return self.event(
-            t, TicketClosed, changes={"status": Status.CLOSED}, old=self.ticket.status, reason=reason, actor=AGENT
-        )
+        changes = {"status": Status.CLOSED, **self._settled("closed")}
+        return self.event(t, TicketClosed, changes=changes, old=self.ticket.status, reason=reason, actor=AGENT)
 
     def merged(self, t: float) -> Event:
         return self.event(t, TicketMerged, changes={"merged_into": "t-0"}, into="t-0", actor=AGENT)

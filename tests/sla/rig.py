@@ -58,7 +58,7 @@ class Rig:
         self.sent = Sent()
         self.positions = Positions()
         self.disk = policies or book(SIMPLE)
-        self.archive = store.Archive(cast("Any", self.store), lambda: self.disk)
+        self.archive = store.Archive(cast("Any", self.store), lambda: self.disk, self.clock)
         self.documents: Documents[TicketClocks] = Documents(store.KIND, self.store, self.sent, self.clock)
 
     async def take(self, event: Event) -> None:

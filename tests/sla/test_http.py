@@ -181,3 +181,16 @@ async def test_while_the_store_is_away_the_doors_ask_to_come_again(rig: Rig, cli
     answer = await client.get("/v1/breaches")
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
+
+
+async def test_the_clocks_of_a_ticket_are_shown_by_a_process_that_does_not_know_its_policies_yet(rig: Rig) -> None:
+    await rig.archive.refresh()
+    await rig.take(Writer().opened(0))
+    other = Rig(book(TEXT.replace("30m", "40m")), rig.store)
+    app = build_app(SlaSettings(tokens=SecretStr(TOKENS)), other.documents, other.archive, other.clock)
+    headers = {"authorization": "Bearer reader"}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sla", headers=headers) as session:
+        answer = await session.get("/v1/tickets/t-1/clocks")
+    assert answer.status_code == 200
+    assert [clock["target_seconds"] for clock in answer.json()["clocks"]] == [1800]

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.sla import ClockBreached
 from tests.sla.desk import Desk, at, book, minute
-from tests.sla.policies import FIRST, TIERS, opened
+from tests.sla.policies import FIRST, RESOLUTION, TIERS, opened
 
 # -- first reply -------------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,11 @@ def test_facts_that_come_later_may_bring_another_policy() -> None:
     assert desk.said[-1].policy.name == "vip"
 
 
-def test_a_new_file_leaves_running_tickets_alone() -> None:
+KEEP, REBASE = "on_change: keep\n", "on_change: rebase\n"
+CHANGED = ["first_reply cancelled policy_changed", "first_reply started"]
+
+
+def test_a_new_file_leaves_running_clocks_alone() -> None:
     desk = opened(TIERS)
     desk.shelf.put(book(TIERS.replace("60m", "5m")))
     assert desk.take(desk.write.noted(1)) == []
@@ -97,18 +101,142 @@ def test_a_new_file_leaves_running_tickets_alone() -> None:
     assert fresh.due("first_reply") == 5
 
 
+def test_a_running_clock_stays_with_its_file_when_the_priority_changes() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book(TIERS.replace("25m", "5m")))
+    assert desk.take(desk.write.priority(1, "high")) == CHANGED
+    assert desk.due("first_reply") == 25
+
+
+def test_clocks_that_start_after_a_new_file_are_on_its_terms_whatever_the_ticket_began_with() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    desk.shelf.put(book(KEEP + FIRST.replace("20m", "5m")))
+    assert desk.take(desk.write.received(10)) == ["next_reply started"]
+    assert desk.due("next_reply") == 15
+    assert desk.said[-1].policy.version == desk.shelf.current.version
+
+
+def test_a_wait_stays_with_the_file_that_it_began_with() -> None:
+    desk = opened(TIERS)
+    desk.shelf.put(book(KEEP + TIERS.replace("10m", "5m")))
+    desk.take(desk.write.tier(1, "gold"))
+    assert desk.due("first_reply") == 10
+
+
+def test_a_new_file_brings_no_metric_to_tickets_that_are_there_unless_it_rebases() -> None:
+    text = RESOLUTION.replace("resolution: 120m", "resolution: 120m, total_resolution: 200m")
+    desk = opened(RESOLUTION)
+    desk.shelf.put(book(KEEP + text))
+    assert desk.take(desk.write.noted(5)) == []
+    desk.shelf.put(book(REBASE + text))
+    assert desk.rebase(50) == ["total_resolution started"]
+    assert (desk.due("resolution"), desk.due("total_resolution")) == (120, 200)
+
+
 def test_a_new_file_that_rebases_takes_running_tickets_along() -> None:
     desk = opened(TIERS)
-    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
-    assert desk.rebase(10) == ["first_reply cancelled policy_changed", "first_reply started"]
+    desk.shelf.put(book(REBASE + TIERS.replace("60m", "40m")))
+    assert desk.rebase(10) == CHANGED
     assert desk.due("first_reply") == 40
     assert desk.rebase(11) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "disturbed"),
+    [
+        ("first_reply: 10m", "first_reply: 11m", False),  # of another policy
+        ("# nothing", "# something", False),
+        ("- name: vip", "- name: first\n    when: {tier: lead}\n    targets: {first_reply: 1m}\n  - name: vip", False),
+        ("zone: Asia/Tokyo", "zone: Asia/Seoul", False),  # a calendar of another policy
+        ("default: 60m", "default: 50m", True),
+        ("urgent: 15m", "urgent: 14m", False),  # of another priority
+        ("due_soon: 5m", "due_soon: 6m", True),
+        ("zone: UTC", "zone: Europe/Paris", True),
+        ("2026-12-25: Christmas", "2026-12-24: Christmas Eve", True),
+        ("- name: default", "- name: other", True),
+    ],
+)
+def test_a_rebase_disturbs_those_whose_own_policy_has_changed(old: str, new: str, disturbed: bool) -> None:
+    text = (
+        REBASE
+        + """
+# nothing
+policies:
+  - name: vip
+    when: {tier: gold}
+    calendar: japan
+    targets: {first_reply: 10m}
+  - name: default
+    calendar: office
+    targets: {first_reply: {urgent: 15m, default: 60m}}
+    warn: {due_soon: 5m}
+calendars:
+  office: {zone: UTC, hours: {daily: "06:00-20:00"}, holidays: [ours]}
+  japan: {zone: Asia/Tokyo}
+holidays:
+  ours: {2026-12-25: Christmas}
+"""
+    )
+    desk = opened(text)
+    assert old in text
+    desk.shelf.put(book(text.replace(old, new)))
+    assert desk.rebase(10) == (CHANGED if disturbed else [])
+    assert desk.state is not None
+    assert desk.state.version == desk.shelf.current.version
+
+
+def test_what_stands_still_is_rebased_and_stands_still() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.status(10, "pending"))
+    desk.shelf.put(book(REBASE + RESOLUTION.replace("120m", "60m")))
+    assert desk.rebase(30)[-1] == "resolution paused pending"
+    desk.take(desk.write.status(40, "open"))
+    assert desk.due("resolution") == 90
+
+
+def test_pausing_on_other_statuses_is_another_policy() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.status(10, "pending"))
+    desk.shelf.put(book(REBASE + RESOLUTION + "    pause_on: []\n"))
+    assert desk.rebase(30) == ["resolution cancelled policy_changed", "resolution started"]
+    assert desk.due("resolution") == 140
+
+
+def test_a_ticket_without_a_live_clock_is_rebased_and_so_is_its_next_clock() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    assert desk.state is not None
+    assert desk.state.live == ()
+    desk.shelf.put(book(REBASE + FIRST + "    warn: {due_soon: 1m}\n"))
+    assert desk.rebase(2) == []
+    assert desk.state.version == desk.shelf.current.version
+
+
+def test_a_ticket_without_clocks_gets_those_that_the_new_file_brings() -> None:
+    desk = opened("policies: [{name: gold, when: {tier: gold}, targets: {first_reply: 1m}}]")
+    assert desk.state is not None
+    assert desk.state.live == ()
+    desk.shelf.put(book(REBASE + FIRST))
+    assert desk.rebase(12) == ["first_reply started"]
+    assert desk.due("first_reply") == 30
+    desk.take(desk.write.priority(13, "high"))
+    assert desk.due("first_reply") == 30
+
+
+def test_a_new_file_does_not_touch_a_closed_ticket() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.closed(5))
+    desk.shelf.put(book(REBASE + TIERS))
+    assert desk.rebase(6) == []
+    assert desk.state is not None
+    assert desk.state.version != desk.shelf.current.version
+
+
 def test_a_new_file_does_not_decide_whether_a_deadline_that_has_passed_was_kept() -> None:
     desk = opened(TIERS)
-    desk.shelf.put(book("on_change: rebase\n" + TIERS.replace("60m", "40m")))
-    assert desk.rebase(61) == []
+    desk.shelf.put(book(REBASE + TIERS.replace("60m", "40m")))
+    assert desk.rebase(60) == []
     assert desk.take(desk.write.replied(59), now=62) == ["first_reply met"]
 
 
@@ -125,7 +253,7 @@ def test_without_a_policy_there_are_no_clocks_until_one_applies() -> None:
     desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    when: {tags: paid}\n"))
     assert desk.take(desk.write.opened(0)) == []
     assert desk.take(desk.write.tagged(7, "paid")) == ["first_reply started"]
-    assert desk.due("first_reply") == 67
+    assert desk.due("first_reply") == 60
 
 
 # -- calendars ---------------------------------------------------------------------------------------------------------

@@ -129,13 +129,15 @@ class Ingest:
         for _ in range(count):
             now = WALL.now()
             write = Writer(uuid7(), **facts)
-            write.ticket = write.ticket.model_copy(update={"created_at": now})
+            asked = dict.fromkeys(("created_at", "last_customer_message_at", "oldest_unanswered_at"), now)
+            write.ticket = write.ticket.model_copy(update=asked)
             writers.append(write)
             await self.send(self._event(write, now, TicketOpened(ticket=write.ticket)))
         return writers
 
     async def replied(self, write: Writer) -> None:
         now = WALL.now()
+        write.ticket = write.ticket.model_copy(update={"first_reply_at": now, "oldest_unanswered_at": None})
         message = Message(id=uuid7(), direction=Direction.OUT, author=AGENT, text="…", sent_at=now)
         await self.send(self._event(write, now, MessageSent(ticket=write.ticket, message=message)))
 

@@ -93,7 +93,6 @@ async def test_a_process_recalls_all_policies_when_it_starts() -> None:
     other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
     await other.archive.recall()
     assert other.archive.version(rig.disk.version) == rig.disk
-    assert other.archive.others == [rig.disk.version]
 
 
 async def test_policies_that_are_lost_are_replaced_by_those_in_force() -> None:
@@ -149,3 +148,77 @@ async def test_an_old_process_does_not_take_clocks_back_to_its_old_file() -> Non
     await old_job()
     await rig.take(write.noted(5))
     assert rig.sent.types == ["clock_started"]
+
+
+async def test_a_rebase_finds_every_open_ticket_also_those_without_a_live_clock() -> None:
+    rig, write = await opened()
+    await rig.take(write.replied(1))
+    closed = Writer("t-2")
+    for event in (closed.opened(0), closed.closed(1)):
+        await rig.take(event)
+    rig.disk = book("on_change: rebase\n" + FIRST.replace("first_reply", "next_reply"))
+    job = build_policy_job(rig.documents, rig.archive, rig.clock)
+    await job()
+    bound = {row["_id"]: row["state"]["version"] == rig.disk.version for row in await rig.store.find("clocks", {})}
+    assert bound == {"t-1": True, "t-2": False}
+    await rig.take(write.received(10))
+    assert rig.sent.types[-1] == "clock_started"
+
+
+async def test_a_rebase_goes_over_more_tickets_than_a_page_and_then_rests() -> None:
+    rig, _ = await opened()
+    for number in range(450):
+        await rig.take(Writer(f"s-{number}").opened(0))
+    rig.disk = book("on_change: rebase\n" + FIRST.replace("30m", "40m"))
+    job = build_policy_job(rig.documents, rig.archive, rig.clock)
+    await job()
+    assert {row["due"] for row in await rig.store.find(store.COLLECTION, {}, limit=999)} == {at(40)}
+    await job()
+    rig.store.away = True  # there is nothing left to ask it for
+    await job()
+
+
+async def test_a_ticket_whose_policies_are_not_known_here_is_rebased_once_they_are_looked_up() -> None:
+    rig, _ = await opened()
+    other = Rig(book("on_change: rebase\n" + FIRST.replace("30m", "40m")), rig.store)
+    job = build_policy_job(other.documents, other.archive, other.clock)
+    await job()
+    assert other.sent.types == []
+    await job()
+    assert other.sent.types == ["cancelled", "clock_started"]
+
+
+async def test_a_ticket_that_another_writes_meanwhile_is_rebased_in_the_next_turn() -> None:
+    rig, write = await opened()
+    rig.disk = book("on_change: rebase\n" + FIRST.replace("30m", "40m"))
+    job = build_policy_job(rig.documents, rig.archive, rig.clock)
+    change_many, turns = rig.documents.change_many, 0
+
+    async def overtaken(*args: Any, **more: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return await change_many(*args, **more) if turns > 1 else {}
+
+    rig.documents.change_many = overtaken  # type: ignore[method-assign]
+    await job()
+    await job()
+    assert rig.sent.types[-2:] == ["cancelled", "clock_started"]
+    assert write.sequence == 1
+
+
+async def test_the_latest_policies_are_recalled_and_older_ones_are_still_answered_for() -> None:
+    rig, _ = await opened()
+    first = rig.disk
+    for minutes in range(31, 34):
+        rig.clock.advance(60)
+        rig.disk = book(FIRST.replace("30m", f"{minutes}m"))
+        await rig.archive.refresh()
+    other = Rig(rig.disk, rig.store)
+    await other.archive.recall(2)
+    second = book(FIRST.replace("30m", "32m"))
+    assert other.archive.version(second.version) == second
+    with pytest.raises(Passing):
+        other.archive.version(first.version)
+    await other.archive.know([first.version, "no such version"])
+    assert other.archive.version(first.version) == first
+    assert other.archive.version("no such version") == other.archive.current

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from contracts.ticket import Status, TicketFacts
 from services.sla.core.clocks import Clock, soonest
+from services.sla.core.history import History
 from services.sla.core.policy import Book
 
 
@@ -40,12 +41,16 @@ class TicketClocks:
     at: datetime
     """Time of the latest event taken."""
     version: str
-    """Version of the policies that it is bound to."""
+    """Version of the policies that its resolution clocks are bound to: the one in force when they began."""
     bot: bool = False
     asked_at: datetime | None = None
-    """Oldest customer message without an answer."""
-    begun: bool = False
-    """Whether the customer has ever asked something."""
+    """Oldest customer message without an answer, as the ticket says."""
+    waits_since: datetime | None = None
+    """Since when the customer waits for people: where a reply clock starts, if a policy asks for one."""
+    waits_version: str = ""
+    """Version of the policies that this wait is bound to."""
+    history: History = ()
+    """Statuses since the resolution clocks began; empty before, and while a bot has the ticket."""
     replied: bool = False
     """The first reply was given, or became moot."""
     solved_at: datetime | None = None

@@ -18,6 +18,7 @@ from contracts.tickets import CloseReason, MessageReceived, MessageSent, TicketC
 from kit.document import Decision
 from services.sla.core import clocks
 from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, Step
+from services.sla.core.history import History, Span, then, used
 from services.sla.core.state import Books, Breach, TicketClocks
 
 #: Ended clocks and breaches that a ticket's document keeps, the latest ones.
@@ -25,7 +26,6 @@ KEPT_CLOCKS, KEPT_BREACHES = 20, 50
 #: How long before its event a message may have been taken by the door; beyond, the event's own time counts.
 LONGEST_WAY = timedelta(days=30)
 
-_MACHINES = frozenset({AuthorKind.BOT, AuthorKind.SYSTEM})
 REPLIES = (Metric.FIRST_REPLY, Metric.NEXT_REPLY)
 
 
@@ -34,11 +34,10 @@ def decide(state: TicketClocks | None, event: Event, books: Books, now: datetime
     data = event.data
     if not isinstance(data, TicketEvent) or (state is not None and state.closed):
         return Decision()
-    first_sight = state is None
     at = event.time if state is None else max(event.time, state.at)
     before = state or _unseen(data.ticket, event, books)
     turn = _Turn(before, books, at, now)
-    turn.take(data, event, first_sight=first_sight)
+    turn.take(data, event)
     return Decision(turn.state, turn.events) if turn.state != state else Decision()
 
 
@@ -51,14 +50,17 @@ def fire(state: TicketClocks, until: datetime, books: Books, now: datetime) -> D
 
 
 def rebase(state: TicketClocks, books: Books, now: datetime) -> Decision[TicketClocks] | None:
-    """Bind a ticket to the policies in force and put its clocks on their terms, if these ask for it.
+    """Bind a ticket to the policies in force and put its clocks on their terms, where these differ.
 
     One that may be over already keeps its terms: whether it is, only the tick says, which knows what came in time.
     """
-    if state.closed or state.version == books.current.version or books.current.on_change != "rebase":
+    version = books.current.version
+    if state.closed or state.version == version or books.current.on_change != "rebase":
         return None
-    turn = _Turn(replace(state, version=books.current.version), books, max(now, state.at), now)
+    turn = _Turn(state, books, max(now, state.at), now)
+    turn.bind(version)
     turn.agree(but=[clock for clock in state.live if clock.due_at is not None and clock.due_at <= turn.at])
+    turn.begin()
     return Decision(turn.state, turn.events)
 
 
@@ -76,16 +78,20 @@ def _unseen(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
 
 @dataclass
 class _Turn:
-    """One event being taken: the state so far and the facts to announce."""
+    """One event being taken: the state before it and so far, and the facts to announce."""
 
     state: TicketClocks
     books: Books
     at: datetime
     now: datetime
     events: list[Payload] = field(default_factory=list)
+    old: TicketClocks = field(init=False)
 
-    def take(self, data: TicketEvent, event: Event, *, first_sight: bool) -> None:
-        ticket, old = data.ticket, self.state
+    def __post_init__(self) -> None:
+        self.old = self.state
+
+    def take(self, data: TicketEvent, event: Event) -> None:
+        ticket, old = data.ticket, self.old
         self._set(
             at=self.at,
             facts=ticket.facts(),
@@ -94,7 +100,7 @@ class _Turn:
             reopens=ticket.reopen_count,
         )
         if isinstance(data, MessageSent) and _by_a_person(data.message):
-            self._answered(data.message)
+            self._answered(data.message, ticket)
         if self._is_over(data):
             return
         if ticket.handled_by_bot and not old.bot:
@@ -102,17 +108,25 @@ class _Turn:
         if ticket.status is Status.SOLVED and old.status is not Status.SOLVED:
             self._solved()
         self._stand_or_go(data)
+        self._wait(ticket, event)
+        self._live(data)
         if self.state.facts != old.facts or self.state.solved_at != old.solved_at:
             self.agree()
-        asked = self._ask(data, event, first_sight=first_sight)
-        self._start(data, self.at if asked is None or old.bot else asked)
+        self.begin(data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None)
+
+    def bind(self, version: str) -> None:
+        """Hold the ticket to another version of the policies."""
+        self._set(version=version, waits_version=version if self.state.waits_since is not None else "")
 
     # -- the rules, in order of rank -----------------------------------------------------------------------------
 
-    def _answered(self, message: Message) -> None:
-        for clock in self._of(*REPLIES):
+    def _answered(self, message: Message, ticket: Ticket) -> None:
+        """End the waits that this reply ends: one written before the latest question leaves that question open."""
+        asked, open_since = self.state.asked_at, ticket.oldest_unanswered_at
+        answered = asked is None or open_since is None or open_since > asked
+        for clock in self._of(*REPLIES) if answered else self._of(Metric.FIRST_REPLY):
             self.step(clock, lambda c, w: clocks.stop(c, self.at, w, message.id))
-        self._set(replied=True, asked_at=None)
+        self._set(replied=True)
 
     def _is_over(self, data: TicketEvent) -> bool:
         merged = data.ticket.merged_into is not None or (
@@ -129,15 +143,13 @@ class _Turn:
             else:
                 done = solved_at if solved_at is not None and clocks.settled(clock) else self.at
                 self.step(clock, lambda c, w, done=done: clocks.stop(c, done, w))  # type: ignore[misc]
-        self._set(closed=True, asked_at=None)
+        self._set(closed=True, asked_at=None, waits_since=None, waits_version="", history=())
         return True
 
     def _solved(self) -> None:
         for clock in self._of(*REPLIES):
             self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.SOLVED, w))
-        self._set(
-            solved_at=self.at, asked_at=None, replied=self.state.replied or (self.state.begun and not self.state.bot)
-        )
+        self._set(solved_at=self.at, replied=self.state.replied or bool(self.state.history))
 
     def _stand_or_go(self, data: TicketEvent) -> None:
         status = self.state.status
@@ -153,42 +165,50 @@ class _Turn:
 
     def agree(self, but: Sequence[Clock] = ()) -> None:
         """Give every running clock the terms that hold for the ticket now: another priority, tier or policy file."""
-        book = self.books.version(self.state.version)
         for clock in self.state.live:
             if clock.breached_at is not None or clocks.settled(clock) or clock in but:
                 continue  # a breach stays as it was told; who is solved has time until the reopening
-            terms = book.terms(self.state.facts, clock.metric)
+            terms = self._terms(self.state, clock.metric)
             if terms is None:
                 self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.POLICY_CHANGED, w))
             elif _other(terms, clock.terms):
                 self._succeed(clock, terms)
 
-    def _ask(self, data: TicketEvent, event: Event, *, first_sight: bool) -> datetime | None:
-        """Note since when the customer waits; returns when they asked with this event."""
-        asked: datetime | None = None
-        if isinstance(data, TicketOpened):
-            if data.message is None or _by_the_customer(data.message):
-                asked = data.ticket.created_at
-        elif isinstance(data, MessageReceived):
-            if _by_the_customer(data.message):
-                asked = data.message.received_at or event.time
-        elif first_sight:  # opened before we began to listen
-            asked = data.ticket.oldest_unanswered_at
-            self._set(begun=data.ticket.last_customer_message_at is not None)
-        if asked is not None:
-            asked = asked if event.time - LONGEST_WAY <= asked <= event.time else event.time
-            self._set(asked_at=self.state.asked_at or asked, begun=True)
-        return asked
+    def _wait(self, ticket: Ticket, event: Event) -> None:
+        """Note since when the customer waits for people; neither a bot nor a solved ticket lets them wait."""
+        old, asked = self.old, ticket.oldest_unanswered_at
+        self._set(asked_at=asked)
+        if asked is None or ticket.handled_by_bot or ticket.status is Status.SOLVED:
+            self._set(waits_since=None, waits_version="")
+        elif old.waits_since is None or old.asked_at is None or asked > old.asked_at:
+            since = asked if event.time - LONGEST_WAY <= asked <= event.time else event.time
+            since = max(since, ticket.handed_off_at or since)
+            since = self.at if old.status is Status.SOLVED else since
+            self._set(waits_since=since, waits_version=self.books.current.version)
 
-    def _start(self, data: TicketEvent, at: datetime) -> None:
+    def _live(self, data: TicketEvent) -> None:
+        """Note what the ticket goes through, from the customer's first word to people on."""
+        state, ticket = self.state, data.ticket
+        if state.bot:
+            self._set(history=())
+        elif state.history:
+            self._set(history=then(state.history, self.at, state.status))
+        elif state.status is not Status.SOLVED and (
+            ticket.last_customer_message_at is not None or (isinstance(data, TicketOpened) and data.message is None)
+        ):
+            began = state.waits_since if state.waits_since != self.old.waits_since else None
+            self._set(history=(Span(began or self.at, state.status),), version=self.books.current.version)
+
+    def begin(self, message_id: str | None = None) -> None:
+        """Start the clocks that the ticket asks for and does not have."""
         state = self.state
-        if state.bot or not state.begun or state.status is Status.SOLVED:
+        if not state.history or state.status is Status.SOLVED:
             return
-        message = data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None
-        if state.asked_at is not None:
-            self._begin(Metric.NEXT_REPLY if state.replied else Metric.FIRST_REPLY, at, message)
+        if state.waits_since is not None:
+            waits: History = (Span(state.waits_since, state.status),)
+            self._begin(Metric.NEXT_REPLY if state.replied else Metric.FIRST_REPLY, waits, message_id)
         for metric in (Metric.RESOLUTION, TOTAL_RESOLUTION):
-            self._begin(metric, at, None)
+            self._begin(metric, state.history, None)
         self._stand_or_go_new()
 
     def _stand_or_go_new(self) -> None:
@@ -203,16 +223,35 @@ class _Turn:
         """Move one clock, keep what it has become and what it says."""
         self._keep(clock, *move(clock, self._setting(clock.terms.policy.version, clock.terms.calendar.name)))
 
-    def _begin(self, metric: str, at: datetime, message_id: str | None) -> None:
-        if self._of(metric):
-            return
-        terms = self.books.version(self.state.version).terms(self.state.facts, metric)
+    def _begin(self, metric: str, past: History, message_id: str | None) -> None:
+        """Start a clock where it would be, had it run all along `past`.
+
+        One that applies only from now on cannot have run out before: if its time is over, it is due at once.
+        """
+        terms = None if self._of(metric) else self._terms(self.state, metric)
         if terms is None:
             return
-        where = self._setting(self.state.version, terms.calendar.name)
-        clock, events = clocks.start(self._next_id(metric), metric, terms, at, where, message_id=message_id)
+        where = self._setting(terms.policy.version, terms.calendar.name)
+        late = self._terms(self.old, metric) is None
+        at = self.at if late else past[-1].since
+        still = () if metric == TOTAL_RESOLUTION else (*terms.pauses, Status.SOLVED)
+        clock, events = clocks.start(
+            self._next_id(metric),
+            metric,
+            terms,
+            at,
+            where,
+            elapsed_ms=used(past, at, where.calendar, still),
+            started_at=past[0].since,
+            message_id=message_id,
+        )
         self._set(live=(*self.state.live, clock), serial=self.state.serial + 1)
         self.events += events
+
+    def _terms(self, state: TicketClocks, metric: str) -> clocks.Terms | None:
+        """Return what is asked for by the policies that this metric of the ticket is bound to."""
+        version = state.waits_version if metric in REPLIES and state.waits_version else state.version
+        return self.books.version(version).terms(state.facts, metric)
 
     def _succeed(self, clock: Clock, terms: clocks.Terms) -> None:
         steps = clocks.revalue(
@@ -264,10 +303,6 @@ def _by_a_person(message: Message) -> bool:
     return message.direction is Direction.OUT and message.author.kind == AuthorKind.AGENT and not message.automated
 
 
-def _by_the_customer(message: Message) -> bool:
-    return message.direction is Direction.IN and not message.automated and message.author.kind not in _MACHINES
-
-
 def _pause_reason(clock: Clock, status: Status) -> str | None:
     if status is Status.SOLVED:
         return PauseReason.SOLVED
@@ -281,10 +316,11 @@ def _resume_reason(clock: Clock, data: TicketEvent) -> str:
 
 
 def _other(new: clocks.Terms, old: clocks.Terms) -> bool:
-    return (new.policy, new.target_ms, new.calendar.name, new.warnings, new.pauses) != (
-        old.policy,
-        old.target_ms,
-        old.calendar.name,
-        old.warnings,
-        old.pauses,
-    )
+    """Say whether the terms differ in what they ask for: a new file that leaves a policy as it was changes nothing."""
+    return _asked_for(new) != _asked_for(old)
+
+
+def _asked_for(terms: clocks.Terms) -> tuple[object, ...]:
+    calendar = terms.calendar
+    hours = (calendar.name, calendar.version, calendar.holidays)
+    return terms.policy.name, terms.target_ms, hours, terms.warnings, terms.pauses
