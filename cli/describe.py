@@ -103,6 +103,8 @@ def _ticket(event: Event) -> str | None:
             return f"{old} → {new}"
         case tickets.TicketTagged(added=added, removed=removed):
             return " ".join([*(f"+{tag}" for tag in added), *(f"-{tag}" for tag in removed)])
+        case tickets.TicketFactsChanged(changed=changed, actor=actor):
+            return f"{', '.join(changed)}, by {actor.name or actor.id}"
         case tickets.TicketReopened(old=old, actor=actor):
             return f"was {old}, by {actor.name or actor.id}"
         case tickets.TicketClosed(reason=reason, actor=actor):

@@ -11,9 +11,11 @@ from contracts.payload import Payload, UnknownPayload
 from contracts.registry import COMMAND_TYPES, EVENT_TYPES
 from contracts.values import MAX_INTEGER, Identifier, Instant, Value
 
-__all__ = ["CONTENT_TYPE", "Command", "Event", "Head", "Payload", "UnknownPayload", "event_id"]
+__all__ = ["CONTENT_TYPE", "HEADERS", "Command", "Event", "Head", "Payload", "UnknownPayload", "event_id"]
 
 CONTENT_TYPE = "application/cloudevents+json"
+HEADERS = (("content-type", CONTENT_TYPE.encode()),)
+"""Kafka headers of every event and command: they say that the value is in structured mode."""
 Sequence = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 
 
@@ -84,7 +86,9 @@ class Event(_Envelope):
 
     known_types: ClassVar[Mapping[str, type[Payload]]] = EVENT_TYPES
 
-    sequence: Sequence = Field(description="Position among the events of this source about this subject, from 1.")
+    sequence: Sequence = Field(
+        description="Position among the events of this source about this subject, from 1. A number, not a string."
+    )
     correlationid: Identifier = Field(description="Id shared by all that followed from one first cause.")
 
     @classmethod

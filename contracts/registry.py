@@ -15,6 +15,7 @@ EVENTS: dict[str, tuple[type[Payload], ...]] = {
         tickets.TicketStatusChanged,
         tickets.TicketPriorityChanged,
         tickets.TicketTagged,
+        tickets.TicketFactsChanged,
         tickets.TicketReopened,
         tickets.TicketMerged,
         tickets.TicketSplit,

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from contracts.payload import Payload
-from contracts.ticket import Author, Message, Priority, Status, Ticket
-from contracts.values import Count, Identifier, Instant, Open
+from contracts.ticket import Author, CustomerFacts, Market, Message, Priority, Status, Ticket
+from contracts.values import Count, Identifier, Instant, Open, SkillLevels, Value
 
 
 class DeliveryState(StrEnum):
@@ -128,12 +128,36 @@ class TicketPriorityChanged(TicketEvent):
 
 
 class TicketTagged(TicketEvent):
-    """Tags, or facts that tags stand for, were changed; the ticket carries all that hold now."""
+    """Tags were changed; the ticket carries all that hold now."""
 
     type: ClassVar[str] = "deskbus.ticket.tagged.v1"
     added: tuple[str, ...] = Field((), description="Tags that are new.")
     removed: tuple[str, ...] = Field((), description="Tags that are gone.")
     actor: Author = Field(description="Who changed them.")
+
+
+class Facts(Value):
+    """Facts about a ticket that a command may bring. A field that is absent says nothing."""
+
+    customer: CustomerFacts | None = Field(None, description="Facts about the customer.")
+    order_ref: str | None = Field(None, description="Order that the conversation is about.")
+    brand: str | None = Field(None, description="Brand.")
+    market: Market | None = Field(None, description="Where the sale took place.")
+    language: str | None = Field(None, description="Language of the conversation, BCP 47.")
+    required_skills: SkillLevels | None = Field(None, description="Skills that an agent must have.")
+    preferred_skills: SkillLevels | None = Field(None, description="Skills that are dropped as the wait grows.")
+
+
+class TicketFactsChanged(TicketEvent):
+    """Facts about the customer, the order or the conversation were changed; the ticket carries all that hold now."""
+
+    type: ClassVar[str] = "deskbus.ticket.facts_changed.v1"
+    changed: tuple[str, ...] = Field(
+        description="Fields of the ticket that changed, e.g. brand; of the customer each fact, e.g. customer.tier."
+    )
+    old: Facts = Field(default=Facts(), description="What they were; one that is absent was not known.")
+    actor: Author = Field(description="Who changed them.")
+    command_id: str | None = Field(None, description="Command that asked for it.")
 
 
 class TicketReopened(TicketEvent):

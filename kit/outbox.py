@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from contracts.envelope import CONTENT_TYPE
+from contracts.envelope import HEADERS
 from contracts.topics import topic_name
 from kit import document, metrics
 from kit.clock import Clock
@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 #: Confirmed entries that a process remembers, so that no task of it sends them again.
 TOLD = 10_000
-HEADERS = (("content-type", CONTENT_TYPE.encode()),)
 
 
 class Store(Protocol):

@@ -20,6 +20,8 @@ original bytes. The models are in `contracts/`, JSON Schemas in `contracts/schem
 How to read them:
 
 - An event is known by source, subject and sequence, and so is its id: drop what you have seen. Sequences have no gaps.
+  `sequence` is an integer that counts; CloudEvents' own extension of that name, a string that sorts, is not meant.
+- Events and commands that Deskbus writes have the Kafka header `content-type: application/cloudevents+json`.
 - Skip types that you do not know, ignore fields that you do not know, take enum values that you do not know (*open*).
 - Within a major version only optional fields with defaults are added. A field that is absent has its default.
 - Instants are RFC 3339 in UTC with milliseconds. Durations name their unit.

@@ -7,7 +7,7 @@ from contracts import commands, contacts, tickets
 from contracts.payload import Payload
 from contracts.samples import stories
 from contracts.samples.stories import ENGLISH, KOREAN, POLISH, THAI, after, answered, at
-from contracts.ticket import Author, AuthorKind, Channel, Priority, Status
+from contracts.ticket import Author, AuthorKind, Channel, CustomerFacts, Priority, Status
 
 Sample = tuple[str, str, datetime, Payload]
 """Name of the sample, subject, time, payload."""
@@ -132,6 +132,40 @@ def life_cycle_samples() -> Iterator[Sample]:
         at("10:06:00"),
         tickets.TicketTagged(
             ticket=after(ENGLISH, at("10:06:00"), tags=("refund",)), added=("refund",), actor=stories.SYSTEM
+        ),
+    )
+    yield (
+        "from-shop",
+        THAI.id,
+        at("08:30:03.050"),
+        tickets.TicketFactsChanged(
+            ticket=after(
+                THAI,
+                at("08:30:03.050"),
+                order_ref="SHP-2411-88213",
+                customer=THAI.customer.model_copy(update={"tier": "gold", "orders": 17}),
+            ),
+            changed=("order_ref", "customer.orders", "customer.tier"),
+            old=tickets.Facts(customer=CustomerFacts(tier="silver", orders=16)),
+            actor=Author(kind=AuthorKind.SYSTEM, name="shop"),
+            command_id="cmd-sample-13",
+        ),
+    )
+    yield (
+        "skills-of-an-agent",
+        KOREAN.id,
+        at("09:20:10"),
+        tickets.TicketFactsChanged(
+            ticket=after(
+                KOREAN, at("09:20:10"), language="en", required_skills={"warranty": 3}, preferred_skills={"lamps": 1}
+            ),
+            changed=("language", "preferred_skills", "required_skills"),
+            old=tickets.Facts(
+                language=KOREAN.language,
+                required_skills=KOREAN.required_skills,
+                preferred_skills=KOREAN.preferred_skills,
+            ),
+            actor=stories.JIWOO,
         ),
     )
     yield (

@@ -10,7 +10,7 @@ from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from contracts.commands import CommandPayload, Forward
-from contracts.envelope import Command
+from contracts.envelope import HEADERS, Command
 from contracts.registry import COMMANDS
 from contracts.ticket import Author, AuthorKind
 from kit.clock import Clock
@@ -101,7 +101,7 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
         if len(value) > MAX_COMMAND_BYTES:
             raise Problem(413, "The command is too large", f"At most {MAX_COMMAND_BYTES} bytes are taken")
         keys.check(wrapped.id, stable_id(body.ticket_id, payload.type, wrapped.data.model_dump_json()))
-        await intake.send(Outgoing(topic, body.ticket_id.encode(), value))
+        await intake.send(Outgoing(topic, body.ticket_id.encode(), value, HEADERS))
         metrics.COMMANDS.labels(_name(payload)).inc()
         return Accepted(id=wrapped.id)
 

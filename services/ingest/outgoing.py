@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from contracts.commands import Forward
-from contracts.envelope import CONTENT_TYPE, Command
+from contracts.envelope import HEADERS, Command
 from contracts.ticket import Ticket
 from kit.errors import Passing
 from kit.producer import Outgoing
@@ -35,7 +35,6 @@ from services.ingest.store import Keeping
 from services.ingest.threads import Threads
 
 log = structlog.get_logger(__name__)
-HEADERS = (("content-type", CONTENT_TYPE.encode()),)
 
 
 class Sending(Protocol):

@@ -275,6 +275,7 @@ async def test_a_command_goes_to_its_tickets_partition(client: httpx.AsyncClient
     (sent,) = kafka.taken
     command = Command.parse(sent.value or b"")
     assert (sent.topic, sent.key, command.subject, command.time) == ("commands", b"t-1", "t-1", s.NOW)
+    assert list(sent.headers) == [("content-type", b"application/cloudevents+json")]
     assert answer.json() == {"id": command.id}
     assert (command.data.text, command.data.by.kind, command.data.by.id) == ("Już jedzie", "system", "crm")
 

@@ -14,6 +14,7 @@ from contracts.tickets import (
     MessageSent,
     NoteAdded,
     TicketClosed,
+    TicketFactsChanged,
     TicketHandedOff,
     TicketMerged,
     TicketOpened,
@@ -171,7 +172,8 @@ class Writer:
         )
 
     def tier(self, t: float, tier: str) -> Event:
-        return self.event(t, TicketTagged, changes={"customer": CustomerFacts(tier=tier)}, actor=AGENT)
+        changes = {"customer": CustomerFacts(tier=tier)}
+        return self.event(t, TicketFactsChanged, changes=changes, changed=("customer.tier",), actor=AGENT)
 
     def tagged(self, t: float, *tags: str) -> Event:
         return self.event(t, TicketTagged, changes={"tags": tags}, actor=AGENT)

@@ -5,7 +5,7 @@ Rule: a command is taken once by its id. A reply is only promised here; `sending
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -24,18 +24,21 @@ from contracts.commands import (
     Transfer,
 )
 from contracts.envelope import Command
-from contracts.ticket import Author, AuthorKind, ContactRef, Direction, Message, Status, Ticket
+from contracts.ticket import Author, AuthorKind, ContactRef, CustomerFacts, Direction, Message, Status, Ticket
 from contracts.tickets import (
     CloseReason,
     CommandRejected,
+    Facts,
     MessageReceived,
     NoteAdded,
     RejectReason,
+    TicketFactsChanged,
     TicketHandedOff,
     TicketMerged,
     TicketPriorityChanged,
     TicketTagged,
 )
+from contracts.values import Value
 from kit.document import Decision
 from kit.errors import Passing
 from kit.ids import stable_id
@@ -50,6 +53,7 @@ PENDING_BYTES = 2_000_000
 #: Bytes that a ticket may take in each of its events.
 TICKET_BYTES = 100_000
 KEY_CHARACTERS = 200
+CUSTOMER_FACTS = frozenset(CustomerFacts.model_fields)
 SOURCE = "/deskbus/ingest"
 
 
@@ -194,21 +198,31 @@ def _tags(draft: Draft, _: Asked, data: SetTags, __: TicketPolicy) -> None:
         )
 
 
-def _facts(draft: Draft, _: Asked, data: SetFacts, __: TicketPolicy) -> None:
+def _facts(draft: Draft, asked: Asked, data: SetFacts, _: TicketPolicy) -> None:
+    """Take what is given and differs; of the customer fact by fact, and what is not given stays as it is."""
     _not_closed(draft)
     ticket = draft.ticket
-    given: dict[str, Any] = {
-        name: value
-        for name in ("order_ref", "brand", "market", "language", "required_skills", "preferred_skills")
-        if (value := getattr(data, name)) is not None
-    }
-    if data.customer is not None:
-        known = {name: getattr(data.customer, name) for name in data.customer.model_fields_set}
-        known = {name: value for name, value in known.items() if value is not None}
-        given["customer"] = ticket.customer.model_copy(update=known)
-    changes = {name: value for name, value in given.items() if getattr(ticket, name) != value}
+    changes: dict[str, Any] = _differing(data, ticket, set(Facts.model_fields) - {"customer"})
+    changed = sorted(changes)
+    old: dict[str, Any] = {name: getattr(ticket, name) for name in changes}
+    if data.customer is not None and (of_customer := _differing(data.customer, ticket.customer, CUSTOMER_FACTS)):
+        changes["customer"] = ticket.customer.model_copy(update=of_customer)
+        changed += [f"customer.{name}" for name in sorted(of_customer)]
+        old["customer"] = CustomerFacts(**{name: getattr(ticket.customer, name) for name in of_customer})
     if changes:
-        draft.say(lambda t: TicketTagged(ticket=t, actor=data.by), **changes)
+        before, command = Facts(**old), asked.command
+        draft.say(
+            lambda t: TicketFactsChanged(
+                ticket=t, changed=tuple(changed), old=before, actor=data.by, command_id=command.id
+            ),
+            **changes,
+        )
+
+
+def _differing(given: Value, known: Value, names: Collection[str]) -> dict[str, Any]:
+    """The given values that differ from the known ones."""
+    values = {name: value for name in names if (value := getattr(given, name)) is not None}
+    return {name: value for name, value in values.items() if value != getattr(known, name)}
 
 
 def _hand_off(draft: Draft, _: Asked, data: HandOff, __: TicketPolicy) -> None:

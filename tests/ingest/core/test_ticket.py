@@ -18,7 +18,8 @@ from contracts.commands import (
     Split,
     Transfer,
 )
-from contracts.ticket import Author, CustomerFacts, Priority, Status
+from contracts.ticket import Author, CustomerFacts, Market, Priority, Status
+from contracts.tickets import Facts, TicketFactsChanged
 from kit.errors import Passing
 from services.ingest.core.moves import LOOPING
 from services.ingest.core.policy import TicketPolicy
@@ -173,11 +174,43 @@ def test_commands_change_what_they_name_and_nothing_twice() -> None:
     story.asks(4, SetFacts(by=AGENT, order_ref="A-1", customer=CustomerFacts(tier="gold")))
     story.asks(4, SetFacts(by=AGENT, customer=CustomerFacts(orders=3)))
     assert story.words() == [
-        "ticket.priority_changed", "ticket.tagged", "note.added", "ticket.tagged", "ticket.tagged",
+        "ticket.priority_changed", "ticket.tagged", "note.added",
+        "ticket.facts_changed", "ticket.facts_changed",
     ]  # fmt: skip
     assert story.ticket.tags == ("a", "b")
     assert (story.ticket.customer.tier, story.ticket.customer.orders) == ("gold", 3)
     assert [i.document["kind"] for i in story.inserts] == ["message", "note"]
+
+
+def test_facts_say_what_changed_and_what_it_was() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(1, SetFacts(by=AGENT, order_ref="A-1", brand="nimbus", customer=CustomerFacts(tier="silver")), "f1")
+    story.clear()
+    brought = SetFacts(
+        by=AGENT, order_ref="A-1", brand="korale", required_skills={"billing": 2},
+        customer=CustomerFacts(tier="gold", orders=3),
+    )  # fmt: skip
+    story.asks(2, brought, "f2")
+    (said,) = story.events
+    assert isinstance(said, TicketFactsChanged)
+    assert said.changed == ("brand", "required_skills", "customer.orders", "customer.tier")
+    assert said.old == Facts(brand="nimbus", required_skills={}, customer=CustomerFacts(tier="silver"))
+    assert (said.actor, said.command_id) == (AGENT, "f2")
+    assert (said.ticket.brand, said.ticket.customer) == ("korale", CustomerFacts(tier="gold", orders=3))
+    assert said.ticket.required_skills == {"billing": 2}
+
+
+def test_facts_that_are_known_already_say_nothing() -> None:
+    story = Story()
+    story.writes(0)
+    facts = SetFacts(by=AGENT, order_ref="A-1", market=Market(country="TH"), customer=CustomerFacts(tier="gold"))
+    story.asks(1, facts, "f1")
+    story.clear()
+    story.asks(2, facts, "f2")
+    story.asks(2, SetFacts(by=AGENT), "f3")
+    story.asks(2, SetFacts(by=AGENT, customer=CustomerFacts()), "f4")
+    assert story.words() == []
 
 
 def test_a_note_moves_no_clock_and_counts_as_no_message() -> None:
