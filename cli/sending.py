@@ -121,7 +121,8 @@ class Doors:
 
     async def _hook(self, piece: Hook) -> str:
         answer = await self._http().post(self._url() + piece.path, content=piece.body, headers=piece.headers)
-        return str(_taken(answer).json().get("receipt", ""))
+        taken = _taken(answer)
+        return str(taken.json().get("receipt", "")) if taken.content else ""  # Twilio's has no body
 
     async def _mail(self, piece: Mail) -> str:
         async with self._connection() as connection:

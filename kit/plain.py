@@ -69,3 +69,9 @@ async def answer_json(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def answer_empty(send: Send, status: int) -> None:
+    """Send a status that has no body."""
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body"})

@@ -1,12 +1,13 @@
 """The webhook door. Commands are commands_http.py's, reading tickets is tickets_http.py's.
 
-Rule: verify over raw bytes, write to Kafka, answer 202. Nothing is parsed here but what finds the account and the
-partition; both looks are light, and wrong ones cost order only.
+Rule: verify over raw bytes, write to Kafka, answer as the provider expects. Before the signature is known to be right
+only a light look at the body is taken, to find the account; the partition's key is read after it, and costs order only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
@@ -18,7 +19,7 @@ from contracts.inbound import HttpRequest
 from contracts.values import trace_context
 from kit.clock import Clock
 from kit.http import Problem, Router
-from kit.plain import answer_json, read_body
+from kit.plain import answer_empty, answer_json, read_body
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
 from services.ingest.channels import WEBHOOKS, Webhook
@@ -27,7 +28,12 @@ from services.ingest.intake import Envelope, Intake
 
 log = structlog.get_logger(__name__)
 PATH = "/v1/channels/{channel}/webhook"
-_ACCEPTED = {"description": "Kafka has it; the receipt is its id", "content": {"application/json": {}}}
+_RECEIPT = {"description": "Kafka has it; the receipt is its id", "content": {"application/json": {}}}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    200: {**_RECEIPT, "description": "The same, as WhatsApp and LINE want it"},
+    202: _RECEIPT,
+    204: {"description": "Kafka has it; Twilio wants no body"},
+}
 _RETRY = {"retry-after": "2"}
 _BODY_ONLY = HttpRequest()
 
@@ -45,7 +51,7 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
 
     @router.plain(
         "POST", PATH, refused=_count_refused,
-        status_code=202, responses={202: _ACCEPTED}, summary="Take a webhook of a channel's provider",
+        status_code=202, responses=_ACCEPTED, summary="Take a webhook of a channel's provider",
         description="`?account=` names the account; without it the body's own name of it is looked up (WhatsApp "
         "phone_number_id, LINE destination, Twilio To).",
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
@@ -66,7 +72,10 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
             traceparent=trace_context(headers.get("traceparent")),
         )
         receipt = await intake.take(envelope, given.body)
-        await answer_json(send, 202, f'{{"receipt":"{receipt}"}}'.encode())
+        if channel.TAKEN == 204:
+            await answer_empty(send, 204)
+        else:
+            await answer_json(send, channel.TAKEN, f'{{"receipt":"{receipt}"}}'.encode())
 
     @router.get(
         PATH, summary="Answer a provider's challenge", openapi_extra={"parameters": _PARAMETERS},

@@ -65,7 +65,7 @@ class Client:
             self._free.get_nowait()[1].close()
 
     async def send(self, request: bytes) -> None:
-        """Send one request; anything but 202 is an error."""
+        """Send one request; anything but 200, 202 or 204 is an error."""
         reader, writer = await self._free.get()
         if reader.at_eof():  # the door closes what was quiet for some seconds
             writer.close()
@@ -73,11 +73,11 @@ class Client:
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
             await reader.readexactly(length)
         finally:
             self._free.put_nowait((reader, writer))
-        if not head.startswith(b"HTTP/1.1 202"):
+        if head[9:12] not in {b"200", b"202", b"204"}:
             raise RuntimeError(f"the door did not take it: {head[:60]!r}")
 
     async def send_all(self, requests: Sequence[bytes]) -> None:

@@ -18,6 +18,7 @@ from kit.http import PROBLEM, door
 from kit.producer import Outgoing
 from services.ingest import metrics
 from services.ingest.accounts import Outside
+from services.ingest.channels.reading import LIGHT_LOOK_BYTES
 from services.ingest.commands_http import commands_router
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
@@ -118,13 +119,55 @@ async def test_a_verified_body_reaches_kafka_byte_for_byte(
     key: str | None,
 ) -> None:
     answer = await client.post(url, content=body, headers=headers)
-    assert answer.status_code == 202
     taken = record(kafka)
-    assert answer.json() == {"receipt": taken.receipt}
+    wanted = {"webhook": 202, "whatsapp": 200, "line": 200, "sms": 204}[taken.channel]
+    assert answer.status_code == wanted
+    if wanted == 204:
+        assert (answer.content, "content-type" in answer.headers) == (b"", False)
+    else:
+        assert answer.json() == {"receipt": taken.receipt}
     assert (taken.body, taken.size, taken.account, taken.verified) == (body, len(body), account, True)
     assert taken.key == (key or taken.key)
     assert taken.key.startswith(f"{account}:")
     assert kafka.taken[0].key == taken.key.encode()
+
+
+LARGE = {
+    "whatsapp": s.whatsapp(*(s.wa_text("ส่งช้า " * 40, f"wamid.{n}") for n in range(220))),
+    "line": s.line_events(*(s.line_message({"type": "text", "text": "x" * 300, "id": str(n)}) for n in range(200))),
+    "webhook": s.encode({"id": "m1", "from": {"id": "buyer-9"}, "text": "긴" * 40_000}),
+}
+SIGN = {"whatsapp": s.sign_whatsapp, "line": s.sign_line, "webhook": s.sign_generic}
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("/v1/channels/whatsapp/webhook", "wa-th:TH.13491208655302741918"),
+        ("/v1/channels/line/webhook", "line-th:U8189cf6745fc0d808977bdb0b9f22995"),
+        ("/v1/channels/line/webhook?account=line-th", "line-th:U8189cf6745fc0d808977bdb0b9f22995"),
+        (COUPANG, "coupang-kr:buyer-9"),
+    ],
+)
+async def test_a_body_above_the_light_look_finds_its_account_and_its_contact(
+    client: httpx.AsyncClient, kafka: Kafka, url: str, key: str
+) -> None:
+    channel = url.split("/")[3]
+    body = LARGE[channel]
+    assert len(body) > LIGHT_LOOK_BYTES
+    answer = await client.post(url, content=body, headers=SIGN[channel](body))
+    assert answer.is_success
+    assert record(kafka).key == key
+
+
+async def test_a_large_body_of_nobody_is_not_found_by_what_is_written_in_it(
+    client: httpx.AsyncClient, kafka: Kafka
+) -> None:
+    posing = s.encode({"events": [], "text": f'{"x" * LIGHT_LOOK_BYTES} "destination": "{s.LINE.external_id}"'})
+    assert (await client.post("/v1/channels/line/webhook", content=posing)).status_code == 404
+    forged = await client.post("/v1/channels/line/webhook", content=LARGE["line"], headers=s.sign_line(b"other"))
+    assert forged.status_code == 401
+    assert kafka.taken == []
 
 
 @pytest.mark.parametrize(

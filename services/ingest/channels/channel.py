@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
 from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels.reading import glance, whole
 from services.ingest.core.messages import Inbound, OutgoingReply, Rendered, SendOutcome
 
 T = TypeVar("T")
@@ -41,6 +42,11 @@ class Request:
             self._seen = look, look(self.body)
         seen: T = self._seen[1]
         return seen
+
+
+def document_of(request: Request) -> dict[str, Any]:
+    """The JSON object in a body that was verified, whatever its size; empty if there is none."""
+    return request.once(glance) or request.once(whole)
 
 
 class Forged(Exception):
@@ -70,14 +76,17 @@ class Webhook(Channel, Protocol):
     HEADERS: frozenset[str]
     """Request headers that `parse` needs; the others are not kept."""
 
+    TAKEN: int
+    """The status that the provider expects for a webhook that was taken. Only 204 goes without our receipt."""
+
     def account_id(self, request: Request) -> str | None:
-        """The provider's name of our account, out of the body, where it says so. Not verified yet."""
+        """The provider's name of our account, out of the body, where it says so. Not verified yet, and of any size."""
 
     def verify(self, request: Request, account: Account, outside: Outside, now: datetime) -> None:
         """Raise Forged, or MissingSecret."""
 
     def contact_key(self, request: Request) -> str | None:
-        """Who wrote, as far as a light look can tell: records of equal keys stay in order."""
+        """Who wrote, as far as it is easily told: records of equal keys stay in order. The body is verified."""
 
     def challenge(self, request: Request, account: Account, outside: Outside) -> str | None:
         """The answer to a provider's GET; None: this channel has none, or it is not theirs."""

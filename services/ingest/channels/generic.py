@@ -20,7 +20,7 @@ from contracts.inbound import InboundRecord
 from contracts.ticket import CustomerFacts, Location, Market, Priority
 from contracts.values import Count, SkillLevels, to_instant
 from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
-from services.ingest.channels.channel import Forged, Request, fresh, hmac_is_one_of, json_body
+from services.ingest.channels.channel import Forged, Request, document_of, fresh, hmac_is_one_of, json_body
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, glance, line, obj, read_answer
 from services.ingest.core.messages import (
@@ -39,6 +39,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = "webhook"
 HEADERS: frozenset[str] = frozenset()
+TAKEN = 202
 
 
 def _filled(text: str) -> str:
@@ -171,7 +172,7 @@ def challenge(request: Request, account: Account, outside: Outside) -> str | Non
 
 def contact_key(request: Request) -> str | None:
     """The person; of statuses nobody."""
-    document = request.once(glance)
+    document = document_of(request)
     return line(obj(document.get("from")).get("id")) or line(document.get("message_id"))
 
 

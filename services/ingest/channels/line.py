@@ -13,8 +13,9 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, json_body
+from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
+    LIGHT_LOOK_BYTES,
     clean,
     degrees,
     each,
@@ -22,6 +23,7 @@ from services.ingest.channels.reading import (
     glance,
     instant,
     line,
+    named_in,
     obj,
     objects,
     read_answer,
@@ -43,12 +45,16 @@ from services.ingest.core.messages import (
 
 CHANNEL = "line"
 HEADERS: frozenset[str] = frozenset()
+TAKEN = 200
+"""LINE sends again what is not answered by 200."""
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
 _TEXT_LIMIT = 5000
 
 
 def account_id(request: Request) -> str | None:
     """`destination`: the user id of the bot that the events are for."""
+    if len(request.body) > LIGHT_LOOK_BYTES:
+        return named_in(request.body, "destination")
     return line(request.once(glance).get("destination"))
 
 
@@ -76,7 +82,7 @@ def _conversation(event: Mapping[str, Any]) -> str | None:
 
 def contact_key(request: Request) -> str | None:
     """The group, room or user of the first event."""
-    return _conversation(first(request.once(glance).get("events")))
+    return _conversation(first(document_of(request).get("events")))
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001

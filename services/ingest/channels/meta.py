@@ -16,8 +16,9 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.channel import Forged, Request, hmac_is_one_of, json_body
+from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
+    LIGHT_LOOK_BYTES,
     clean,
     degrees,
     each,
@@ -25,6 +26,7 @@ from services.ingest.channels.reading import (
     glance,
     instant,
     line,
+    named_in,
     obj,
     objects,
     read_answer,
@@ -48,6 +50,8 @@ from services.ingest.core.messages import (
 
 CHANNEL = "whatsapp"
 HEADERS: frozenset[str] = frozenset()
+TAKEN = 200
+"""Meta sends again, and in the end disables, what is not answered by 200."""
 _MEDIA = {"image", "video", "audio", "document", "sticker"}
 _SILENT = {"reaction", "system", "ephemeral", "request_welcome"}
 """What opens and continues no conversation."""
@@ -63,6 +67,8 @@ def _values(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def account_id(request: Request) -> str | None:
     """The phone_number_id of the first change."""
+    if len(request.body) > LIGHT_LOOK_BYTES:
+        return named_in(request.body, "phone_number_id")
     value: Mapping[str, Any] = next(_values(request.once(glance)), {})
     return line(obj(value.get("metadata")).get("phone_number_id"))
 
@@ -94,7 +100,7 @@ def challenge(request: Request, account: Account, outside: Outside) -> str | Non
 
 def contact_key(request: Request) -> str | None:
     """The first sender; of statuses the recipient."""
-    for value in _values(request.once(glance)):
+    for value in _values(document_of(request)):
         message, status = first(value.get("messages")), first(value.get("statuses"))
         contact = first(value.get("contacts"))
         key = (
