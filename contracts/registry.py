@@ -80,3 +80,22 @@ EVENT_TYPES: dict[str, type[Payload]] = {cls.type: cls for classes in EVENTS.val
 COMMAND_TYPES: dict[str, type[commands.CommandPayload]] = {cls.type: cls for cls in COMMANDS}
 REGISTRY: dict[str, type[Payload]] = {**EVENT_TYPES, **COMMAND_TYPES}
 """Every type -> its class."""
+
+RESERVED: frozenset[str] = frozenset(
+    payload.type
+    for payload in (
+        tickets.TicketSplit,
+        contacts.ContactMerged,
+        contacts.ContactUnmerged,
+        contacts.ContactErased,
+        assignments.TicketOffered,
+        assignments.TicketOfferExpired,
+        assignments.TicketOfferDeclined,
+        queues.QueueReported,
+        commands.Split,
+    )
+)
+"""Types that are described and not in use yet: no service writes these events, none carries out these commands.
+
+The catalogue and the AsyncAPI document mark them. tests/architecture holds this against the code, in both directions.
+"""

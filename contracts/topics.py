@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from contracts import inbound
 from contracts.payload import Payload
-from contracts.registry import COMMANDS, EVENTS
+from contracts.registry import COMMANDS, EVENTS, RESERVED
 
 SERVICES = ("ingest", "routing", "sla", "notify")
 
@@ -41,6 +41,11 @@ class Topic:
     def types(self) -> tuple[str, ...]:
         """The types of events or commands on it."""
         return (inbound.TYPE,) if self.name == INBOUND else tuple(payload.type for payload in self.payloads)
+
+    @property
+    def reserved(self) -> bool:
+        """Whether nothing is written to it yet."""
+        return bool(self.types) and RESERVED.issuperset(self.types)
 
 
 INBOUND = "deskbus.inbound.v1"

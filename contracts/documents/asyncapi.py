@@ -6,6 +6,7 @@ from contracts import topics
 from contracts.documents.schemas import Schema
 from contracts.envelope import CONTENT_TYPE
 from contracts.inbound import TYPE as INBOUND_TYPE
+from contracts.registry import RESERVED
 from contracts.topics import CONSUMES, PRODUCES, TOPICS, Topic
 
 
@@ -61,6 +62,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
         "x-key": topic.key,
         "x-sources": list(topic.sources),
         "x-sequenced": topic.sequenced,
+        **({"x-reserved": True} if topic.reserved else {}),
         "description": f"{topic.carries}. Owner: {topic.owner}. Key: {topic.key}.",
         "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in topic.types or ("asItCame",)},
         "bindings": {
@@ -83,7 +85,9 @@ def _operation(action: str, topic: Topic) -> dict[str, Any]:
 
 def _message(kind: str, schema: Schema) -> dict[str, Any]:
     reference = {"$ref": f"../schemas/{kind}.json"}
-    about = {"name": kind, "title": kind, "summary": schema["description"].splitlines()[0]}
+    about: dict[str, Any] = {"name": kind, "title": kind, "summary": schema["description"].splitlines()[0]}
+    if kind in RESERVED:
+        about |= {"x-reserved": True, "description": "Reserved: described and not in use yet."}
     if kind == INBOUND_TYPE:
         return {**about, "contentType": "application/octet-stream", "headers": reference}
     key = {"kafka": {"key": {"type": "string"}, "bindingVersion": "0.5.0"}}

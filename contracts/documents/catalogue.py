@@ -6,6 +6,7 @@ from typing import Any
 from contracts import corpus, dlq, topics
 from contracts.documents.schemas import Schema
 from contracts.inbound import TYPE as INBOUND_TYPE
+from contracts.registry import COMMAND_TYPES, RESERVED
 from contracts.topics import CONSUMES, PRODUCES, TOPICS
 
 INTRODUCTION = """\
@@ -22,10 +23,15 @@ How to read them:
 - An event is known by source, subject and sequence, and so is its id: drop what you have seen. Sequences have no gaps.
   `sequence` is an integer that counts; CloudEvents' own extension of that name, a string that sorts, is not meant.
 - Events and commands that Deskbus writes have the Kafka header `content-type: application/cloudevents+json`.
+- What is marked *reserved* is described and not in use yet: no service writes the event, none carries out the command.
 - Skip types that you do not know, ignore fields that you do not know, take enum values that you do not know (*open*).
 - Within a major version only optional fields with defaults are added. A field that is absent has its default.
 - Instants are RFC 3339 in UTC with milliseconds. Durations name their unit.
 """
+
+
+RESERVED_EVENT = "Reserved, not yet emitted: no service writes it."
+RESERVED_COMMAND = "Reserved: refused with the reason `unknown_command` for now."
 
 
 def catalogue(schemas: dict[str, Schema]) -> str:
@@ -51,7 +57,8 @@ def _topic_table() -> Iterator[str]:
             writers.append("operators")
         readers = [service for service, names in CONSUMES.items() if topic.name in names]
         kept = "last per key" if topic.compacted else f"{topic.retention_ms // topics.DAY_MS} days"
-        cells = (topic.name, topic.key, ", ".join(writers), ", ".join(readers) or "-", kept, topic.carries)
+        carries = f"{topic.carries} (reserved: nothing is written yet)" if topic.reserved else topic.carries
+        cells = (topic.name, topic.key, ", ".join(writers), ", ".join(readers) or "-", kept, carries)
         yield f"| {' | '.join(cells)} |"
     yield ""
 
@@ -71,6 +78,8 @@ def _envelope(schemas: dict[str, Schema]) -> Iterator[str]:
 def _type(kind: str, schema: Schema) -> Iterator[str]:
     yield f"### {kind}\n"
     yield f"{schema['description']}\n"
+    if kind in RESERVED:
+        yield f"**{RESERVED_COMMAND if kind in COMMAND_TYPES else RESERVED_EVENT}**\n"
     if kind == INBOUND_TYPE:
         yield from _fields(schema)
     else:
