@@ -123,7 +123,7 @@ class Polls:
                 # The client library reads names of headers as UTF-8 and would fail on this record for ever.
                 self._drop()
                 polled = await self._around(fault)
-            except KafkaError:
+            except Exception:  # whatever it was: what the client had given out of its buffers is not here
                 self._drop()
                 raise
             self._take(polled)
