@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 
@@ -28,7 +27,8 @@ from kit.delivery import Delivery
 from kit.errors import Passing
 from kit.handling import Record
 from kit.health import Health
-from kit.reading import Ends, Fetches, Polls, Room
+from kit.lag import Lag
+from kit.reading import Ends, Fetches, Polls, Room, in_time
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -61,8 +61,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._resumes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
         self._broker: KafkaBroker | None = None
-        self._ages: dict[TopicPartition, Ages] = {}
         self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
+        self._lag = Lag(clock, self._ends)
         self._marks: Marks = {}
         """Of ends that are not reached yet."""
         self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
@@ -205,29 +205,23 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         return marks
 
     async def _behind(self, marks: Marks) -> set[int]:
-        try:
-            return {tp.partition for tp, (_, end) in marks.items() if await self._handled(tp) < end}
-        except (KafkaError, IllegalStateError) as error:
-            raise Passing(f"what is handled is not known: {error!r}") from error
+        return {tp.partition for tp, (_, end) in marks.items() if await self._handled(tp) < end}
 
     async def measure_lag(self) -> None:
-        """Set the lag gauges from one look at the ends of the partitions."""
+        """Set the lag gauges, and say when topics do not fit together; raises Passing while the broker is away."""
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
-        ends = await self._ends.of(here)
-        metrics.LAG_RECORDS.clear()  # what went to another replica is no longer ours to report
-        metrics.LAG_SECONDS.clear()
-        self._ages = {tp: self._ages.get(tp, Ages()) for tp in here}
-        for tp in here:
-            handled, now = await self._handled(tp), self._clock.monotonic()
-            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - handled))
-            metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(self._ages[tp].of(handled, ends[tp], now))
+        await self._lag.measure({tp: await self._handled(tp) for tp in here})
 
     async def _handled(self, tp: TopicPartition) -> int:
         in_hand = self._in_hand.get(tp)
         if in_hand is not None:
             return in_hand
-        position: int = await self._client().position(tp)
+        try:
+            async with in_time():
+                position: int = await self._client().position(tp)
+        except KafkaError as error:
+            raise Passing(f"what is handled is not known: {error!r}") from error
         # A batch may have begun while we waited for the answer: then its beginning is what is handled.
         return self._in_hand.get(tp, position)
 
@@ -246,6 +240,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             for record in records:
                 firsts.setdefault(TopicPartition(record.topic, record.partition), record.offset)
             self._in_hand = firsts
+            self._lag.begin(records)
             try:
                 metrics.BATCH_RECORDS.observe(len(records))
                 begin = self._clock.monotonic()
@@ -272,8 +267,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         commits = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
         if commits:
             try:
-                await self._client().commit(commits)
-            except (KafkaError, IllegalStateError) as error:
+                async with in_time():
+                    await self._client().commit(commits)
+            except KafkaError as error:
                 log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
         for tp in ends.keys() - first_bad.keys():
             self._failures.pop(tp, None)
@@ -332,21 +328,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     def _assignment(self) -> frozenset[TopicPartition]:
         client = getattr(self._subscriber, "consumer", None)
         return frozenset(client.assignment()) if client is not None else frozenset()
-
-
-class Ages:
-    """How old the oldest record is that is not handled: looks remember when an end was first seen."""
-
-    def __init__(self) -> None:
-        self._ends: deque[tuple[int, float]] = deque(maxlen=1000)
-
-    def of(self, handled: int, end: int, now: float) -> float:
-        """Note the end as it is `now` (seconds) and return how long ago the first end beyond `handled` was seen."""
-        if not self._ends or self._ends[-1][0] < end:
-            self._ends.append((end, now))
-        while self._ends and self._ends[0][0] <= handled:
-            self._ends.popleft()
-        return now - self._ends[0][1] if self._ends else 0.0
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:

@@ -42,7 +42,7 @@ ASSIGNED = Gauge("deskbus_partitions_assigned", "Partitions this process owns.")
 GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers passed over that no dead letter explains.")
 LAG_RECORDS = Gauge("deskbus_lag_records", "Records behind the end of a partition.", ("topic", "partition"))
 LAG_SECONDS = Gauge(
-    "deskbus_lag_seconds", "Age of the oldest record not handled, within some seconds.", ("topic", "partition")
+    "deskbus_lag_seconds", "Time since the oldest record not handled was written.", ("topic", "partition")
 )
 HEARTBEAT_AGE = Gauge("deskbus_heartbeat_age_seconds", "Time since the poll loop last went round.")
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -132,20 +132,26 @@ class Producer:
         All records of a run have one topic and one key. Runs to different partitions travel side by side.
         """
         confirmed = [0] * len(runs)
-        producer = await self._current()
+        producer, counts = await self._reached({run[0].topic for run in runs if run})
         lanes: dict[tuple[str, int], list[tuple[int, Outgoing]]] = defaultdict(list)
-        counts: dict[str, int] = {}
         for index, run in enumerate(runs):
             if run:
                 topic = run[0].topic
-                if topic not in counts:
-                    counts[topic] = await self.partitions(topic)
                 lane = lanes[topic, partition_of(run[0].key, counts[topic])]
                 lane.extend((index, record) for record in run)
         sent = await asyncio.gather(*(self._send_lane(producer, lane, confirmed, *tp) for tp, lane in lanes.items()))
         if any(sent):
             self._replace(producer)
         return confirmed
+
+    async def _reached(self, topics: Collection[str]) -> tuple[AIOKafkaProducer, dict[str, int]]:
+        """Return a connected producer and how many partitions topics have, within the time of one send or not at all."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                producer = await self._current()
+                return producer, {topic: await self.partitions(topic) for topic in topics}
+        except TimeoutError as error:
+            raise Passing("no Kafka to write to in time") from error
 
     async def _send_lane(
         self,

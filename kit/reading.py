@@ -6,12 +6,13 @@ Which batches that makes is decided here; what is done with them, and which posi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from kit.clock import Clock
 from kit.errors import Passing
@@ -21,8 +22,10 @@ log = structlog.get_logger(__name__)
 
 #: Longest wait of one poll: partitions that were paused may have records without anybody being woken.
 POLL_MS = 200
-#: Seconds until a question for the ends of partitions is given up.
-ENDS_SECONDS = 5.0
+#: Seconds until a question to the broker or the group's coordinator is given up.
+ANSWER_SECONDS = 5.0
+#: Longest wait for one record that is known to be there.
+LOOK_MS = 1000
 #: A batch is never made smaller than this.
 LEAST = 8
 #: While batches take long, brokers gather for so many times as long, and for so many seconds at most.
@@ -31,6 +34,19 @@ SHARE, MOST = 1.5, 0.25
 GATHERED_BYTES = 256 * 1024
 
 Records = dict[TopicPartition, list[Any]]
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Bound a question that the client library would ask until it is answered; raises KafkaTimeoutError.
+
+    Without it a long outage of Kafka keeps the poll loop in one call, and liveness takes that for a hanging process.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except TimeoutError as late:
+        raise KafkaTimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from late
 
 
 class Room:
@@ -158,9 +174,10 @@ class Polls:
     async def _go_back(self) -> None:
         """Go back to what is committed. Until that has worked nothing is polled: it would be committed past this."""
         client = self._client
-        for tp in client.assignment():
-            at = await client.committed(tp)
-            client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
+        async with in_time():
+            for tp in client.assignment():
+                at = await client.committed(tp)
+                client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
         self._dropped = False
         self._in_hand({})
 
@@ -172,7 +189,8 @@ class Polls:
         if found is None:
             raise fault
         tp, offset = found
-        position: int = await client.position(tp)
+        async with in_time():
+            position: int = await client.position(tp)
         for most in (min(offset - position, self._room.records), 1) if position < offset else ():
             try:
                 return await self._poll(tp, timeout_ms=1000, max_records=most)
@@ -184,10 +202,17 @@ class Polls:
 
 
 class Ends:
-    """Where partitions end, asked on a connection of its own: on the consumer's the answer waits behind its polls."""
+    """Where partitions end and how old what waits there is, asked on a connection of its own: on the consumer's the answer waits behind its polls."""
 
     def __init__(self, servers: str, client_id: str) -> None:
-        self._options = {"bootstrap_servers": servers, "client_id": client_id, "enable_auto_commit": False}
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": servers,
+            "client_id": client_id,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "max_partition_fetch_bytes": 1,  # brokers give one whole batch all the same
+        }
+        self._looking = asyncio.Lock()
         self._client: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
@@ -213,11 +238,42 @@ class Ends:
         if self._client is None:
             raise Passing("not connected")
         try:
-            async with asyncio.timeout(ENDS_SECONDS):
+            async with in_time():
                 ends: dict[TopicPartition, int] = await self._client.end_offsets(list(partitions))
-        except (KafkaError, IllegalStateError, TimeoutError) as error:
+        except KafkaError as error:
             raise Passing(f"where partitions end is not known: {error!r}") from error
         return ends
+
+    async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
+        """Return the timestamps (seconds) of the first records at these offsets or behind; what cannot be read is left out.
+
+        Raises Passing while the broker is away.
+        """
+        found: dict[TopicPartition, float] = {}
+        async with self._looking:
+            if (client := self._client) is None:
+                raise Passing("not connected")
+            try:
+                async with in_time():
+                    for tp, offset in places.items():
+                        if record := await _look(client, tp, offset):
+                            found[tp] = record.timestamp / 1000
+            except KafkaError as error:
+                raise Passing(f"what waits is not known: {error!r}") from error
+            finally:
+                client.unsubscribe()
+        return found
+
+
+async def _look(client: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Any:
+    """Read one record, or nothing if there is none or the client library cannot read it."""
+    client.assign([tp])
+    client.seek(tp, offset)
+    try:
+        polled = await client.getmany(tp, timeout_ms=LOOK_MS, max_records=1)
+    except UnicodeDecodeError:
+        return None
+    return next(iter(polled.get(tp, ())), None)
 
 
 def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:

@@ -93,6 +93,9 @@ class ServiceSettings(BaseSettings):
     retry_backoff_max_ms: int = Field(10_000, ge=1, le=600_000)
     dlq_stop_share: float = Field(0.5, gt=0, le=1, description="Consuming stops above this share of dead letters.")
     dlq_stop_window: int = Field(100, ge=10, le=100_000, description="Recent records that the share is taken of.")
+    liveness_seconds: float = Field(
+        30, ge=5, le=600, description="Silence of the poll loop after which liveness asks for a restart."
+    )
     grace_seconds: float = Field(20, ge=0.1, le=600, description="Time to finish and leave after SIGTERM.")
     max_record_bytes: int = Field(900_000, ge=1000, le=100_000_000, description="Largest Kafka record value.")
 

@@ -67,7 +67,7 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     """Wire the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
     clock = clock or SystemClock()
     accounts, outside = PolicyFile(settings.policy_file, Accounts), Outside()
-    health = Health(clock)
+    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-ingest")
     intake = Intake(

@@ -58,7 +58,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     clock = clock or SystemClock()
     prefix = settings.topic_prefix
     policy = PolicyFile(settings.policy_file, Policy)
-    health = Health(clock)
+    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-notify")
     documents = Documents(

@@ -32,7 +32,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     clock = clock or SystemClock()
     prefix, limit = settings.topic_prefix, settings.max_record_bytes
     policy = PolicyFile(settings.policy_file, Policy)
-    health = Health(clock)
+    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-routing")
     tickets = Documents(TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)

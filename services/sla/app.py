@@ -24,7 +24,7 @@ from services.sla.ticker import build_policy_job, build_ticker
 def create_app(settings: SlaSettings) -> Service:
     """Wire the service; called inside the event loop."""
     clock = SystemClock()
-    health = Health(clock)
+    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
     prefix = settings.topic_prefix
     policies = PolicyFile(settings.policy_file, Book)
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)

@@ -1,22 +1,126 @@
-"""How old the oldest record is that is not handled, from looks at handled positions and ends."""
+"""How old the oldest record is that is not handled: its own timestamp says so, in whichever life of the process."""
 
-from kit.consumer import Ages
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+
+import pytest
+from aiokafka import TopicPartition
+from prometheus_client import REGISTRY
+
+from contracts.topics import TICKETS, topic_name
+from kit.clock import FakeClock, SystemClock
+from kit.lag import Lag
+from kit.producer import Outgoing, Producer
+from kit.reading import Ends
+from tests.kit.raw import Raw
+from tests.kit.test_outbox import START
+
+HERE = TopicPartition("in", 0)
 
 
-def test_nothing_behind_has_no_age() -> None:
-    assert Ages().of(handled=7, end=7, now=100) == 0
+class Broker:
+    """Ends of partitions and timestamps of records, by how many seconds ago they were written at START."""
+
+    def __init__(self, *ages: float) -> None:
+        self.ages, self.looks = list(ages), 0
+
+    async def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, len(self.ages))
+
+    async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
+        self.looks += 1
+        return {tp: START.timestamp() - self.ages[offset] for tp, offset in places.items()}
+
+    def record(self, offset: int) -> Raw:
+        return Raw("in", 0, offset, b"", timestamp=round(1000 * (START.timestamp() - self.ages[offset])))
 
 
-def test_what_is_behind_ages_until_it_is_handled_although_more_comes() -> None:
-    ages = Ages()
-    ages.of(handled=0, end=0, now=0)
-    assert ages.of(handled=0, end=5, now=10) == 0
-    assert ages.of(handled=0, end=9, now=40) == 30
-    assert ages.of(handled=5, end=9, now=45) == 5, "the rest was first seen five seconds ago"
-    assert ages.of(handled=9, end=9, now=50) == 0
+def seconds() -> float | None:
+    return REGISTRY.get_sample_value("deskbus_lag_seconds", {"topic": "in", "partition": "0"})
 
 
-def test_an_idle_partition_is_not_old_when_one_record_comes() -> None:
-    ages = Ages()
-    ages.of(handled=5, end=5, now=0)
-    assert ages.of(handled=5, end=6, now=3600) == 0
+def records() -> float | None:
+    return REGISTRY.get_sample_value("deskbus_lag_records", {"topic": "in", "partition": "0"})
+
+
+async def test_nothing_behind_has_no_age() -> None:
+    await Lag(FakeClock(START), Broker(5, 5)).measure({HERE: 2})
+    assert (records(), seconds()) == (0, 0)
+
+
+async def test_a_process_that_has_just_started_knows_how_long_its_first_record_waits() -> None:
+    await Lag(FakeClock(START), Broker(900, 600, 1)).measure({HERE: 1})
+    assert (records(), seconds()) == (2, 600)
+
+
+def test_a_batch_that_kills_its_process_has_said_how_old_it_is() -> None:
+    broker = Broker(900)
+    Lag(FakeClock(START), broker).begin([broker.record(0)])
+    assert seconds() == 900
+
+
+async def test_what_stands_still_ages_without_being_looked_at_again() -> None:
+    clock, broker = FakeClock(START), Broker(10, 5)
+    lag = Lag(clock, broker)
+    for age in (10, 40, 70):
+        await lag.measure({HERE: 0})
+        assert seconds() == age
+        clock.advance(30)
+    assert broker.looks == 1
+
+
+async def test_a_partition_that_moves_is_as_old_as_what_its_batches_began_with() -> None:
+    clock, broker = FakeClock(START), Broker(900, 800, 700)
+    lag = Lag(clock, broker)
+    lag.begin([broker.record(0)])
+    lag.begin([broker.record(1)])
+    await lag.measure({HERE: 2})
+    assert (seconds(), broker.looks) == (800, 0)
+    await lag.measure({HERE: 2})
+    assert (seconds(), broker.looks) == (700, 1), "what a batch began with before the last look is handled"
+
+
+async def test_a_partition_that_was_idle_is_not_old_when_one_record_comes() -> None:
+    clock, broker = FakeClock(START), Broker(900)
+    lag = Lag(clock, broker)
+    lag.begin([broker.record(0)])
+    await lag.measure({HERE: 1})
+    broker.ages.append(1)
+    await lag.measure({HERE: 1})
+    assert seconds() == 1
+
+
+async def test_a_partition_of_another_replica_is_not_reported() -> None:
+    lag, broker = Lag(FakeClock(START), Broker(900)), Broker(900)
+    lag.begin([broker.record(0)])
+    await lag.measure({})
+    assert (records(), seconds()) == (None, None)
+
+
+@pytest.fixture
+async def producer(kafka: str) -> AsyncIterator[Producer]:
+    made = Producer(kafka, client_id="test")
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_the_broker_tells_when_a_waiting_record_was_written(kafka: str, topics: str, producer: Producer) -> None:
+    name, clock = topic_name(TICKETS, topics), SystemClock()
+    written = []
+    for value in (b"first", b"second"):
+        await producer.send(Outgoing(name, b"k", value))
+        written.append(clock.now().timestamp())
+    ends = Ends(kafka, "test")
+    await ends.start()
+    try:
+        everything = [TopicPartition(name, p) for p in range(4)]
+        (tp,) = [tp for tp, end in (await ends.of(everything)).items() if end]
+        found = [(await ends.instants({tp: offset}))[tp] for offset in (0, 1)]
+        assert found == pytest.approx(written, abs=2)
+        assert found[0] <= found[1]
+        assert await ends.instants({tp: 2}) == {}, "nothing waits there"
+        assert (await ends.of([tp])) == {tp: 2}
+    finally:
+        await ends.stop()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from deploy.local import KafkaServer, MongoServer, free_port
-from tests.system.rig import System, pieces, system
+from tests.system.rig import System, pieces, system, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -85,6 +87,42 @@ async def test_without_kafka_the_door_says_so_within_two_seconds_and_takes_nothi
     own.kafka.wait_ready()
     async with deskbus.doors(patience=60) as doors:
         await doors.send(hook)
+
+
+async def test_no_replica_asks_for_a_restart_however_long_kafka_is_away(
+    own: OwnServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka dies with batches in hand, and stays away for much longer than liveness lets a poll loop hang."""
+    deskbus, limit = own.system, 20.0
+    monkeypatch.setenv("DESKBUS_LIVENESS_SECONDS", f"{limit:g}")
+    deskbus.start()
+    await deskbus.agents()
+    async with deskbus.doors(patience=120) as doors:
+        await doors.send_all(pieces(deskbus, 10))
+        await deskbus.settled(10)
+        sending = asyncio.create_task(doors.send_all(pieces(deskbus, 200)))
+        await until(partial(_has_taken, deskbus, 30), 60, "some of the messages are on their way")
+        own.kafka.kill()
+        gone = time.monotonic()
+        while time.monotonic() - gone < 2.5 * limit:
+            assert {r.name: await _reasons(deskbus, r.ops_url) for r in deskbus.fleet.replicas} == {
+                r.name: [] for r in deskbus.fleet.replicas
+            }
+            await asyncio.sleep(0.5)
+        own.kafka.start()
+        own.kafka.wait_ready()
+        assert len(await sending) == 200
+    report = await deskbus.settled(210)
+    assert report.clean, report.faults
+
+
+async def _reasons(deskbus: System, ops_url: str) -> list[str]:
+    reasons: list[str] = (await deskbus.http.get(f"{ops_url}/livez")).json()
+    return reasons
+
+
+async def _has_taken(deskbus: System, messages: int) -> bool:
+    return (await deskbus.audit()).counts["messages"] >= messages
 
 
 async def _post(deskbus: System, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -214,6 +215,7 @@ def by_hand(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(asyncio, "Lock", StepLock)
     patch.setattr(asyncio, "Event", StepEvent)
     patch.setattr(asyncio, "gather", in_turn)
+    patch.setattr(asyncio, "timeout", lambda _: nullcontext())
 
 
 @types.coroutine

@@ -1,0 +1,64 @@
+"""How far behind a consumer is: records and seconds for each partition that it owns.
+
+Rule: the age of a record is told by its own timestamp, so a process that dies again and again on the same record shows
+an age that grows, although each of its lives is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+
+from kit import metrics
+from kit.clock import Clock
+
+Offsets = Mapping[TopicPartition, int]
+
+
+class Looking(Protocol):
+    """`kit.reading.Ends`."""
+
+    async def of(self, partitions: Any) -> dict[TopicPartition, int]: ...
+    async def instants(self, places: Offsets) -> dict[TopicPartition, float]: ...
+
+
+class Lag:
+    """Keeps the lag gauges from what batches begin with, and from looks at what waits."""
+
+    def __init__(self, clock: Clock, ends: Looking) -> None:
+        self._clock, self._ends = clock, ends
+        self._first: dict[TopicPartition, tuple[int, float]] = {}
+        """Offset and timestamp (seconds) of the oldest record known to wait."""
+
+    def begin(self, records: Sequence[Any]) -> None:
+        """Note the oldest records of a batch before it is handled: should it kill the process, that much was said."""
+        firsts: dict[TopicPartition, Any] = {}
+        for record in records:
+            firsts.setdefault(TopicPartition(record.topic, record.partition), record)
+        now = self._clock.now().timestamp()
+        for tp, record in firsts.items():
+            if timestamp := getattr(record, "timestamp", 0):
+                self._first[tp] = record.offset, timestamp / 1000
+                _seconds(tp, now - timestamp / 1000)
+
+    async def measure(self, handled: Offsets) -> None:
+        """Set the gauges of these partitions and forget all others; raises Passing while the broker is away."""
+        ends = await self._ends.of(list(handled))
+        behind = {tp: offset for tp, offset in handled.items() if offset < ends[tp]}
+        # What a batch began with since the last look is recent enough; what stands still is known from before.
+        unknown = {tp: offset for tp, offset in behind.items() if tp not in self._first}
+        found = await self._ends.instants(unknown) if unknown else {}
+        now = self._clock.now().timestamp()
+        self._first |= {tp: (offset, found.get(tp, now)) for tp, offset in unknown.items()}
+        metrics.LAG_RECORDS.clear()  # what went to another replica is no longer ours to report
+        metrics.LAG_SECONDS.clear()
+        for tp, offset in handled.items():
+            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - offset))
+            _seconds(tp, now - self._first[tp][1] if tp in behind else 0.0)
+        self._first = {tp: first for tp, first in self._first.items() if tp in behind and first[0] >= behind[tp]}
+
+
+def _seconds(tp: TopicPartition, age: float) -> None:
+    metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(max(0.0, age))
