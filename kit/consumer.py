@@ -63,6 +63,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._broker: KafkaBroker | None = None
         self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
         self._lag = Lag(clock, self._ends)
+        self._counts: dict[str, int] = {}
+        """Partitions of each followed topic when they were last compared."""
         self._marks: Marks = {}
         """Of ends that are not reached yet."""
         self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
@@ -178,10 +180,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         """Return of partitions the latest known instant before which all that was in these topics has been handled.
 
         Ends that were not reached yet are kept and waited for: a partition that is never quiet is never at its end, and
-        its time must go on all the same. Raises Passing while the broker is away or partitions are on the move.
+        its time must go on all the same. A partition is left out unless all these topics of it are owned here.
+
+        Raises Passing while the broker is away or partitions are on the move.
         """
-        names, wanted = set(topics), set(partitions)
-        here = [tp for tp in self._assignment() if tp.topic in names and tp.partition in wanted]
+        names, assigned = set(topics), self._assignment()
+        # One topic of a partition may be here and another still on its way: then nothing is known of that partition.
+        whole = [p for p in set(partitions) if all(TopicPartition(name, p) in assigned for name in names)]
+        here = [TopicPartition(name, p) for name in names for p in whole]
         until: dict[int, datetime] = {}
         for _ in range(2):  # what was asked before, and then what is there now
             now = self._clock.now()
@@ -211,7 +217,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         """Set the lag gauges, and say when topics do not fit together; raises Passing while the broker is away."""
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
+        self._compare_partitions()
         await self._lag.measure({tp: await self._handled(tp) for tp in here})
+
+    def _compare_partitions(self) -> None:
+        """Say when the followed topics have different numbers of partitions: records of one ticket are apart then."""
+        cluster = self._client()
+        counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in self.topics}
+        differ = len(set(counts.values())) > 1
+        metrics.PARTITIONS_DIFFER.set(differ)
+        if differ and counts != self._counts:
+            log.critical("topics that belong together have different numbers of partitions", partitions=counts)
+        self._counts = counts
 
     async def _handled(self, tp: TopicPartition) -> int:
         in_hand = self._in_hand.get(tp)
@@ -318,6 +335,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         metrics.REBALANCES.inc()
         metrics.ASSIGNED.set(len(assigned))
         self._failures.clear()
+        self._compare_partitions()
         if self.delivery.stopped is not None and assigned:
             self._client().pause(*assigned)
         self._health.assigned = True

@@ -39,6 +39,9 @@ STOPPED = Gauge("deskbus_consumer_stopped", "1 while consuming is stopped: too m
 PAUSED = Gauge("deskbus_partitions_paused", "Partitions that wait to try again, or for room in an outbox.")
 REBALANCES = Counter("deskbus_rebalances_total", "Times partitions were assigned to this process.")
 ASSIGNED = Gauge("deskbus_partitions_assigned", "Partitions this process owns.")
+PARTITIONS_DIFFER = Gauge(
+    "deskbus_partition_counts_differ", "1 while topics that a service follows have different numbers of partitions."
+)
 GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers passed over that no dead letter explains.")
 LAG_RECORDS = Gauge("deskbus_lag_records", "Records behind the end of a partition.", ("topic", "partition"))
 LAG_SECONDS = Gauge(

@@ -145,7 +145,7 @@ class Producer:
         return confirmed
 
     async def _reached(self, topics: Collection[str]) -> tuple[AIOKafkaProducer, dict[str, int]]:
-        """Return a connected producer and how many partitions topics have, within the time of one send or not at all."""
+        """Return a connected producer and how many partitions topics have; Passing after the time of one send."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 producer = await self._current()

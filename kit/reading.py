@@ -202,7 +202,10 @@ class Polls:
 
 
 class Ends:
-    """Where partitions end and how old what waits there is, asked on a connection of its own: on the consumer's the answer waits behind its polls."""
+    """Where partitions end, and since when records wait in them.
+
+    Asked on a connection of its own: on the consumer's the answer waits behind its polls.
+    """
 
     def __init__(self, servers: str, client_id: str) -> None:
         self._options: dict[str, Any] = {
@@ -245,9 +248,9 @@ class Ends:
         return ends
 
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
-        """Return the timestamps (seconds) of the first records at these offsets or behind; what cannot be read is left out.
+        """Return the timestamps (seconds) of the first records at these offsets or behind them.
 
-        Raises Passing while the broker is away.
+        What cannot be read is left out. Raises Passing while the broker is away.
         """
         found: dict[TopicPartition, float] = {}
         async with self._looking:

@@ -33,6 +33,9 @@ class Silent:
     def assignment(self) -> set[TopicPartition]:
         return {HERE}
 
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return {0}
+
     async def commit(self, _: object) -> None:
         await asyncio.Event().wait()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+import structlog
 from aiokafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from kit.clock import FakeClock
 from kit.consumer import Consumer
 from kit.health import Health
+from kit.lag import Lag
 from kit.settings import ServiceSettings
 from tests.kit.test_outbox import START
 
@@ -29,13 +32,19 @@ class Broker:
         self.answers = asyncio.Event()
         self.answers.set()
 
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {tp.partition for tp in self.ends if tp.topic == topic}
+
+    async def instants(self, _: object) -> dict[TopicPartition, float]:
+        return {}
+
     def assignment(self) -> set[TopicPartition]:
         return set(self.ends)
 
     async def position(self, tp: TopicPartition) -> int:
         return int(self.handled[tp])
 
-    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         ends = {tp: self.ends[tp] for tp in partitions}
         if partitions:
             await self.answers.wait()
@@ -43,9 +52,10 @@ class Broker:
 
 
 def consumer(broker: Broker, clock: FakeClock) -> Consumer:
-    delivery = cast("Any", SimpleNamespace(documents=SimpleNamespace(home_topic="")))
+    delivery = cast("Any", SimpleNamespace(documents=SimpleNamespace(home_topic=""), stopped=None))
     made = Consumer(ServiceSettings(), delivery, ["in", "more"], clock, Health(clock))
     made._subscriber, made._ends = SimpleNamespace(consumer=broker), cast("Any", broker)
+    made._lag = Lag(clock, broker)
     return made
 
 
@@ -66,6 +76,32 @@ async def test_all_topics_of_a_partition_count() -> None:
     asked = consumer(broker, clock)
     assert await asked.handled_until(["in", "more"], [0]) == {}
     assert await asked.handled_until(["in"], [0]) == {0: START}
+
+
+async def test_a_partition_of_which_a_topic_is_owned_by_another_replica_says_nothing() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    assert await consumer(broker, clock).handled_until(["in", "more"], [0, 1]) == {0: START}
+    del broker.ends[OTHER]
+    assert await consumer(broker, clock).handled_until(["in", "more"], [0, 1]) == {}
+    del broker.ends[HERE]
+    assert await consumer(broker, clock).handled_until(["in"], [0, 1]) == {1: START}
+
+
+async def test_topics_with_different_numbers_of_partitions_are_reported_when_they_come_and_when_they_change() -> None:
+    broker, clock = Broker(), FakeClock(START)
+    asked = consumer(broker, clock)
+    with structlog.testing.capture_logs() as logs:
+        await asked.on_partitions_assigned(set(broker.ends))
+        assert REGISTRY.get_sample_value("deskbus_partition_counts_differ") == 1
+        broker.ends[TopicPartition("more", 1)] = broker.handled[TopicPartition("more", 1)] = 0
+        await asked.measure_lag()
+        assert REGISTRY.get_sample_value("deskbus_partition_counts_differ") == 0
+        broker.ends[TopicPartition("in", 2)] = broker.handled[TopicPartition("in", 2)] = 0
+        for _ in range(3):
+            await asked.measure_lag()
+        assert REGISTRY.get_sample_value("deskbus_partition_counts_differ") == 1
+    told = [entry["partitions"] for entry in logs if entry["log_level"] == "critical"]
+    assert told == [{"in": 2, "more": 1}, {"in": 3, "more": 2}], "once for each change"
 
 
 async def test_a_partition_that_is_never_quiet_comes_to_where_it_ended() -> None:
