@@ -22,7 +22,7 @@ from kit.errors import InvalidPolicy
 from kit.outward import Forbidden, Outward
 from kit.policy import parse
 from services.ingest.accounts import Account, Accounts, MissingSecret
-from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, mime, reports
+from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, headers, mime, reports
 from services.ingest.channels import email as mail
 from services.ingest.channels.channel import Forged, Request
 from services.ingest.channels.html import html_to_text, html_with_quotes_marked
@@ -132,8 +132,8 @@ def _mime(data: bytes) -> None:
         node.named(1)
     list(reports.facts(root, "a", s.NOW))
     reports.automated_because(root.headers, None)
-    mime.addresses([data.decode("utf-8", "surrogateescape")])
-    mime.decoded_words(data.decode("ascii", "surrogateescape"))
+    headers.addresses([data.decode("utf-8", "surrogateescape")])
+    headers.decoded_words(data.decode("ascii", "surrogateescape"))
 
 
 def _html(data: bytes) -> None:

@@ -13,11 +13,13 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from services.ingest.accounts import Account
+from services.ingest.channels.headers import to_ascii
 from services.ingest.channels.reading import MAX_FULL_TEXT, clean, line
 from services.ingest.channels.reports import MESSAGE_ID
 from services.ingest.core.messages import File, MailOut, OutgoingReply, Unsendable
 
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,250}")
+_LOCAL = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}|\"(?:[ !#-\[\]-~]|\\[ -~]){1,62}\""
+_ADDRESS = re.compile(rf"(?:{_LOCAL})@[A-Za-z0-9.-]{{1,250}}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
 _SAFE_HEADERS = re.compile(r"(?:[A-Za-z-]+: [\x20-\x7e]+\r\n(?:[ \t][\x20-\x7e]+\r\n)*)+")
 _MAX_REFERENCES = 20
@@ -38,9 +40,12 @@ def _mailbox(shown: str | None, address: str, name: str) -> str:
 
 
 def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
+    """The address as every server takes it: an international domain as DNS has it (IDNA)."""
+    local, _, domain = text.rpartition("@")
+    address = f"{local}@{to_ascii(domain) or ''}"
+    if not _ADDRESS.fullmatch(address):
         raise Unsendable("not an address that mail can be sent to")
-    return text
+    return address
 
 
 def _ids(values: tuple[str, ...]) -> list[str]:

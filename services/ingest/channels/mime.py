@@ -1,56 +1,41 @@
-"""MIME as a tree of bounded size: parts, headers, charsets. What a mail means is email.py's.
+"""MIME as a tree of bounded size: parts as slices of the one mail, and their contents. What a mail means is email.py's.
 
 Splitting is done here rather than by the standard library's parser, whose recursion and per-line work follow the
-sender's nesting; headers, parameters and transfer encodings are the standard library's. Everything is linear.
+sender's nesting. Everything is linear, and no level of nesting copies what is below it.
 """
 
 from __future__ import annotations
 
-import codecs
+import binascii
 import mimetypes
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email import policy
-from email.errors import HeaderParseError, MessageError
-from email.header import decode_header
+from email.errors import MessageError
 from email.message import Message
-from email.parser import Parser
-from email.utils import getaddresses
 
+from services.ingest.channels import headers as heads
+from services.ingest.channels.charsets import decode
+from services.ingest.channels.headers import Budget
 from services.ingest.channels.reading import line
 
 MAX_DEPTH = 20
-MAX_PARTS = 300
-MAX_HEADER_BLOCK = 256 * 1024
-MAX_HEADER = 4000
-MAX_LONG_HEADER = 64_000
-MAX_HEADERS = 2000
-MAX_ADDRESSES = 16_000
+MAX_TEXT_BYTES = 4 * 1024 * 1024
+"""Encoded bytes of a part that are read as text: more than is shown of any."""
 
-_END_OF_HEADERS = re.compile(rb"\r?\n\r?\n|\r\r")
 _RAW_BOUNDARY = re.compile(r"boundary[ \t]*=[ \t]*\"?([^\";]+)", re.IGNORECASE)
-_HEADER_LINE = re.compile(r"([!-9;-~]+)[ \t]*:")
-_ADDRESS = re.compile(r"[^\s@<>\"(),:;\\]+@[^\s@<>\"(),:;\\]+")
-#: Codecs that are no charsets of mail, and some of which take quadratic time.
-_NO_CHARSETS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
-_WIDER = {  # what senders call the first is, in effect, the second
-    "ks_c_5601-1987": "cp949", "ks_c_5601": "cp949", "euc-kr": "cp949", "ksc5601": "cp949", "gb2312": "gb18030",
-    "gbk": "gb18030", "tis-620": "cp874", "iso-8859-11": "cp874", "windows-874": "cp874", "iso-8859-1": "cp1252",
-    "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "shift_jis": "cp932", "iso-8859-9": "cp1254",
-    "utf8mb4": "utf-8",
-}  # fmt: skip
-#: In these every byte is a letter, so that UTF-8 under their name is told only by being valid UTF-8.
-_SINGLE_BYTE = {"cp1252", "cp1250", "iso8859-2", "cp1254", "iso8859-15"}
+_NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_UUENCODED = {"x-uuencode", "uuencode", "uue", "x-uue"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
-    """A part: either children, or a body that is still transfer-encoded."""
+    """A part: either children, or a body that is still transfer-encoded. The body is `source[start:end]`."""
 
     headers: Message
-    body: bytes
+    source: bytes
+    start: int
+    end: int
     children: list[Node] = field(default_factory=list)
 
     @property
@@ -65,19 +50,23 @@ class Node:
         for child in self.children:
             yield from child.leaves()
 
-    def content(self) -> bytes:
-        """The bytes, decoded from base64, quoted-printable or uuencode, as far as they can be."""
-        self.headers.set_payload(self.body.decode("ascii", "surrogateescape"))
-        try:
-            payload = self.headers.get_payload(decode=True)
-        except (ValueError, MessageError, LookupError):
-            payload = self.body
-        self.headers.set_payload("")
-        return payload if isinstance(payload, bytes) else self.body
+    def content(self, limit: int | None = None) -> bytes:
+        """The bytes, decoded from base64, quoted-printable or uuencode, as far as they can be.
+
+        `limit` is how many of the encoded bytes are looked at.
+        """
+        end = self.end if limit is None else min(self.end, self.start + limit)
+        body = memoryview(self.source)[self.start : end]
+        encoding = str(self.headers.get("content-transfer-encoding", "")).strip().lower()
+        if encoding == "base64":
+            return _from_base64(body)
+        if encoding == "quoted-printable":
+            return binascii.a2b_qp(body)
+        return _from_uu(bytes(body)) if encoding in _UUENCODED else bytes(body)
 
     def text(self) -> str:
         """The text, by the declared charset or, where that is wrong or unknown, the likeliest."""
-        return decode(self.content(), self.parameter("charset"))
+        return decode(self.content(MAX_TEXT_BYTES), self.parameter("charset"))
 
     def parameter(self, name: str, header: str = "content-type") -> str | None:
         """A parameter of a header, decoded (RFC 2231), without what no name may have."""
@@ -88,7 +77,7 @@ class Node:
         if isinstance(value, tuple):
             charset, _, raw = value
             value = decode(raw.encode("latin-1", "replace"), charset)
-        return line(decoded_words(value)) if isinstance(value, str) else None
+        return line(heads.decoded_words(value)) if isinstance(value, str) else None
 
     @property
     def disposition(self) -> str:
@@ -106,57 +95,55 @@ class Node:
         return self.filename() or f"part-{number}{mimetypes.guess_extension(self.media_type) or '.bin'}"
 
 
-def split_headers(raw: bytes) -> tuple[bytes, bytes]:
-    """The header block and the rest."""
-    if raw[:1] in {b"\n", b"\r"}:
-        return b"", raw.lstrip(b"\r\n")
-    end = _END_OF_HEADERS.search(raw)
-    return (raw, b"") if end is None else (raw[: end.start()], raw[end.end() :])
-
-
-def read_headers(block: bytes) -> Message:
-    """The headers; broken lines are left out, undecodable bytes become surrogates until `decoded_words` reads them."""
-    return Parser(policy=policy.compat32).parsestr("\n".join(_header_lines(block)), headersonly=True)
-
-
-def _header_lines(block: bytes) -> Iterator[str]:
-    """Lines that are headers or go on with one; what is longer than any header needs to be is cut."""
-    room = 0
-    count = 0
-    text = block[:MAX_HEADER_BLOCK].decode("ascii", "surrogateescape").replace("\0", "")
-    for row in re.split(r"\r\n|\r|\n", text):
-        if begin := _HEADER_LINE.match(row):
-            count += 1
-            # Parameters are read by code whose time grows with the square of their length.
-            room = MAX_HEADER if begin[1].lower().startswith("content-") else MAX_LONG_HEADER
-            room = 0 if count > MAX_HEADERS else room
-        elif not row.startswith((" ", "\t")):
+def _from_base64(body: memoryview) -> bytes:
+    for padding in (b"", b"=="):
+        try:
+            return binascii.a2b_base64(bytes(body) + padding if padding else body)
+        except (binascii.Error, ValueError):
             continue
-        if room > 0 and (count or begin):
-            yield row[:room]
-            room -= len(row)
+    digits = _NO_BASE64.sub(b"", body)
+    return binascii.a2b_base64(digits[: len(digits) // 4 * 4])
+
+
+def _from_uu(body: bytes) -> bytes:
+    out = bytearray()
+    begun = False
+    for row in body.splitlines():
+        if not begun:
+            begun = row.startswith(b"begin ")
+        elif row.strip() in {b"", b"`", b"end"}:
+            break
+        else:
+            try:  # some encoders pad a line with more than belongs to it
+                out += binascii.a2b_uu(row[: (((row[0] - 32) & 63) * 4 + 5) // 3])
+            except binascii.Error:
+                break
+    return bytes(out) if begun else body
 
 
 def read(raw: bytes) -> Node:
     """The whole tree. Beyond the bounds, parts stay unsplit or are left out."""
-    budget = [MAX_PARTS]
-    return _read(raw, budget, 0, "text/plain")
+    return _read(raw, 0, len(raw), Budget(), 0, "text/plain")
 
 
-def _read(raw: bytes, budget: list[int], depth: int, default: str) -> Node:
-    block, body = split_headers(raw)
-    headers = read_headers(block)
-    headers.set_default_type(default)
-    node = Node(headers, body)
-    boundary = _boundary(headers)
+def _read(raw: bytes, start: int, end: int, budget: Budget, depth: int, default: str) -> Node:
+    if raw[start : min(start + 1, end)] in {b"\n", b"\r"}:
+        while start < end and raw[start] in b"\r\n":
+            start += 1
+        found, body = Message(), start
+    else:
+        found, body = heads.split(raw, start, end, budget)
+    found.set_default_type(default)
+    node = Node(found, raw, body, end)
+    boundary = _boundary(found)
     if not boundary or depth >= MAX_DEPTH:
         return node
-    inner = "message/rfc822" if headers.get_content_subtype() == "digest" else "text/plain"
-    for piece in _pieces(body, boundary):
-        if budget[0] <= 0:
+    inner = "message/rfc822" if found.get_content_subtype() == "digest" else "text/plain"
+    for first, last in _pieces(node, boundary):
+        if budget.parts <= 0:
             break
-        budget[0] -= 1
-        node.children.append(_read(piece, budget, depth + 1, inner))
+        budget.parts -= 1
+        node.children.append(_read(raw, first, last, budget, depth + 1, inner))
     return node
 
 
@@ -170,103 +157,29 @@ def _boundary(headers: Message) -> str | None:
     if boundary is None or boundary.isascii():
         return boundary
     # Not allowed, and seen: the library has replaced what is no ASCII, the delimiter lines have it as it came.
-    raw = _RAW_BOUNDARY.search(unfolded(headers, "content-type"))
+    raw = _RAW_BOUNDARY.search(heads.unfolded(headers, "content-type"))
     return raw[1].rstrip() if raw else None
 
 
-def _pieces(body: bytes, boundary: str) -> Iterator[bytes]:
-    """What stands between the delimiter lines; the last may lack its end."""
+def _pieces(node: Node, boundary: str) -> Iterator[tuple[int, int]]:
+    """Where the parts between the delimiter lines begin and end; the last may lack its end."""
+    raw, begin, end = node.source, node.start, node.end
     mark = re.escape(b"--" + boundary[:200].rstrip().encode("ascii", "surrogateescape"))
     start = None
     # It begins with the mark itself, not with a line end: then the search is as fast as one for a plain string.
-    for delimiter in re.finditer(mark + rb"(--)?[ \t]*(?=\r?\n|\Z)", body):
+    for delimiter in re.compile(mark + rb"(--)?[ \t]*(?=\r?\n|\Z)").finditer(raw, begin, end):
         at = delimiter.start()
-        if at and body[at - 1] != 0x0A:
+        if at > begin and raw[at - 1] != 0x0A:
             continue
         if start is not None:
-            yield _after_line_end(body, start, max(at - (2 if body[at - 2 : at] == b"\r\n" else 1), 0))
+            yield _after_line_end(raw, start, max(at - (2 if raw[at - 2 : at] == b"\r\n" else 1), begin))
         start = delimiter.end()
         if delimiter[1]:
             return
     if start is not None:
-        yield _after_line_end(body, start, len(body))
+        yield _after_line_end(raw, start, end)
 
 
-def _after_line_end(body: bytes, start: int, end: int) -> bytes:
-    start += 2 if body.startswith(b"\r\n", start) else 1
-    return body[start:end] if start <= end else b""
-
-
-def decode(raw: bytes, charset: str | None) -> str:
-    """Bytes as text: never fails, and prefers what is certainly right to what the sender says."""
-    name = (charset or "").strip(" '\"").lower()
-    try:
-        name = codecs.lookup(_WIDER.get(name, name) or "utf-8").name.replace("_", "-")
-    except (LookupError, ValueError):
-        name = "utf-8"
-    if name in _NO_CHARSETS:
-        name = "utf-8"
-    guesses = ("utf-8", name) if name in _SINGLE_BYTE else (name, "utf-8")
-    for guess in guesses:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                return raw.decode(guess)
-        except (UnicodeError, LookupError, ValueError):
-            continue
-    # A few bad bytes in a long text: the declared charset is still the best guess, unless it says nothing.
-    try:
-        return raw.decode("cp1252" if not charset else name, "replace")
-    except (UnicodeError, LookupError, ValueError):
-        return raw.decode("utf-8", "replace")
-
-
-def decoded_words(value: str) -> str:
-    """A header's text: encoded words (RFC 2047), raw UTF-8, and what is neither."""
-    value = value[:MAX_HEADER]
-    try:
-        pieces = (
-            decode_header(value.encode("ascii", "surrogateescape").decode("ascii", "replace")) if "=?" in value else []
-        )
-    except (HeaderParseError, ValueError, IndexError):
-        pieces = []
-    if any(charset for _, charset in pieces):
-        joined = "".join(p if isinstance(p, str) else decode(p, charset or "utf-8") for p, charset in pieces)
-        if joined.strip():
-            return joined
-    return decode(value.encode("utf-8", "surrogateescape"), None)
-
-
-def header(headers: Message, name: str) -> str | None:
-    """The first header of that name as one line of text."""
-    return line(decoded_words(unfolded(headers, name)))
-
-
-def unfolded(headers: Message, name: str, limit: int = MAX_HEADER) -> str:
-    """The first header of that name as it came, on one line; undecodable bytes are surrogates."""
-    wanted = name.lower()
-    for key, value in headers.raw_items():
-        if key.lower() == wanted:
-            return re.sub(r"[\r\n]+", " ", str(value)[:limit]).strip()
-    return ""
-
-
-def every(headers: Message, name: str, limit: int = MAX_HEADER) -> list[str]:
-    """All headers of that name, as `unfolded`; at most fifty."""
-    wanted = name.lower()
-    found = [str(value)[:limit] for key, value in headers.raw_items() if key.lower() == wanted]
-    return [re.sub(r"[\r\n]+", " ", value).strip() for value in found[:50]]
-
-
-def addresses(values: list[str]) -> list[tuple[str, str]]:
-    """(name, address in lower case) of address headers; what is no address is left out."""
-    found = []
-    try:
-        pairs = getaddresses([value[:MAX_ADDRESSES] for value in values])
-    except (ValueError, IndexError, RecursionError, MessageError):
-        pairs = [("", match[0]) for value in values for match in _ADDRESS.finditer(value[:MAX_ADDRESSES])]
-    for name, address in pairs[:200]:
-        plain = line(decode(address.encode("utf-8", "surrogateescape"), None), 320)
-        if plain and _ADDRESS.fullmatch(plain):
-            found.append((line(decoded_words(name)) or "", plain.lower()))
-    return found
+def _after_line_end(raw: bytes, start: int, end: int) -> tuple[int, int]:
+    start += 2 if raw.startswith(b"\r\n", start) else 1
+    return (start, end) if start <= end else (end, end)

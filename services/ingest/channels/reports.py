@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from email.message import Message
 
+from services.ingest.channels import headers as heads
 from services.ingest.channels import mime
 from services.ingest.channels.reading import line
 from services.ingest.core.messages import Delivery, DeliveryStatus
@@ -29,19 +30,19 @@ def message_ids(text: str) -> tuple[str, ...]:
 
 def automated_because(headers: Message, return_path: str | None) -> str | None:
     """Why a machine wrote this; None: a person did, as far as one can tell."""
-    submitted = mime.unfolded(headers, "auto-submitted").split(";")[0].strip().lower()
+    submitted = heads.unfolded(headers, "auto-submitted").split(";")[0].strip().lower()
     if submitted and submitted != "no":
         return f"Auto-Submitted: {line(submitted, 60)}"
     if return_path == "":
         return "null return path"
     if any(name.lower().startswith("list-") for name in headers.keys()):  # noqa: SIM118 - a Message is no dict
         return "List-* header"
-    precedence = mime.unfolded(headers, "precedence").lower()
+    precedence = heads.unfolded(headers, "precedence").lower()
     if precedence in {"bulk", "list", "junk"}:
         return f"Precedence: {precedence}"
     if headers.get_content_type() == "multipart/report":
         return "multipart/report"
-    if mime.unfolded(headers, "x-autoreply") or mime.unfolded(headers, "x-autorespond"):
+    if heads.unfolded(headers, "x-autoreply") or heads.unfolded(headers, "x-autorespond"):
         return "auto-reply header"
     return None
 
@@ -65,28 +66,28 @@ def _original(root: mime.Node) -> str | None:
     copies = {"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"}
     for leaf in root.leaves():
         if leaf.media_type in copies:
-            block, _ = mime.split_headers(leaf.content())
-            if found := message_ids(mime.unfolded(mime.read_headers(block), "message-id")):
+            block = heads.read(leaf.content(heads.MAX_BLOCK))
+            if found := message_ids(heads.unfolded(block, "message-id")):
                 return found[0]
     for name in ("original-message-id", "in-reply-to", "references"):
-        if found := message_ids(mime.unfolded(root.headers, name)):
+        if found := message_ids(heads.unfolded(root.headers, name)):
             return found[-1]
     return None
 
 
 def _groups(leaf: mime.Node) -> Iterator[Message]:
-    for block in re.split(rb"\r?\n(?:[ \t]*\r?\n)+", leaf.content()[: 256 * 1024].strip())[: _MAX_RECIPIENTS + 1]:
-        yield mime.read_headers(block)
+    for block in re.split(rb"\r?\n(?:[ \t]*\r?\n)+", leaf.content(heads.MAX_BLOCK).strip())[: _MAX_RECIPIENTS + 1]:
+        yield heads.read(block)
 
 
 def _deliveries(leaf: mime.Node, original: str, account: str, at: datetime) -> Iterator[DeliveryStatus]:
     for group in _groups(leaf):
-        action = mime.unfolded(group, "action").split()[:1]
+        action = heads.unfolded(group, "action").split()[:1]
         state = _ACTIONS.get(action[0].lower()) if action else None
         if state is None:
             continue  # the group about the whole message, or an action that nobody has defined
-        recipient = mime.unfolded(group, "final-recipient") or mime.unfolded(group, "original-recipient")
-        told = [mime.header(group, "status"), _after_type(mime.header(group, "diagnostic-code") or "")]
+        recipient = heads.unfolded(group, "final-recipient") or heads.unfolded(group, "original-recipient")
+        told = [heads.header(group, "status"), _after_type(heads.header(group, "diagnostic-code") or "")]
         yield DeliveryStatus(
             channel="email",
             account=account,
@@ -106,9 +107,9 @@ def _after_type(value: str) -> str:
 
 def _dispositions(leaf: mime.Node, account: str, at: datetime) -> Iterator[DeliveryStatus]:
     for group in _groups(leaf):
-        about = message_ids(mime.unfolded(group, "original-message-id"))
-        if about and "displayed" in mime.unfolded(group, "disposition").lower():
+        about = message_ids(heads.unfolded(group, "original-message-id"))
+        if about and "displayed" in heads.unfolded(group, "disposition").lower():
             yield DeliveryStatus(
                 channel="email", account=account, channel_message_id=about[0], state=Delivery.READ, at=at,
-                recipient=line(_after_type(mime.unfolded(group, "final-recipient"))),
+                recipient=line(_after_type(heads.unfolded(group, "final-recipient"))),
             )  # fmt: skip

@@ -91,6 +91,21 @@ def test_files_are_attached() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("to", "as_sent"),
+    [
+        ("anna@bücher.example", "anna@xn--bcher-kva.example"),
+        ("kim@한국.kr", "kim@xn--3e0b707e.kr"),
+        ('"Big Bug bb"@bug.com', '"Big Bug bb"@bug.com'),
+        ('"a\\"b"@bug.com', '"a\\"b"@bug.com'),
+    ],
+)
+def test_a_reply_goes_to_every_legal_address(to: str, as_sent: str) -> None:
+    out = mail.render(s.reply(to=to, to_name="Anna"), s.NIMBUS, s.OUTSIDE)
+    assert out.recipients == (as_sent,)
+    assert email.message_from_bytes(out.data, policy=email.policy.default)["To"].addresses[0].addr_spec == as_sent
+
+
 HOSTILE = "x\r\nBcc: victim@example.com\r\n\r\nowned\x00\ud800\x0b\x85\u2028y"
 
 
@@ -103,7 +118,22 @@ def test_no_text_begins_a_header_line(field: str) -> None:
     assert message["To"].addresses[0].addr_spec == "anna@example.pl"
 
 
-@pytest.mark.parametrize("to", ["", "anna", "a@b\r\nBcc: c@d", "a b@c.d", "<a@b>", "a@b, c@d", "ą@b.pl", HOSTILE])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "",
+        "anna",
+        "a@b\r\nBcc: c@d",
+        "a b@c.d",
+        "<a@b>",
+        "a@b, c@d",
+        "ą@b.pl",
+        "a@-ü-.pl",
+        '"a\r\nb"@c.d',
+        '"a"b"@c.d',
+        HOSTILE,
+    ],
+)
 def test_an_address_that_is_none_is_not_written_to(to: str) -> None:
     with pytest.raises(Unsendable):
         mail.render(s.reply(to=to), s.NIMBUS, s.OUTSIDE)
