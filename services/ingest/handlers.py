@@ -209,6 +209,14 @@ class IngestHandling:
                 if claim is not None and claim.message is not None:
                     item.doc_id, report.message_id = claim.ticket, claim.message
                     break
+            if not report.status.channel_message_id and report.status.ticket is not None:
+                item.doc_id, report.message_id = report.status.ticket, await self._last_sent(report.status.ticket)
+
+    async def _last_sent(self, ticket: str) -> str | None:
+        rows = await self._store.find(
+            MESSAGES, {"ticket": ticket, "kind": "message", "body.direction": "out"}, sort=[("at", -1)], limit=1
+        )
+        return rows[0]["message"] if rows else None
 
     async def _look_up_merges(self, items: Sequence[Incoming]) -> None:
         for item in items:

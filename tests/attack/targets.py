@@ -130,7 +130,7 @@ def _mime(data: bytes) -> None:
     for node in root.leaves():
         node.text()
         node.named(1)
-    list(reports.facts(root, "a", s.NOW))
+    reports.read(root, "", "a", s.NOW)
     reports.automated_because(root.headers, None)
     headers.addresses([data.decode("utf-8", "surrogateescape")])
     headers.decoded_words(data.decode("ascii", "surrogateescape"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from contracts.commands import SetStatus
-from contracts.ticket import Status
+from contracts.ticket import Author, AuthorKind, Message, Status
 from services.ingest.channels import address_token
-from tests.ingest.worker_rig import AGENT, Worker
+from services.ingest.core.state import MESSAGES, message_document
+from tests.ingest.worker_rig import AGENT, START, Worker
 
 DAY = 86400.0
 
@@ -134,3 +136,25 @@ async def test_the_same_mail_handed_over_twice_is_taken_once() -> None:
     await worker.take(row)
     await worker.take(worker.mails("a", "<a@x>", after=30))
     assert worker.types() == ["ticket.opened"]
+
+
+BOUNCE = "Hi. This is the qmail-send program at mx.example.pl.\n\n<jan@example.org>:\n550 no such user\n"
+
+
+async def test_a_bounce_that_names_no_mail_is_about_the_last_one_of_its_ticket() -> None:
+    worker = Worker()
+    await worker.take(worker.mails("a", "<a@x>"))
+    ticket = worker.ticket().id
+    for number, direction in enumerate(("out", "out", "in")):
+        author = AGENT if direction == "out" else Author(kind=AuthorKind.CONTACT, id="jan")
+        message = Message(
+            id=f"m{number}", direction=direction, author=author, text="x", sent_at=START + timedelta(minutes=number)
+        )
+        await worker.store.insert(MESSAGES, [message_document(ticket, message, kind="message")])
+    daemon = "MAILER-DAEMON@mx.example.org"
+    await worker.take(worker.mails(BOUNCE, "<b@mx>", daemon, subject="failure notice"))
+    assert "message.bounced" not in worker.types()
+    await worker.take(worker.mails(BOUNCE, "<c@mx>", daemon, subject="failure notice", to=plus_address(worker, ticket)))
+    bounced = next(event for event in worker.events() if event.type == "deskbus.message.bounced.v1")
+    assert (bounced.subject, bounced.data.message_id, bounced.data.permanent) == (ticket, "m1", True)
+    assert (bounced.data.recipient, bounced.data.error) == ("jan@example.org", "550 no such user")

@@ -35,6 +35,8 @@ CHANNEL = "email"
 _LIGHT_LOOK = 64 * 1024
 _MAX_REFERENCES = 200
 _TICKET_IN_SUBJECT = re.compile(r"\[#([0-9a-z][0-9a-z-]{7,39})\]", re.IGNORECASE)
+_NOT_READ = re.compile(r"(?:no|do-?_?not)[-_.]?reply(?:[-_.+][^@]*)?@")
+_VIA = re.compile(r"'?(.+?)'? via .+")
 
 
 def contact_key(raw: bytes) -> str:
@@ -62,14 +64,14 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
     return_path = _return_path(record, headers)
     recipients = _recipients(headers, envelope(record)[1])
     ticket = address_token.ticket_in(recipients, _keys(account, outside))
-    author = _author(headers, charset) or _named_by_envelope(headers, return_path, charset)
-    mail = _mail(root, author[1], return_path, recipients, ticket)
+    report = reports.read(root, return_path, account.name, record.received_at, ticket)
+    author = _author(headers, accounts, charset)
+    if author is None:
+        author = _named_by_envelope(headers, return_path, charset, is_report=report.is_report)
+    mail = _mail(root, author[1], return_path, recipients, ticket, accounts)
     body, as_html, used = bodies.body(root)
     text = newest(body)[:MAX_TEXT]
     alias = next(filter(None, map(account.alias, mail.recipients)), None)
-    because = reports.automated_because(headers, return_path)
-    if accounts.addressed(author[1]) is not None:
-        because = because or "from one of our own addresses"
     message = InboundMessage(
         channel=CHANNEL,
         account=account.name,
@@ -89,32 +91,58 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
         in_reply_to=next(iter(mail.ancestors), None),
         parts=tuple(bodies.files(root, used)),
         mail=mail,
-        automated_because=because,
+        automated_because=_automated_because(headers, return_path, report, author[1], accounts),
         brand=alias.brand if alias else None,
         market=alias.market.market() if alias and alias.market else None,
         tags=alias.tags if alias else (),
     )
-    return [*reports.facts(root, account.name, record.received_at), message]
+    return [*report.facts, message]
 
 
 # --- Headers. ---
 
 
-def _author(headers: Message, charset: str | None) -> tuple[str | None, str] | None:
+def _author(headers: Message, accounts: Accounts, charset: str | None) -> tuple[str | None, str] | None:
+    """Name and address of who wrote.
+
+    A mail from an address of ours, or from one that nobody reads, which asks for answers to somebody else is written
+    by a shop's form or passed on by a mailing group: the author is whom the answer goes to.
+    """
     for name in ("from", "sender", "reply-to", "return-path"):
-        for shown, address in heads.addresses(heads.every(headers, name), charset):
-            return shown or None, address
+        found = heads.addresses(heads.every(headers, name), charset)
+        if not found:
+            continue
+        shown, address = found[0]
+        if accounts.addressed(address) is not None or _NOT_READ.match(address):
+            for answered, reply_to in heads.addresses(heads.every(headers, "reply-to"), charset):
+                if accounts.addressed(reply_to) is None and reply_to != address:
+                    via = _VIA.fullmatch(shown)
+                    return answered or (via[1] if via else None), reply_to
+        return shown or None, address
     return None
 
 
-def _named_by_envelope(headers: Message, return_path: str | None, charset: str | None) -> tuple[str | None, str]:
+def _named_by_envelope(
+    headers: Message, return_path: str | None, charset: str | None, *, is_report: bool
+) -> tuple[str | None, str]:
     """Who wrote a mail whose headers name no address; raises Unreadable."""
     if return_path and (address := heads.address(return_path)) is not None:
         return heads.header(headers, "from", charset), address
     # Reports may come from nobody, and must not be lost for it.
-    if return_path == "" or headers.get_content_type() == "multipart/report":
+    if is_report or return_path == "" or headers.get_content_type() == "multipart/report":
         return None, "mailer-daemon@invalid"
     raise Unreadable("a mail without a sender")
+
+
+def _automated_because(
+    headers: Message, return_path: str | None, report: reports.Report, author: str, accounts: Accounts
+) -> str | None:
+    because = reports.automated_because(headers, return_path)
+    if because is None and report.is_report:
+        because = "a delivery report"
+    if because is None and accounts.addressed(author) is not None:
+        because = "from one of our own addresses"
+    return because
 
 
 def _mail(
@@ -123,6 +151,7 @@ def _mail(
     return_path: str | None,
     recipients: tuple[str, ...],
     ticket: str | None,
+    accounts: Accounts,
 ) -> Mail:
     headers = root.headers
     own = reports.message_ids(heads.unfolded(headers, "message-id"))
@@ -130,7 +159,9 @@ def _mail(
     if len(references) > _MAX_REFERENCES:
         references = references[:50] + references[50 - _MAX_REFERENCES :]
     message_id = own[0] if own else _made_up_id(root)
-    reply_to = next((address for _, address in heads.addresses(heads.every(headers, "reply-to"))), None)
+    answered = (address for _, address in heads.addresses(heads.every(headers, "reply-to")))
+    # An answer to an address of ours would come back to us as the customer's next message.
+    reply_to = next((address for address in answered if accounts.addressed(address) is None), None)
     subject = _TICKET_IN_SUBJECT.search(heads.header(headers, "subject") or "")
     return Mail(
         message_id=message_id,
@@ -143,7 +174,7 @@ def _mail(
         recipients=recipients,
         ticket_by_address=ticket,
         ticket_by_subject=subject[1].lower() if subject else None,
-        no_auto_reply=bool(heads.unfolded(headers, "x-auto-response-suppress")),
+        no_auto_reply=reports.wants_no_answer(headers),
     )
 
 

@@ -157,6 +157,9 @@ class DeliveryStatus:
     `our_message_id` is there when the channel gave back the id that we had put into the message. Statuses come late,
     twice and in any order: read implies delivered implies sent.
 
+    `channel_message_id` is "" where a report names no mail; then `ticket` is set, out of the signed address that it was
+    sent to, and it is about the last message that was sent there.
+
     A delivery report about a mail comes together with an InboundMessage that is `automated` (same record, after this
     one), so that the text of the report is kept on the ticket too.
     """
@@ -170,6 +173,7 @@ class DeliveryStatus:
     reason: str | None = None
     recipient: str | None = None
     our_message_id: str | None = None
+    ticket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

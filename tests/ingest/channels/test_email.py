@@ -267,8 +267,6 @@ def test_an_alias_says_the_market_and_tags() -> None:
         "Auto-Submitted: auto-replied\r\n",
         "Auto-Submitted: auto-generated; owner=x\r\n",
         "Return-Path: <>\r\n",
-        "List-Id: <news.example>\r\n",
-        "List-Unsubscribe: <mailto:x@y>\r\n",
         "Precedence: bulk\r\n",
         "Precedence: JUNK\r\n",
     ],
