@@ -24,7 +24,11 @@ class Reply(CommandPayload):
     type: ClassVar[str] = "deskbus.command.reply.v1"
     text: str = Field(min_length=1, description="The message as plain text.")
     html: str | None = Field(None, description="The message as HTML, for channels that can show it.")
-    attachments: tuple[Attachment, ...] = Field((), description="Files to send along.")
+    attachments: tuple[Attachment, ...] = Field(
+        (),
+        description="Files to send along. What the channel cannot carry fails the message; on WhatsApp the text "
+        "and each file leave as messages of their own. LINE and SMS take files by https URL only, LINE only pictures.",
+    )
     status: Status | None = Field(
         None, description="Status to set once it is sent; nothing leaves the life cycle to it."
     )

@@ -24,7 +24,7 @@ from kit.errors import Unparsable
 from kit.handling import Incoming, Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels import CHANNELS
+from services.ingest.channels import CHANNELS, FILES_APART
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id
 from services.ingest.core.commands import Asked
 from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
@@ -42,7 +42,10 @@ MERGED_MESSAGES = 500
 
 def policy_of(account: Account | None) -> TicketPolicy:
     """Return what holds for an account's tickets; an account that is gone leaves the defaults."""
-    return TicketPolicy() if account is None else TicketPolicy(quiet=account.quiet, reopen_window=account.reopen_window)
+    if account is None:
+        return TicketPolicy()
+    apart = account.channel in FILES_APART
+    return TicketPolicy(quiet=account.quiet, reopen_window=account.reopen_window, files_apart=apart)
 
 
 def defaults_of(account: Account | None) -> AccountDefaults:

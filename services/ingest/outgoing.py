@@ -35,6 +35,8 @@ from services.ingest.store import Keeping
 from services.ingest.threads import Threads
 
 log = structlog.get_logger(__name__)
+#: Bytes of all files of one message.
+MOST_FILES = 25 * 1024 * 1024
 
 
 class Sending(Protocol):
@@ -107,7 +109,9 @@ class WayOut:
     async def _reply(self, state: TicketState, tried: Pending) -> OutgoingReply:
         ticket, message = state.ticket, tried.message
         assert ticket is not None
-        files = [await self._file(a.name, a.media_type, a.ref) for a in message.attachments]
+        files = tuple([await self._file(a.name, a.media_type, a.ref) for a in message.attachments])
+        if sum(len(file.content or b"") for file in files) > MOST_FILES:
+            raise Unsendable(f"the files have more than {MOST_FILES} bytes")
         return OutgoingReply(
             message_id=message.id,
             ticket_id=ticket.id,
@@ -117,7 +121,7 @@ class WayOut:
             html=tried.html,
             at=tried.asked_at,
             author_name=message.author.name,
-            files=tuple(file for file in files if file is not None),
+            files=files,
             subject=ticket.subject,
             in_reply_to=message.in_reply_to,
             references=state.references if message.in_reply_to == state.answers else (),
@@ -126,13 +130,15 @@ class WayOut:
             automated=message.automated,
         )
 
-    async def _file(self, name: str, media_type: str, ref: str | None) -> File | None:
+    async def _file(self, name: str, media_type: str, ref: str | None) -> File:
         if ref is None:
-            return None
+            raise Unsendable(f"the file {name} has no content")
         if ref.startswith(("https://", "http://")):
             return File(name, media_type, url=ref)
         content = await self._store.get_blob(ref)
-        return None if content is None else File(name, media_type, content=content)
+        if content is None:
+            raise Unsendable(f"the file {name} is not there")
+        return File(name, media_type, content=content)
 
     async def _forward(self, ticket_id: str, tried: Pending, into: str) -> SendOutcome:
         data = Forward(by=SYSTEM, message=tried.message, from_ticket_id=ticket_id, contact=tried.contact)

@@ -10,7 +10,7 @@ import structlog
 
 from kit.outward import Forbidden, Outward, Unreached
 from services.ingest.channels.channel import Channel
-from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent
+from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent, Upload
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,15 @@ class Wire:
         except (TimeoutError, OSError, Unreached, aiosmtplib.SMTPException) as fault:
             return Refused(f"could not be reached: {fault!r}"[:500], permanent=False)
 
-    async def _call(self, call: HttpCall, channel: Channel) -> SendOutcome:
+    async def _call(self, wanted: HttpCall | Upload, channel: Channel) -> SendOutcome:
+        call: HttpCall | Refused
+        if isinstance(wanted, Upload):
+            taken = await self._way_out.call(wanted.call.method, wanted.call.url, wanted.call.headers, wanted.call.body)
+            call = wanted.then(taken.status, taken.body)
+            if isinstance(call, Refused):
+                return call
+        else:
+            call = wanted
         answer = await self._way_out.call(call.method, call.url, call.headers, call.body)
         return channel.outcome(answer.status, answer.headers, answer.body)
 

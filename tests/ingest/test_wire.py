@@ -11,8 +11,8 @@ from typing import Any
 from aiosmtpd.smtp import SMTP
 
 from kit.outward import Outward
-from services.ingest.channels import email, generic
-from services.ingest.core.messages import Refused, Sent
+from services.ingest.channels import email, generic, meta
+from services.ingest.core.messages import File, Refused, Sent
 from services.ingest.wire import Smtp, Wire
 from tests.ingest.channels import samples as s
 from tests.notify.receivers import HttpReceiver, Reply
@@ -90,3 +90,24 @@ async def test_a_provider_that_is_away_is_tried_again() -> None:
     await way_out.close()
     assert isinstance(outcome, Refused)
     assert not outcome.permanent
+
+
+async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
+    answers = {
+        "/media": Reply(body=b'{"id": "media-7"}'),
+        "/messages": Reply(body=b'{"messages": [{"id": "wamid.7"}]}'),
+    }
+    provider = await HttpReceiver(lambda request: answers["/" + request.path.rpartition("/")[2]]).start()
+    account = s.WA.model_copy(update={"base_url": provider.url})
+    reply = s.reply("", to="66811111111", files=(File("a.pdf", "application/pdf", content=b"%PDF"),))
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    assert await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.OUTSIDE), meta) == Sent("wamid.7")
+    upload, message = provider.requests
+    assert b"%PDF" in upload.body
+    assert b'"media-7"' in message.body
+    provider.requests.clear()
+    answers["/media"] = Reply(400, body=b"no such type")
+    refused = await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.OUTSIDE), meta)
+    await way_out.close()
+    assert refused == Refused("HTTP 400: no such type", permanent=True)
+    assert len(provider.requests) == 1

@@ -13,15 +13,16 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
-from contracts.ticket import Attachment
+from contracts.ticket import Attachment, Status
 from kit.errors import Passing
 from services.ingest.channels.channel import Channel
-from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent
+from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent, Upload
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import policy_of
 from services.ingest.outgoing import WayOut
 from services.ingest.sender import CONCURRENT, ReplySender
 from services.ingest.store import EARLY, TICKETS
+from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import AGENT, START, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
@@ -225,6 +226,58 @@ async def test_files_that_are_kept_here_go_along() -> None:
     (mail,) = wire.sent
     assert isinstance(mail, MailOut)
     assert b"label.pdf" in mail.data
+
+
+@pytest.mark.parametrize("ref", ["gone", None])
+async def test_a_mail_whose_file_is_not_there_fails_and_says_so(ref: str | None) -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.take(worker.mails("Where?", "<1@x>"))
+    files = (Attachment(name="label.pdf", media_type="application/pdf", ref=ref),)
+    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
+    await served(sender(worker, wire, *ALL))
+    assert wire.sent == []
+    assert worker.types()[-1] == "message.failed"
+    failed = worker.events()[-1].data
+    assert (failed.permanent, "label.pdf" in failed.error) == (True, True)
+
+
+async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_what_left_is_told() -> None:
+    worker, wire = Worker(), FakeWire()
+    await worker.take(worker.raw(s.whatsapp(s.wa_text("Where?")), "wa-th", "whatsapp"))
+    ticket = worker.ticket().id
+    await worker.store.put_blob("file1", b"%PDF-1.7")
+    kept = Attachment(name="label.pdf", media_type="application/pdf", ref="file1")
+    gone = Attachment(name="gone.pdf", media_type="application/pdf", ref="file2")
+    linked = Attachment(name="box.jpg", media_type="image/jpeg", ref="https://cdn.example/box.jpg")
+    reply = Reply(by=AGENT, text="Here", attachments=(kept, gone, linked), status=Status.SOLVED)
+    await worker.take(worker.asks(reply, ticket))
+    for _ in range(4):
+        await served(sender(worker, wire, *ALL))
+    told = [
+        (event.type.split(".")[2], event.data.message.text, [file.name for file in event.data.message.attachments])
+        for event in worker.events()
+        if event.type.startswith("deskbus.message.")
+    ]
+    assert told == [
+        ("sent", "Here", []),
+        ("sent", "", ["label.pdf"]),
+        ("failed", "", ["gone.pdf"]),
+        ("sent", "", ["box.jpg"]),
+    ]
+    assert [type(each) for each in wire.sent] == [HttpCall, Upload, HttpCall]
+    assert worker.ticket().status == Status.SOLVED
+    assert len({event.data.message.id for event in worker.events() if event.type.startswith("deskbus.message.")}) == 4
+
+
+async def test_files_that_are_too_large_together_fail_before_anything_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ingest.outgoing.MOST_FILES", 10)
+    worker, wire = Worker(), FakeWire()
+    await worker.store.put_blob("file1", b"123456")
+    await worker.take(worker.mails("Where?", "<1@x>"))
+    files = (Attachment(name="a", media_type="text/plain", ref="file1"),) * 2
+    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
+    await served(sender(worker, wire, *ALL))
+    assert (wire.sent, worker.types()[-1]) == ([], "message.failed")
 
 
 async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -> None:

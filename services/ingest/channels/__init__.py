@@ -3,10 +3,13 @@
 from services.ingest.channels import email, generic, line, meta, twilio
 from services.ingest.channels.channel import Channel, Webhook
 
-__all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
+__all__ = ["CHANNELS", "FILES_APART", "WEBHOOKS", "Channel", "Webhook"]
 
 WEBHOOKS: dict[str, Webhook] = {"webhook": generic, "whatsapp": meta, "line": line, "sms": twilio}
 """Channels that come in over HTTP, by the name that URLs, accounts and tickets use."""
 
 CHANNELS: dict[str, Channel] = {**WEBHOOKS, "email": email}
 """All channels."""
+
+FILES_APART = frozenset({"whatsapp"})
+"""Channels whose messages carry either a text or one file."""

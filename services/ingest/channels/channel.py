@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.reading import glance, whole
-from services.ingest.core.messages import Inbound, OutgoingReply, Rendered, SendOutcome
+from services.ingest.channels.reading import glance, line, whole
+from services.ingest.core.messages import File, Inbound, OutgoingReply, Rendered, SendOutcome, Unsendable
 
 T = TypeVar("T")
 WINDOW_SECONDS = 300
@@ -111,6 +111,14 @@ def fresh(timestamp: float, now: datetime) -> bool:
 def json_body(document: Mapping[str, Any]) -> bytes:
     """JSON for a provider; never fails on what a text may hold."""
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def public_url(file: File, provider: str) -> str:
+    """Where a provider that fetches files finds this one; raises Unsendable for one that only we have."""
+    if file.url is None or not file.url.startswith("https://"):
+        name = line(file.name, 100) or "file"
+        raise Unsendable(f"{provider} takes files by https URL only, and {name} has none")
+    return file.url
 
 
 def digest(body: bytes) -> str:

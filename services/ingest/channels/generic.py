@@ -26,6 +26,7 @@ from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, gla
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
+    File,
     HttpCall,
     Inbound,
     InboundMessage,
@@ -250,6 +251,12 @@ def sign(identifier: str, at: datetime, body: bytes, secret: str) -> dict[str, s
     return {"webhook-id": identifier, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
+def _file(file: File) -> dict[str, str]:
+    """By URL where it has one, else whole: `content` is base64."""
+    where = {"url": file.url} if file.url else {"content": base64.b64encode(file.content or b"").decode()}
+    return {"name": file.name, "media_type": file.media_type, **where}
+
+
 def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
     """A signed `reply` document."""
     if not reply.to or not (reply.text.strip() or reply.files):
@@ -266,7 +273,7 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
         "author": reply.author_name,
         "text": clean(reply.text, MAX_FULL_TEXT),
         "html": reply.html,
-        "attachments": [{"name": f.name, "media_type": f.media_type, "url": f.url} for f in reply.files if f.url],
+        "attachments": [_file(file) for file in reply.files],
         "in_reply_to": reply.in_reply_to,
         "order_ref": reply.order_ref,
         "automated": reply.automated,

@@ -13,7 +13,7 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
+from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body, public_url
 from services.ingest.channels.reading import (
     LIGHT_LOOK_BYTES,
     clean,
@@ -49,6 +49,8 @@ TAKEN = 200
 """LINE sends again what is not answered by 200."""
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
 _TEXT_LIMIT = 5000
+_MOST_MESSAGES = 5
+_PICTURES = {"image/jpeg", "image/png"}
 
 
 def account_id(request: Request) -> str | None:
@@ -164,9 +166,12 @@ def _location(message: Mapping[str, Any]) -> Location | None:
 
 
 def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
-    """A push message. The retry key keeps a second try from becoming a second message."""
-    if not reply.to or not reply.text.strip():
-        raise Unsendable("a message needs a recipient and a text")
+    """A push of up to five messages, taken as a whole. The retry key keeps a second try from becoming a second one.
+
+    Of files LINE shows pictures by URL; videos would need a picture beside them and sounds their length.
+    """
+    if not reply.to or not (reply.text.strip() or reply.files):
+        raise Unsendable("a message needs a recipient and a text or a picture")
     if len(reply.text) > _TEXT_LIMIT:
         raise Unsendable(f"LINE takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None:
@@ -179,8 +184,20 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
             "authorization": f"Bearer {outside.secret(account.access)}",
             "x-line-retry-key": str(uuid.uuid5(uuid.NAMESPACE_OID, reply.message_id)),
         },
-        json_body({"to": reply.to, "messages": [{"type": "text", "text": clean(reply.text)}]}),
+        json_body({"to": reply.to, "messages": _messages(reply)}),
     )
+
+
+def _messages(reply: OutgoingReply) -> list[dict[str, Any]]:
+    messages = [{"type": "text", "text": clean(reply.text)}] if reply.text.strip() else []
+    for file in reply.files:
+        if file.media_type.lower() not in _PICTURES:
+            raise Unsendable(f"LINE takes JPEG and PNG pictures only, and {line(file.name, 100) or 'a file'} is none")
+        url = public_url(file, "LINE")
+        messages.append({"type": "image", "originalContentUrl": url, "previewImageUrl": url})
+    if len(messages) > _MOST_MESSAGES:
+        raise Unsendable(f"LINE takes at most {_MOST_MESSAGES} messages at once, the text and each picture being one")
+    return messages
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:

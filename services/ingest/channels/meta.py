@@ -16,6 +16,7 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.channels import media
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
     LIGHT_LOOK_BYTES,
@@ -46,6 +47,7 @@ from services.ingest.core.messages import (
     SendOutcome,
     Unreadable,
     Unsendable,
+    Upload,
 )
 
 CHANNEL = "whatsapp"
@@ -245,29 +247,35 @@ def _statuses(value: Mapping[str, Any], account: Account, received_at: datetime)
         )
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
-    """One text message. The API takes no key against duplicates; our id comes back with the statuses."""
-    if not reply.to or not reply.text.strip():
-        raise Unsendable("a message needs a recipient and a text")
+def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall | Upload:
+    """One message, a text or a file. The API takes no key against duplicates; our id comes back with the statuses."""
+    if not reply.to or not (reply.text.strip() or reply.files):
+        raise Unsendable("a message needs a recipient and a text or a file")
     if len(reply.text) > _TEXT_LIMIT:
         raise Unsendable(f"WhatsApp takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
+    if len(reply.files) + bool(reply.text.strip()) > 1:
+        raise Unsendable("a message of WhatsApp carries a text or one file")
     number = reply.to.removeprefix("+")
-    message: dict[str, Any] = {
-        "messaging_product": "whatsapp",
-        "recipient_type": "individual",
-        ("to" if number.isdigit() else "recipient"): number,
-        "type": "text",
-        "text": {"preview_url": False, "body": clean(reply.text)},
-        "biz_opaque_callback_data": reply.message_id[:512],
-    }
-    return HttpCall(
-        "POST",
-        f"{outside.expand(account.base_url)}/{account.external_id}/messages",
-        {"content-type": "application/json", "authorization": f"Bearer {outside.secret(account.access)}"},
-        json_body(message),
-    )
+    api = f"{outside.expand(account.base_url)}/{account.external_id}"
+    login = {"authorization": f"Bearer {outside.secret(account.access)}"}
+
+    def message(kind: str, content: Mapping[str, Any]) -> HttpCall:
+        document = {
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            ("to" if number.isdigit() else "recipient"): number,
+            "type": kind,
+            kind: content,
+            "biz_opaque_callback_data": reply.message_id[:512],
+        }
+        headers = {"content-type": "application/json", **login}
+        return HttpCall("POST", f"{api}/messages", headers, json_body(document))
+
+    if not reply.files:
+        return message("text", {"preview_url": False, "body": clean(reply.text)})
+    return media.render(reply.files[0], f"{api}/media", login, message)
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from services.ingest.accounts import Account, Accounts, Outside
-from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.channel import Forged, Request, public_url
 from services.ingest.channels.reading import clean, line, read_answer
 from services.ingest.core.messages import (
     Delivery,
@@ -37,6 +37,7 @@ TAKEN = 204
 _MAX_FIELDS = 500
 _MAX_FORM = 64 * 1024
 _TEXT_LIMIT = 1600
+_MOST_MEDIA = 10
 _STATES = {
     "sent": Delivery.SENT,
     "delivered": Delivery.DELIVERED,
@@ -210,17 +211,22 @@ def _status(form: Mapping[str, str], identifier: str, account: Account, at: date
 
 
 def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
-    """`POST Messages.json`. The API takes no key against duplicates."""
-    if not reply.to or not reply.text.strip():
-        raise Unsendable("a message needs a recipient and a text")
+    """`POST Messages.json`. The API takes no key against duplicates, and files (MMS) by URL only, up to ten."""
+    if not reply.to or not (reply.text.strip() or reply.files):
+        raise Unsendable("a message needs a recipient and a text or a file")
+    media = [public_url(file, "Twilio") for file in reply.files]
+    if len(media) > _MOST_MEDIA:
+        raise Unsendable(f"Twilio takes at most {_MOST_MEDIA} files")
     if len(reply.text) > _TEXT_LIMIT:
         raise Unsendable(f"Twilio takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None or not account.username or not account.external_id:
         raise Unsendable(f"{account.name} needs base_url, username and external_id")
     sid = outside.expand(account.username)
-    fields = {"To": reply.to, "From": account.external_id, "Body": clean(reply.text)}
+    fields = [("To", reply.to), ("From", account.external_id), ("Body", clean(reply.text))]
+    fields += [("MediaUrl", url) for url in media]
     if account.public_url:
-        fields["StatusCallback"] = f"{outside.expand(account.public_url)}?{urlencode({'account': account.name})}"
+        callback = f"{outside.expand(account.public_url)}?{urlencode({'account': account.name})}"
+        fields.append(("StatusCallback", callback))
     login = base64.b64encode(f"{sid}:{outside.secret(account.access)}".encode()).decode()
     return HttpCall(
         "POST",

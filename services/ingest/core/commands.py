@@ -44,6 +44,7 @@ from kit.errors import Passing
 from kit.ids import stable_id
 from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
 from services.ingest.core.moves import close, move, receive
+from services.ingest.core.pieces import pieces
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, TAKEN_CAP, Draft, Pending, TicketState, remember
 
@@ -133,14 +134,11 @@ def _not_closed(draft: Draft) -> None:
         raise Refused(RejectReason.NOT_ALLOWED, "the ticket is closed")
 
 
-def _reply(draft: Draft, asked: Asked, data: Reply, _: TicketPolicy) -> None:
+def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> None:
     command = asked.command
     _not_closed(draft)
     if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
         raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
-    waiting = sum(_weight(pending.message.text, pending.html) for pending in draft.state.pending)
-    if len(draft.state.pending) >= PENDING_CAP or waiting + _weight(data.text, data.html) > PENDING_BYTES:
-        raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
     message = Message(
         id=stable_id("reply", draft.ticket.id, command.source, command.id),
         direction=Direction.OUT,
@@ -151,8 +149,11 @@ def _reply(draft: Draft, asked: Asked, data: Reply, _: TicketPolicy) -> None:
         automated=data.by.kind == AuthorKind.SYSTEM,
         in_reply_to=draft.state.answers,
     )
-    pending = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
-    draft.keep(pending=(*draft.state.pending, pending))
+    whole = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
+    pending = (*draft.state.pending, *pieces(whole, files_apart=policy.files_apart))
+    if len(pending) > PENDING_CAP or sum(_weight(each.message.text, each.html) for each in pending) > PENDING_BYTES:
+        raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
+    draft.keep(pending=pending)
 
 
 def _weight(text: str, html: str | None) -> int:

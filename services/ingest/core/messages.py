@@ -6,7 +6,7 @@ not say; defaults of the account (brand, market, language, bot) are the core's t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -194,7 +194,7 @@ Inbound = InboundMessage | DeliveryStatus | Faulty
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to send along: its bytes, or a URL that the provider may fetch."""
+    """A file to send along: its bytes, or a URL that the provider may fetch; one of both is there."""
 
     name: str
     media_type: str
@@ -247,7 +247,16 @@ class MailOut:
     message_id: str
 
 
-Rendered = HttpCall | MailOut
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that the provider takes first, and the message that then names it; each try makes both calls."""
+
+    call: HttpCall
+    #: The message, given status and body of the answer to the first call; or why there is none.
+    then: Callable[[int, bytes], HttpCall | Refused]
+
+
+Rendered = HttpCall | MailOut | Upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ class TicketPolicy:
     send_backoff_max: timedelta = timedelta(minutes=5)
     #: Time one try may take; a try whose process died is tried again after it.
     send_lease: timedelta = timedelta(seconds=60)
+    #: A message carries a text or one file: a reply with files leaves as several.
+    files_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def test_a_whatsapp_user_without_a_number_is_a_person_too() -> None:
     sender = one(s.WA, s.whatsapp(text, contacts=contacts)).sender
     assert (sender.name, sender.address, sender.phone) == ("somying", "TH.13491208655302741918", None)
     call = meta.render(s.reply(to=sender.address), s.WA, s.OUTSIDE)
+    assert isinstance(call, HttpCall)
     assert json.loads(call.body)["recipient"] == "TH.13491208655302741918"
 
 

@@ -1,0 +1,53 @@
+"""Files on WhatsApp: by URL where there is one, else uploaded first (Cloud API, "Media"), then named by the message."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.ingest.channels.reading import line, read_answer
+from services.ingest.core.messages import File, HttpCall, Refused, Upload
+
+Message = Callable[[str, Mapping[str, Any]], HttpCall]
+"""Makes the message of a kind (`document`) with its content."""
+
+_KINDS = {"image/jpeg": "image", "image/png": "image", "video/mp4": "video", "video/3gpp": "video"}
+_KINDS |= {f"audio/{each}": "audio" for each in ("aac", "amr", "mpeg", "mp4", "ogg")}
+"""What is shown as itself; anything else is a document, and the API says which of those it takes."""
+
+
+def render(file: File, url: str, login: Mapping[str, str], message: Message) -> HttpCall | Upload:
+    """The message of a file; `url` is where files are uploaded to."""
+    media_type = line(file.media_type.lower(), 100) or "application/octet-stream"
+    name = line(file.name, 200) or "file"
+    kind = _KINDS.get(media_type, "document")
+    shown = {"filename": name} if kind == "document" else {}
+    if file.url is not None:
+        return message(kind, {"link": file.url, **shown})
+
+    def then(status: int, body: bytes) -> HttpCall | Refused:
+        taken = read_answer(status, {}, body, "id")
+        if isinstance(taken, Refused):
+            return taken
+        if taken.channel_message_id is None:
+            return Refused("the upload was answered without an id", permanent=False)
+        return message(kind, {"id": taken.channel_message_id, **shown})
+
+    content_type, body = form(
+        {"messaging_product": "whatsapp", "type": media_type}, name, media_type, file.content or b""
+    )
+    return Upload(HttpCall("POST", url, {"content-type": content_type, **login}, body), then)
+
+
+def form(fields: Mapping[str, str], name: str, media_type: str, content: bytes) -> tuple[str, bytes]:
+    """A `multipart/form-data` body (RFC 7578) of fields and one `file`, and its content type."""
+    boundary = hashlib.sha256(content).hexdigest()
+    quoted = name.replace("%", "%25").replace('"', "%22")
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+        f"Content-Type: {media_type}\r\n\r\n"
+    )
+    body = "".join(parts).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    return f"multipart/form-data; boundary={boundary}", body
