@@ -22,6 +22,7 @@ from kit.outbox import Documents
 from kit.outward import Outward
 from kit.policy import PolicyFile
 from kit.producer import Producer
+from kit.relay import tls_options
 from kit.service import Service
 from kit.service import main as run_main
 from kit.timers import Ticker
@@ -179,7 +180,7 @@ def _relay(settings: IngestSettings) -> Smtp:
         settings.relay_port,
         settings.relay_username,
         None if password is None else password.get_secret_value(),
-        start_tls=settings.relay_starttls,
+        tls_options(settings.relay_tls, settings.relay_ca),
     )
 
 

@@ -1,11 +1,12 @@
 """Settings of ingest, from DESKBUS_INGEST_*; read by app only. Channel accounts are policy, not settings."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 from kit.settings import ServiceSettings
 
 
@@ -31,9 +32,10 @@ class IngestSettings(ServiceSettings):
 
     relay_host: str = Field("127.0.0.1", description="Server that our mail is handed to.")
     relay_port: int = Field(25, ge=1, le=65535)
-    relay_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
-    relay_username: str | None = Field(None)
-    relay_password: SecretStr | None = Field(None)
+    relay_tls: RelayTls = Field("opportunistic", description=MEANING)
+    relay_ca: Path | None = Field(None, description=CA_MEANING)
+    relay_username: str | None = Field(None, description="Login; none by default.")
+    relay_password: SecretStr | None = Field(None, description="Not with opportunistic TLS, which gives it away.")
     send_seconds: float = Field(10, gt=0, le=45, description="Time for one try at sending a reply; its lease is 60 s.")
     allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
 
@@ -41,3 +43,8 @@ class IngestSettings(ServiceSettings):
     def hosts(self) -> tuple[str, ...]:
         """The hosts allowed here."""
         return tuple(host.strip().lower() for host in self.allow_hosts.split(",") if host.strip())
+
+    @model_validator(mode="after")
+    def _relay_is_safe(self) -> Self:
+        refuse_unsafe(self.relay_tls, self.relay_ca, password=self.relay_password is not None)
+        return self

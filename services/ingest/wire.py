@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiosmtplib
 import structlog
 
 from kit.outward import Forbidden, Outward, Unreached
+from kit.relay import TlsOptions, tls_options
 from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent, Upload
 
@@ -23,8 +24,7 @@ class Smtp:
     port: int = 25
     username: str | None = None
     password: str | None = None
-    use_tls: bool = False
-    start_tls: bool = False
+    tls: TlsOptions = field(default_factory=lambda: tls_options("none"))
 
 
 class Wire:
@@ -67,9 +67,8 @@ class Wire:
                 port=smtp.port,
                 username=smtp.username,
                 password=smtp.password,
-                use_tls=smtp.use_tls,
-                start_tls=smtp.start_tls or None,
                 timeout=self._seconds,
+                **smtp.tls,
             ) as relay:
                 refused, said = await relay.sendmail(mail.sender, list(mail.recipients), mail.data)
         except aiosmtplib.SMTPRecipientsRefused as fault:

@@ -15,6 +15,7 @@ from kit.outbox import Documents
 from kit.outward import Outward
 from kit.policy import PolicyFile
 from kit.producer import Producer
+from kit.relay import tls_options
 from kit.service import Service
 from services.notify import store
 from services.notify.channels.base import Outside, Sink
@@ -43,7 +44,7 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[d
         settings.smtp_from,
         settings.smtp_user,
         settings.smtp_password,
-        settings.smtp_tls,
+        tls_options(settings.smtp_tls, settings.smtp_ca),
     )
     sinks: dict[str, Sink] = {
         "webhook": WebhookSink(way_out, outside),

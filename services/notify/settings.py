@@ -1,10 +1,12 @@
 """What notify reads from its environment. Receivers, chains and routes are its policy file's."""
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 from kit.settings import ServiceSettings
 
 
@@ -23,7 +25,8 @@ class NotifySettings(ServiceSettings):
     smtp_password: str = Field(
         "", pattern=r"^$|^env:|^file:", description="Where the password is: env:NAME, file:/path."
     )
-    smtp_tls: str = Field("starttls", pattern="^(none|starttls|implicit)$", description="starttls: when it is offered.")
+    smtp_tls: RelayTls = Field("opportunistic", description=MEANING)
+    smtp_ca: Path | None = Field(None, description=CA_MEANING)
 
     allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
     batch_records: int = Field(2000, ge=1, le=5000, description="Records in a batch, at most.")
@@ -40,6 +43,11 @@ class NotifySettings(ServiceSettings):
     send_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what is to be tried again.")
     send_at_once: int = Field(32, ge=1, le=1000, description="Notifications on their way at a time; a quarter to one.")
     send_seconds: float = Field(15, gt=0, le=120, description="Time that one HTTP request may take.")
+
+    @model_validator(mode="after")
+    def _relay_is_safe(self) -> Self:
+        refuse_unsafe(self.smtp_tls, self.smtp_ca, password=bool(self.smtp_password))
+        return self
 
     @property
     def hosts(self) -> tuple[str, ...]:

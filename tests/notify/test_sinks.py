@@ -195,7 +195,7 @@ async def test_an_incoming_webhook_takes_only_the_text(http: HttpReceiver, outbo
 
 
 def mail_sink(mail: MailReceiver) -> EmailSink:
-    return EmailSink(Relay("127.0.0.1", mail.port, "Deskbus <desk@nimbus.example>", tls="none", seconds=5), OUTSIDE)
+    return EmailSink(Relay("127.0.0.1", mail.port, "Deskbus <desk@nimbus.example>", seconds=5), OUTSIDE)
 
 
 TO_DESK = {"sink": "email", "to": ["a@nimbus.example", "b@nimbus.example"]}

@@ -4,13 +4,14 @@ Every mail has its own Message-ID, made from the notification's id, so that a re
 escalation refer to one root, so that they are one conversation.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
 
+from kit.relay import TlsOptions, tls_options
 from services.notify.channels.base import Letter, Missing, Outside
 from services.notify.core import text
 from services.notify.core.policy import EmailReceiver
@@ -29,8 +30,7 @@ class Relay:
     user: str = ""
     password: str = ""
     """`env:NAME` or `file:/path`."""
-    tls: str = "starttls"
-    """none, starttls (when it is offered) or implicit."""
+    tls: TlsOptions = field(default_factory=lambda: tls_options("none"))
     seconds: float = 30.0
 
 
@@ -53,9 +53,8 @@ class EmailSink:
                 port=relay.port,
                 username=relay.user or None,
                 password=password,
-                use_tls=relay.tls == "implicit",
-                start_tls=None if relay.tls == "starttls" else False,
                 timeout=relay.seconds,
+                **relay.tls,
             )
         except Missing as fault:
             return Later(str(fault))

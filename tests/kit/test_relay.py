@@ -1,0 +1,113 @@
+"""TLS to the relay: each mode against each relay, through both services' ways out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from kit.outward import Outward
+from kit.relay import RelayTls, refuse_unsafe, tls_options
+from services.ingest.app import _relay
+from services.ingest.channels import email
+from services.ingest.core.messages import Sent as Taken
+from services.ingest.settings import IngestSettings
+from services.ingest.wire import Smtp, Wire
+from services.notify.app import build_sinks
+from services.notify.channels.email import EmailSink, Relay
+from services.notify.core.settle import Sent as Notified
+from services.notify.settings import NotifySettings
+from tests.ingest.channels import samples as s
+from tests.kit.relays import Offers, relay, self_signed
+from tests.notify.test_sinks import OUTSIDE, TO_DESK, letter
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("relay"))
+
+
+async def ingest_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
+    wire = Wire(Smtp(port=port, tls=tls_options(mode, ca)), Outward(set, agent="test"), seconds=5)
+    return isinstance(await wire.carry(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE), email), Taken)
+
+
+async def notify_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
+    sink = EmailSink(Relay("127.0.0.1", port, "desk@nimbus.example", tls=tls_options(mode, ca), seconds=5), OUTSIDE)
+    return isinstance(await sink.deliver(letter(**TO_DESK)), Notified)
+
+
+@pytest.mark.parametrize(
+    ("mode", "with_ca", "offers", "arrives"),
+    [
+        ("none", False, "nothing", "plain"),
+        ("none", False, "starttls", "plain"),
+        ("opportunistic", False, "nothing", "plain"),
+        ("opportunistic", False, "starttls", "encrypted"),
+        ("required", False, "nothing", None),
+        ("required", False, "starttls", None),
+        ("required", True, "nothing", None),
+        ("required", True, "starttls", "encrypted"),
+        ("implicit", False, "implicit", None),
+        ("implicit", True, "implicit", "encrypted"),
+    ],
+)
+@pytest.mark.parametrize("sends", [ingest_sends, notify_sends])
+async def test_a_mail_leaves_only_as_safely_as_its_mode_says(
+    sends: Any, mode: RelayTls, offers: Offers, arrives: str | None, certificate: tuple[Path, Path], *, with_ca: bool
+) -> None:
+    async with relay(offers, certificate) as taken:
+        assert await sends(taken.port, mode, certificate[0] if with_ca else None) == (arrives is not None)
+    assert taken.encrypted == ([] if arrives is None else [arrives == "encrypted"])
+
+
+@pytest.mark.parametrize("sends", [ingest_sends, notify_sends])
+async def test_a_certificate_of_another_host_is_refused_where_it_is_required(sends: Any, tmp_path: Path) -> None:
+    other = self_signed(tmp_path, "127.0.0.2")
+    async with relay("starttls", other) as taken:
+        assert not await sends(taken.port, "required", other[0])
+        assert await sends(taken.port, "opportunistic", None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ca", "password", "reason"),
+    [
+        ("none", "ca.pem", False, "a CA .* not none"),
+        ("opportunistic", "ca.pem", False, "a CA .* not opportunistic"),
+        ("opportunistic", None, True, "a password"),
+    ],
+)
+def test_settings_that_promise_what_they_do_not_hold_are_refused(
+    mode: RelayTls, ca: str | None, reason: str, *, password: bool
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        refuse_unsafe(mode, None if ca is None else Path(ca), password=password)
+    ingest: dict[str, Any] = {"relay_tls": mode, "relay_ca": ca, "relay_password": "x" if password else None}
+    notify: dict[str, Any] = {"smtp_tls": mode, "smtp_ca": ca, "smtp_password": "env:X" if password else ""}
+    with pytest.raises(ValidationError, match=reason):
+        IngestSettings(**ingest)
+    with pytest.raises(ValidationError, match=reason):
+        NotifySettings(**notify)
+
+
+@pytest.mark.parametrize("mode", ["none", "required", "implicit"])
+def test_a_password_goes_where_the_operator_can_know_who_reads_it(mode: RelayTls) -> None:
+    refuse_unsafe(mode, None, password=True)
+
+
+def test_a_missing_ca_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        tls_options("required", tmp_path / "none.pem")
+
+
+@pytest.mark.parametrize("mode", ["none", "opportunistic", "required", "implicit"])
+def test_both_services_do_what_their_settings_say(mode: RelayTls) -> None:
+    wanted = tls_options(mode)
+    policy: Any = None
+    sink = build_sinks(NotifySettings(smtp_tls=mode), policy)[0]["email"]
+    assert isinstance(sink, EmailSink)
+    for tls in (_relay(IngestSettings(relay_tls=mode)).tls, sink._relay.tls):
+        assert (tls["use_tls"], tls["start_tls"]) == (wanted["use_tls"], wanted["start_tls"])
+        assert (tls["tls_context"] is None) == (mode == "none")
