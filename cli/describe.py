@@ -179,6 +179,8 @@ def _notification(event: Event) -> str | None:
             return f"step {step + 1}: {', '.join(target.name for target in targets)}"
         case notifications.EscalationAcknowledged(by=by, via=via):
             return f"by {by} over {via}"
+        case notifications.EscalationExhausted(alert=alert, round=turn):
+            return f"{alert.summary} (nobody acknowledged, {turn + 1} times over)"
         case notifications.EscalationResolved(reason=reason):
             return reason
         case notifications.NotificationSent(target=target, sink=sink, kind=kind):

@@ -104,6 +104,16 @@ class EscalationAcknowledged(EscalationEvent):
     after_ms: Milliseconds | None = Field(None, description="From opened to acknowledged.")
 
 
+class EscalationExhausted(EscalationEvent):
+    """Nobody acknowledged, and no step or repeat is left, or nobody who can be told. What is the matter still holds."""
+
+    type: ClassVar[str] = "deskbus.escalation.exhausted.v1"
+    alert: Alert = Field(description="What is the matter.")
+    chain: str | None = Field(None, description="The chain.")
+    round: Count = Field(0, description="Repeats of the whole chain that were made.")
+    exhausted_at: Instant = Field(description="When.")
+
+
 class EscalationResolved(EscalationEvent):
     """What was the matter is over."""
 
@@ -123,7 +133,9 @@ class NotificationEvent(Payload):
     step: Count | None = Field(None, description="Step of the chain.")
     target: Target = Field(description="Who is told.")
     sink: Annotated[str, Open(Sink)] = Field(description="What it went through.")
-    dedup_key: str = Field(description="Key that the receiver recognises the escalation by; the same everywhere.")
+    dedup_key: str = Field(
+        description="Key that receivers know the alarm by: one for all that is said of it, everywhere."
+    )
     attempts: Count = Field(1, description="Tries so far.")
     status: int | None = Field(None, description="The receiver's status code, when it gave one.")
 

@@ -54,6 +54,7 @@ EVENTS: dict[str, tuple[type[Payload], ...]] = {
         notifications.EscalationOpened,
         notifications.EscalationStepReached,
         notifications.EscalationAcknowledged,
+        notifications.EscalationExhausted,
         notifications.EscalationResolved,
         notifications.NotificationSent,
         notifications.NotificationFailed,

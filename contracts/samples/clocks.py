@@ -218,3 +218,23 @@ def notification_samples() -> Iterator[Sample]:
             withdrawn_at=at("08:41:24"),
         ),
     )
+    yield (
+        "nobody-acknowledged",
+        name,
+        at("09:40:00.700"),
+        notifications.EscalationExhausted(
+            **about, alert=alert, chain="thai-leads", round=1, exhausted_at=at("09:40:00.700")
+        ),
+    )
+    ended = {"kind": notifications.NotificationKind.RESOLVED, "notification_id": f"{name}:0:2:slack", "step": 1}
+    yield (
+        "resolved-with-the-key-of-its-alarm",
+        name,
+        at("09:44:12.300"),
+        notifications.NotificationSent(
+            **{**sent, **ended, "dedup_key": f"{name}:u5wq3m4u2t6kq7xk7c2f4yb3pe"},
+            status=200,
+            sent_at=at("09:44:12.300"),
+            after_ms=210,
+        ),
+    )

@@ -54,7 +54,7 @@ class NotifyHandling(BaseHandling[Escalation]):
         if not isinstance(item.event, Event):
             return Decision()
         decision = escalation.decide(state, item.event, self._policy(), now)
-        metrics.count(state, decision)
+        metrics.count(decision)
         return decision
 
 

@@ -16,7 +16,7 @@ from kit.outbox import Documents
 from services.notify import metrics, store
 from services.notify.core.escalation import acknowledge, explain
 from services.notify.core.policy import Policy
-from services.notify.core.state import Alarm, Escalation, Planned, Standing
+from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 from services.notify.settings import NotifySettings
 
 _LISTED = (Standing.OPEN, Standing.ACKNOWLEDGED, Standing.RESOLVED)
@@ -37,6 +37,10 @@ class AlarmView(BaseModel):
     acknowledged_by: str | None
     acknowledged_at: Instant | None
     exhausted: bool
+    superseded: bool
+    """Worse has been told in its place; it ends when that does."""
+    dedup_key: str
+    """What receivers know it by."""
     ended_at: Instant | None
     ended_reason: str | None
 
@@ -139,7 +143,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
 
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             decision = acknowledge(state, by, said.via, policy(), now)
-            metrics.count(state, decision)
+            metrics.count(decision)
             return decision
 
         return view(_known(await documents.change(escalation_id, decide)))
@@ -161,16 +165,17 @@ def view(state: Escalation) -> EscalationView:
         standing=state.standing,
         queue=state.queue,
         agent=state.agent,
-        alarms=tuple(_alarm(alarm) for alarm in state.alarms),
+        alarms=tuple(_alarm(alarm, state.id) for alarm in state.alarms),
         waiting=tuple(_waiting(planned) for planned in state.planned if not planned.moot),
         disabled=state.disabled,
     )
 
 
-def _alarm(alarm: Alarm) -> AlarmView:
+def _alarm(alarm: Alarm, escalation: str) -> AlarmView:
     values: dict[str, Any] = {name: getattr(alarm, name) for name in AlarmView.model_fields if hasattr(alarm, name)}
     acked_at: datetime | None = alarm.acked_at
-    return AlarmView(**values, acknowledged_by=alarm.acked_by, acknowledged_at=acked_at)
+    key = dedup_key(escalation, alarm.key)
+    return AlarmView(**values, dedup_key=key, acknowledged_by=alarm.acked_by, acknowledged_at=acked_at)
 
 
 def _waiting(planned: Planned) -> WaitingView:

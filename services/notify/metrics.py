@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.notifications import (
     EscalationAcknowledged,
+    EscalationExhausted,
     EscalationOpened,
     EscalationResolved,
     EscalationStepReached,
@@ -50,12 +51,10 @@ for _sink in SINKS:
         NOTIFICATIONS.labels(_sink.value, _outcome)
 
 
-def count(old: Escalation | None, decision: Decision[Escalation] | None) -> None:
+def count(decision: Decision[Escalation] | None) -> None:
     """Count what was decided. A decision that lost its guard and is made again is counted again."""
     if decision is None:
         return
-    if decision.state is not None:
-        EXHAUSTED.inc(max(0, _exhausted(decision.state) - _exhausted(old)))
     for event in decision.events:
         match event:
             case EscalationOpened():
@@ -66,7 +65,5 @@ def count(old: Escalation | None, decision: Decision[Escalation] | None) -> None
                 STEPS.inc()
             case EscalationAcknowledged():
                 ACKNOWLEDGED.inc()
-
-
-def _exhausted(state: Escalation | None) -> int:
-    return sum(alarm.exhausted for alarm in state.alarms) if state is not None else 0
+            case EscalationExhausted():
+                EXHAUSTED.inc()

@@ -49,7 +49,7 @@ def build_ticker(
 
     def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
         decision = escalation.fire(state, policy(), now)
-        metrics.count(state, decision)
+        metrics.count(decision)
         return decision
 
     return Ticker(
@@ -220,7 +220,7 @@ class Deliverer:
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             nonlocal given_up
             decision = settle(state, planned.id, outcome, self._policy(), now=self._clock.now(), jitter=jitter)
-            metrics.count(state, decision)
+            metrics.count(decision)
             given_up = decision is not None and any(isinstance(event, NotificationFailed) for event in decision.events)
             return decision
 

@@ -14,6 +14,7 @@ from contracts.sla import (
     ClockDueSoon,
     ClockMet,
     ClockPaused,
+    ClockResumed,
     PolicyRef,
 )
 from contracts.ticket import Author, ContactRef, Market, Priority, Status, Ticket, TicketFacts
@@ -100,12 +101,13 @@ def breached(
     return event(data, at(seconds), ticket=ticket, **more)
 
 
-def at_risk(seconds: float, clock: str = "c1", **more: Any) -> Event:
-    return event(ClockAtRisk(**_clock(clock, "first_reply", TICKET), reason="time"), at(seconds), **more)
+def at_risk(seconds: float, clock: str = "c1", detail: str | None = None, **more: Any) -> Event:
+    data = ClockAtRisk(**_clock(clock, "first_reply", TICKET), reason="time", detail=detail)
+    return event(data, at(seconds), **more)
 
 
-def due_soon(seconds: float, clock: str = "c1", **more: Any) -> Event:
-    return event(ClockDueSoon(**_clock(clock, "first_reply", TICKET), before_seconds=60), at(seconds), **more)
+def due_soon(seconds: float, clock: str = "c1", before: float = 60, **more: Any) -> Event:
+    return event(ClockDueSoon(**_clock(clock, "first_reply", TICKET), before_seconds=before), at(seconds), **more)
 
 
 def met(seconds: float, clock: str = "c1", **more: Any) -> Event:
@@ -119,8 +121,13 @@ def cancelled(
     return event(data, at(seconds), ticket=ticket, **more)
 
 
-def paused(seconds: float, clock: str = "c1", **more: Any) -> Event:
-    return event(ClockPaused(**_clock(clock, "first_reply", TICKET), reason="pending"), at(seconds), **more)
+def paused(seconds: float, clock: str = "c1", reason: str = "pending", **more: Any) -> Event:
+    return event(ClockPaused(**_clock(clock, "first_reply", TICKET), reason=reason), at(seconds), **more)
+
+
+def resumed(seconds: float, clock: str = "c1", reason: str = "status", **more: Any) -> Event:
+    data = ClockResumed(**_clock(clock, "first_reply", TICKET), reason=reason, resumed_at=at(seconds))
+    return event(data, at(seconds), **more)
 
 
 def queued(seconds: float, queue: str = "thai", **more: Any) -> Event:
@@ -142,8 +149,8 @@ def assigned(seconds: float, agent: str = "Somchai", queue: str = "thai", **more
     return event(data, at(seconds), "routing", **more)
 
 
-def unroutable(seconds: float, reason: str = "no_agent_with_skills", **more: Any) -> Event:
-    data = TicketUnroutable(ticket_id=TICKET, queue="thai", facts=FACTS, reason=reason, detail="lang-th at level 4")
+def unroutable(seconds: float, reason: str = "no_agent_with_skills", queue: str = "thai", **more: Any) -> Event:
+    data = TicketUnroutable(ticket_id=TICKET, queue=queue, facts=FACTS, reason=reason, detail="lang-th at level 4")
     return event(data, at(seconds), "routing", **more)
 
 

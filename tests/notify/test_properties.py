@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.envelope import Event
 from contracts.notifications import (
+    EscalationExhausted,
     EscalationOpened,
     EscalationResolved,
     EscalationStepReached,
@@ -18,7 +19,7 @@ from kit import document
 from kit.document import Document
 from services.notify.core import escalation
 from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
-from services.notify.core.state import Escalation
+from services.notify.core.state import Escalation, Standing
 from services.notify.store import ESCALATIONS, dump, load
 from tests.kit.fake_store import copied
 from tests.notify.examples import (
@@ -34,11 +35,12 @@ from tests.notify.examples import (
     policy,
     queued,
     reopened,
+    resumed,
     solved,
     unroutable,
 )
 
-MAKERS = (breached, at_risk, due_soon, met, cancelled, paused)
+MAKERS = (breached, at_risk, due_soon, met, cancelled, paused, resumed)
 OTHERS = (queued, assigned, unroutable, solved, reopened)
 MOVES = st.lists(
     st.one_of(
@@ -142,6 +144,12 @@ def test_whatever_happens(moves: list[tuple[str, object, str]]) -> None:
                 assert data.alert is not None
                 steps[data.alert.cause or "", data.step, data.round] += 1
         assert opened["open"] >= 0, "nothing ends that was not opened"
+    state = world.doc.state
+    holding = [alarm for alarm in state.alarms if alarm.standing != Standing.RESOLVED] if state is not None else []
+    assert opened["open"] == len(holding), "what is opened is resolved once, and is open until then"
+    assert not any(alarm.superseded and alarm.next_at is not None for alarm in holding), "superseded is not told again"
+    exhausted = sum(isinstance(data, EscalationExhausted) for data in said)
+    assert exhausted >= sum(alarm.exhausted for alarm in holding), "an exhausted chain says so"
 
     told = {
         d.target.name for d in said if isinstance(d, NotificationSent | NotificationWithdrawn) and d.kind == "firing"

@@ -19,6 +19,7 @@ from services.notify.channels.webhook import WebhookSink
 from services.notify.core import escalation
 from services.notify.core.policy import Receiver
 from services.notify.core.settle import Later, Refused, Sent
+from services.notify.core.state import dedup_key
 from tests.notify.examples import ESCALATION, SECRET, TICKET, at, breached, policy
 from tests.notify.receivers import HttpReceiver, MailReceiver, Reply
 
@@ -66,7 +67,7 @@ async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, 
     (request,) = http.requests
     body = Webhook(SECRET).verify(request.body, request.headers)
     assert body["type"] == "deskbus.escalation.firing"
-    assert body["data"]["dedup_key"] == ESCALATION
+    assert body["data"]["dedup_key"] == sent.dedup_key == dedup_key(ESCALATION, sent.planned.alarm)
     assert body["data"]["ticket_id"] == TICKET
     assert body["data"]["alert"]["labels"]["kind"] == "breached"
     assert request.headers["webhook-id"] == sent.planned.id

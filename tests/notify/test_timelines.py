@@ -11,12 +11,9 @@ from tests.notify.examples import (
     TICKET,
     assigned,
     at,
-    at_risk,
     breached,
     cancelled,
-    due_soon,
     met,
-    paused,
     policy,
     queued,
     reopened,
@@ -168,40 +165,6 @@ def test_what_comes_after_an_acknowledgement_is_news() -> None:
     line.acknowledged(2)
     line.happens(breached(3, clock="c2", sequence=2))
     assert of(line.told, "firing") == [(1, "lead"), (3, "lead")]
-
-
-def test_warnings_end_when_they_come_true() -> None:
-    line = Timeline()
-    line.happens(due_soon(1))
-    line.happens(at_risk(2, sequence=2))
-    line.happens(breached(3, sequence=3))
-    assert line.state is not None
-    assert {alarm.kind for alarm in line.state.alarms if alarm.standing == Standing.OPEN} == {"breached"}
-
-
-def test_a_pause_ends_the_warning_but_never_the_breach() -> None:
-    line = Timeline()
-    line.happens(at_risk(1))
-    line.happens(breached(2, clock="c2", sequence=2))
-    line.happens(paused(3, sequence=3))
-    line.happens(paused(4, clock="c2", sequence=4))
-    assert line.state is not None
-    assert [(a.kind, a.standing) for a in line.state.alarms] == [
-        ("at_risk", Standing.RESOLVED),
-        ("breached", Standing.OPEN),
-    ]
-
-
-def test_flapping_does_not_notify_again_within_the_repeat_interval() -> None:
-    line = Timeline()
-    line.happens(at_risk(1))
-    for turn in range(5):
-        line.happens(paused(10 + 20 * turn, sequence=2 + 2 * turn))
-        line.happens(at_risk(20 + 20 * turn, sequence=3 + 2 * turn))
-    line.until(3600)
-    assert of(line.told, "firing") == [(1, "slack")]
-    line.until(3602)
-    assert of(line.told, "firing") == [(1, "slack"), (3601, "slack")]
 
 
 def test_a_route_with_a_receiver_says_again_after_the_repeat_interval_while_it_holds() -> None:

@@ -9,8 +9,8 @@ from kit.document import Decision
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
 from services.notify.core.settle import Dropped, Outcome, Sent, begin, settle
-from services.notify.core.state import Escalation, Planned, Standing
-from tests.notify.examples import START, at, policy
+from services.notify.core.state import Escalation, Planned, Standing, dedup_key
+from tests.notify.examples import ESCALATION, START, at, policy
 
 Answer = Callable[[Planned, datetime], Outcome]
 
@@ -29,6 +29,8 @@ class Timeline:
         self.now = 0.0
         self.told: list[tuple[float, str, str]] = []
         """(second, receiver, kind) of every notification that was taken."""
+        self.keys: list[tuple[float, str, str]] = []
+        """(second, kind, dedup key) of the same."""
         self.tries: list[tuple[float, str]] = []
         self.said: list[tuple[float, Payload]] = []
 
@@ -91,6 +93,7 @@ class Timeline:
             outcome = self.answer(planned, at(self.now))
         if isinstance(outcome, Sent):
             self.told.append((self.now, planned.receiver, planned.kind))
+            self.keys.append((self.now, planned.kind, dedup_key(ESCALATION, planned.alarm)))
         self._apply(settle(self.state, planned.id, outcome, self.policy, now=at(self.now), jitter=1.0))
 
     def begins(self, planned: Planned) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from services.notify.core import text
 from services.notify.core.policy import Receiver
 from services.notify.core.settle import Outcome
-from services.notify.core.state import Planned
+from services.notify.core.state import Planned, dedup_key
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -27,11 +27,15 @@ class Letter:
     planned: Planned
     ticket_id: str
     escalation_id: str
-    """Dedup key of everything about this escalation."""
     receiver: Receiver
     thread: str | None
     now: datetime
     """When this try is made."""
+
+    @property
+    def dedup_key(self) -> str:
+        """What the receiver knows the alarm by."""
+        return dedup_key(self.escalation_id, self.planned.alarm)
 
     def facts(self) -> dict[str, str]:
         """What templates may say."""

@@ -93,7 +93,7 @@ def render(letter: Letter, sender: str) -> EmailMessage:
     message["In-Reply-To"] = root
     message["References"] = root
     message["Auto-Submitted"] = "auto-generated"
-    message["X-Deskbus-Dedup-Key"] = text.one_line(letter.escalation_id, 200)
+    message["X-Deskbus-Dedup-Key"] = text.one_line(letter.dedup_key, 200)
     message.set_content(text.render(receiver.text, facts))
     return message
 

@@ -1,7 +1,7 @@
 """Webhooks, signed as Standard Webhooks says: `webhook-id`, `webhook-timestamp`, `webhook-signature` over the raw body.
 
 `webhook-id` is the notification's id, the same on every try, so a receiver drops what it has taken already. The
-escalation's dedup key is in the body: as `webhook-id` it would make receivers drop "resolved" after "firing".
+alarm's dedup key is in the body: as `webhook-id` it would make receivers drop "resolved" after "firing".
 """
 
 import base64
@@ -57,7 +57,7 @@ def render(letter: Letter) -> bytes:
         "type": f"deskbus.escalation.{planned.kind}",
         "timestamp": planned.planned_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "data": {
-            "dedup_key": letter.escalation_id,
+            "dedup_key": letter.dedup_key,
             "notification_id": planned.id,
             "escalation_id": letter.escalation_id,
             "ticket_id": letter.ticket_id,

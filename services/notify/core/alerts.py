@@ -1,6 +1,6 @@
 """What an event means for alerts: it raises one, ends some, or tells who has the ticket. Not: who is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from contracts.sla import (
     ClockEvent,
     ClockMet,
     ClockPaused,
+    ClockResumed,
+    PauseReason,
 )
 from contracts.ticket import Status, TicketFacts
 from contracts.tickets import TicketClosed, TicketMerged, TicketReopened, TicketStatusChanged
@@ -33,16 +35,20 @@ class Kind(StrEnum):
 
 
 WARNINGS = frozenset({Kind.AT_RISK, Kind.DUE_SOON})
-"""What is over when the clock runs out or stands still: it warned of nothing else."""
+"""What is said before a clock runs out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """Something is the matter. `about` is the clock, or empty where there can be only one."""
+    """Something is the matter. `about` is the clock, or empty."""
 
     kind: Kind
     about: str
     alert: Alert
+    level: str = ""
+    """Which of several of one kind: each is told."""
+    supersedes: frozenset[Kind] = frozenset()
+    """Kinds of alerts about the same that this one takes the place of. They are not over: worse has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,20 @@ class Over:
     reason: str
     whole_ticket: bool = False
     """Nothing about this ticket matters any more, nor what is still on its way from before this instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The clock stands still: what it warned of is no nearer and not over."""
+
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The clock goes on, so whatever was the matter with it is not over, although the ticket was solved meanwhile."""
+
+    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +89,11 @@ class Reopened:
     """The ticket matters again."""
 
 
-Signal = Raised | Over | Handled | Reopened
+Signal = Raised | Over | Paused | Resumed | Handled | Reopened
 
 _HEEDED: tuple[type[Payload], ...] = (
-    ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, TicketAssigned, TicketClosed,
-    TicketMerged, TicketQueued, TicketReopened, TicketStatusChanged, TicketUnassigned, TicketUnroutable,
+    ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, ClockResumed, TicketAssigned,
+    TicketClosed, TicketMerged, TicketQueued, TicketReopened, TicketStatusChanged, TicketUnassigned, TicketUnroutable,
 )  # fmt: skip
 HEEDED = frozenset(payload.type for payload in _HEEDED)
 """Types of events that may say something to notify: of all others `read` makes nothing."""
@@ -110,24 +130,29 @@ def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal
     about = data.clock_id
     match data:
         case ClockBreached():
-            # The warnings came true: they are not followed up beside the breach.
-            warned = Over(WARNINGS, about, ResolveReason.CANCELLED)
-            return warned, _clock_alert(Kind.BREACHED, data, event, queue, since=data.breached_at)
+            # The warnings came true: they are not followed up beside the breach, and end with it.
+            raised = _clock_alert(Kind.BREACHED, data, event, queue, since=data.breached_at)
+            return (replace(raised, supersedes=WARNINGS),)
         case ClockAtRisk():
-            return (
-                _clock_alert(
-                    Kind.AT_RISK, data, event, queue, since=event.time, reason=data.reason, detail=data.detail
-                ),
-            )
+            words = f"is at risk ({data.detail or data.reason})"
+            raised = _clock_alert(Kind.AT_RISK, data, event, queue, since=event.time, reason=data.reason, words=words)
+            level = f"{data.reason} {data.detail or ''}".strip()
+            return (replace(raised, level=level, supersedes=frozenset({Kind.AT_RISK})),)
         case ClockDueSoon():
-            return (_clock_alert(Kind.DUE_SOON, data, event, queue, since=event.time),)
+            words = f"is due soon, {_span(data.before_seconds)} of working time before its end"
+            raised = _clock_alert(Kind.DUE_SOON, data, event, queue, since=event.time, words=words)
+            return (replace(raised, level=f"{data.before_seconds:g}", supersedes=frozenset({Kind.DUE_SOON})),)
         case ClockMet():
             return (Over(None, about, ResolveReason.MET),)
         case ClockCancelled():
             late = data.reason == CancelReason.STOPPED_LATE
             return (Over(None, about, ResolveReason.STOPPED_LATE if late else ResolveReason.CANCELLED),)
+        case ClockPaused(reason=PauseReason.SOLVED):
+            return (Over(None, about, ResolveReason.CANCELLED),)
         case ClockPaused():
-            return (Over(WARNINGS, about, ResolveReason.CANCELLED),)
+            return (Paused(about),)
+        case ClockResumed():
+            return (Resumed(about),)
     return ()
 
 
@@ -139,24 +164,19 @@ def _clock_alert(
     *,
     since: datetime,
     reason: str = "",
-    detail: str | None = None,
+    words: str = "",
 ) -> Raised:
     labels = {"kind": kind, "metric": data.metric, "policy": data.policy.name, "reason": reason, "queue": queue or ""}
     due = f", due {data.due_at:%Y-%m-%d %H:%MZ}" if data.due_at is not None and kind in WARNINGS else ""
-    words = {
-        Kind.BREACHED: f"{data.metric} was not done within {_span(data.target_seconds)}",
-        Kind.AT_RISK: f"{data.metric} is at risk ({detail or reason}){due}",
-        Kind.DUE_SOON: f"{data.metric} is due soon{due}",
-    }[kind]
+    words = f"{data.metric} {words or f'was not done within {_span(data.target_seconds)}'}{due}"
     return Raised(kind, data.clock_id, _alert(f"sla_{kind}", labels, words, data.facts, event=event, since=since))
 
 
 def _unroutable(data: TicketUnroutable, event: Event) -> Raised:
     labels = {"kind": Kind.UNROUTABLE, "reason": data.reason, "queue": data.queue or ""}
     words = f"nobody can take the ticket: {data.detail or data.reason}"
-    return Raised(
-        Kind.UNROUTABLE, "", _alert("ticket_unroutable", labels, words, data.facts, event=event, since=event.time)
-    )
+    alert = _alert("ticket_unroutable", labels, words, data.facts, event=event, since=event.time)
+    return Raised(Kind.UNROUTABLE, "", alert, data.queue or "", frozenset({Kind.UNROUTABLE}))
 
 
 def _alert(

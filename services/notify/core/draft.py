@@ -97,6 +97,11 @@ class Draft:
             for p in self.planned
         ]
 
+    def supersede(self, alarm: Alarm) -> None:
+        """Say nothing more about it, as worse is told in its place. It ends when that does."""
+        self.withdraw([alarm.key])
+        self.set(alarm, superseded=True, next_at=None, left=None)
+
     def end(self, alarm: Alarm, reason: str, at: datetime) -> None:
         """It is over: say so to those who heard that it was not."""
         self.withdraw([alarm.key])
@@ -104,6 +109,7 @@ class Draft:
             alarm,
             standing=Standing.RESOLVED,
             next_at=None,
+            left=None,
             told=(),
             ended_at=max(at, alarm.opened_at),
             ended_reason=reason,

@@ -1,8 +1,9 @@
 """What happens to an escalation: alerts come and go, time passes, somebody acknowledges. A send's outcome: settle.py.
 
-Rules: an alert that holds already is the same alert; a step is taken once a round; an acknowledgement stops the chain
-at once, is reminded when it is forgotten, then undone; "resolved" goes only to those who were sent "firing". A
-duplicate is better than a miss.
+Rules: an alert that holds already is the same alert, and is said again only after its `repeat_interval`; one that was
+resolved and holds again is news. A warning is superseded by the next one and by the breach, and ends when the clock
+does; a pause ends nothing. A step is taken once a round; an acknowledgement stops the chain at once, is reminded when
+it is forgotten, then undone; "resolved" goes only to those who were sent "firing". A duplicate is better than a miss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import datetime
 from contracts.envelope import Event
 from contracts.notifications import (
     EscalationAcknowledged,
+    EscalationExhausted,
     EscalationOpened,
     EscalationStepReached,
     NotificationKind,
@@ -20,7 +22,7 @@ from contracts.notifications import (
 )
 from kit.document import Decision
 from services.notify.core import alerts
-from services.notify.core.alerts import Handled, Over, Raised, Reopened
+from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
 from services.notify.core.draft import Draft
 from services.notify.core.durations import after
 from services.notify.core.policy import Policy
@@ -56,6 +58,10 @@ def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime
                 _raise(draft, signal, event)
             case Over():
                 _over(draft, signal, event)
+            case Paused(about):
+                _pause(draft, about)
+            case Resumed(about):
+                _resume(draft, about, event)
             case Handled(queue, agent):
                 draft.changes |= {"queue": queue, "agent": agent}
             case Reopened():
@@ -64,48 +70,55 @@ def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime
 
 
 def _raise(draft: Draft, raised: Raised, event: Event) -> None:
-    over_at = draft.old.over_at
-    # True when it was said, and moot since: the ticket was solved before the news came here. Nobody is told. The bus
-    # says the same as when the news comes first, since there is no order between topics.
-    late = over_at is not None and event.time <= over_at
-    for end in route(draft.policy, raised.alert.labels).ends:
-        _open(draft, raised, end, over_at=over_at if late else None)
+    ends = {_key(raised, end): end for end in route(draft.policy, raised.alert.labels).ends}
+    for key, end in ends.items():
+        alarm = Alarm(
+            key=key,
+            kind=raised.kind.value,
+            about=raised.about,
+            alert=raised.alert,
+            route=end.route,
+            chain=end.chain,
+            receiver=end.receiver,
+            repeat_interval=end.repeat_interval,
+            opened_at=draft.now,
+            raised_at=event.time,
+        )
+        _open(draft, alarm)
+    for alarm in list(draft.alarms.values()):
+        same = alarm.about == raised.about and alarm.kind in raised.supersedes
+        if same and alarm.key not in ends and alarm.standing != Standing.RESOLVED and not alarm.superseded:
+            draft.supersede(alarm)
 
 
-def _open(draft: Draft, raised: Raised, end: End, *, over_at: datetime | None) -> None:
-    key = f"{raised.kind}:{raised.about}@{end.route}"
-    last = draft.alarms.get(key)
-    if last is not None and last.standing != Standing.RESOLVED:
+def _key(raised: Raised, end: End) -> str:
+    level = f"/{raised.level}" if raised.level else ""
+    return f"{raised.kind}:{raised.about}{level}@{end.route}"
+
+
+def _open(draft: Draft, alarm: Alarm) -> None:
+    """Open an alarm and tell of it at once, unless it holds already."""
+    last = draft.alarms.get(alarm.key)
+    known = last is not None and last.standing != Standing.RESOLVED
+    if last is not None and known and not last.superseded:
         return
-    told_at = last.told_at if last is not None else None
     # "Resolved" of the last time, where it is not out yet, would be wrong by now; there it still counts as firing.
-    unaware = tuple(dict.fromkeys(p.receiver for p in draft.planned if p.alarm == key and _is_resolved(p)))
-    draft.withdraw([key])
-    alarm = Alarm(
-        key=key,
-        kind=raised.kind.value,
-        about=raised.about,
-        alert=raised.alert,
-        route=end.route,
-        chain=end.chain,
-        receiver=end.receiver,
-        repeat_interval=end.repeat_interval,
-        opened_at=draft.now,
-        told=unaware,
-        told_at=told_at,
-    )
-    alarm = draft.set(alarm)
-    draft.events.append(
-        EscalationOpened(**draft.facts(), alert=raised.alert, route=end.route, chain=end.chain, opened_at=draft.now)
-    )
-    if over_at is not None:
+    unaware = tuple(dict.fromkeys(p.receiver for p in draft.planned if p.alarm == alarm.key and _is_resolved(p)))
+    draft.withdraw([alarm.key])
+    alarm = draft.set(alarm, told=last.told if last is not None and known else unaware)
+    if not known:
+        draft.events.append(
+            EscalationOpened(
+                **draft.facts(), alert=alarm.alert, route=alarm.route, chain=alarm.chain, opened_at=draft.now
+            )
+        )
+    over_at = draft.old.over_at
+    if over_at is not None and alarm.raised_at <= over_at:
+        # True when it was said, and moot since: the ticket was solved before the news came here. Nobody is told. The
+        # bus says the same as when the news comes first, since there is no order between topics.
         draft.end(alarm, ResolveReason.CANCELLED, over_at)
         return
-    quiet_until = draft.now if told_at is None else after(told_at, end.repeat_interval)
-    if quiet_until > draft.now:
-        draft.set(alarm, next_at=quiet_until)  # it flaps: those told know; if it still holds then, they hear again
-    else:
-        _next_step(draft, alarm)
+    _next_step(draft, alarm)
 
 
 def _is_resolved(planned: Planned) -> bool:
@@ -117,8 +130,35 @@ def _over(draft: Draft, over: Over, event: Event) -> None:
         draft.changes["over_at"] = event.time
     for alarm in list(draft.alarms.values()):
         kind_fits = over.kinds is None or alarm.kind in over.kinds
-        if alarm.standing != Standing.RESOLVED and kind_fits and over.about in {None, alarm.about}:
+        # Of a clock that went on after this: the news of the reopening came here first.
+        newer = over.whole_ticket and alarm.about != "" and alarm.raised_at > event.time
+        if alarm.standing != Standing.RESOLVED and kind_fits and over.about in {None, alarm.about} and not newer:
             draft.end(alarm, over.reason, event.time)
+
+
+def _pause(draft: Draft, about: str) -> None:
+    """Say nothing about a clock that stands still. A breach stays one, and is followed up."""
+    for alarm in list(draft.alarms.values()):
+        if alarm.about == about and alarm.kind in alerts.WARNINGS and alarm.next_at is not None:
+            left = max(0.0, (alarm.next_at - draft.now).total_seconds())
+            draft.set(alarm, next_at=None, left=left)
+
+
+def _resume(draft: Draft, about: str, event: Event) -> None:
+    """Go on where the pause left off; what the solving of the ticket has ended is the matter again."""
+    over_at = draft.old.over_at
+    late = over_at is not None and event.time <= over_at
+    for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
+        if alarm.left is not None:
+            draft.set(alarm, next_at=after(draft.now, alarm.left), left=None)
+        elif alarm.standing == Standing.RESOLVED and not alarm.superseded and not late:
+            again = {name: getattr(alarm, name) for name in _LASTING}
+            alert = alarm.alert.model_copy(update={"cause": event.id})
+            _open(draft, Alarm(**again, alert=alert, opened_at=draft.now, raised_at=event.time))
+
+
+_LASTING = ("key", "kind", "about", "route", "chain", "receiver", "repeat_interval")
+"""What of an alarm stays the same when it opens again."""
 
 
 # --- Time. ---
@@ -139,19 +179,23 @@ def fire(state: Escalation, policy: Policy, now: datetime) -> Decision[Escalatio
 def _next_step(draft: Draft, alarm: Alarm) -> None:
     """Go on to the next step that has somebody to tell."""
     course = _course(draft.policy, alarm)
+    if not course.steps:  # the policy tells nobody
+        draft.set(alarm, next_at=None)
+        return
     step, turn = (0, alarm.round) if alarm.step is None else (alarm.step + 1, alarm.round)
     for _ in range(len(course.steps) + 1):
         if step >= len(course.steps):
             step, turn = 0, turn + 1
-        if turn > course.repeat or not course.steps:
-            draft.set(alarm, next_at=None, exhausted=True)
-            return
+        if turn > course.repeat:
+            break
         targets, wait = course.steps[step]
         alarm = draft.set(alarm, step=step, round=turn, next_at=after(draft.now, wait))
         if _tell(draft, alarm, targets):
             return
         step += 1  # nobody of this step can be told: do not wait for them
     draft.set(alarm, next_at=None, exhausted=True)
+    said = {"alert": alarm.alert, "chain": alarm.chain, "round": alarm.round, "exhausted_at": draft.now}
+    draft.events.append(EscalationExhausted(**draft.facts(), **said))
 
 
 def _tell(draft: Draft, alarm: Alarm, targets: Sequence[str]) -> bool:
@@ -211,7 +255,7 @@ def acknowledge(
     state: Escalation | None, by: str, via: str, policy: Policy, now: datetime
 ) -> Decision[Escalation] | None:
     """Somebody takes care of all that is open now; None when there is nothing open. What comes later is news."""
-    opened = [alarm for alarm in state.alarms if alarm.standing == Standing.OPEN] if state else []
+    opened = [a for a in state.alarms if a.standing == Standing.OPEN and not a.superseded] if state else []
     if state is None or not opened:
         return None
     draft = Draft.of(state, policy, now)
@@ -224,6 +268,7 @@ def acknowledge(
             acked_by=by,
             acked_at=now,
             reminded=False,
+            left=None,
             next_at=None if remind is None else after(now, remind),
         )
     since = min(alarm.opened_at for alarm in opened)

@@ -173,7 +173,7 @@ class Route(_Strict):
     silent: bool = False
     """Nobody is told."""
     repeat_interval: Duration | None = None
-    """Least time between two notifications about the same; a route with a receiver says again after it."""
+    """A route with a receiver says again after it what still holds. What was over and holds again is told at once."""
     routes: tuple["Route", ...] = ()
 
     @model_validator(mode="after")

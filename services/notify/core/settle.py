@@ -19,7 +19,7 @@ from services.notify.core.draft import Draft
 from services.notify.core.durations import after
 from services.notify.core.escalation import next_step
 from services.notify.core.policy import Policy
-from services.notify.core.state import Alarm, Escalation, Planned, Standing
+from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 
 MOST_RETRY_AFTER = 86_400.0
 RETRY_FOR_UNKNOWN = 86_400.0
@@ -136,12 +136,11 @@ def _heard(draft: Draft, planned: Planned) -> None:
         return
     if alarm.standing == Standing.RESOLVED:
         # It went out while it ended: who took it is told that it is over.
-        alarm = draft.set(alarm, told_at=draft.now)
         receiver = draft.policy.receivers.get(planned.receiver)
         if receiver is not None and receiver.send_resolved:
             draft.plan(alarm, NotificationKind.RESOLVED, [planned.receiver])
         return
-    draft.set(alarm, told=tuple(dict.fromkeys((*alarm.told, planned.receiver))), told_at=draft.now)
+    draft.set(alarm, told=tuple(dict.fromkeys((*alarm.told, planned.receiver))))
 
 
 def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
@@ -209,6 +208,6 @@ def _facts(draft: Draft, planned: Planned) -> dict[str, object]:
         "step": planned.step,
         "target": Target(kind=planned.target, name=planned.receiver),
         "sink": planned.sink,
-        "dedup_key": draft.old.id,
+        "dedup_key": dedup_key(draft.old.id, planned.alarm),
         "attempts": planned.attempts + 1,
     }

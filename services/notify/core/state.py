@@ -7,6 +7,7 @@ from pydantic import Field
 
 from contracts.notifications import Alert
 from contracts.values import Value
+from kit.ids import stable_id
 
 PREFIX = "esc-"
 
@@ -14,6 +15,11 @@ PREFIX = "esc-"
 def escalation_id(ticket_id: str) -> str:
     """The escalation of a ticket."""
     return PREFIX + ticket_id
+
+
+def dedup_key(escalation: str, alarm: str) -> str:
+    """What receivers know an alarm by: each has its own, so the end of one ends no other. At most 255 characters."""
+    return f"{escalation}:{stable_id(alarm)}"
 
 
 class Standing(StrEnum):
@@ -39,6 +45,8 @@ class Alarm(Value):
     repeat_interval: float
     standing: Standing = Standing.OPEN
     opened_at: datetime
+    raised_at: datetime
+    """Time of the event that raised it."""
     step: int | None = None
     """The step reached last, from 0."""
     round: int = 0
@@ -46,8 +54,10 @@ class Alarm(Value):
     """When time matters to it next: the next step, a reminder, the end of an acknowledgement."""
     told: tuple[str, ...] = ()
     """Receivers that took a firing notification since it opened."""
-    told_at: datetime | None = None
-    """When one was taken last, also before it was resolved and opened again."""
+    superseded: bool = False
+    """Worse has been told in its place: nothing more is said about it until it is over."""
+    left: float | None = None
+    """Seconds that were left until `next_at` when the clock it is about was paused."""
     acked_by: str | None = None
     acked_at: datetime | None = None
     reminded: bool = False
@@ -100,7 +110,7 @@ class Escalation(Value):
 
     @property
     def id(self) -> str:
-        """The escalation's id, which is the dedup key everywhere."""
+        """The escalation's id."""
         return escalation_id(self.ticket_id)
 
     @property
@@ -108,8 +118,8 @@ class Escalation(Value):
         """Of the alarms that hold, the least looked after."""
         if not self.alarms:
             return Standing.QUIET
-        here = {alarm.standing for alarm in self.alarms}
-        return next(s for s in (Standing.OPEN, Standing.ACKNOWLEDGED, Standing.RESOLVED) if s in here)
+        here = {alarm.standing for alarm in self.alarms if not alarm.superseded}
+        return next((s for s in (Standing.OPEN, Standing.ACKNOWLEDGED) if s in here), Standing.RESOLVED)
 
     @property
     def due(self) -> datetime | None:
