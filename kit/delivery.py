@@ -7,7 +7,7 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -20,7 +20,7 @@ from kit.batch import Batch, Place, place
 from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
 from kit.document import Document
-from kit.errors import Full, Passing, Unparsable
+from kit.errors import Full, Passing, Unloadable, Unparsable
 from kit.handling import Handling, Incoming, Record, Unread
 from kit.logging import bind_event, clear_event
 from kit.outbox import Documents
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 #: Passes over records whose documents were lost to another writer, before they wait for the next poll.
 ROUNDS = 5
+#: So many times as many tries has a document that does not load here: while replicas are replaced, one may have to wait
+#: for the newer one.
+PATIENCE = 10
 Lost = dict[str, set[Place]]
 """Documents, and the places of the records that are about them."""
 
@@ -85,20 +88,30 @@ class Delivery(Generic[S]):
             batch.hold(doc_id, places)
 
     async def _once(self, records: Sequence[Record], batch: Batch) -> Lost:
-        """Run the protocol's steps once; a bug in a hook is narrowed down to the record that shows it."""
+        """Run the protocol's steps once; a bug in a hook is narrowed down to the record that shows it.
+
+        So is a document that a hook needs and that does not load.
+        """
         try:
             return await self._steps(records, batch)
+        except Unloadable as fault:
+            reason: Exception = fault
         except Passing:
             raise
         except Exception as bug:
             log.exception("a batch could not be handled", records=len(records))
-            if len(records) == 1:
-                self._bury(batch, records[0], f"{type(bug).__name__}: {bug}")
-                await self._write_dead(batch)
-                batch.settle(records, ())
-                return {}
-        for record in records:
-            await self._rounds([record], batch)
+            reason = bug
+        if len(records) > 1:
+            for record in records:
+                await self._rounds([record], batch)
+            return {}
+        (record,), where = records, place(records[0])
+        if isinstance(reason, Unloadable) and self._try_again(where, batch, reason):
+            batch.hold(where[:2], [where])
+            return {}
+        self._bury(batch, record, f"{type(reason).__name__}: {reason}")
+        await self._write_dead(batch)
+        batch.settle(records, ())
         return {}
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
@@ -112,14 +125,14 @@ class Delivery(Generic[S]):
         await self._write_dead(batch)
         # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
-        await self.handling.before_write(touched)
+        await self.handling.before_write(_loaded(touched))
         saved = await self.documents.save(touched)
         try:
             said = await self.documents.publish(saved.won)
         except Passing:
-            await self.handling.after_write(saved.won, saved.lost)
+            await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
             raise
-        await self.handling.after_write(saved.won, saved.lost)
+        await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
         for doc in saved.won:
             if doc.id not in said:
                 batch.hold(doc.id, places.get(doc.id, ()))
@@ -169,20 +182,20 @@ class Delivery(Generic[S]):
                 log.error("a document is full", document=doc.id, fault=str(full))
                 batch.hold(doc.id, [where])
             except Passing as fault:
-                if self._try_again(doc.id, where, batch, str(fault)):
+                if self._try_again(where, batch, fault):
                     batch.hold(doc.id, [where])
                 else:
                     self._kill(doc, item, f"given up: {fault}", batch)
         return places
 
-    def _try_again(self, subject: str, where: Place, batch: Batch, fault: str) -> bool:
+    def _try_again(self, where: Place, batch: Batch, fault: Passing) -> bool:
         """Count a try that failed; says whether there may be another."""
         if where in batch.dead:
             return False
         self._attempts[where] = self._attempts.get(where, 0) + 1
-        if self._attempts[where] >= self.limits.attempts:
+        if self._attempts[where] >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
-        log.info("a subject waits", document=subject, fault=fault, attempt=self._attempts[where])
+        log.info("a subject waits", fault=str(fault), place=where, attempt=self._attempts[where])
         metrics.RETRIES.inc()
         return True
 
@@ -265,6 +278,10 @@ class Delivery(Generic[S]):
         for where in done:
             self._attempts.pop(where, None)
         self._recent.extend([False] * min(len(done - batch.dead.keys()), self.limits.stop_window))
+
+
+def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:
+    return [doc for doc in docs if doc.fault is None]
 
 
 def _places(lost: Lost) -> set[Place]:

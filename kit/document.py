@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from contracts.envelope import Event, Payload, event_id
-from kit.errors import Full, TooLarge
+from kit.errors import Full, TooLarge, Unloadable
 
 S = TypeVar("S")
 
@@ -121,17 +121,33 @@ class Entry:
 
 @dataclass(slots=True)
 class Document(Generic[S]):
-    """One aggregate as loaded, and what was decided since. Version 0: never written; state None: never decided."""
+    """One aggregate as loaded, and what was decided since. Version 0: never written; state None: never decided.
+
+    `fault` says why its state does not load here. What it has seen and what it has to say are known all the same, and a
+    write leaves its state as it is stored.
+    """
 
     id: str
     version: int = 0
-    state: S | None = None
     seen: dict[str, Seen] = field(default_factory=dict)
     emitted: int = 0
     outbox: list[Entry] = field(default_factory=list)
     fresh: list[Entry] = field(default_factory=list)
     inserts: list[Insert] = field(default_factory=list)
     changed: bool = False
+    fault: str | None = None
+    _state: S | None = None
+
+    @property
+    def state(self) -> S | None:
+        """The state; raises Unloadable where it does not load."""
+        if self.fault is not None:
+            raise Unloadable(f"{self.id} does not load here: {self.fault}")
+        return self._state
+
+    @state.setter
+    def state(self, state: S | None) -> None:
+        self._state = state
 
     def has_seen(self, source: str, sequence: int) -> bool:
         """Say whether this event of this source was taken already."""
@@ -158,8 +174,9 @@ def apply(
 ) -> None:
     """Put a decision into a document, or raise and leave it as it was.
 
-    Raises TooLarge for an event above `limit` bytes and Full when the outbox holds too much already.
+    Raises TooLarge for an event above `limit` bytes, Full when the outbox holds too much already, and Unloadable.
     """
+    state = doc.state
     if len(doc.outbox) + len(doc.fresh) + len(decision.events) > OUTBOX_CAP:
         raise Full(f"more than {OUTBOX_CAP} events wait to be published")
     entries = []
@@ -168,8 +185,7 @@ def apply(
         if len(entry.event) > limit:
             raise TooLarge(f"{payload.type} would take {len(entry.event)} bytes, more than {limit}")
         entries.append(entry)
-    if decision.state is not None:
-        doc.state = decision.state
+    doc.state = state if decision.state is None else decision.state
     doc.fresh += entries
     doc.emitted += len(entries)
     doc.inserts += decision.inserts
@@ -193,23 +209,36 @@ def _entry(kind: Kind[S], doc_id: str, sequence: int, payload: Payload, *, now: 
 
 def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
     """Return the document that a stored record holds."""
-    state = raw.get("state")
-    return Document(
+    doc: Document[S] = Document(
         id=raw["_id"],
         version=raw["version"],
-        state=None if state is None else kind.load(state),
         seen={_unfield(s): Seen(v["upto"], set(v["missing"])) for s, v in raw.get("seen", {}).items()},
         emitted=raw.get("emitted", 0),
-        outbox=[Entry(e["id"], e["sequence"], e["at"], bytes(e["event"])) for e in raw.get("outbox", ())],
+        outbox=outbox(raw),
     )
+    state = raw.get("state")
+    try:
+        doc.state = None if state is None else kind.load(state)
+    except Exception as error:
+        doc.fault = f"{type(error).__name__}: {error}"[:300]
+    return doc
+
+
+def outbox(raw: Mapping[str, Any]) -> list[Entry]:
+    """Return what a stored record has to say still."""
+    return [Entry(e["id"], e["sequence"], e["at"], bytes(e["event"])) for e in raw.get("outbox", ())]
 
 
 def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, Any]:
-    """Return what a guarded write sets: everything but `_id`, `version` and `outbox`."""
-    return {
-        "state": None if doc.state is None else kind.dump(doc.state),
+    """Return what a guarded write sets: everything but `_id`, `version` and `outbox`, or what is known of it."""
+    taken = {
         "seen": {_field(s): {"upto": v.upto, "missing": sorted(v.missing)} for s, v in doc.seen.items()},
         "emitted": doc.emitted,
+    }
+    if doc.fault is not None:
+        return taken
+    return taken | {
+        "state": None if doc.state is None else kind.dump(doc.state),
         "due": None if doc.state is None else kind.due(doc.state),
         "partition": partition,
     }

@@ -22,6 +22,10 @@ class Full(Passing):
     """A bounded list in a document holds all it may; its partition waits for a person or for the broker."""
 
 
+class Unloadable(Passing):
+    """The stored state of a document does not load here: a newer replica may have written it, or it is damaged."""
+
+
 class InvalidPolicy(Exception):
     """A policy file that cannot come into force. Its text is one `file:line: reason` per fault."""
 

@@ -56,6 +56,11 @@ OUTBOX_AGE = Gauge("deskbus_outbox_oldest_seconds", "Age of the oldest entry tha
 TIMER_LATENESS = Histogram(
     "deskbus_timer_lateness_seconds", "From a deadline to its firing being stored.", buckets=_LATENCY
 )
+TIMER_OVERDUE = Gauge(
+    "deskbus_timer_oldest_due_seconds",
+    "How long the oldest document has been due that was not fired, at the last look at the store.",
+    ("collection",),
+)
 
 # --- Doors and policies. ---
 REQUESTS = Counter("deskbus_http_requests_total", "Requests by route template.", ("route", "method", "status"))

@@ -197,9 +197,10 @@ class MongoStore:
     async def stale(
         self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
     ) -> list[Row]:
-        """Documents with an outbox entry from before that instant, of all partitions or of these."""
+        """Ids and outboxes of documents with an entry from before that instant, of all partitions or of these."""
         own = {} if partitions is None else {"partition": {"$in": list(partitions)}}
-        return await self.find(collection, {"outbox.at": {"$lt": older_than}, **own}, limit=limit)
+        query = {"outbox.at": {"$lt": older_than}, **own}
+        return await self.find(collection, query, limit=limit, projection=["outbox"])
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
         """Ids, instants and partitions of documents due until then, of those partitions, the longest due first."""

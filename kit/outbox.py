@@ -20,7 +20,7 @@ from contracts.topics import topic_name
 from kit import document, metrics
 from kit.clock import Clock
 from kit.document import Cause, Decision, Document, Kind
-from kit.errors import Passing
+from kit.errors import Passing, Unloadable
 from kit.mongo import Guarded, WriteOutcome
 from kit.producer import Outgoing, partition_of
 
@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 #: Confirmed entries that a process remembers, so that no task of it sends them again.
 TOLD = 10_000
+#: So many documents that do not load are passed over in a search.
+FAULTY = 1_000
+Apart = Callable[[str, Exception], None]
+"""Told of the id of a document that failed, and of its fault."""
 
 
 class Store(Protocol):
@@ -96,7 +100,10 @@ class Documents(Generic[S]):
         self.owned: Callable[[], Collection[int]] | None = None
 
     def watch(self, watcher: Callable[[Sequence[Document[S]]], None]) -> None:
-        """Call `watcher` with the documents of every write that this process makes, once it is durable."""
+        """Call `watcher` with the documents of every write that this process makes, once it is durable.
+
+        It is not told of documents whose state does not load: what they have decided did not change.
+        """
         self._watchers.append(watcher)
 
     async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
@@ -106,9 +113,22 @@ class Documents(Generic[S]):
         return {i: document.read(self.kind, found[i]) if i in found else Document(i) for i in wanted}
 
     async def find(self, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100) -> list[Document[S]]:
-        """Find documents by fields of their state (`state.…`), for doors and sweeps."""
-        raws = await self.store.find(self.kind.collection, query, sort=sort, limit=limit)
-        return [document.read(self.kind, raw) for raw in raws]
+        """Find documents by fields of their state (`state.…`), for doors and sweeps; passes over what does not load.
+
+        A page is full whenever there is enough that loads. Raises Unloadable where too much does not.
+        """
+        faulty: list[str] = []
+        while len(faulty) < FAULTY:
+            asked = {"$and": [query, {"_id": {"$nin": faulty}}]} if faulty else query
+            raws = await self.store.find(self.kind.collection, asked, sort=sort, limit=limit)
+            docs = [document.read(self.kind, raw) for raw in raws]
+            if all(doc.fault is None for doc in docs):
+                return docs
+            for doc in docs:
+                if doc.fault is not None:
+                    log.warning("a document does not load", document=doc.id, fault=doc.fault)
+                    faulty.append(doc.id)
+        raise Unloadable(f"{len(faulty)} documents of {self.kind.collection} do not load here")
 
     async def tally(self, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[dict[str, Any]]:
         """Count documents by fields of their state, without reading them: rows of `by`, `count` and `least`."""
@@ -138,7 +158,7 @@ class Documents(Generic[S]):
             doc.fresh, doc.inserts, doc.changed = [], [], False
         metrics.LOST_GUARDS.inc(len(lost))
         for watcher in self._watchers:
-            watcher(written)
+            watcher([doc for doc in written if doc.fault is None])
         return Saved(unchanged + written, lost)
 
     async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
@@ -235,14 +255,48 @@ class Documents(Generic[S]):
         decide: Callable[[str, S | None], Decision[S] | None],
         *,
         cause: Cause | None = None,
+        apart: Apart | None = None,
     ) -> dict[str, Document[S]]:
-        """Change documents in one pass; returns those that were not lost to another writer."""
-        docs = await self.load(ids)
-        for doc in docs.values():
-            decision = decide(doc.id, doc.state)
-            if decision is not None:
-                self.apply(doc, decision, cause=cause)
-        saved = await self.save(list(docs.values()))
+        """Change documents in one pass; returns those that were not lost to another writer.
+
+        With `apart`, a document that fails stops no other: `apart` is told of it and of its fault. What is wrong with
+        the store stops all: raises Passing.
+        """
+        try:
+            return await self._change(ids, decide, cause, apart)
+        except Passing:
+            raise
+        except Exception as fault:
+            if apart is None:
+                raise
+            if len(ids) == 1:
+                apart(ids[0], fault)
+                return {}
+        changed: dict[str, Document[S]] = {}
+        for doc_id in ids:  # one of them cannot be read or written, and nothing says which
+            changed |= await self.change_many([doc_id], decide, cause=cause, apart=apart)
+        return changed
+
+    async def _change(
+        self,
+        ids: Sequence[str],
+        decide: Callable[[str, S | None], Decision[S] | None],
+        cause: Cause | None,
+        apart: Apart | None,
+    ) -> dict[str, Document[S]]:
+        docs = []
+        for doc in (await self.load(ids)).values():
+            try:
+                decision = decide(doc.id, doc.state)
+                if decision is not None:
+                    self.apply(doc, decision, cause=cause)
+            except Exception as fault:
+                if apart is None:
+                    raise
+                apart(doc.id, fault)
+            else:
+                docs.append(doc)
+        saved = await self.save(docs)
         try:
             await self.publish(saved.won)
         except Passing as fault:
@@ -256,11 +310,21 @@ class Documents(Generic[S]):
         raws = await self.store.stale(self.kind.collection, now - older_than, limit, partitions=own)
         if own is not None:  # what another replica owns it is about to publish itself, unless it is gone
             raws += await self.store.stale(self.kind.collection, now - 6 * older_than, limit)
-        docs = [document.read(self.kind, raw) for raw in {raw["_id"]: raw for raw in raws}.values()]
+        docs = self._outboxes({raw["_id"]: raw for raw in raws}.values())
         oldest = min((e.at for doc in docs for e in doc.outbox), default=now)
         metrics.OUTBOX_AGE.labels(self.kind.collection).set((now - oldest).total_seconds())
         await self.publish(docs)
         return len(docs)
+
+    def _outboxes(self, raws: Iterable[Mapping[str, Any]]) -> list[Document[S]]:
+        """Read what stored records have to say, without their state; one that cannot be read stops no other."""
+        docs: list[Document[S]] = []
+        for raw in raws:
+            try:
+                docs.append(Document(raw["_id"], outbox=document.outbox(raw)))
+            except Exception as fault:
+                log.error("an outbox cannot be read", document=raw["_id"], fault=repr(fault))
+        return docs
 
     def home_partition(self, doc_id: str) -> int | None:
         """Return the partition whose owner runs this document's timers; None before it is known."""

@@ -1,7 +1,8 @@
 """What time makes happen: due documents of the partitions that this process owns are fired, in order of their instant.
 
 Rule: a document fires only when everything that was in its partition after its instant has been handled, so that what
-came in time counts. Firing is a guarded change like any other; a second firer loses the guard.
+came in time counts. Firing is a guarded change like any other; a second firer loses the guard. A document that fails is
+set aside for a while, and stops no other.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ PATIENT = 5
 AHEAD = 10
 #: Shortest rest, so that what falls due together is fired together.
 BREATH = 0.005
+#: Seconds until a document that failed is tried again: doubled with each failure, up to so many.
+ASIDE, ASIDE_MOST = 1.0, 300.0
 
 
 class Ticker(Generic[S]):
@@ -77,6 +80,10 @@ class Ticker(Generic[S]):
         """Whether more is due than the last look could hold."""
         self._vain = 0
         """Ticks in a row that could fire nothing of what is due."""
+        self._aside: dict[str, tuple[datetime, int]] = {}
+        """When a document that failed is tried again, and how often it has failed."""
+        self._oldest: datetime | None = None
+        """The oldest instant that was due and not fired when the store was asked last."""
         self._owned: list[int] = []
         self._behind: set[int] = set()
         """Partitions of which nothing that is due may fire yet, as they have not been read so far."""
@@ -103,7 +110,8 @@ class Ticker(Generic[S]):
         """Fire what is due now; returns how many documents were changed."""
         owned = self._positions.owned(self._home)
         if not owned:
-            self._until = None
+            self._until = self._oldest = None
+            self._measure(self._clock.now())
             return 0
         now = self._clock.now()
         out_of_date = self._until is None or now >= self._until or owned != self._owned
@@ -117,13 +125,14 @@ class Ticker(Generic[S]):
     def _due(self, now: datetime) -> list[str]:
         """Return what is known to be due, in order."""
         over = sorted((at, doc_id) for doc_id, (at, _) in self._soon.items() if at <= now - self._grace)
-        return [doc_id for _, doc_id in over]
+        return [doc_id for _, doc_id in over if doc_id not in self._aside or self._aside[doc_id][0] <= now]
 
     async def _look(self, owned: list[int], now: datetime) -> None:
         """Ask the store what falls due in the next period."""
         known, self._soon, self._until = self._soon, {}, now + self._period
-        until, most, rows = self._until, self._limit * AHEAD, []
+        until, most, rows = self._until, self._limit * AHEAD + len(self._aside), []
         self._more = False
+        self._measure(now)  # and again with the answer, if there is one
         # Apart, or what waits in a partition that is behind takes all the places.
         for behind in (False, True):
             part = [p for p in owned if (p in self._behind) == behind]
@@ -143,7 +152,14 @@ class Ticker(Generic[S]):
                     self._until = min(self._until, last)
         # What was written while we asked is newer than the answer.
         self._soon = {row["_id"]: (row["due"], row["partition"]) for row in rows} | self._soon
+        self._aside = {doc_id: aside for doc_id, aside in self._aside.items() if doc_id in self._soon}
+        self._oldest = min((row["due"] for row in rows if row["due"] <= now - self._grace), default=None)
+        self._measure(now)
         self._owned = owned
+
+    def _measure(self, now: datetime) -> None:
+        overdue = (now - self._oldest).total_seconds() if self._oldest is not None else 0.0
+        metrics.TIMER_OVERDUE.labels(self._documents.kind.collection).set(overdue)
 
     async def _fire_all(self, doc_ids: Sequence[str], now: datetime) -> int:
         asked = {self._soon[i][1] for i in doc_ids}
@@ -158,7 +174,7 @@ class Ticker(Generic[S]):
         ready = dict(islice(over.items(), self._limit))
         if not ready:
             return 0
-        fired: set[str] = set()
+        fired, failed = set[str](), set[str]()
 
         def decide(doc_id: str, state: S | None) -> Decision[S] | None:
             self._soon.pop(doc_id, None)  # one that stays due, or becomes due again, is found by the next look
@@ -167,18 +183,29 @@ class Ticker(Generic[S]):
                 fired.add(doc_id)
             return decision
 
+        def apart(doc_id: str, fault: Exception) -> None:
+            failed.add(doc_id)
+            self._soon.setdefault(doc_id, ready[doc_id])
+            self._set_aside(doc_id, now, fault)
+
         try:
-            saved = await self._documents.change_many(list(ready), decide)
+            saved = await self._documents.change_many(list(ready), decide, apart=apart)
         except BaseException:
             self._until = None
             raise
-        if len(saved) < len(ready):
+        if len(saved) + len(failed) < len(ready):
             self._until = None  # somebody else was faster: what is due now is in the store
         fired &= saved.keys()
         stored = self._clock.now()
         for doc_id in fired:
             metrics.TIMER_LATENESS.observe((stored - ready[doc_id][0]).total_seconds())
         return len(fired)
+
+    def _set_aside(self, doc_id: str, now: datetime, fault: Exception) -> None:
+        failures = self._aside.get(doc_id, (now, 0))[1] + 1
+        seconds = min(ASIDE_MOST, ASIDE * 2 ** min(failures - 1, 16))
+        self._aside[doc_id] = now + timedelta(seconds=seconds), failures
+        log.error("a timer failed", document=doc_id, failures=failures, again_in=seconds, exc_info=fault)
 
     def _decide(self, state: Any, until: datetime) -> Decision[S] | None:
         if state is None:
@@ -193,6 +220,7 @@ class Ticker(Generic[S]):
             return
         nearer = False
         for doc in docs:
+            self._aside.pop(doc.id, None)  # it is another one now: what failed may go well
             due = self._documents.kind.due(doc.state) if doc.state is not None else None
             partition = self._documents.home_partition(doc.id)
             if due is None or due > self._until or partition not in self._owned:
@@ -209,5 +237,9 @@ class Ticker(Generic[S]):
         again = min(BEHIND * (1 << min(max(0, self._vain - PATIENT), 10)), period)
         if self._until is None:
             return again
-        first = min((at for at, _ in self._soon.values()), default=self._until) + self._grace
+        first = min((self._next(doc_id, at) for doc_id, (at, _) in self._soon.items()), default=self._until)
         return again if first <= now else max(BREATH, (min(first, self._until) - now).total_seconds())
+
+    def _next(self, doc_id: str, at: datetime) -> datetime:
+        """Return when a document that is known to fall due is to be fired, or tried again."""
+        return max(at + self._grace, self._aside[doc_id][0]) if doc_id in self._aside else at + self._grace

@@ -64,7 +64,8 @@ class Looker:
         if self._due:
             due, self._due = sorted(self._due)[:PAGE], set(sorted(self._due)[PAGE:])
             docs = await self._desk.documents.load(due)
-            await self._desk.serve([doc for doc in docs.values() if doc.state and doc.state.phase == "waiting"])
+            loaded = [doc for doc in docs.values() if doc.fault is None]
+            await self._desk.serve([doc for doc in loaded if doc.state and doc.state.phase == "waiting"])
 
     async def look(self) -> None:
         """Go through those who wait in queues that somebody can serve now."""

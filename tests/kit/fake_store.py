@@ -130,7 +130,8 @@ class FakeStore:
         self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
     ) -> list[Row]:
         own = {} if partitions is None else {"partition": {"$in": list(partitions)}}
-        return await self.find(collection, {"outbox.at": {"$lt": older_than}, **own}, limit=limit)
+        query = {"outbox.at": {"$lt": older_than}, **own}
+        return await self.find(collection, query, limit=limit, projection=["outbox"])
 
     async def due(self, collection: str, partitions: Sequence[int], until: datetime, limit: int) -> list[Row]:
         query = {"due": {"$lte": until}, "partition": {"$in": list(partitions)}}

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from contracts.envelope import Event
 from kit.batch import Place, place
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
-from kit.delivery import ROUNDS, Delivery, Limits
+from kit.delivery import PATIENCE, ROUNDS, Delivery, Limits
 from kit.document import Decision, Document, Kind
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming, Record
@@ -22,9 +23,18 @@ from kit.outbox import Documents
 from kit.producer import Outgoing
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
+from tests.kit.simulation.records import Poke, poke
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in")
+
+
+def loaded(state: Mapping[str, Any]) -> dict[str, Any]:
+    if state.get("newer"):
+        raise ValueError("what a newer replica has written")
+    return dict(state)
+
+
+KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=loaded, dump=dict, home_topic="in")
 
 
 def record(offset: int, *parts: str, partition: int = 0) -> Raw:
@@ -104,6 +114,25 @@ class Rig:
         return sum(each.topic == "dlq" for each in self.sender.sent)
 
 
+class Pokes(BaseHandling[dict[str, Any]]):
+    """Notes the number of each event; for the second one of T it reads another document first, if a test names one."""
+
+    def __init__(self, documents: Documents[dict[str, Any]]) -> None:
+        self.documents, self.reads = documents, ""
+
+    async def before_write(self, docs: Sequence[Document[dict[str, Any]]]) -> None:
+        assert all(doc.state is not None for doc in docs)
+        if self.reads and any(doc.id == "T" and doc.state and 2 in doc.state["offsets"] for doc in docs):
+            assert (await self.documents.load([self.reads]))[self.reads].state is not None
+
+    async def after_write(self, won: Sequence[Document[Any]], lost: Sequence[Document[Any]]) -> None:
+        assert all(doc.state is not None for doc in (*won, *lost))
+
+    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
+        assert item.event is not None
+        return Decision({"offsets": [*(state or {"offsets": []})["offsets"], item.event.sequence]})
+
+
 BUG = record(9, "X:bug", partition=1)
 
 
@@ -161,3 +190,65 @@ async def test_tries_are_counted_once_a_batch_however_it_is_handled() -> None:
     assert rig.letters() == 2, "of the bug, in both batches"
     assert await rig.handle(record(1, "T:waits")) == set()
     assert rig.letters() == 3
+
+
+def event(sequence: int, subject: str = "T") -> Raw:
+    return Raw("in", 0, sequence, poke(sequence, subject=subject))
+
+
+@pytest.fixture
+async def aged(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """T has taken its first event, and has then been written by a newer replica; it has something to say still."""
+    monkeypatch.setattr(Event, "known_types", {**Event.known_types, Poke.type: Poke})
+    rig = Rig(attempts=2)
+    rig.delivery.handling = Pokes(rig.documents)
+    assert await rig.handle(event(1)) == set()
+    row = rig.store.rows["docs"]["T"]
+    row["state"] = {"newer": True}
+    row["outbox"] = [{"id": "e1", "sequence": 1, "at": START, "event": b"{}"}]
+    return rig
+
+
+async def test_what_does_not_load_waits_and_stops_no_other(aged: Rig) -> None:
+    assert await aged.handle(event(2), event(1, "U"), event(3)) == {("in", 0, 2), ("in", 0, 3)}
+    assert await aged.offsets("U") == [1]
+    aged.store.rows["docs"]["T"]["state"] = {"offsets": [1]}
+    assert await aged.handle(event(2), event(3)) == set()
+    assert await aged.offsets("T") == [1, 2, 3]
+
+
+async def test_what_does_not_load_for_long_is_a_dead_letter_and_nothing_of_its_document_is_lost(aged: Rig) -> None:
+    for tries in range(2 * PATIENCE - 1):
+        assert await aged.handle(event(2)) == {("in", 0, 2)}, tries
+    assert await aged.handle(event(2)) == set()
+    assert aged.letters() == 1
+    row = aged.store.rows["docs"]["T"]
+    assert row["state"] == {"newer": True}
+    assert row["outbox"] == [], "it was said"
+    row["state"] = {"offsets": [1]}
+    assert await aged.handle(event(2)) == set(), "and replayed"
+    assert await aged.offsets("T") == [1, 2]
+
+
+async def test_what_a_hook_needs_and_does_not_load_stops_no_other(aged: Rig) -> None:
+    aged.store.rows["docs"]["S"] = {**aged.store.rows["docs"]["T"], "_id": "S"}
+    aged.store.rows["docs"]["T"]["state"] = {"offsets": [1]}
+    assert isinstance(aged.delivery.handling, Pokes)
+    aged.delivery.handling.reads = "S"
+    first, second = event(2), Raw("in", 1, 1, poke(1, subject="U"))
+    for tries in range(2 * PATIENCE - 1):
+        assert await aged.handle(first, event(3), second) == {("in", 0, 2), ("in", 0, 3)}, tries
+    assert await aged.offsets("U") == [1]
+    assert aged.letters() == 0
+    assert await aged.handle(first) == set()
+    assert aged.letters() == 1
+
+
+async def test_whoever_watches_is_not_told_of_what_does_not_load(aged: Rig) -> None:
+    told: list[object] = []
+    aged.documents.watch(lambda docs: told.extend(doc.state for doc in docs))
+    unknown = Raw("in", 0, 2, poke(2, "ignored"))
+    assert await aged.handle(unknown) == set()
+    assert told == []
+    assert aged.store.rows["docs"]["T"]["seen"]["/deskbus/ingest"]["upto"] == 2
+    assert aged.store.rows["docs"]["T"]["state"] == {"newer": True}

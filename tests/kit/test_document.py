@@ -13,7 +13,7 @@ from contracts.envelope import Event
 from contracts.payload import Payload
 from kit import document
 from kit.document import MISSING_CAP, OUTBOX_CAP, Cause, Decision, Document, Kind, Seen
-from kit.errors import Full, TooLarge
+from kit.errors import Full, TooLarge, Unloadable
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict)
@@ -98,6 +98,16 @@ def test_a_full_outbox_takes_no_more() -> None:
     document.apply(KIND, doc, Decision(None, [Said()] * OUTBOX_CAP), now=NOW, cause=None, limit=10_000)
     with pytest.raises(Full):
         document.apply(KIND, doc, Decision(None, [Said()]), now=NOW, cause=None, limit=10_000)
+
+
+def test_a_document_whose_state_does_not_load_keeps_it_and_refuses_decisions() -> None:
+    raw: dict[str, Any] = {"_id": "T", "version": 3, "state": 7, "emitted": 2, "seen": {}}
+    doc = document.read(KIND, raw)
+    doc.take("/deskbus/ingest", 1)
+    assert document.fields(KIND, doc, 2) == {"seen": {"/deskbus/ingest": {"upto": 1, "missing": []}}, "emitted": 2}
+    for decision in (Decision({"x": 1}), Decision(None, [Said()])):
+        with pytest.raises(Unloadable):
+            document.apply(KIND, doc, decision, now=NOW, cause=None, limit=10_000)
 
 
 def test_a_document_comes_back_as_it_was_stored() -> None:

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from contracts.envelope import Event
 from contracts.payload import Payload
+from kit import outbox
 from kit.clock import FakeClock
 from kit.document import Decision, Kind
-from kit.errors import Passing
+from kit.errors import Passing, Unloadable
 from kit.outbox import Documents
 from kit.producer import Outgoing
 from tests.kit.fake_store import FakeStore
@@ -64,6 +66,26 @@ async def test_two_tasks_of_one_process_say_the_same_once() -> None:
     assert await asyncio.gather(*tasks) == [{"T"}, {"T"}]
     assert len(sender.sent) == 1
     assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def test_more_than_two_tasks_of_one_process_say_the_same_once() -> None:
+    documents, sender, _ = rig()
+    await decided(documents, "T")
+    send, turns = sender.send_runs, list[int]()
+
+    async def one_at_a_time(runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        turns.append(1)
+        assert sum(turns) == 1, "two tasks send at once"
+        for _ in range(5):
+            await asyncio.sleep(0)
+        turns.append(-1)
+        return [0 for _ in runs] if len(turns) < 4 else await send(runs)
+
+    sender.send_runs = one_at_a_time  # type: ignore[method-assign]
+    sender.go.set()
+    docs = [await documents.load(["T"]) for _ in range(4)]
+    await asyncio.gather(*(documents.publish(each.values()) for each in docs))
+    assert len(sender.sent) == 1
 
 
 async def test_who_waited_for_a_send_that_failed_sends_it_himself() -> None:
@@ -123,6 +145,36 @@ async def test_a_sweeper_sees_its_own_behind_a_backlog_of_others() -> None:
     clock.advance(10)
     await documents.sweep(timedelta(seconds=5), limit=len(others))
     assert len(sender.sent) == len(names) - len(others)
+
+
+async def test_a_sweeper_reads_outboxes_only_and_one_that_cannot_be_read_stops_no_other() -> None:
+    documents, sender, clock = rig()
+    sender.go.set()
+    for name in "TUV":
+        await decided(documents, name)
+    assert isinstance(documents.store, FakeStore)
+    rows = documents.store.rows["docs"]
+    rows["T"]["state"], rows["T"]["seen"] = 7, 7
+    del rows["U"]["outbox"][0]["event"]
+    clock.advance(10)
+    await documents.sweep(timedelta(seconds=5))
+    assert sorted(Event.parse(value or b"").subject for value in sender.sent) == ["T", "V"]
+
+
+async def test_what_does_not_load_is_passed_over_and_refuses_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    for name in "TU":
+        await decided(documents, name)
+    assert isinstance(documents.store, FakeStore)
+    documents.store.rows["docs"]["T"]["state"] = 7
+    assert [doc.id for doc in await documents.find({"version": 1}, sort=[("_id", 1)], limit=1)] == ["U"]
+    with monkeypatch.context() as patched, pytest.raises(Unloadable, match="of docs do not load"):
+        patched.setattr(outbox, "FAULTY", 1)
+        await documents.find({})
+    with pytest.raises(Unloadable, match="T does not load"):
+        await documents.change("T", lambda _: Decision({}))
+    assert documents.store.rows["docs"]["T"]["state"] == 7
 
 
 async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_meantime() -> None:

@@ -3,89 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
-from kit.clock import FakeClock
-from kit.document import Decision, Kind
 from kit.errors import Passing
-from kit.outbox import Documents
-from kit.producer import partition_of
-from kit.timers import AHEAD, BEHIND, Ticker
-from tests.kit.fake_store import FakeStore
-from tests.kit.test_outbox import START, Said, SlowSender
+from kit.timers import AHEAD, BEHIND
+from tests.kit.test_outbox import START
 from tests.kit.test_reading import until
-
-GRACE = timedelta(milliseconds=50)
-PERIOD = 0.5
-KIND: Kind[dict[str, Any]] = Kind(
-    "docs", "/deskbus/test", "out", load=dict, dump=dict, due=lambda state: state["due"], home_topic="in"
-)
-
-
-class Counting(FakeStore):
-    """Counts how often it is asked what is due."""
-
-    asked = 0
-
-    async def due(self, *args: Any) -> list[dict[str, Any]]:
-        self.asked += 1
-        return await super().due(*args)
-
-
-class Place:
-    """Plays the consumer: owns all four partitions, and has read them unless a test says otherwise."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock, self.mine, self.behind = clock, [0, 1, 2, 3], set[int]()
-        self.until: datetime | None = None
-        """Up to which instant everything is handled; None: now."""
-        self.partly: dict[int, datetime] = {}
-        """The same of single partitions."""
-
-    def owned(self, _: str) -> list[int]:
-        return list(self.mine)
-
-    async def handled_until(self, _: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
-        until = self.until or self.clock.now()
-        return {p: self.partly.get(p, until) for p in set(partitions) - self.behind}
-
-
-class Rig:
-    """A ticker of one process, the documents it shares with the rest of it, and those of another process."""
-
-    def __init__(self, limit: int = 500, period: float = PERIOD) -> None:
-        self.store, self.clock, sender = Counting(), FakeClock(START), SlowSender()
-        sender.go.set()
-        self.place = Place(self.clock)
-        self.own = Documents(KIND, self.store, sender, self.clock)
-        self.other = Documents(KIND, self.store, sender, self.clock)
-        self.fired: list[str] = []
-        self.again: float | None = None
-        """Seconds after which whatever fires is due once more."""
-        self.ticker = Ticker(self.own, self.place, self.fire, self.clock, grace=GRACE, period=period, limit=limit)
-
-    def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]]:
-        self.fired.append(state["name"])
-        due = None if self.again is None else state["due"] + timedelta(seconds=self.again)
-        return Decision(state | {"due": due}, [Said()])
-
-    async def arm(self, name: str, seconds: float | None, documents: Documents[dict[str, Any]] | None = None) -> None:
-        due = None if seconds is None else START + timedelta(seconds=seconds)
-        await (documents or self.own).change(name, lambda _: Decision({"name": name, "due": due}))
-
-    async def at(self, seconds: float) -> list[str]:
-        """Let time come to that many seconds after the start, tick, and return what has fired so far."""
-        self.clock.set(START + timedelta(seconds=seconds))
-        await self.ticker.tick()
-        return self.fired
-
-    def names(self, partition: int, count: int) -> list[str]:
-        """Return ids of documents whose home is that partition."""
-        return [n for n in (f"t{i}" for i in range(1000)) if partition_of(n.encode(), 4) == partition][:count]
+from tests.kit.timer_rig import PERIOD, Rig
 
 
 async def test_the_store_is_asked_once_a_period_while_nothing_is_due() -> None:
@@ -127,6 +53,15 @@ async def test_an_instant_that_another_process_moved_does_not_fire_although_it_w
     await rig.at(0)
     await rig.arm("T", None, rig.other)
     assert await rig.at(0.2) == []
+
+
+async def test_an_instant_that_another_process_put_off_fires_then_and_not_before() -> None:
+    rig = Rig()
+    await rig.arm("T", 0.1)
+    await rig.at(0)
+    await rig.arm("T", 3.0, rig.other)
+    assert await rig.at(0.2) == []
+    assert await rig.at(3.05) == ["T"]
 
 
 async def test_nothing_fires_before_its_partition_is_read_to_the_end() -> None:

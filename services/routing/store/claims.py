@@ -109,12 +109,13 @@ class Claims:
         stamps = {
             (a, t): doc.state.holds[t].stamp
             for a, t in pairs
-            if (doc := found[a]).state is not None and t in doc.state.holds
+            if (doc := found[a]).fault is None and doc.state is not None and t in doc.state.holds
         }
         for doc in found.values():
             self._roster.put(doc)
         docs = await self._tickets.load({t for _, t in stamps})
-        loose = [(a, t) for a, t in stamps if (state := docs[t].state) is None or state.agent != a]
+        known = [(a, t) for a, t in stamps if docs[t].fault is None]
+        loose = [(a, t) for a, t in known if (state := docs[t].state) is None or state.agent != a]
         if fence:
             await self._fence([docs[t] for a, t in loose if docs[t].version <= stamps[a, t]])
         free: Versions = {}
@@ -134,7 +135,9 @@ class Claims:
     def _changed(self, agent_id: str, state: AgentState) -> Document[AgentState]:
         known = self._roster.get(agent_id)
         assert known is not None
-        return replace(known, state=state, outbox=[], fresh=[], inserts=[], changed=True)
+        changed = replace(known, outbox=[], fresh=[], inserts=[], changed=True)
+        changed.state = state
+        return changed
 
     def _took(self, saved: Saved[AgentState]) -> set[str]:
         for doc in saved.won:

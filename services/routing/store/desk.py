@@ -218,6 +218,9 @@ class Desk:
                 break
             docs = await self.documents.load(ids)
             for doc in docs.values():
+                if doc.fault is not None:
+                    log.warning("a ticket does not load", ticket=doc.id, fault=doc.fault)
+                    continue
                 before = doc.state
                 decision = decide(before) if before is not None else None
                 if before is None or decision is None:

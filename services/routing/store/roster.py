@@ -48,7 +48,7 @@ class Roster:
 
     def put(self, doc: Document[AgentState]) -> bool:
         """Take a document if it is newer; says whether there is room, or an ability, that was not there before."""
-        if doc.state is None:
+        if doc.fault is not None or doc.state is None:
             return False
         known = self._docs.get(doc.id)
         if known is not None and known.version >= doc.version:
@@ -111,7 +111,7 @@ class Roster:
     def _noted(self, docs: Iterable[Document[AgentState]]) -> bool:
         gained = False
         for doc in docs:
-            touched = doc.state.touched_at if doc.state is not None else None
+            touched = doc.state.touched_at if doc.fault is None and doc.state is not None else None
             if touched is not None and (self._latest is None or touched > self._latest):
                 self._latest = touched
             gained = self.put(doc) or gained
