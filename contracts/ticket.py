@@ -75,6 +75,17 @@ class AuthorKind(StrEnum):
     SYSTEM = "system"
 
 
+class Authentication(StrEnum):
+    """What is known about whether a sender is who the message says (open)."""
+
+    PASS = "pass"  # noqa: S105 the word of RFC 8601
+    """The domain of the From address vouches for the mail (DMARC, or DKIM or SPF of that domain)."""
+    FAIL = "fail"
+    """The domain of the From address disowns the mail (DMARC)."""
+    NONE = "none"
+    """It was asked, and nobody vouches."""
+
+
 ChannelName = Annotated[str, Open(Channel)]
 
 
@@ -161,6 +172,10 @@ class Message(Value):
     automated: bool = Field(default=False, description="Written by a machine: moves no clock, reopens nothing.")
     in_reply_to: str | None = Field(None, description="Channel message id that this answers.")
     channel_message_id: str | None = Field(None, description="The channel's id of this message, e.g. Message-ID.")
+    authentication: Annotated[str, Open(Authentication)] | None = Field(
+        None,
+        description="Whether the sender of a mail is proven; nothing: not asked, or the channel signs its webhooks.",
+    )
 
 
 class TicketFacts(Value):

@@ -138,6 +138,16 @@ class Account(_Strict):
     base_url: Url | None = Field(None, description="The provider's API.")
     public_url: Url | None = Field(None, description="Our webhook as the provider calls it, without account.")
 
+    authserv_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,250}$",
+        description="Mail: name by which our mail server signs Authentication-Results. It must remove those that come "
+        "in under its name (RFC 8601, section 5). Without it and `check_dkim` no sender is proven.",
+    )
+    check_dkim: bool = Field(
+        default=False, description="Mail: check DKIM here, by DNS; for a Deskbus that mail reaches first."
+    )
+
     bot: bool = Field(default=False, description="A bot answers first; people when it hands over.")
     quiet_minutes: float = Field(720, gt=0, le=525_600, description="Chat: silence after which a new ticket begins.")
     reopen_days: float = Field(14, ge=0, le=3650, description="Closed longer ago than this: a new, linked ticket.")
@@ -174,6 +184,8 @@ class Account(_Strict):
         missing = [field for field in needs[self.channel] if not getattr(self, field)]
         if missing:
             raise ValueError(f"a {self.channel} account needs {', '.join(missing)}")
+        if self.authserv_id is not None and self.check_dkim:
+            raise ValueError("authserv_id and check_dkim exclude each other: one of the two checks senders")
         return self
 
 

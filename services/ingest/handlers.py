@@ -34,6 +34,7 @@ from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
+from services.ingest.signatures import Signatures
 from services.ingest.store import THREADS, Keeping, public_message
 from services.ingest.threads import Threads
 
@@ -92,6 +93,11 @@ class Parsing:
         told = f"{raw.channel}: {fault.reason}"
         return Incoming(record, fault=told, stranger=fault.foreign or not raw.verified)
 
+    def checks_dkim(self, raw: InboundRecord) -> bool:
+        """Whether the record is a mail whose signatures are to be checked here."""
+        account = self.accounts().named(raw.channel, raw.account)
+        return account is not None and account.check_dkim and account.channel == "email"
+
     def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
         metrics.PARSED.labels(parsed.channel, "status" if isinstance(parsed, DeliveryStatus) else "message").inc()
         if isinstance(parsed, DeliveryStatus):
@@ -104,8 +110,15 @@ class IngestHandling:
     """What ingest brings to the batch loop."""
 
     def __init__(
-        self, store: Keeping, parsing: Parsing, people: People, threads: Threads, wake_sender: Callable[[], None]
+        self,
+        store: Keeping,
+        parsing: Parsing,
+        people: People,
+        threads: Threads,
+        wake_sender: Callable[[], None],
+        signatures: Signatures | None = None,
     ) -> None:
+        self._signatures = signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
@@ -116,7 +129,8 @@ class IngestHandling:
                 raw = InboundRecord.from_kafka(record.value, record.headers)
             except ValueError as fault:
                 raise Unparsable(f"inbound record: {fault}") from fault
-            return [Incoming(record, value=raw)] if raw.claim is not None else self._parsing.items(record, raw)
+            later = raw.claim is not None or self._parsing.checks_dkim(raw)
+            return [Incoming(record, value=raw)] if later else self._parsing.items(record, raw)
         try:
             command = Command.parse(record.value or b"")
         except ValueError as fault:
@@ -179,11 +193,14 @@ class IngestHandling:
                 whole.append(item)
                 continue
             raw = item.value
-            body = await self._store.get_blob(raw.claim or "")
+            body = raw.body if raw.claim is None else await self._store.get_blob(raw.claim)
             try:
                 if body is None:
                     raise Unparsable(f"the body {raw.claim} is not there")
-                whole += self._parsing.items(item.record, raw.model_copy(update={"body": body}))
+                raw = raw.model_copy(update={"body": body})
+                if self._parsing.checks_dkim(raw):
+                    raw = await self._signatures.check(raw)
+                whole += self._parsing.items(item.record, raw)
             except Unparsable as fault:
                 whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
         items[:] = whole

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from services.ingest import threads
+from services.ingest import claims
 from tests.ingest.simulation.post import Letter, Post, without
 from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.world import first_broken
@@ -25,11 +25,11 @@ Scene = Callable[[Collection[str], int], Post]
 READS = ([0], [1], [0])
 
 
-def mail(number: str, person: str, *answers: str) -> Letter:
-    """`answers`: the ids of the thread so far, oldest first, as References have them."""
-    more: dict[str, Any] = {}
+def mail(number: str, person: str, *answers: str, said: str | None = "pass") -> Letter:
+    """`answers`: the ids of the thread so far, oldest first, as References have them. `said`: of the sender."""
+    more: dict[str, Any] = {"account": "help-korale", "said": said}
     if answers:
-        more = {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{each}@x>" for each in answers)}
+        more |= {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{each}@x>" for each in answers)}
     return lambda pen: pen.mails("hello", f"<{number}@x>", f"{person}@example.org", **more)
 
 
@@ -78,14 +78,18 @@ CROWDED: dict[str, Scene] = {
         [mail("m2", "ewa", "m1"), mail("m4", "ewa", "m1", "m2", "m3")],
         messages=4,
     ),
-}
+    "an unproven sender beside the one who opens": post(
+        [mail("m1", "jan", said=None)], [mail("m2", "ewa", "m1", said=None), mail("m3", "ewa", "m2", said=None)],
+        tickets=2, messages=3,
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _quiet_and_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     by_hand(monkeypatch)
     numbers = itertools.count(1)
-    monkeypatch.setattr(threads, "uuid7", lambda: f"t{next(numbers)}")
+    monkeypatch.setattr(claims, "uuid7", lambda: f"t{next(numbers)}")
     with structlog.testing.capture_logs():
         yield
 

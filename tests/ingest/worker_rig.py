@@ -24,6 +24,7 @@ from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import TicketState
 from services.ingest.handlers import IngestHandling, Parsing, policy_of
 from services.ingest.people import People
+from services.ingest.signatures import Signatures
 from services.ingest.store import CONTACT_KIND, TICKET_KIND
 from services.ingest.threads import Threads
 from tests.kit.fake_store import FakeStore
@@ -42,6 +43,15 @@ ACCOUNTS = {
         {
             "name": "support-nimbus", "channel": "email", "brand": "nimbus", "addresses": ["support@nimbus.example"],
             "signing": "env:S", "reopen_days": 7,
+        },
+        {
+            "name": "help-korale", "channel": "email", "brand": "korale", "addresses": ["help@korale.example"],
+            "aliases": [{"address": "help@azure.example", "brand": "azure"}], "signing": "env:S",
+            "authserv_id": "mx.korale.example",
+        },
+        {
+            "name": "first-hop", "channel": "email", "brand": "nimbus", "addresses": ["first@nimbus.example"],
+            "signing": "env:S", "check_dkim": True,
         },
         {"name": "coupang-kr", "channel": "webhook", "signing": "env:S", "access": "env:S", "bot": True},
         {
@@ -77,7 +87,11 @@ class Worker:
     """One replica; several may share a store."""
 
     def __init__(
-        self, store: FakeStore | None = None, clock: FakeClock | None = None, broker: Broker | None = None
+        self,
+        store: FakeStore | None = None,
+        clock: FakeClock | None = None,
+        broker: Broker | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         self.store = store or FakeStore()
         self.clock = clock or FakeClock(START)
@@ -90,7 +104,7 @@ class Worker:
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
         self.woken = 0
         self.handling = IngestHandling(
-            self.store, Parsing(lambda: accounts, outside), self.people, self.threads, self._wake
+            self.store, Parsing(lambda: accounts, outside), self.people, self.threads, self._wake, signatures
         )
         self.delivery = Delivery(self.tickets, self.handling, DeadLetters("dlq", "ingest", self.broker), self.clock)
         self._offsets = count()
@@ -144,16 +158,23 @@ class Worker:
         sender: str = "jan@example.org",
         after: float = 0,
         to: str = "",
+        account: str = "support-nimbus",
+        said: str | None = None,
         **headers: str,
     ) -> Raw:
-        """A mail."""
+        """A mail. `said`: what Korale's own mail server says about its sender (DMARC)."""
         mail = EmailMessage()
-        mail["From"], mail["To"] = sender, to or "support@nimbus.example"
+        if said is not None:
+            domain = sender.rpartition("@")[2]
+            mail["Authentication-Results"] = f"mx.korale.example; dmarc={said} header.from={domain}"
+        own = self.accounts.named("email", account)
+        assert own is not None
+        mail["From"], mail["To"] = sender, to or own.addresses[0]
         mail["Message-ID"], mail["Subject"] = message_id, headers.pop("subject", "Parcel")
         for name, value in headers.items():
             mail[name.replace("_", "-")] = value
         mail.set_content(text)
-        return self.raw(mail.as_bytes(), account="support-nimbus", channel="email", after=after)
+        return self.raw(mail.as_bytes(), account=account, channel="email", after=after)
 
     def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm") -> Raw:
         """A command."""

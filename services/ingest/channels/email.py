@@ -11,10 +11,12 @@ from email.utils import parsedate_to_datetime
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
+from contracts.ticket import Authentication
 from contracts.values import to_instant
 from services.ingest.accounts import Account, Accounts, MissingSecret, Outside, without_tag
 from services.ingest.channels import address_token, bodies, mime, reports
 from services.ingest.channels import headers as heads
+from services.ingest.channels.authentication import authentication
 from services.ingest.channels.compose import compose
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import MAX_TEXT, line
@@ -55,6 +57,12 @@ def envelope(record: InboundRecord) -> tuple[str | None, list[str]]:
     return query.get("mail_from"), query.get("rcpt_to", "").split()
 
 
+def signed_by(record: InboundRecord) -> tuple[str, ...] | None:
+    """The domains whose DKIM signatures the worker found to be right; None where it did not look."""
+    query = record.http.query if record.http else {}
+    return tuple(query["dkim"].split()) if "dkim" in query else None
+
+
 def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:
     """Facts out of a report first, then the mail itself."""
     if not record.body or record.body.isspace():
@@ -68,7 +76,8 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
     author = _author(headers, accounts, charset)
     if author is None:
         author = _named_by_envelope(headers, return_path, charset, is_report=report.is_report)
-    mail = _mail(root, author[1], return_path, recipients, ticket, accounts)
+    proven = authentication(headers, author[1], account, signed_by(record))
+    mail = _mail(root, author[1], return_path, recipients, ticket, accounts, proven)
     body, as_html, used = bodies.body(root)
     text = newest(body)[:MAX_TEXT]
     alias = next(filter(None, map(account.alias, mail.recipients)), None)
@@ -79,7 +88,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
         sender=Sender(
             (Identity(channel=CHANNEL, id=author[1]),),
             name=author[0],
-            address=mail.reply_to or author[1],
+            address=author[1] if proven is Authentication.FAIL else mail.reply_to or author[1],
             email=author[1],
         ),
         sent_at=_date(headers, record.received_at),
@@ -152,6 +161,7 @@ def _mail(
     recipients: tuple[str, ...],
     ticket: str | None,
     accounts: Accounts,
+    proven: Authentication | None,
 ) -> Mail:
     headers = root.headers
     own = reports.message_ids(heads.unfolded(headers, "message-id"))
@@ -175,6 +185,7 @@ def _mail(
         ticket_by_address=ticket,
         ticket_by_subject=subject[1].lower() if subject else None,
         no_auto_reply=reports.wants_no_answer(headers),
+        authentication=proven,
     )
 
 

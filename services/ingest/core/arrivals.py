@@ -33,6 +33,8 @@ class Arrival:
     nth_contact: int = 1
     linked_to: str | None = None
     thread: str | None = None
+    #: That it may join its ticket is known: by a signed address, by who takes part, or because the ticket is new.
+    admitted: bool = False
     #: It opens the ticket after one that is not stored yet, and has to come again.
     too_early: bool = False
     #: The message's id: the same whenever and wherever the channel's message is read again.
@@ -77,6 +79,7 @@ class Arrival:
             automated=inbound.automated,
             in_reply_to=inbound.in_reply_to,
             channel_message_id=inbound.message_id,
+            authentication=inbound.mail.authentication if inbound.mail else None,
         )
 
     def whole(self) -> str | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from contracts.contacts import Identity
-from contracts.ticket import CustomerFacts, Location, Market, Priority
+from contracts.ticket import Authentication, CustomerFacts, Location, Market, Priority
 
 
 def identity_key(identity: Identity) -> str:
@@ -77,10 +77,12 @@ class Mail:
     recipients: tuple[str, ...]
     #: Ticket id out of a plus-address whose signature is right: step 1 of threading. May be trusted.
     ticket_by_address: str | None = None
-    #: Ticket id out of the subject: step 4 of threading, only for a sender who takes part in that ticket.
+    #: Ticket id out of the subject: step 4 of threading, only for a proven sender who takes part in that ticket.
     ticket_by_subject: str | None = None
     #: The sender asks for no automatic reply (X-Auto-Response-Suppress). Does not mean that he is a machine.
     no_auto_reply: bool = False
+    #: Whether the sender is who From says; None: nobody was asked.
+    authentication: Authentication | None = None
 
     @property
     def ancestors(self) -> tuple[str, ...]:

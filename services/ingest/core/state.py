@@ -41,8 +41,10 @@ class TicketState:
     ticket: Ticket | None = None
     taken: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
-    #: Contacts who wrote here: a ticket token in a subject line counts for them only.
+    #: Contacts who wrote here: only they may go on with the ticket by ids, or by its token in a subject line.
     participants: tuple[str, ...] = ()
+    #: Contacts of whom a mail on this ticket was proven to be theirs: one that is not is no longer believed.
+    proven: tuple[str, ...] = ()
     #: When the messages came that a person has not answered yet, oldest first.
     unanswered: tuple[datetime, ...] = ()
     reopened: tuple[datetime, ...] = ()
@@ -54,6 +56,11 @@ class TicketState:
     answers: str | None = None
     references: tuple[str, ...] = ()
     conversation: str | None = None
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Contacts who take part: those who wrote, and whose ticket it is."""
+        return frozenset(self.participants) | ({self.ticket.contact.id} if self.ticket else frozenset())
 
     @property
     def send_at(self) -> datetime | None:

@@ -5,9 +5,10 @@ Pure; the claims themselves are written and read by `services.ingest.threads`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
-from contracts.ticket import Status, Ticket
+from contracts.ticket import Authentication, Status, Ticket
 from kit.ids import stable_id
 from services.ingest.core.messages import InboundMessage
 from services.ingest.core.policy import TicketPolicy
@@ -52,6 +53,38 @@ def goes_on(
     return active_at is None or at - active_at <= policy.quiet
 
 
+def same_house(ticket: Ticket, inbound: InboundMessage) -> bool:
+    """Whether the message came to the account and the brand that the ticket belongs to.
+
+    A mail names a brand only by an alias of the account; the account's main address takes the answers for all of them.
+    """
+    if (ticket.channel, ticket.account) != (inbound.channel, inbound.account):
+        return False
+    return inbound.mail is None or None in {ticket.brand, inbound.brand} or ticket.brand == inbound.brand
+
+
+def may_join(people: Collection[str], proven: Collection[str], contact: str, inbound: InboundMessage) -> bool:
+    """Whether a mail may go on with a ticket whose messages it names (In-Reply-To, References).
+
+    Ids may have been read by others, and a From is easily forged. So whoever is proven may join; and those who take
+    part already, unless the mail is unproven although the same sender was proven on this ticket before. A machine's
+    mail is recorded where it belongs, and changes nothing there.
+    """
+    if inbound.mail is None or inbound.automated or is_proven(inbound):
+        return True
+    return contact in people and (inbound.mail.authentication is None or contact not in proven)
+
+
+def may_name(people: Collection[str], contact: str, inbound: InboundMessage) -> bool:
+    """Whether a token in the subject counts: it is no secret, so only for a proven sender who takes part already."""
+    return is_proven(inbound) and contact in people
+
+
+def is_proven(inbound: InboundMessage) -> bool:
+    """Whether somebody vouches for the sender of a mail."""
+    return inbound.mail is not None and inbound.mail.authentication is Authentication.PASS
+
+
 def message_anchor(channel: str, account: str, channel_message_id: str) -> str:
     """Return the claim's id for a message, received, sent or only referred to."""
     return stable_id("thread", channel, account, channel_message_id)
@@ -65,6 +98,11 @@ def conversation_anchor(inbound: InboundMessage) -> str:
 def successor_anchor(ticket_id: str) -> str:
     """Return the claim's id for what comes after a ticket of mail."""
     return stable_id("successor", ticket_id)
+
+
+def aside_anchor(ticket_id: str, brand: str | None, contact: str) -> str:
+    """Return the claim's id for what somebody writes to a brand, in a thread of a ticket that they may not join."""
+    return stable_id("aside", ticket_id, brand or "", contact)
 
 
 def mail_anchors(inbound: InboundMessage) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from services.ingest.core.messages import Delivery, Sent
 from services.ingest.core.moves import SYSTEM, close, receive
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, TAKEN_CAP, Draft, TicketState, remember
-from services.ingest.core.threading import takes
+from services.ingest.core.threading import is_proven, may_join, same_house, takes
 
 RECEIPTS_CAP = 500
 
@@ -66,20 +66,31 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
         return _open(state, arrival, now)
     if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
         raise Passing("the thread goes on with another ticket")
+    if not arrival.admitted and not _admits(state, state.ticket, arrival):
+        raise Passing("the sender may not join this ticket: it was opened while the thread was looked up")
     draft = Draft(_noted(state, arrival), now)
     draft.store(arrival.message(), whole=arrival.whole())
     receive(draft, arrival.message(), arrival.received_at, policy, _news(state.ticket, arrival))
     return draft.decision()
 
 
+def _admits(state: TicketState, ticket: Ticket, arrival: Arrival) -> bool:
+    return same_house(ticket, arrival.inbound) and may_join(
+        state.people, state.proven, arrival.contact_id, arrival.inbound
+    )
+
+
 def _noted(state: TicketState, arrival: Arrival) -> TicketState:
     """Remember that the message was taken, who wrote it, and how to answer it."""
     inbound, mail = arrival.inbound, arrival.inbound.mail
-    known = (*state.participants, arrival.contact_id)
+    # A machine's mail was let in unproven: it must not open the way for the next one under its name.
+    proven = (arrival.contact_id,) if is_proven(inbound) else ()
+    known = state.participants if inbound.automated and state.ticket else (*state.participants, arrival.contact_id)
     state = replace(
         state,
         taken=remember(state.taken, arrival.id, TAKEN_CAP),
         participants=tuple(dict.fromkeys(known))[-PARTICIPANTS_CAP:],
+        proven=tuple(dict.fromkeys((*state.proven, *proven)))[-PARTICIPANTS_CAP:],
         conversation=inbound.conversation or state.conversation,
     )
     if inbound.automated and state.answers:
@@ -132,11 +143,11 @@ def _optional(**values: Any) -> dict[str, Any]:
 
 
 def _news(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
-    """What a later message tells about the ticket besides its text."""
+    """What a later message tells about the ticket besides its text.
+
+    Never where replies go: a sender, or a Reply-To, is easily forged, and the next answer would go to a stranger.
+    """
     inbound, changes = arrival.inbound, dict[str, Any]()
-    same = ticket.contact.id == arrival.contact_id
-    if same and not inbound.automated and inbound.sender.address and inbound.sender.address != ticket.contact.address:
-        changes["contact"] = arrival.contact()
     if ticket.order_ref is None and inbound.order_ref is not None:
         changes["order_ref"] = inbound.order_ref
     if inbound.customer is not None:

@@ -1,0 +1,112 @@
+"""DKIM where mail reaches Deskbus first: right signatures are told by their domains, within bounds."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from functools import cache
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from contracts.inbound import HttpRequest, InboundRecord
+from services.ingest.signatures import Signatures
+from tests.ingest.worker_rig import START, Worker
+
+MAIL = (
+    b"From: Jan <jan@example.org>\r\nTo: first@nimbus.example\r\nSubject: Parcel\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n"
+)
+
+
+@cache
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 1024)
+
+
+def signed(raw: bytes = MAIL, domain: bytes = b"example.org", **more: object) -> bytes:
+    pem = key().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    line: bytes = dkim.sign(raw, b"s1", domain, pem, include_headers=[b"from", b"subject"], **more)
+    return line + raw
+
+
+def dns(name: bytes, timeout: int) -> bytes | None:
+    assert timeout <= 5
+    if not name.startswith(b"s1._domainkey."):
+        return None
+    der = key().public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return b"v=DKIM1; k=rsa; p=" + base64.b64encode(der)
+
+
+def record(body: bytes) -> InboundRecord:
+    return InboundRecord(
+        receipt="r1", channel="email", account="first-hop", key="k", received_at=START, body=body, size=len(body),
+        http=HttpRequest(query={"mail_from": "jan@example.org"}),
+    )  # fmt: skip
+
+
+async def found(body: bytes, signatures: Signatures | None = None) -> list[str]:
+    checked = await (signatures or Signatures(dns)).check(record(body))
+    assert checked.http is not None
+    assert checked.http.query["mail_from"] == "jan@example.org"
+    return checked.http.query["dkim"].split()
+
+
+async def test_right_signatures_are_told_by_their_domains() -> None:
+    assert await found(signed()) == ["example.org"]
+    assert await found(signed(signed(), b"list.example")) == ["list.example", "example.org"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        MAIL,
+        signed().replace(b"Hello", b"Send it to me"),
+        signed().replace(b"Subject: Parcel", b"Subject: Refund"),
+        signed(length=True) + b"More\r\n",
+        signed().replace(b"s=s1", b"s=s2"),
+        b"DKIM-Signature: v=1; a=\r\n" + MAIL,
+        b"\x00\xff",
+    ],
+    ids=["none", "body", "header", "part of the body", "no key", "broken", "no mail"],
+)
+async def test_what_is_not_right_is_not_told(body: bytes) -> None:
+    assert await found(body) == []
+
+
+async def test_no_more_signatures_are_looked_at_than_a_mail_needs() -> None:
+    asked: list[bytes] = []
+
+    def counted(name: bytes, timeout: int) -> bytes | None:
+        asked.append(name)
+        return dns(name, timeout)
+
+    body = MAIL
+    for _ in range(6):
+        body = signed(body)
+    await found(body, Signatures(counted))
+    assert len(asked) <= 3
+
+
+async def test_dns_that_does_not_answer_in_time_leaves_the_sender_unproven() -> None:
+    answer = threading.Event()
+
+    def silent(name: bytes, timeout: int) -> bytes | None:
+        answer.wait(10)
+        return None
+
+    try:
+        assert await found(signed(), Signatures(silent, seconds=0.05)) == []
+    finally:
+        answer.set()
+
+
+async def test_a_mail_that_is_signed_by_its_senders_domain_is_proven() -> None:
+    worker = Worker(signatures=Signatures(dns))
+    mail = worker.raw(signed(), account="first-hop", channel="email")
+    forged = worker.raw(MAIL.replace(b"<1@x>", b"<2@x>"), account="first-hop", channel="email")
+    await worker.take(mail, forged)
+    assert [event.data.message.authentication for event in worker.events()] == ["pass", "none"]
