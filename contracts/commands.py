@@ -111,7 +111,7 @@ class Transfer(CommandPayload):
 
 
 class Merge(CommandPayload):
-    """Merge this ticket with another; the older one survives."""
+    """Merge this ticket with another of the same account and brand; the older one survives."""
 
     type: ClassVar[str] = "deskbus.command.merge.v1"
     into: Identifier = Field(description="The other ticket.")

@@ -251,6 +251,9 @@ def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
     if asked.other is None or asked.other.status == Status.CLOSED:
         raise Refused(RejectReason.INVALID, f"there is no ticket {data.into} that is not closed")
     _not_closed(draft)
+    other, ticket = asked.other, draft.ticket
+    if (other.channel, other.account, other.brand) != (ticket.channel, ticket.account, ticket.brand):
+        raise Refused(RejectReason.NOT_ALLOWED, "a ticket is merged only into one of the same account and brand")
     waiting = set(draft.state.unanswered)
     messages = [message for message in asked.messages if _came_at(message) in waiting and not message.automated]
     if {_came_at(message) for message in messages} != waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,7 +177,8 @@ def _step(story: Story, at: float, what: str, first: object, second: object, *, 
         case "tries" if not again and story.state is not None and story.state.pending:
             story.tries(at * 10_000, None if first else Refused("no", permanent=True))
         case "time":
-            story.time_comes(at)
+            story.time_comes(at + 20 * DAY)
+            assert story.ticket.status != Status.SOLVED
 
 
 def _whole(story: Story) -> None:
@@ -192,14 +194,16 @@ def _whole(story: Story) -> None:
     assert told[-1] == ticket
 
 
-def test_a_message_of_another_person_on_the_ticket_does_not_move_the_address_of_replies() -> None:
+@pytest.mark.parametrize("contact", ["C1", "C2"])
+@pytest.mark.parametrize("robot", [None, "auto-submitted"])
+def test_no_message_on_a_ticket_moves_where_its_replies_go(contact: str, robot: str | None) -> None:
     story = Story()
     story.writes(0)
-    other = story.arrival(1)
-    other.contact_id = "C2"
-    other.inbound = replace(other.inbound, sender=replace(other.inbound.sender, address="other"))
+    other = story.arrival(1, automated_because=robot)
+    other.contact_id = contact
+    other.inbound = replace(other.inbound, sender=replace(other.inbound.sender, address="other", name="Other"))
     decision = decide(story.state, other, POLICY, minute(1))
     assert decision.state is not None
     assert decision.state.ticket is not None
     assert decision.state.ticket.contact == story.ticket.contact
-    assert decision.state.participants == ("C1", "C2")
+    assert decision.state.participants == (("C1", "C2") if contact == "C2" and robot is None else ("C1",))
