@@ -179,7 +179,7 @@ class Audit:
                 for message in _messages(event):
                     self._count["messages"] += 1
                     if message.direction == Direction.IN:
-                        self._taken.add(message.id)
+                        self._taken |= {message.id, _by_channel(event, message)}
                     again = told.setdefault((message.direction, message.id), event.id)
                     if again != event.id and not (moved or _moved(event)):
                         self._fault("messages taken twice", f"{message.id} on {subject}: {again} and {event.id}")
@@ -340,6 +340,12 @@ def audit(lines: Iterable[Line], now: datetime | None = None) -> Report:
 def _messages(event: Event) -> Sequence[Message]:
     told = isinstance(event.data, tickets.TicketOpened | tickets.MessageReceived | tickets.MessageSent)
     return [event.data.message] if told and event.data.message else []
+
+
+def _by_channel(event: Event, message: Message) -> str:
+    """The id by what the channel calls the message: of a mail, the sender has a part in its own id too."""
+    ticket: Ticket = event.data.ticket
+    return message_id(ticket.channel, ticket.account, message.channel_message_id or "")
 
 
 def _moved(event: Event) -> bool:

@@ -190,6 +190,20 @@ def test_a_contact_is_no_effect_of_a_message() -> None:
     assert set(report.faults) == {"messages without effect"}
 
 
+def test_a_mail_that_came_twice_is_known_by_its_message_id() -> None:
+    body = b"From: a@b.pl\r\nMessage-ID: <1@x>\r\n\r\nhello"
+    told = Event.of(
+        tickets.TicketOpened(
+            ticket=ticket().model_copy(update={"channel": "email"}),
+            message=message("an id with the sender in it").model_copy(update={"channel_message_id": "<1@x>"}),
+        ),
+        source="/deskbus/ingest", subject="t1", sequence=1, time=T0, causationid="r1",
+    )  # fmt: skip
+    again = [inbound(receipt, body, "email") for receipt in ("r1", "r2")]
+    assert audit([*again, line(topics.TICKETS, told.encode())]).clean
+    assert set(audit(again).faults) == {"messages without effect"}
+
+
 def test_of_two_messages_in_one_body_each_must_have_its_effect() -> None:
     body = b'{"events":[{"type":"message","message":{"id":"1"}},{"type":"message","message":{"id":"2"}}]}'
     first, second = (message_id("line", "coupang-kr", number) for number in ("1", "2"))

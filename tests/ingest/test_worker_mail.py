@@ -127,6 +127,17 @@ async def test_the_same_mail_handed_over_twice_is_taken_once() -> None:
     assert worker.types() == ["ticket.opened"]
 
 
+async def test_a_second_sender_with_the_same_message_id_is_heard() -> None:
+    for batches in (1, 2):
+        worker = Worker()
+        one = worker.mails("Where is my parcel?", "<form@shop>", "jan@example.org")
+        two = worker.mails("I want a refund", "<form@shop>", "ola@example.org")
+        await worker.take(one, two) if batches == 1 else [await worker.take(row) for row in (one, two)]
+        await worker.take(one, two)
+        texts = [event.data.message.text for event in worker.events() if getattr(event.data, "message", None)]
+        assert sorted(texts) == ["I want a refund", "Where is my parcel?"]
+
+
 BOUNCE = "Hi. This is the qmail-send program at mx.example.pl.\n\n<jan@example.org>:\n550 no such user\n"
 
 

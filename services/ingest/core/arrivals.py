@@ -43,8 +43,14 @@ class Arrival:
     anchors: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Hash once what is asked for often."""
-        self.id = message_id(self.inbound.channel, self.inbound.account, self.inbound.message_id)
+        """Hash once what is asked for often.
+
+        A Message-ID is whatever its sender's mailer wrote: two senders may use one, by fault or by design, and neither
+        mail may be lost for it.
+        """
+        inbound = self.inbound
+        named = inbound.message_id if inbound.mail is None else f"{inbound.message_id} {inbound.sender.key}"
+        self.id = message_id(inbound.channel, inbound.account, named)
         self.anchors = (conversation_anchor(self.inbound),) if self.inbound.mail is None else mail_anchors(self.inbound)
 
     def contact(self) -> ContactRef:

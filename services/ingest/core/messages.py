@@ -98,7 +98,7 @@ class Mail:
 class InboundMessage:
     """A customer's message. One record of the inbound topic may hold several (a batch of a provider).
 
-    - Dedupe on (`channel`, `account`, `message_id`).
+    - Dedupe on (`channel`, `account`, `message_id`), for mail also on the sender.
     - Chat-like: `conversation` is the thread's key within (`channel`, `account`), `mail` is None.
     - Mail: `conversation` is None; thread by `mail`, in the order of its fields' comments.
     - `text` is what to show and search; `text_full` is set only where something was cut off.
