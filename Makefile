@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench scale crash fuzz soak clean
+.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench scale mutants crash fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -83,6 +83,9 @@ bench: up ## measure (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=
 scale: $(READY) ## growth on paper, from the recorded costs to ten million tickets a day; a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
 	$(BIN)/python -m tests.scale $(ARGS)
 
+mutants: $(READY) ## change the rules line by line and see whether fast tests notice, hours (ARGS="PATH --sample 200 --survivors"); see docs/testing.md
+	exec $(BIN)/python -m tests.mutants $(ARGS)
+
 crash: $(READY) ## ten seeds of killing services and servers while they work, hours; SEED=n replays one, MESSAGES=n makes it smaller
 	exec $(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
@@ -95,5 +98,5 @@ fuzz: $(READY) ## attack every parser with atheris and every door with schemathe
 	DESKBUS_ATTACK_EXAMPLES=100 $(PYTEST) tests/attack/test_documents.py
 
 clean: down ## remove what was made here: data, caches, the environment
-	rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
+	rm -rf .local mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

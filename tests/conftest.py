@@ -26,7 +26,9 @@ _ADDRESSES = pytest.StashKey[Addresses]()
 
 # A busy machine is slow, not wrong.
 settings.register_profile("deskbus", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.load_profile("deskbus")
+# For mutation tests, each of which runs hundreds of times: few examples, the same ones each time.
+settings.register_profile("mutants", settings.get_profile("deskbus"), max_examples=20, derandomize=True, database=None)
+settings.load_profile(os.environ.get("DESKBUS_HYPOTHESIS", "deskbus"))
 
 # Plain tracebacks in captured logs: pretty ones take seconds each.
 structlog.configure(
