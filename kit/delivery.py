@@ -19,7 +19,7 @@ from kit import metrics
 from kit.batch import Batch, Place, place
 from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
-from kit.document import Document
+from kit.document import MISSING_CAP, Document
 from kit.errors import Full, Passing, Unloadable, Unparsable
 from kit.handling import Handling, Incoming, Record, Unread
 from kit.logging import bind_event, clear_event
@@ -207,6 +207,10 @@ class Delivery(Generic[S]):
         if item.fault is not None:
             self._kill(doc, item, item.fault, batch)
             return
+        if head is not None and doc.overflows(head.source, head.sequence):
+            more = f"more than {MISSING_CAP} events of {head.source} before it are missing, the oldest are given up"
+            self._kill(doc, item, f"gap: {more}", batch)
+            return
         if event is not None and not event.known:
             _counted(item, "unknown")
             self._take(doc, event)
@@ -229,10 +233,14 @@ class Delivery(Generic[S]):
             metrics.EFFECT_SECONDS.observe(max(0.0, (now - event.time).total_seconds()))
 
     def _take(self, doc: Document[S], event: Event | Head, *, dead: bool = False) -> None:
+        first = event.source not in doc.seen
         gap = doc.miss(event.source, event.sequence) if dead else doc.take(event.source, event.sequence)
         if gap:
             metrics.GAPS.inc(gap)
             log.warning("a gap", document=doc.id, source=event.source, sequence=event.sequence, missing=gap)
+        if first and event.sequence > 1:
+            metrics.FIRST_SEEN_LATE.inc()
+            log.warning("a source is met late", document=doc.id, source=event.source, sequence=event.sequence)
 
     def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch) -> None:
         if item.head is not None:

@@ -16,7 +16,7 @@ from kit.errors import Full, TooLarge, Unloadable
 
 S = TypeVar("S")
 
-#: Most sequence numbers that one source may owe a document before its partition waits for a person.
+#: Most sequence numbers of one source that a document remembers as missing. Beyond it the oldest are given up.
 MISSING_CAP = 1_000
 #: Most unconfirmed events of one document before its partition waits for the broker.
 OUTBOX_CAP = 1_000
@@ -79,7 +79,10 @@ class Kind(Generic[S]):
 
 @dataclass(slots=True)
 class Seen:
-    """What a document took from one source: all up to `upto` (included), less what is in `missing`."""
+    """What a document took from one source: all up to `upto` (included), less what is in `missing`.
+
+    What was before the first event counts as taken: nobody knows whether it will ever come.
+    """
 
     upto: int = 0
     missing: set[int] = field(default_factory=set)
@@ -91,18 +94,26 @@ class Seen:
     def take(self, sequence: int) -> int:
         """Mark the event as taken; returns how many before it are newly missing: a gap, unless the DLQ has them."""
         gap = max(0, sequence - self.upto - 1)
-        if len(self.missing) + gap > MISSING_CAP:
-            raise Full(f"more than {MISSING_CAP} events are missing")
-        self.missing.update(range(self.upto + 1, sequence))
+        self.missing.update(range(max(self.upto + 1, sequence - MISSING_CAP), sequence))
         self.missing.discard(sequence)
+        self._give_up()
         self.upto = max(self.upto, sequence)
         return gap
+
+    def overflows(self, sequence: int) -> bool:
+        """Say whether more would be missing with this event than is remembered."""
+        return len(self.missing) + max(0, sequence - self.upto - 1) > MISSING_CAP
 
     def miss(self, sequence: int) -> int:
         """Mark the event as a dead letter: passed by, and still taken when it is replayed."""
         gap = self.take(sequence)
         self.missing.add(sequence)
+        self._give_up()
         return gap
+
+    def _give_up(self) -> None:
+        if len(self.missing) > MISSING_CAP:
+            self.missing = set(sorted(self.missing)[-MISSING_CAP:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +165,19 @@ class Document(Generic[S]):
         seen = self.seen.get(source)
         return seen is not None and seen.has(sequence)
 
+    def overflows(self, source: str, sequence: int) -> bool:
+        """Say whether more of this source would be missing with this event than is remembered."""
+        return source in self.seen and self.seen[source].overflows(sequence)
+
     def take(self, source: str, sequence: int) -> int:
-        """Mark an event as taken; returns the size of the gap before it."""
+        """Mark an event as taken; returns the size of the gap before it. A source's first event has none."""
         self.changed = True
-        return self.seen.setdefault(source, Seen()).take(sequence)
+        return self.seen.setdefault(source, Seen(sequence - 1)).take(sequence)
 
     def miss(self, source: str, sequence: int) -> int:
-        """Mark an event as dead; returns the size of the gap before it."""
+        """Mark an event as dead; returns the size of the gap before it. A source's first event has none."""
         self.changed = True
-        return self.seen.setdefault(source, Seen()).miss(sequence)
+        return self.seen.setdefault(source, Seen(sequence - 1)).miss(sequence)
 
     def entries(self) -> list[Entry]:
         """Return everything not yet confirmed, oldest first."""

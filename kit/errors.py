@@ -19,7 +19,7 @@ class TooLarge(Exception):
 
 
 class Full(Passing):
-    """A bounded list in a document holds all it may; its partition waits for a person or for the broker."""
+    """The outbox of a document holds all it may; its partition waits for the broker."""
 
 
 class Unloadable(Passing):

@@ -43,6 +43,10 @@ PARTITIONS_DIFFER = Gauge(
     "deskbus_partition_counts_differ", "1 while topics that a service follows have different numbers of partitions."
 )
 GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers passed over that no dead letter explains.")
+FIRST_SEEN_LATE = Counter(
+    "deskbus_first_seen_late_total",
+    "Documents whose first event from a source was not number 1; what was before it counts as seen.",
+)
 LAG_RECORDS = Gauge("deskbus_lag_records", "Records behind the end of a partition.", ("topic", "partition"))
 LAG_SECONDS = Gauge(
     "deskbus_lag_seconds", "Time since the oldest record not handled was written.", ("topic", "partition")

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.envelope import Event
 from kit.batch import Place, place
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
 from kit.delivery import PATIENCE, ROUNDS, Delivery, Limits
-from kit.document import Decision, Document, Kind
+from kit.document import MISSING_CAP, Decision, Document, Kind
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming, Record
 from kit.mongo import Guarded, WriteOutcome
@@ -197,12 +198,42 @@ def event(sequence: int, subject: str = "T") -> Raw:
 
 
 @pytest.fixture
-async def aged(monkeypatch: pytest.MonkeyPatch) -> Rig:
-    """T has taken its first event, and has then been written by a newer replica; it has something to say still."""
+async def poked(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """T has taken its first event."""
     monkeypatch.setattr(Event, "known_types", {**Event.known_types, Poke.type: Poke})
     rig = Rig(attempts=2)
     rig.delivery.handling = Pokes(rig.documents)
     assert await rig.handle(event(1)) == set()
+    return rig
+
+
+def counted(name: str) -> float:
+    return REGISTRY.get_sample_value(f"deskbus_{name}_total") or 0.0
+
+
+async def test_more_missing_than_is_remembered_is_a_dead_letter_and_stalls_nothing(poked: Rig) -> None:
+    gaps = counted("sequence_gaps")
+    last = MISSING_CAP + 3
+    assert await poked.handle(event(last), event(last + 1)) == set()
+    assert await poked.offsets("T") == [1, last + 1]
+    assert poked.letters() == 1
+    assert counted("sequence_gaps") == gaps + MISSING_CAP + 1
+    assert await poked.handle(event(last), event(last - 1), event(2)) == set(), "replayed, late, and given up"
+    assert await poked.offsets("T") == [1, last + 1, last, last - 1]
+
+
+async def test_a_source_that_is_met_late_is_no_gap_and_counted_apart(poked: Rig) -> None:
+    gaps, late = counted("sequence_gaps"), counted("first_seen_late")
+    assert await poked.handle(event(5000, "U"), event(5001, "U"), event(1, "V")) == set()
+    assert await poked.offsets("U") == [5000, 5001]
+    assert poked.letters() == 0
+    assert (counted("sequence_gaps"), counted("first_seen_late")) == (gaps, late + 1)
+
+
+@pytest.fixture
+async def aged(poked: Rig) -> Rig:
+    """T has then been written by a newer replica; it has something to say still."""
+    rig = poked
     row = rig.store.rows["docs"]["T"]
     row["state"] = {"newer": True}
     row["outbox"] = [{"id": "e1", "sequence": 1, "at": START, "event": b"{}"}]

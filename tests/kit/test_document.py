@@ -52,11 +52,53 @@ def test_a_dead_letter_is_passed_by_and_taken_when_it_is_replayed() -> None:
     assert seen.missing == set()
 
 
-def test_too_many_missing_numbers_stop_the_document_and_leave_it_as_it_was() -> None:
+def test_of_missing_numbers_the_newest_are_remembered_and_the_oldest_are_given_up() -> None:
     seen = Seen()
-    with pytest.raises(Full):
-        seen.take(MISSING_CAP + 2)
-    assert (seen.upto, seen.missing) == (0, set())
+    assert not seen.overflows(MISSING_CAP + 1)
+    assert seen.overflows(MISSING_CAP + 2)
+    assert seen.take(MISSING_CAP + 6) == MISSING_CAP + 5
+    assert seen.missing == set(range(6, MISSING_CAP + 6))
+    assert seen.has(5)
+
+
+def test_what_is_missing_already_counts_towards_what_is_remembered() -> None:
+    seen = Seen()
+    seen.take(601)
+    assert not seen.overflows(1002)
+    assert seen.overflows(1003)
+    assert not seen.overflows(5), "one of the missing"
+    seen.take(1201)
+    assert len(seen.missing) == MISSING_CAP
+    assert not seen.overflows(1202)
+    assert seen.overflows(1203)
+
+
+def test_dead_letters_beyond_what_is_remembered_give_up_the_oldest() -> None:
+    seen = Seen()
+    for number in range(1, MISSING_CAP + 2):
+        seen.miss(number)
+    assert seen.has(1)
+    assert len(seen.missing) == MISSING_CAP
+    assert not seen.has(2)
+    assert not seen.has(MISSING_CAP + 1)
+
+
+def test_a_number_beyond_all_measure_costs_no_memory() -> None:
+    seen = Seen()
+    assert seen.take(10**15) == 10**15 - 1
+    assert len(seen.missing) == MISSING_CAP
+
+
+def test_a_source_is_taken_from_its_first_event_on() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    assert not doc.overflows("/deskbus/ingest", 5000)
+    assert doc.take("/deskbus/ingest", 5000) == 0
+    assert doc.has_seen("/deskbus/ingest", 4999)
+    assert doc.miss("/deskbus/sla", 70) == 0
+    assert doc.has_seen("/deskbus/sla", 69)
+    assert not doc.has_seen("/deskbus/sla", 70)
+    assert doc.take("/deskbus/ingest", 5002) == 1
+    assert doc.overflows("/deskbus/ingest", 7000)
 
 
 @given(st.lists(st.integers(1, 30)))

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from contracts.envelope import Event
+from kit.document import MISSING_CAP
 from tests.kit.simulation.pipe import Pipe
 from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.records import Poke, poke
@@ -49,11 +50,19 @@ SCENES: dict[str, tuple[str, Scene]] = {
     ),
     "dead letter": ("holes", lambda off, b: Pipe(off, b, [[poke(1), poke(2, "poison"), poke(3)]])),
     "garbled letter": ("holes", lambda off, b: Pipe(off, b, [[poke(1, "garbled"), poke(2)]])),
+    "a long ticket that is met late": (
+        "first-sight",
+        lambda off, b: Pipe(off, b, [[poke(MISSING_CAP + 2), poke(MISSING_CAP + 3)]]),
+    ),
+    "more is missing than a document remembers": (
+        "floor",
+        lambda off, b: Pipe(off, b, [[poke(1), poke(MISSING_CAP + 3), poke(MISSING_CAP + 4)]], gone=MISSING_CAP + 2),
+    ),
     "one document, two subjects": (
         "seen-by-subject",
         lambda off, b: Pipe(off, b, [[poke(1), poke(2), poke(1, subject="T2")]]),
     ),
-    "ignored type": ("count-ignored", lambda off, b: Pipe(off, b, [[poke(1, "ignored"), poke(2)]])),
+    "ignored type": ("count-ignored", lambda off, b: Pipe(off, b, [[poke(1), poke(2, "ignored"), poke(3)]])),
     "archived, and spoken of again": ("tombstone", lambda off, b: Pipe(off, b, ONE, archive=True)),
     "primary steps down": ("majority", lambda off, b: Pipe(off, b, ONE, replicated=True)),
     "a record that cannot be read": (

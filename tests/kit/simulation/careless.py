@@ -12,7 +12,8 @@ from kit.batch import Batch
 from kit.consumer import Consumer
 from kit.delivery import Delivery
 from kit.document import Document, Seen
-from kit.handling import Record
+from kit.errors import Full
+from kit.handling import Incoming, Record
 from kit.outbox import Documents, Saved
 from kit.reading import Polls
 from tests.kit.simulation.servers import IN, SimClient
@@ -76,10 +77,17 @@ class Careless(Delivery[Any]):
             batch.held.clear()
         return await super()._once(records, batch)
 
+    def _decide(self, doc: Document[Any], item: Incoming, now: datetime, batch: Batch) -> None:
+        if not self.world.on("floor") and item.head is not None and doc.overflows(item.head.source, item.head.sequence):
+            raise Full("too many are missing")
+        super()._decide(doc, item, now, batch)
+
     def _take(self, doc: Document[Any], event: Any, *, dead: bool = False) -> None:
         if isinstance(event, Event) and not event.known and not self.world.on("count-ignored"):
             return
-        upto = doc.seen.get(event.source, Seen()).upto
+        if not self.world.on("first-sight"):
+            doc.seen.setdefault(event.source, Seen())
+        upto = doc.seen.get(event.source, Seen(event.sequence - 1)).upto
         if event.sequence > upto + 1:
             self.world.gaps.append((event.source, event.subject, upto, event.sequence))
         super()._take(doc, event, dead=dead and self.world.on("holes"))
