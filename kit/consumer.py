@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,18 +22,18 @@ from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 
 from contracts.envelope import Event
 from kit import metrics
+from kit.barrier import Barrier, Elsewhere
+from kit.batch import place
 from kit.clock import Clock
 from kit.delivery import Delivery
 from kit.errors import Passing
 from kit.handling import Record
 from kit.health import Health
 from kit.lag import Lag
-from kit.reading import Ends, Fetches, Polls, Room, in_time
+from kit.reading import Ends, Fetches, Polls, Room, in_time, position
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
-Marks = dict[TopicPartition, tuple[datetime, int]]
-"""When somebody asked where a partition ends, and the answer."""
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -65,8 +65,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._lag = Lag(clock, self._ends)
         self._counts: dict[str, int] = {}
         """Partitions of each followed topic when they were last compared."""
-        self._marks: Marks = {}
-        """Of ends that are not reached yet."""
+        self._barrier = Barrier(clock, self._assignment, self._handled, self._ends_of)
+        self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, self._known_end)
+        delivery.is_early, delivery.beat = self._elsewhere.is_behind, health.beat
         self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
 
     # -- wiring --------------------------------------------------------------------------------------------------
@@ -179,39 +180,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
         """Return of partitions the latest known instant before which all that was in these topics has been handled.
 
-        Ends that were not reached yet are kept and waited for: a partition that is never quiet is never at its end, and
-        its time must go on all the same. A partition is left out unless all these topics of it are owned here.
-
-        Raises Passing while the broker is away or partitions are on the move.
+        Of partitions of which not all these topics are owned here nothing is known. Raises Passing while the broker is
+        away or partitions are on the move.
         """
-        names, assigned = set(topics), self._assignment()
-        # One topic of a partition may be here and another still on its way: then nothing is known of that partition.
-        whole = [p for p in set(partitions) if all(TopicPartition(name, p) in assigned for name in names)]
-        here = [TopicPartition(name, p) for name in names for p in whole]
-        until: dict[int, datetime] = {}
-        for _ in range(2):  # what was asked before, and then what is there now
-            now = self._clock.now()
-            marks = await self._marked(here, now)
-            for partition in {tp.partition for tp in here} - await self._behind(marks):
-                mine = [tp for tp in here if tp.partition == partition]
-                until[partition] = min(marks[tp][0] for tp in mine)
-                for tp in mine:
-                    self._marks.pop(tp, None)
-            here = [tp for tp in here if until.get(tp.partition, now) < now]
-            if not here:
-                break
-        return until
-
-    async def _marked(self, here: Sequence[TopicPartition], now: datetime) -> Marks:
-        """Return when these partitions were asked for their ends, and these; asks the ones that were not."""
-        marks = {tp: self._marks[tp] for tp in here if tp in self._marks}  # another timer may take them away meanwhile
-        ends = await self._ends.of([tp for tp in here if tp not in marks])
-        marks |= {tp: (now, end) for tp, end in ends.items()}
-        self._marks |= marks
-        return marks
-
-    async def _behind(self, marks: Marks) -> set[int]:
-        return {tp.partition for tp, (_, end) in marks.items() if await self._handled(tp) < end}
+        return await self._barrier.handled_until(topics, partitions)
 
     async def measure_lag(self) -> None:
         """Set the lag gauges, and say when topics do not fit together; raises Passing while the broker is away."""
@@ -236,11 +208,22 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             return in_hand
         try:
             async with in_time():
-                position: int = await self._client().position(tp)
+                at: int = await self._client().position(tp)
         except KafkaError as error:
             raise Passing(f"what is handled is not known: {error!r}") from error
         # A batch may have begun while we waited for the answer: then its beginning is what is handled.
-        return self._in_hand.get(tp, position)
+        return self._in_hand.get(tp, at)
+
+    async def _ends_of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._ends.of(partitions)
+
+    def _known_end(self, tp: TopicPartition) -> int | None:
+        end: int | None = self._client().highwater(tp)
+        return end
+
+    def _handled_so_far(self, tp: TopicPartition) -> int | None:
+        in_hand = self._in_hand.get(tp)
+        return position(self._client(), tp) if in_hand is None else in_hand
 
     # -- batches -------------------------------------------------------------------------------------------------
 
@@ -278,7 +261,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
             ends[tp] = record.offset + 1
-            if (record.topic, record.partition, record.offset) in unhandled:
+            if place(record) in unhandled:
                 first_bad.setdefault(tp, record.offset)
         mine = self._assignment()
         commits = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
@@ -290,6 +273,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
         for tp in ends.keys() - first_bad.keys():
             self._failures.pop(tp, None)
+        self._elsewhere.forget({place(record) for record in records} - unhandled)
         self._rewind(first_bad)
 
     def _rewind(self, places: dict[TopicPartition, int]) -> None:
@@ -335,6 +319,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         metrics.REBALANCES.inc()
         metrics.ASSIGNED.set(len(assigned))
         self._failures.clear()
+        self._elsewhere.clear()
         self._compare_partitions()
         if self.delivery.stopped is not None and assigned:
             self._client().pause(*assigned)

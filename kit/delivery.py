@@ -6,8 +6,7 @@ knows what a service decides; `Handling` is what it brings. Waiting happens by p
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -17,6 +16,7 @@ import structlog
 from contracts.envelope import Event, Head
 from kit import metrics
 from kit.batch import Batch, Place, place
+from kit.breaker import Breaker
 from kit.clock import Clock
 from kit.deadletter import DeadLetters, Letter
 from kit.document import MISSING_CAP, Document
@@ -63,11 +63,16 @@ class Delivery(Generic[S]):
         self.stopped: str | None = None
         self._dead_letters = dead_letters
         self._attempts: dict[Place, int] = {}
-        self._recent: deque[bool] = deque(maxlen=self.limits.stop_window)
+        self._breaker = Breaker(self.limits.stop_share, self.limits.stop_window)
+        self.is_early: Callable[[Place], bool] = lambda _: False
+        """Whether a record may wait for something that is still on its way here: then its tries are not counted."""
+        self.beat: Callable[[], object] = lambda: None
+        """Called with each step that a batch comes further."""
 
     async def handle(self, records: Sequence[Record]) -> set[Place]:
         """Handle a batch; returns the places of records that are not handled and must come again."""
         batch = Batch.of(records)
+        self._breaker.begin(len(records))
         try:
             await self._rounds(records, batch)
         except Passing as fault:
@@ -118,15 +123,20 @@ class Delivery(Generic[S]):
         """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
         items = self._expand(records, batch)
         loaded = await self.handling.locate(items)
+        self.beat()
         wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
         docs = {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
         docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
+        self.beat()
         places = self._decide_all(items, docs, batch)
         await self._write_dead(batch)
+        self.beat()
         # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
         await self.handling.before_write(_loaded(touched))
+        self.beat()
         saved = await self.documents.save(touched)
+        self.beat()
         try:
             said = await self.documents.publish(saved.won)
         except Passing:
@@ -192,10 +202,10 @@ class Delivery(Generic[S]):
         """Count a try that failed; says whether there may be another."""
         if where in batch.dead:
             return False
-        self._attempts[where] = self._attempts.get(where, 0) + 1
-        if self._attempts[where] >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
+        self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
+        if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
-        log.info("a subject waits", fault=str(fault), place=where, attempt=self._attempts[where])
+        log.info("a subject waits", fault=str(fault), place=where, attempt=attempt)
         metrics.RETRIES.inc()
         return True
 
@@ -266,14 +276,13 @@ class Delivery(Generic[S]):
         if not dead:
             return
         ours = len(dead.keys() - batch.strange)  # who is not known must not be able to stop us with nonsense
-        dying = sum(self._recent) + ours
-        if ours and dying > self.limits.stop_share * self.limits.stop_window:
-            self.stopped = f"{dying} of the last {self.limits.stop_window} records could not be handled"
+        if reason := self._breaker.refuses(ours):
+            self.stopped = reason
             metrics.STOPPED.set(1)
             log.critical("consuming stops: too many dead letters", reason=self.stopped)
             raise Passing(self.stopped)
         await self._dead_letters.write(dead.values())
-        self._recent.extend([True] * ours)
+        self._breaker.died(ours)
         metrics.DEAD_LETTERS.inc(len(dead))
         for letter in dead.values():
             metrics.EVENTS.labels("other", "dead").inc()
@@ -285,7 +294,7 @@ class Delivery(Generic[S]):
         done = {place(record) for record in records} - batch.undone
         for where in done:
             self._attempts.pop(where, None)
-        self._recent.extend([False] * min(len(done - batch.dead.keys()), self.limits.stop_window))
+        self._breaker.end(len(done - batch.dead.keys()))
 
 
 def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:

@@ -279,6 +279,16 @@ async def _look(client: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> An
     return next(iter(polled.get(tp, ())), None)
 
 
+def position(client: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """Return the offset of the next record of a partition without waiting; None while it is not known."""
+    subscribed = client._subscription.subscription  # noqa: SLF001 - aiokafka tells it to those who wait only
+    assignment = subscribed.assignment if subscribed is not None else None
+    if assignment is None or tp not in assignment.tps:
+        return None
+    state = assignment.state_value(tp)
+    return state.position if state.has_valid_position else None
+
+
 def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
     """Where the client's reading of what it has fetched has just ended with an error."""
     for tp, fetched in client._fetcher._records.items():  # noqa: SLF001 - aiokafka tells it nowhere else

@@ -92,7 +92,9 @@ class ServiceSettings(BaseSettings):
     retry_backoff_ms: int = Field(200, ge=1, le=60_000, description="First wait; doubles, with jitter.")
     retry_backoff_max_ms: int = Field(10_000, ge=1, le=600_000)
     dlq_stop_share: float = Field(0.5, gt=0, le=1, description="Consuming stops above this share of dead letters.")
-    dlq_stop_window: int = Field(100, ge=10, le=100_000, description="Recent records that the share is taken of.")
+    dlq_stop_window: int = Field(
+        100, ge=10, le=100_000, description="Recent records that the share is taken of; a larger batch counts whole."
+    )
     liveness_seconds: float = Field(
         30, ge=5, le=600, description="Silence of the poll loop after which liveness asks for a restart."
     )

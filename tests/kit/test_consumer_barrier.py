@@ -12,6 +12,7 @@ import structlog
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
+from kit.barrier import Elsewhere
 from kit.clock import FakeClock
 from kit.consumer import Consumer
 from kit.health import Health
@@ -142,3 +143,58 @@ async def test_timers_that_ask_at_once_do_not_take_each_others_marks_away() -> N
     broker.answers.set()
     assert await alone == {0: START}
     assert await both == {0: START}
+
+
+class Progress:
+    """What is handled of two topics of one partition, and where they are known to end."""
+
+    def __init__(self) -> None:
+        self.handled: dict[TopicPartition, int | None] = {HERE: 0, OTHER: 0}
+        self.ends: dict[TopicPartition, int | None] = {HERE: 5, OTHER: 5}
+        self.asked = Elsewhere(self.handled.keys, self.handled.get, self.ends.get)
+
+    def is_behind(self, tp: TopicPartition, offset: int = 0) -> bool:
+        return self.asked.is_behind((*tp, offset))
+
+
+def test_a_record_waits_for_the_other_topic_up_to_where_it_ended_at_its_first_try() -> None:
+    progress = Progress()
+    assert progress.is_behind(HERE)
+    progress.handled[OTHER], progress.ends[OTHER] = 4, 50
+    assert progress.is_behind(HERE)
+    progress.handled[OTHER] = 5
+    assert not progress.is_behind(HERE), "traffic goes on, and what was there is handled"
+
+
+def test_a_topic_of_which_nothing_is_known_yet_may_have_what_is_waited_for() -> None:
+    progress = Progress()
+    progress.handled[OTHER] = progress.ends[OTHER] = None
+    assert progress.is_behind(HERE)
+    progress.handled[OTHER], progress.ends[OTHER] = 7, None
+    assert progress.is_behind(HERE)
+    progress.ends[OTHER] = 7
+    assert not progress.is_behind(HERE)
+
+
+def test_the_topic_of_the_record_and_other_partitions_are_not_waited_for() -> None:
+    progress = Progress()
+    progress.handled |= {OTHER: 5, ELSEWHERE: 0}
+    progress.ends[ELSEWHERE] = 9
+    assert not progress.is_behind(HERE)
+
+
+def test_two_topics_that_wait_for_each_other_do_not_wait_for_ever() -> None:
+    progress = Progress()
+    assert progress.is_behind(HERE)
+    assert not progress.is_behind(OTHER)
+    assert progress.is_behind(HERE), "the other one's tries are counted, so it comes to an end"
+
+
+def test_what_is_handled_is_forgotten() -> None:
+    progress = Progress()
+    assert progress.is_behind(HERE)
+    progress.asked.forget({(*HERE, 0)})
+    assert progress.is_behind(OTHER), "nobody waits here any more"
+    assert progress.asked._ends.keys() == {(*OTHER, 0)}
+    progress.asked.clear()
+    assert not progress.asked._ends

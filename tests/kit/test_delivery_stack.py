@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ from kit.timers import Ticker
 from tests.conftest import Prefix
 from tests.kit.simulation.records import Done, Poke, poke
 
-IN, OUT, DLQ = "in", "out", "dlq"
+IN, OTHER, OUT, DLQ = "in", "other", "out", "dlq"
 PARTITIONS = 4
 
 
@@ -92,9 +92,10 @@ class Rig:
         return Delivery(self.documents, self.handling, letters, self.clock, limits=limits)
 
     @asynccontextmanager
-    async def replica(self, limits: Limits | None = None) -> AsyncIterator[Consumer]:
+    async def replica(self, limits: Limits | None = None, topics: Sequence[str] = (IN,)) -> AsyncIterator[Consumer]:
         health = Health(self.clock)
-        consumer = Consumer(self.settings, self.delivery(limits), [self.prefix + IN], self.clock, health)
+        follows = [self.prefix + topic for topic in topics]
+        consumer = Consumer(self.settings, self.delivery(limits), follows, self.clock, health)
         router = KafkaRouter()
         consumer.subscribe(router)
         await consumer.start(router)
@@ -134,7 +135,7 @@ class Rig:
 async def rig(kafka: str, mongo: str, prefix: Prefix) -> AsyncIterator[Rig]:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic(prefix.topics + t, PARTITIONS, 1) for t in (IN, OUT, DLQ)])
+    await admin.create_topics([NewTopic(prefix.topics + t, PARTITIONS, 1) for t in (IN, OTHER, OUT, DLQ)])
     await admin.close()
     rig = Rig(kafka, mongo, prefix)
     await rig.store.ensure_outbox_indexes("docs")
@@ -179,6 +180,27 @@ async def test_a_fault_that_does_not_pass_in_time_becomes_a_dead_letter(rig: Rig
     view = DeadLetter.from_kafka(letter.key, letter.value, letter.headers)
     assert (view.subject, view.sequence, view.attempts) == ("T", 1, 3)
     assert "not now" in view.error
+
+
+async def test_a_record_is_early_while_the_other_topic_of_its_partition_is_behind(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: object) -> None:
+        begun.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(rig.handling, "before_write", waits)
+    await rig.put(poke(1), topic=OTHER)
+    async with rig.replica(topics=(IN, OTHER)) as consumer:
+        await begun.wait()
+        (here,) = consumer._in_hand
+        places = [(rig.prefix + IN, partition, 0) for partition in range(PARTITIONS)]
+        await until(lambda: _true([p[1] for p in places if consumer.delivery.is_early(p)] == [here.partition]))
+        go_on.set()
+        await until(lambda: _handled(consumer))
+        assert not [p for p in places if consumer.delivery.is_early(p)]
 
 
 async def test_a_dead_letter_keeps_the_record_and_is_taken_after_the_mend(rig: Rig) -> None:

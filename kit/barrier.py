@@ -1,0 +1,120 @@
+"""How far the topics of a partition are handled, for what must not run ahead of them: timers, and the last try.
+
+Rule: an end is asked for once and waited for. A partition that is never quiet is never at its end, and its time must go
+on all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+
+from aiokafka import TopicPartition
+
+from kit.batch import Place
+from kit.clock import Clock
+
+Partitions = Collection[TopicPartition]
+Marks = dict[TopicPartition, tuple[datetime, int]]
+"""When somebody asked where a partition ends, and the answer."""
+
+
+class Barrier:
+    """Compares what is handled with where partitions ended when they were first asked about."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        owned: Callable[[], Partitions],
+        handled: Callable[[TopicPartition], Awaitable[int]],
+        ends: Callable[[Partitions], Awaitable[dict[TopicPartition, int]]],
+    ) -> None:
+        self._clock, self._owned, self._handled, self._ends = clock, owned, handled, ends
+        self._marks: Marks = {}
+        """Of ends that are not reached yet."""
+
+    async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
+        """Return of partitions the latest known instant before which all that was in these topics has been handled.
+
+        A partition is left out unless all these topics of it are owned here. Raises Passing while the broker is away or
+        partitions are on the move.
+        """
+        names, assigned = set(topics), self._owned()
+        # One topic of a partition may be here and another still on its way: then nothing is known of that partition.
+        whole = [p for p in set(partitions) if all(TopicPartition(name, p) in assigned for name in names)]
+        here = [TopicPartition(name, p) for name in names for p in whole]
+        until: dict[int, datetime] = {}
+        for _ in range(2):  # what was asked before, and then what is there now
+            now = self._clock.now()
+            marks = await self._marked(here, now)
+            for partition in {tp.partition for tp in here} - await self._behind(marks):
+                mine = [tp for tp in here if tp.partition == partition]
+                until[partition] = min(marks[tp][0] for tp in mine)
+                for tp in mine:
+                    self._marks.pop(tp, None)
+            here = [tp for tp in here if until.get(tp.partition, now) < now]
+            if not here:
+                break
+        return until
+
+    async def _marked(self, here: Sequence[TopicPartition], now: datetime) -> Marks:
+        """Return when these partitions were asked for their ends, and these; asks the ones that were not."""
+        marks = {tp: self._marks[tp] for tp in here if tp in self._marks}  # another timer may take them away meanwhile
+        ends = await self._ends([tp for tp in here if tp not in marks])
+        marks |= {tp: (now, end) for tp, end in ends.items()}
+        self._marks |= marks
+        return marks
+
+    async def _behind(self, marks: Marks) -> set[int]:
+        return {tp.partition for tp, (_, end) in marks.items() if await self._handled(tp) < end}
+
+
+class Elsewhere:
+    """Says of a record that waits whether the other topics of its partition are still behind.
+
+    What it waits for may be there: a command about a ticket may be read before the event that opened the ticket. What
+    counts is how far they were known to go at the record's first try, so endless traffic does not put off the last.
+    """
+
+    def __init__(
+        self,
+        owned: Callable[[], Partitions],
+        handled: Callable[[TopicPartition], int | None],
+        known_end: Callable[[TopicPartition], int | None],
+    ) -> None:
+        """`handled` and `known_end` say None where nothing has been fetched yet."""
+        self._owned, self._handled, self._known_end = owned, handled, known_end
+        self._ends: dict[Place, dict[TopicPartition, int | None]] = {}
+        self._early: set[Place] = set()
+        """Records of which it was said."""
+
+    def is_behind(self, where: Place) -> bool:
+        """Say whether that is so. Partitions that wait like this too do not count: two might wait for each other."""
+        topic, partition, _ = where
+        early = {TopicPartition(*each[:2]) for each in self._early - {where}}
+        others = [
+            tp for tp in self._owned() if tp.partition == partition and tp.topic != topic and tuple(tp) not in early
+        ]
+        ends = self._ends.setdefault(where, {})
+        for tp in others:
+            if ends.get(tp) is None:
+                ends[tp] = self._known_end(tp)
+        behind = any(_is_before(self._handled(tp), ends[tp]) for tp in others)
+        (self._early.add if behind else self._early.discard)(where)
+        return behind
+
+    def forget(self, places: AbstractSet[Place]) -> None:
+        """Forget records that are handled."""
+        for where in self._ends.keys() & places:
+            del self._ends[where]
+            self._early.discard(where)
+
+    def clear(self) -> None:
+        """Forget all: partitions have moved."""
+        self._ends.clear()
+        self._early.clear()
+
+
+def _is_before(handled: int | None, end: int | None) -> bool:
+    return handled is None or end is None or handled < end
