@@ -212,7 +212,11 @@ class Ticket(Value):
     tags: tuple[str, ...] = Field((), description="Tags, sorted, each once.")
     required_skills: SkillLevels = Field(default_factory=dict, description="Skills that are kept until overflow.")
     preferred_skills: SkillLevels = Field(default_factory=dict, description="Skills dropped as the wait grows.")
-    nth_contact: Annotated[int, Field(ge=1)] = Field(1, description="Nth contact about one order or issue, from 1.")
+    nth_contact: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="Which ticket of this contact it is about the same order, or without an order about the same topic "
+        "(the tags that the message came with, else its subject), from 1; 1 where none of them is known.",
+    )
     thread: str | None = Field(None, description="Anchor of the thread: conversation key, or first known message id.")
     message_count: Count = Field(0, description="Messages in and out so far.")
     created_at: Instant = Field(description="When its first message was taken.")

@@ -13,7 +13,7 @@ from kit.errors import Passing
 from kit.mongo import Row
 from kit.outbox import Documents, Store
 from services.ingest.core.arrivals import Arrival
-from services.ingest.core.contacts import ContactState, contact_id, decide, identity_claim
+from services.ingest.core.contacts import ContactState, about, contact_id, decide, identity_claim
 from services.ingest.store import THREADS
 
 ROUNDS = 10
@@ -67,8 +67,8 @@ class People:
             docs = {i: held[i] for i in waiting if i in held}
             docs |= await self._documents.load(i for i in waiting if i not in docs)
             for doc in docs.values():
-                pairs = [(arrival.inbound, arrival.ticket_id) for arrival, _ in waiting[doc.id]]
-                decision = decide(doc.state, doc.id, pairs, self._clock.now())
+                said = [(a.inbound, a.ticket_id, about(a.inbound, a.defaults.brand)) for a, _ in waiting[doc.id]]
+                decision = decide(doc.state, doc.id, said, self._clock.now())
                 self._documents.apply(doc, decision, cause=waiting[doc.id][0][1])
             saved = await self._documents.save(list(docs.values()))
             for doc in saved.won:

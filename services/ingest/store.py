@@ -116,14 +116,14 @@ def dump_contact(state: ContactState) -> dict[str, Any]:
     """Return a contact's state as it is stored."""
     return {
         "contact": state.contact.model_dump(exclude_none=True),
-        "tickets": list(state.tickets),
-        "counted": state.counted,
+        "tickets": [list(each) for each in state.tickets],
     }
 
 
 def load_contact(raw: Mapping[str, Any]) -> ContactState:
     """Return the state that a stored contact holds."""
-    return ContactState(Contact.model_validate(raw["contact"]), tuple(raw["tickets"]), raw["counted"])
+    tickets = tuple((ticket, topic) for ticket, topic in raw["tickets"])
+    return ContactState(Contact.model_validate(raw["contact"]), tickets)
 
 
 def _due(state: TicketState) -> datetime | None:

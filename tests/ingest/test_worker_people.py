@@ -67,3 +67,10 @@ async def test_two_replicas_that_meet_one_person_at_once_announce_one_contact() 
     await asyncio.gather(one.take(one.says("a", "m1")), two.take(two.says("b", "m2")))
     events = one.events(CONTACTS) + two.events(CONTACTS)
     assert len({event.id for event in events}) == 1
+
+
+async def test_three_orders_of_one_person_are_three_first_contacts_and_a_second_about_one_is_the_second() -> None:
+    worker = Worker()
+    for n, order in enumerate(("1", "2", "3", "1")):
+        await worker.take(worker.says("Where?", f"m{n}", order_ref=order, conversation=f"chat-{n}"))
+    assert [ticket.nth_contact for ticket in worker.opened()] == [1, 1, 1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,23 +13,46 @@ from kit.document import Decision
 from kit.ids import stable_id
 from services.ingest.core.messages import InboundMessage, identity_key
 
-#: Tickets that a contact remembers, to count the next one.
+#: Tickets that a contact remembers, to count the next one about the same.
 TICKETS_CAP = 200
+ORDER = "order:"
+_ANSWERS = re.compile(
+    r"^(?:\s|\[#[^\]]*\]|(?:re|aw|odp|fwd?|wg|pd|sv|vs|tr|rv|res|enc|답장|전달|ตอบ|ส่งต่อ|回复|回覆|转发|轉寄|返信)"
+    r"\s*(?:\[\d+\])?\s*[:\uff1a])+",
+    re.IGNORECASE,
+)
+"""What mail programs put before the subject of an answer or a forward, in any number, and tokens of tickets."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContactState:
-    """A contact, and the tickets they opened: `counted` is how many, `tickets` the latest of them."""
+    """A contact, and the latest tickets they opened, each with what it is about ("" where that is not known)."""
 
     contact: Contact
-    tickets: tuple[str, ...] = ()
-    counted: int = 0
+    tickets: tuple[tuple[str, str], ...] = ()
 
     def nth(self, ticket_id: str) -> int:
-        """Which one of theirs this ticket is, from 1."""
-        if ticket_id not in self.tickets:
-            return max(1, self.counted)
-        return self.counted - len(self.tickets) + self.tickets.index(ticket_id) + 1
+        """Return which one this ticket is among theirs about its order, or without an order about its topic, from 1.
+
+        A ticket about nothing known is a first one: two chats without an order need not be about the same thing.
+        """
+        about = dict(self.tickets).get(ticket_id, "")
+        alike = [ticket for ticket, topic in self.tickets if topic == about]
+        return alike.index(ticket_id) + 1 if about else 1
+
+
+def about(message: InboundMessage, brand: str | None) -> str:
+    """Return what a ticket is about that this message opens: its order; else the tags it came with; else its subject.
+
+    `brand` is the account's, for messages that name none: numbers of orders and words are a brand's own. "" is nothing.
+    """
+    brand = message.brand or brand or ""
+    if message.order_ref:
+        return ORDER + stable_id("order", brand, message.order_ref.strip().casefold())
+    if message.tags:
+        return "topic:" + stable_id("tags", brand, *sorted(tag.strip().casefold() for tag in message.tags))
+    subject = " ".join(_ANSWERS.sub("", message.subject or "").casefold().split())
+    return "topic:" + stable_id("subject", brand, subject) if subject else ""
 
 
 def contact_id(identity: Identity) -> str:
@@ -42,15 +66,19 @@ def identity_claim(identity: Identity) -> str:
 
 
 def decide(
-    state: ContactState | None, contact: str, messages: Sequence[tuple[InboundMessage, str]], now: datetime
+    state: ContactState | None, contact: str, messages: Sequence[tuple[InboundMessage, str, str]], now: datetime
 ) -> Decision[ContactState]:
-    """Take what messages (each with its ticket) tell about their sender; nothing new changes nothing."""
+    """Take what messages, each with its ticket and what that is `about`, tell of their sender; nothing new is no event.
+
+    A later message of a ticket may name the order that it is about.
+    """
     before = state
-    for message, ticket in messages:
+    for message, ticket, topic in messages:
         state = _learn(state, contact, message, now)
-        if ticket not in state.tickets:
-            tickets = (*state.tickets, ticket)[-TICKETS_CAP:]
-            state = replace(state, tickets=tickets, counted=state.counted + 1)
+        known = dict(state.tickets)
+        if ticket not in known or (topic.startswith(ORDER) and not known[ticket].startswith(ORDER)):
+            known[ticket] = topic
+            state = replace(state, tickets=tuple(known.items())[-TICKETS_CAP:])
     if state is None or state == before:
         return Decision()
     changed = _changed(before, state)

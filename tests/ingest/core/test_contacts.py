@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from contracts.contacts import Identity
 from contracts.ticket import CustomerFacts
-from services.ingest.core.contacts import TICKETS_CAP, ContactState, contact_id, decide
+from services.ingest.core.contacts import TICKETS_CAP, ContactState, about, contact_id, decide
 from services.ingest.core.messages import InboundMessage
+from services.ingest.store import dump_contact, load_contact
 from tests.ingest.core.timeline import Story, minute
 
 
@@ -17,7 +20,7 @@ def message(**sender: object) -> InboundMessage:
 
 
 def learn(state: ContactState | None, *messages: tuple[InboundMessage, str]) -> tuple[ContactState, list[str]]:
-    decision = decide(state, "C1", messages, minute(0))
+    decision = decide(state, "C1", [(said, ticket, about(said, "nimbus")) for said, ticket in messages], minute(0))
     after = decision.state or state
     assert after is not None
     return after, [field for event in decision.events for field in event.changed]  # type: ignore[attr-defined]
@@ -46,18 +49,80 @@ def test_another_identity_of_the_same_person_is_added() -> None:
     assert (changed, [identity.id for identity in state.contact.identities]) == (["identities"], ["u1", "bs-1"])
 
 
-def test_tickets_are_counted_once_and_an_event_is_no_need() -> None:
-    state, _ = learn(None, (message(), "T1"), (message(), "T1"))
-    state, changed = learn(state, (message(), "T2"))
-    assert changed == []
+def talks(*opened: dict[str, object]) -> list[int]:
+    """Which contact about the same each ticket is, the messages coming one after the other."""
+    state, found = None, list[int]()
+    for n, fields in enumerate(opened):
+        said = replace(message(), **fields)  # type: ignore[arg-type]
+        state, _ = learn(state, (said, f"T{n}"))
+        found.append(state.nth(f"T{n}"))
+    return found
+
+
+def test_each_order_has_a_count_of_its_own() -> None:
+    assert talks({"order_ref": "1"}, {"order_ref": "2"}, {"order_ref": "3"}) == [1, 1, 1]
+    assert talks({"order_ref": "A1"}, {"order_ref": "2"}, {"order_ref": "a1 "}, {"order_ref": "A1"}) == [1, 1, 2, 3]
+
+
+def test_the_same_number_of_an_order_at_another_brand_is_another_order() -> None:
+    assert talks({"order_ref": "1", "brand": "korale"}, {"order_ref": "1"}) == [1, 1]
+    said = replace(message(), order_ref="1")
+    assert about(said, "korale") == about(replace(said, brand="korale"), "nimbus") != about(said, "nimbus")
+
+
+def test_without_an_order_a_topic_has_a_count_of_its_own() -> None:
+    assert talks({"tags": ("refund",)}, {"tags": ("delivery",)}, {"tags": ("Refund",)}) == [1, 1, 2]
+    assert talks({"subject": "Where is it?"}, {"subject": "Thanks"}, {"subject": "where  is it?"}) == [1, 1, 2]
+    assert talks({"tags": ("refund",), "subject": "a"}, {"tags": ("refund",), "subject": "b"}) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        "Re: Paczka",
+        "RE: Odp: Paczka",
+        "Fwd: Re[2]: Paczka",
+        "답장: Paczka",
+        "ตอบ: Paczka",
+        "回复：Paczka",
+        "[#T1] Re: PACZKA",
+    ],
+)
+def test_an_answer_is_about_what_it_answers(answered: str) -> None:
+    assert talks({"subject": "Paczka"}, {"subject": answered}) == [1, 2]
+
+
+def test_what_is_about_nothing_known_is_no_second_of_anything() -> None:
+    assert talks({}, {}, {"subject": " Re: "}) == [1, 1, 1]
+
+
+def test_an_order_and_the_topic_of_another_ticket_are_not_the_same() -> None:
+    assert talks({"subject": "1"}, {"order_ref": "1"}, {"order_ref": "1", "subject": "1"}) == [1, 1, 2]
+
+
+def test_an_order_that_a_later_message_names_counts_from_then_on() -> None:
+    state, _ = learn(None, (message(), "T1"))
+    state, _ = learn(state, (replace(message(), order_ref="1"), "T1"))
+    state, _ = learn(state, (replace(message(), subject="else"), "T1"), (replace(message(), order_ref="2"), "T1"))
+    state, _ = learn(state, (replace(message(), order_ref="1"), "T2"))
     assert [state.nth("T1"), state.nth("T2")] == [1, 2]
 
 
-def test_the_count_goes_on_when_the_first_tickets_are_forgotten() -> None:
-    tickets = [(message(), f"T{n}") for n in range(TICKETS_CAP + 5)]
-    state, _ = learn(None, *tickets)
+def test_tickets_are_counted_once_and_an_event_is_no_need() -> None:
+    said = replace(message(), order_ref="1")
+    state, _ = learn(None, (said, "T1"), (said, "T1"))
+    state, changed = learn(state, (said, "T2"))
+    assert changed == []
+    assert [state.nth("T1"), state.nth("T2")] == [1, 2]
+    assert load_contact(dump_contact(state)) == state
+
+
+def test_only_so_many_tickets_are_remembered() -> None:
+    said = replace(message(), order_ref="1")
+    state, _ = learn(None, *((said, f"T{n}") for n in range(TICKETS_CAP + 5)))
     assert len(state.tickets) == TICKETS_CAP
-    assert state.nth(f"T{TICKETS_CAP + 4}") == TICKETS_CAP + 5
+    assert state.nth(f"T{TICKETS_CAP + 4}") == TICKETS_CAP
+    assert state.nth("T0") == 1
 
 
 def test_an_id_follows_from_the_identity_and_its_account() -> None:

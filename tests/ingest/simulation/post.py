@@ -126,7 +126,7 @@ class Post(Servers):
         assert Counter(t.id for t in told) == Counter({i: s["ticket"]["message_count"] for i, s in states.items()})
         people = self.rows["contacts"]
         assert len(people) == contacts, f"contacts: {len(people)}"
-        known = {t for row in people.values() for t in row["state"]["tickets"]}
+        known = {ticket for row in people.values() for ticket, _ in row["state"]["tickets"]}
         assert known == set(states), f"contacts know of {known}"
 
 
