@@ -18,9 +18,11 @@ from contracts.commands import (
     Split,
     Transfer,
 )
+from contracts.contacts import Identity
 from contracts.ticket import Author, CustomerFacts, Market, Priority, Status
-from contracts.tickets import Facts, TicketFactsChanged
+from contracts.tickets import Facts, MessageSent, TicketFactsChanged
 from kit.errors import Passing
+from services.ingest.core.messages import Sender
 from services.ingest.core.moves import LOOPING
 from services.ingest.core.policy import TicketPolicy
 from tests.ingest.core.timeline import AGENT, BOT, Story, minute
@@ -83,6 +85,25 @@ def test_a_machine_moves_nothing() -> None:
     story.writes(4, automated_because="auto-submitted")
     assert story.words() == ["message.received"]
     assert story.ticket.status == Status.SOLVED
+
+
+def test_a_machine_moves_neither_where_answers_go_nor_what_they_answer() -> None:
+    story = Story()
+    story.writes(0, "m-person")
+    thief = Sender((Identity(channel="whatsapp", id="u1"),), "Robot", "66899999999")
+    story.writes(1, "m-robot", automated_because="auto-submitted", sender=thief)
+    assert (story.ticket.contact.address, story.ticket.contact.name) == ("66811111111", "Somchai")
+    story.replies(2)
+    (sent,) = (event for event in story.events if isinstance(event, MessageSent))
+    assert sent.message.in_reply_to == "m-person"
+
+
+def test_what_only_a_machine_wrote_can_be_answered() -> None:
+    story = Story()
+    story.writes(0, "m-robot", automated_because="auto-submitted")
+    story.replies(1)
+    (sent,) = (event for event in story.events if isinstance(event, MessageSent))
+    assert sent.message.in_reply_to == "m-robot"
 
 
 def test_a_bot_answers_until_it_hands_over() -> None:
