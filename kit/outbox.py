@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 #: Confirmed entries that a process remembers, so that no task of it sends them again.
 TOLD = 10_000
+#: Most entries that one statement takes out of stored outboxes; halved when one fails, doubled when one does not.
+CLEARED = 1_000
 #: So many documents that do not load are passed over in a search.
 FAULTY = 1_000
 Apart = Callable[[str, Exception], None]
@@ -94,7 +96,9 @@ class Documents(Generic[S]):
         self._talking: dict[str, asyncio.Event] = {}
         self._told: dict[str, None] = {}
         self._later = clear_later
-        self._confirmed: dict[str, list[str]] = {}
+        self._confirmed: dict[str, dict[str, None]] = {}
+        """Of each document the entries that the store has still, in their order."""
+        self._clearing = CLEARED
         self._watchers: list[Callable[[Sequence[Document[S]]], None]] = []
         #: The partitions of the home topic that this process owns; None: nobody tells.
         self.owned: Callable[[], Collection[int]] | None = None
@@ -179,22 +183,36 @@ class Documents(Generic[S]):
         return silent | {doc.id for doc in talking if not doc.outbox}
 
     async def clear(self) -> None:
-        """Take what the broker confirmed out of the stored outboxes; raises Passing, and then it is for the next call.
+        """Take what the broker confirmed out of the stored outboxes, some at a time.
+
+        Raises Passing, and then the rest is for the next call, with less in a statement.
 
         Until then a crash only makes the next owner say it again, under the same ids.
         """
-        confirmed, self._confirmed = self._confirmed, {}
-        if not confirmed:
-            return
-        try:
-            await self.store.clear(self.kind.collection, confirmed)
-        except BaseException:
-            self._owe(confirmed)
-            raise
+        while self._confirmed:
+            confirmed = self._take_confirmed(self._clearing)
+            try:
+                await self.store.clear(self.kind.collection, confirmed)
+            except BaseException:
+                self._owe(confirmed)
+                self._clearing = max(1, self._clearing // 2)  # it may have been too much for the store
+                raise
+            self._clearing = min(CLEARED, self._clearing * 2)
+
+    def _take_confirmed(self, most: int) -> dict[str, list[str]]:
+        taken: dict[str, list[str]] = {}
+        while self._confirmed and most > 0:
+            doc_id = next(iter(self._confirmed))
+            entries = list(self._confirmed.pop(doc_id))
+            taken[doc_id], rest = entries[:most], entries[most:]
+            most -= len(taken[doc_id])
+            if rest:
+                self._confirmed[doc_id] = dict.fromkeys(rest)
+        return taken
 
     def _owe(self, confirmed: Mapping[str, Sequence[str]]) -> None:
         for doc_id, entries in confirmed.items():
-            self._confirmed.setdefault(doc_id, []).extend(entries)
+            self._confirmed.setdefault(doc_id, {}).update(dict.fromkeys(entries))
 
     async def _send(self, docs: Sequence[Document[S]]) -> dict[str, list[str]]:
         """Send what this process has not seen confirmed yet; returns the confirmed entries of each document."""

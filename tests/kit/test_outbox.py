@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -13,9 +13,9 @@ from contracts.envelope import Event
 from contracts.payload import Payload
 from kit import outbox
 from kit.clock import FakeClock
-from kit.document import Decision, Kind
+from kit.document import OUTBOX_CAP, Decision, Kind
 from kit.errors import Passing, Unloadable
-from kit.outbox import Documents
+from kit.outbox import CLEARED, Documents
 from kit.producer import Outgoing
 from tests.kit.fake_store import FakeStore
 
@@ -27,6 +27,7 @@ class Said(Payload):
     """What these documents emit."""
 
     type: ClassVar[str] = "deskbus.test.said.v1"
+    text: str = ""
 
 
 class SlowSender:
@@ -202,6 +203,57 @@ async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     store.away = False
     await documents.clear()
     assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def owing(count: int, entries: int = 1) -> tuple[Documents[dict[str, Any]], Clearing]:
+    """Documents whose confirmed entries are to leave the store."""
+    store, sender = Clearing(), SlowSender()
+    documents = Documents(KIND, store, sender, FakeClock(START), clear_later=True)
+    sender.go.set()
+    docs = await documents.load([f"T{n}" for n in range(count)])
+    for doc in docs.values():
+        documents.apply(doc, Decision({}, [Said()] * entries))
+    await documents.publish((await documents.save(list(docs.values()))).won)
+    return documents, store
+
+
+class Clearing(FakeStore):
+    """Notes how many entries each statement clears. What is too much for it times out, and happens all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statements: list[int] = []
+        self.too_much = 10**9
+
+    async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None:
+        self.statements.append(sum(len(entries) for entries in confirmed.values()))
+        await super().clear(collection, confirmed)
+        if self.statements[-1] > self.too_much:
+            raise Passing("timed out")
+
+    def left(self) -> int:
+        return sum(len(row["outbox"]) for row in self.rows["docs"].values())
+
+
+async def test_what_is_confirmed_leaves_in_statements_of_a_bounded_size() -> None:
+    documents, store = await owing(3, entries=OUTBOX_CAP)
+    await documents.clear()
+    assert store.statements == [CLEARED] * (3 * OUTBOX_CAP // CLEARED)
+    assert store.left() == 0
+
+
+async def test_after_a_time_out_less_is_cleared_at_once_and_nothing_is_owed_twice() -> None:
+    documents, store = await owing(CLEARED)
+    store.too_much = CLEARED // 4
+    for _ in range(2):
+        with pytest.raises(Passing):
+            await documents.clear()
+        await documents.publish((await documents.load([f"T{n}" for n in range(CLEARED)])).values())
+    store.too_much = 10**9
+    await documents.clear()
+    assert store.statements[:3] == [CLEARED, CLEARED // 2, CLEARED // 4]
+    assert sum(store.statements[2:]) == CLEARED
+    assert store.left() == 0
 
 
 async def test_who_watches_is_told_of_what_was_written_and_not_of_what_was_lost() -> None:
