@@ -156,6 +156,18 @@ class Command(_Envelope):
     known_types: ClassVar[Mapping[str, type[Payload]]] = COMMAND_TYPES
 
     correlationid: str | None = Field(None, description="Id shared by all that followed from one first cause.")
+    caller: str | None = Field(None, description="Name of the token that asked at the door.")
+    brands: str | None = Field(
+        None, description="Brands that the caller is limited to, with commas between; nothing: all."
+    )
+    accounts: str | None = Field(
+        None, description="Accounts that the caller is limited to, with commas between; nothing: all."
+    )
+
+    def reaches(self, brand: str | None, account: str | None) -> bool:
+        """Whether the caller may ask something of a ticket of this brand and account."""
+        limits = ((self.brands, brand), (self.accounts, account))
+        return all(limit is None or value in limit.split(",") for limit, value in limits)
 
     @classmethod
     def of(
@@ -169,6 +181,9 @@ class Command(_Envelope):
         cause: "Event | Command | None" = None,
         correlationid: str | None = None,
         traceparent: str | None = None,
+        caller: str | None = None,
+        brands: str | None = None,
+        accounts: str | None = None,
     ) -> Self:
         """Wrap a command's data. The id is the Idempotency-Key, or one that the caller can make again."""
         causationid = None
@@ -186,6 +201,9 @@ class Command(_Envelope):
             correlationid=correlationid or id,
             causationid=causationid,
             traceparent=traceparent,
+            caller=caller,
+            brands=brands,
+            accounts=accounts,
             data=data,
         )
 

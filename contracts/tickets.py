@@ -34,6 +34,8 @@ class RejectReason(StrEnum):
     INVALID = "invalid"
     NOT_ALLOWED = "not_allowed"
     """The ticket's state does not allow it."""
+    FORBIDDEN = "forbidden"
+    """The caller's token does not reach the ticket, or what was named."""
     DUPLICATE = "duplicate"
 
 

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -101,6 +101,11 @@ class Caller:
 
     name: str
     scopes: frozenset[str]
+    limits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def reaches(self, kind: str, value: str | None) -> bool:
+        """Whether the token is not limited in this kind, or to this value among others."""
+        return kind not in self.limits or value in self.limits[kind]
 
 
 @dataclass(frozen=True)
@@ -115,15 +120,20 @@ class Tokens:
         found = None
         for token in self.known:
             if hmac.compare_digest(token.digest, digest):
-                found = Caller(token.name, token.scopes)
+                found = Caller(token.name, token.scopes, token.limits)
         return found
 
 
 _bearer = HTTPBearer(auto_error=False, description="A token whose SHA-256 the service knows.")
 
 
-def requires(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: the caller, if his token has this scope."""
+def requires(scope: str, *, keeps: Collection[str] = ()) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: the caller, if the token has this scope.
+
+    `keeps` are the kinds of limits that the route keeps. A token with any other is refused: it would open more than was
+    meant. Whom a token may speak as (`authors`) does not matter where nothing is said, at scopes that end in `:read`.
+    """
+    kept = {*keeps, "authors"} if scope.endswith(":read") else set(keeps)
 
     async def authorised(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -135,6 +145,10 @@ def requires(scope: str) -> Callable[..., Awaitable[Caller]]:
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
             raise Problem(403, detail=f"The scope {scope} is needed", headers={"www-authenticate": challenge})
+        if unkept := sorted(caller.limits.keys() - kept):
+            raise Problem(
+                403, detail=f"The token is limited in its {' and '.join(unkept)}, which this door cannot keep"
+            )
         return caller
 
     return authorised

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,17 +19,28 @@ from pydantic_settings import (
 _OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
 
 
+LIMITS = ("brands", "accounts", "authors")
+"""What a token may be limited to: values of these kinds. What they mean is the doors' to say."""
+
+
 @dataclass(frozen=True)
 class Token:
-    """Who may call a door, and for what. `digest` is the SHA-256 of the bearer token, which is stored nowhere."""
+    """Who may call a door, and for what. `digest` is the SHA-256 of the bearer token, which is stored nowhere.
+
+    `limits` says to what the scopes are limited, by kind (LIMITS); a kind that is not there is not limited.
+    """
 
     name: str
     digest: bytes
     scopes: frozenset[str]
+    limits: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def parse_tokens(text: str) -> tuple[Token, ...]:
-    """Read `name:sha256hex:scope1,scope2`, separated by semicolons or line ends; `#` begins a comment."""
+    """Read `name:sha256hex:scope1,scope2 brands=a,b accounts=c authors=bot/helper`; the limits may be left out.
+
+    Entries are separated by semicolons or line ends; `#` begins a comment. Raises ValueError that names the token.
+    """
     tokens = []
     for line in text.splitlines():
         for entry in filter(None, (part.strip() for part in line.split("#", 1)[0].split(";"))):
@@ -41,8 +52,27 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
                 raw = b""
             if not name or len(raw) != hashlib.sha256().digest_size:
                 raise ValueError(f"token {name!r}: expected name:sha256hex:scope1,scope2")
-            tokens.append(Token(name, raw, frozenset(filter(None, (scope.strip() for scope in scopes.split(","))))))
+            words = scopes.split()
+            limits = _limits(name, [word for word in words if "=" in word])
+            tokens.append(Token(name, raw, _values(",".join(word for word in words if "=" not in word)), limits))
     return tuple(tokens)
+
+
+def _limits(name: str, words: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Read limits. One that is not understood is refused: the token would open more than was meant."""
+    limits: dict[str, frozenset[str]] = {}
+    for word in words:
+        kind, _, values = word.partition("=")
+        if kind not in LIMITS or kind in limits or not _values(values):
+            raise ValueError(
+                f"token {name!r}: {word!r} is no limit; expected one each of {', '.join(LIMITS)}, with values"
+            )
+        limits[kind] = _values(values)
+    return limits
+
+
+def _values(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (value.strip() for value in text.split(","))))
 
 
 class _Unnamed(EnvSettingsSource):
@@ -78,7 +108,10 @@ class ServiceSettings(BaseSettings):
     ops_port: int = Field(-1, ge=-1, le=65535, description="Operators' door; by default the public port plus 1000.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     policy: Path | None = Field(None, description="The service's policy file (YAML).")
-    tokens: SecretStr = Field(SecretStr(""), description="File of hashed bearer tokens, or the tokens themselves.")
+    tokens: SecretStr = Field(
+        SecretStr(""),
+        description="File of hashed bearer tokens, or the tokens themselves; with their scopes and limits.",
+    )
 
     batch_records: int = Field(500, ge=1, le=5000, description="Records in a batch, at most.")
     cycle_ms: int = Field(

@@ -17,6 +17,7 @@ from kit.clock import Clock
 from kit.http import Caller, IdempotencyKey, Problem, Router, requires
 from kit.ids import stable_id
 from kit.producer import Outgoing
+from kit.settings import LIMITS
 from services.ingest import metrics
 from services.ingest.intake import Intake
 
@@ -64,6 +65,25 @@ for _payload in _BODIES.values():
 AnyCommand: Any = Annotated[reduce(or_, _BODIES), Field(discriminator="type")]
 
 
+def _author(caller: Caller, named: Author | None) -> Author:
+    """Who asks: as named, else the one author that the token may speak as, else the caller's system."""
+    allowed = caller.limits.get("authors")
+    if allowed is None:
+        return named or Author(kind=AuthorKind.SYSTEM, id=caller.name)
+    if named is None:
+        only = [each.partition("/") for each in allowed if not each.endswith("*")]
+        if len(only) != 1 or len(allowed) != 1:
+            raise Problem(422, "Nobody is named", "The token may speak as several authors: say who asks in data.by")
+        named = Author(kind=only[0][0], id=only[0][2])
+    if not named.id or not allowed & {f"{named.kind}/{named.id}", f"{named.kind}/*"}:
+        raise Problem(403, "The author is not the token's", f"It may speak as {', '.join(sorted(allowed))}")
+    return named
+
+
+def _limit(caller: Caller, kind: str) -> str | None:
+    return ",".join(sorted(caller.limits[kind])) if kind in caller.limits else None
+
+
 class _Keys:
     """What each key was used for, lately and here."""
 
@@ -85,17 +105,20 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
     keys = _Keys()
 
     async def command(
-        body: AnyCommand, key: IdempotencyKey, caller: Annotated[Caller, Depends(requires(SCOPE))]
+        body: AnyCommand, key: IdempotencyKey, caller: Annotated[Caller, Depends(requires(SCOPE, keeps=LIMITS))]
     ) -> Accepted:
         payload = _BODIES[type(body)]
         fields = {name: getattr(body.data, name) for name in payload.model_fields}
-        fields["by"] = body.data.by or Author(kind=AuthorKind.SYSTEM, id=caller.name)
+        fields["by"] = _author(caller, body.data.by)
         wrapped = Command.of(
             payload.model_construct(**fields),
             id=stable_id("command", caller.name, key),
             source=SOURCE,
             subject=body.ticket_id,
             time=clock.now(),
+            caller=caller.name,
+            brands=_limit(caller, "brands"),
+            accounts=_limit(caller, "accounts"),
         )
         value = wrapped.encode()
         if len(value) > MAX_COMMAND_BYTES:

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
 from contracts.ticket import Message, Priority, Status, Ticket
-from kit.http import Problem, Router, requires
+from kit.http import Caller, Problem, Router, requires
 from kit.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.store import TICKETS, Keeping, public_message
@@ -98,19 +98,35 @@ def read_cursor(cursor: str) -> str:
     return ticket_id
 
 
+Reader = Annotated[Caller, Depends(requires("tickets:read", keeps=("brands", "accounts")))]
+
+
+def reaches(caller: Caller, ticket: Ticket) -> bool:
+    """Whether a token may see a ticket: a limited one sees its brands and accounts, and no ticket without."""
+    return caller.reaches("brands", ticket.brand) and caller.reaches("accounts", ticket.account)
+
+
+def within(caller: Caller, query: dict[str, Any]) -> dict[str, Any]:
+    """Limit a look for tickets to those that the token may see."""
+    limited = dict(query)
+    for kind, path in (("brands", "state.ticket.brand"), ("accounts", "state.ticket.account")):
+        if (limit := caller.limits.get(kind)) is not None:
+            limited[path] = {"$in": sorted(limit & {query[path]} if path in query else limit)}
+    return limited
+
+
 def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
     """Return the routes."""
-    router = Router(tags=["tickets"], dependencies=[Depends(requires("tickets:read"))])
+    router = Router(tags=["tickets"])
 
     @router.get("/v1/tickets/{ticket_id}")
-    async def ticket(ticket_id: str) -> TicketWithThread:
+    async def ticket(ticket_id: str, caller: Reader) -> TicketWithThread:
         """One ticket with its thread."""
         doc = (await documents.load([ticket_id]))[ticket_id]
-        if doc.state is None or doc.state.ticket is None:
+        if doc.state is None or doc.state.ticket is None or not reaches(caller, doc.state.ticket):
             raise Problem(404, "There is no such ticket")
-        merged = await store.find(
-            TICKETS, {"state.ticket.merged_into": ticket_id}, limit=MERGED_LIMIT, projection={"_id": 1}
-        )
+        query = within(caller, {"state.ticket.merged_into": ticket_id})
+        merged = await store.find(TICKETS, query, limit=MERGED_LIMIT, projection={"_id": 1})
         wanted = {"ticket": {"$in": [ticket_id, *(row["_id"] for row in merged)]}}
         rows = await store.find(MESSAGES, wanted, sort=[("at", -1), ("_id", -1)], limit=THREAD_LIMIT + 1)
         return TicketWithThread(
@@ -120,9 +136,9 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
         )
 
     @router.get("/v1/tickets")
-    async def tickets(wanted: Annotated[Filter, Query()]) -> TicketPage:
-        """Tickets, the newest first."""
-        docs = await documents.find(wanted.query(), sort=[("_id", -1)], limit=wanted.limit + 1)
+    async def tickets(wanted: Annotated[Filter, Query()], caller: Reader) -> TicketPage:
+        """Tickets, the newest first; a token that is limited sees those of its brands and accounts."""
+        docs = await documents.find(within(caller, wanted.query()), sort=[("_id", -1)], limit=wanted.limit + 1)
         found = [doc.state.ticket for doc in docs if doc.state is not None and doc.state.ticket is not None]
         page = found[: wanted.limit]
         return TicketPage(tickets=page, next=cursor_after(page[-1]) if len(found) > wanted.limit else None)

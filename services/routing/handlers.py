@@ -57,6 +57,8 @@ class RoutingHandling(BaseHandling[TicketState]):
             command: Transfer = item.value.data
             if state is None:
                 raise Passing("the ticket of a transfer is not known yet")
+            if not item.value.reaches(state.facts.brand, state.facts.account):
+                return Decision()  # ingest refuses it, aloud
             if command.agent_id is not None and not _is_there(self._desk, command.agent_id):
                 raise Passing(f"there is no agent {command.agent_id!r}, or not yet")
             return tickets.transfer(state, command, item.value.id, max(now, item.value.time), policy, item.cause)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from contracts.commands import AddNote, Merge, Reply, SetPriority
 from contracts.ticket import Priority
@@ -18,6 +19,15 @@ from tests.ingest.worker_rig import AGENT, Worker
 DIGEST = hashlib.sha256(b"token").hexdigest()
 
 
+LIMITED = (
+    "brands=nimbus",
+    "brands=korale",
+    "accounts=coupang-kr",
+    "brands=nimbus accounts=coupang-kr",
+    "authors=bot/x",
+)
+
+
 @pytest.fixture
 def worker() -> Worker:
     return Worker()
@@ -25,7 +35,10 @@ def worker() -> Worker:
 
 @pytest.fixture
 async def http(worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
-    settings = ServiceSettings(tokens=f"crm:{DIGEST}:tickets:read;other:{hashlib.sha256(b'other').hexdigest()}:x")
+    tokens = f"crm:{DIGEST}:tickets:read;other:{hashlib.sha256(b'other').hexdigest()}:x"
+    for limits in LIMITED:
+        tokens += f";limited:{hashlib.sha256(limits.encode()).hexdigest()}:tickets:read {limits}"
+    settings = ServiceSettings(tokens=SecretStr(tokens))
     app = door("test", settings)
     app.include_router(build_routes(worker.tickets, worker.store))
     headers = {"authorization": "Bearer token"}
@@ -105,3 +118,27 @@ async def test_what_is_not_understood_is_a_problem(http: httpx.AsyncClient, para
 
 async def test_another_scope_does_not_open_it(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v1/tickets", headers={"authorization": "Bearer other"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen"),
+    [
+        ("brands=nimbus", [0]),
+        ("brands=korale", []),
+        ("accounts=coupang-kr", [1]),  # that account has no brand: a token of a brand does not see it
+        ("brands=nimbus accounts=coupang-kr", []),
+        ("authors=bot/x", [0, 1]),
+    ],
+)
+async def test_a_limited_token_sees_its_brands_and_accounts_only(
+    worker: Worker, http: httpx.AsyncClient, limits: str, seen: list[int]
+) -> None:
+    await worker.take(worker.says("a", "m1", "jan"), worker.says("b", "m2", "jan", account="coupang-kr"))
+    ids = [ticket.id for ticket in worker.opened()]
+    bearer = {"authorization": f"Bearer {limits}"}
+    page = (await http.get("/v1/tickets", headers=bearer)).json()
+    assert [ticket["id"] for ticket in page["tickets"]] == [ids[number] for number in reversed(seen)]
+    single = [(await http.get(f"/v1/tickets/{each}", headers=bearer)).status_code for each in ids]
+    assert single == [200 if number in seen else 404 for number in range(2)]
+    asked = (await http.get("/v1/tickets", params={"brand": "nimbus"}, headers=bearer)).json()
+    assert len(asked["tickets"]) == (1 if 0 in seen else 0)

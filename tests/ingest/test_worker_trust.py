@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.commands import Merge, SetStatus
+from contracts.commands import AddNote, CommandPayload, Merge, SetFacts, SetStatus, Transfer
 from contracts.ticket import Status, Ticket
 from services.ingest.channels import address_token
 from tests.ingest.worker_rig import AGENT, Worker
@@ -231,3 +231,31 @@ async def test_who_took_part_in_a_closed_ticket_goes_on_with_the_one_after_it() 
         await worker.take(mail)
     assert worker.types()[-2:] == ["ticket.opened", "message.received"]
     assert worker.ticket().linked_to == ticket.id
+
+
+@pytest.mark.parametrize(
+    ("data", "limits", "outcome"),
+    [
+        (AddNote(by=AGENT, text="x"), {}, "note.added"),
+        (AddNote(by=AGENT, text="x"), {"brands": "azure,korale"}, "note.added"),
+        (AddNote(by=AGENT, text="x"), {"brands": "korale", "accounts": "help-korale"}, "note.added"),
+        (AddNote(by=AGENT, text="x"), {"brands": "nimbus"}, "forbidden"),
+        (AddNote(by=AGENT, text="x"), {"brands": "kor"}, "forbidden"),
+        (AddNote(by=AGENT, text="x"), {"accounts": "support-nimbus"}, "forbidden"),
+        (AddNote(by=AGENT, text="x"), {"brands": "korale", "accounts": "support-nimbus"}, "forbidden"),
+        (SetFacts(by=AGENT, brand="azure"), {"brands": "azure,korale"}, "ticket.facts_changed"),
+        (SetFacts(by=AGENT, brand="azure"), {"brands": "korale"}, "forbidden"),
+        (Transfer(by=AGENT, queue="vip"), {"brands": "nimbus"}, "forbidden"),
+        (Transfer(by=AGENT, queue="vip"), {"brands": "korale"}, None),  # routing's to carry out
+    ],
+)
+async def test_a_command_is_carried_out_within_the_limits_of_its_token(
+    data: CommandPayload, limits: dict[str, str], outcome: str | None
+) -> None:
+    worker = Worker()
+    ticket = await opened(worker)
+    await worker.take(worker.asks(data, ticket.id, **limits))
+    told = [
+        getattr(event.data, "reason", None) or kind for event, kind in zip(worker.events(), worker.types(), strict=True)
+    ]
+    assert told[1:] == ([] if outcome is None else [outcome])

@@ -176,7 +176,8 @@ class Worker:
         mail.set_content(text)
         return self.raw(mail.as_bytes(), account=account, channel="email", after=after)
 
-    def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm") -> Raw:
-        """A command."""
+    def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm", **limits: str) -> Raw:
+        """A command. `limits`: the token that it was asked with (`caller`), its `brands` and `accounts`."""
         command = Command.of(data, id=number, source=source, subject=ticket, time=self.clock.now())
+        command = command.model_copy(update=limits)
         return Raw("commands", 0, next(self._offsets), command.encode(), ticket.encode())

@@ -29,12 +29,22 @@ def hashed(token: str) -> str:
 @pytest.fixture
 def app() -> FastAPI:
     tokens = f"anna:{hashed('let-me')}:things:read,things:write;bob:{hashed('look')}:things:read"
+    for limit in ("brands=a", "accounts=a", "authors=a", "brands=a authors=a"):
+        tokens += f";limited:{hashed(limit)}:things:read,things:write {limit}"
     app = door("things", ServiceSettings(tokens=SecretStr(tokens)), max_body=1000, seconds=0.2)
     router = APIRouter(prefix="/v1")
 
     @router.post("/things", status_code=201)
     async def create(thing: Thing, caller: Annotated[Caller, Depends(requires("things:write"))]) -> str:
         return f"{caller.name} made {thing.name}"
+
+    @router.get("/limits/read")
+    async def reading(caller: Annotated[Caller, Depends(requires("things:read"))]) -> str:
+        return caller.name
+
+    @router.get("/limits/brands")
+    async def brands(caller: Annotated[Caller, Depends(requires("things:write", keeps=("brands",)))]) -> list[bool]:
+        return [caller.reaches("brands", value) for value in ("a", "b", None)] + [caller.reaches("accounts", "b")]
 
     @router.get("/things/{thing}")
     async def read(thing: str) -> str:
@@ -251,3 +261,31 @@ async def test_a_caller_who_is_still_sending_sees_the_answer() -> None:
     await app(scope, receive, send)
     assert sent[0]["status"] == 413
     assert asked == 6, "the body is read to its end before the answer goes"
+
+
+@pytest.mark.parametrize(
+    ("token", "read", "write"),
+    [
+        ("let-me", 200, 200),
+        ("brands=a", 403, 200),
+        ("accounts=a", 403, 403),
+        ("authors=a", 200, 403),  # who only reads speaks as nobody
+        ("brands=a authors=a", 403, 403),
+    ],
+)
+async def test_a_token_is_refused_where_its_limits_are_not_kept(
+    client: httpx.AsyncClient, token: str, read: int, write: int
+) -> None:
+    bearer = {"authorization": f"Bearer {token}"}
+    for path, status in (("/v1/limits/read", read), ("/v1/limits/brands", write)):
+        response = await client.get(path, headers=bearer)
+        assert response.status_code == status
+        if status != 200:
+            assert "limited" in problem(response, status)["detail"]
+
+
+async def test_a_limited_token_reaches_what_it_is_limited_to_and_no_more(client: httpx.AsyncClient) -> None:
+    limited = await client.get("/v1/limits/brands", headers={"authorization": "Bearer brands=a"})
+    assert limited.json() == [True, False, False, True]
+    free = await client.get("/v1/limits/brands", headers={"authorization": "Bearer let-me"})
+    assert free.json() == [True, True, True, True]

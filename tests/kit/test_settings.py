@@ -104,3 +104,22 @@ def test_token_file_that_is_missing_stops_the_start(tmp_path: Path) -> None:
 def test_token_that_is_no_hash_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected name:sha256hex"):
         parse_tokens(text)
+
+
+def test_token_says_what_its_scopes_are_limited_to() -> None:
+    text = (
+        f"bot:{DIGEST}:tickets:read, commands:write brands=nimbus,korale accounts=wa-th authors=bot/faq; x:{DIGEST}:a"
+    )
+    bot, free = parse_tokens(text)
+    assert bot.scopes == {"tickets:read", "commands:write"}
+    assert bot.limits == {"brands": {"nimbus", "korale"}, "accounts": {"wa-th"}, "authors": {"bot/faq"}}
+    assert free.scopes == {"a"}
+    assert not free.limits
+
+
+@pytest.mark.parametrize(
+    "limit", ["brand=nimbus", "brands=", "brands=,", "brands=a brands=b", "=a", "authors=a tiers=b"]
+)
+def test_limit_that_is_not_understood_stops_the_start(limit: str) -> None:
+    with pytest.raises(ValueError, match="is no limit"):
+        parse_tokens(f"bot:{DIGEST}:tickets:read {limit}")

@@ -214,9 +214,10 @@ class Replica:
         """Handle events as one batch."""
         assert await self.delivery.handle(self.records(*payloads)) == set()
 
-    async def command(self, ticket_id: str, data: Payload, command_id: str = "c-1") -> set[Any]:
+    async def command(self, ticket_id: str, data: Payload, command_id: str = "c-1", **limits: str) -> set[Any]:
         command = Command.of(data, id=command_id, source="/test", subject=ticket_id, time=self.clock.now())
-        return await self.delivery.handle([self.record(command.encode(), "deskbus.commands.v1")])
+        limited = command.model_copy(update=limits)
+        return await self.delivery.handle([self.record(limited.encode(), "deskbus.commands.v1")])
 
     async def put(self, of: Agent) -> None:
         await self._change(of.id, lambda state: agents.put(state, of, self.clock.now()))

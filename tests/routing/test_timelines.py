@@ -311,6 +311,25 @@ async def test_transfer_is_carried_out_once_whatever_comes_twice(desk: Replica) 
     assert desk.log.said("t1") == said
 
 
+@pytest.mark.parametrize(
+    ("limits", "moved"),
+    [
+        ({"brands": "korale"}, False),
+        ({"accounts": "help-korale"}, False),
+        ({"brands": "nimbus", "accounts": "help-korale"}, False),
+        ({"brands": "korale,nimbus", "accounts": "support-nimbus"}, True),
+    ],
+)
+async def test_transfer_beyond_the_limits_of_its_token_is_left_to_ingest_to_refuse(
+    desk: Replica, limits: dict[str, str], moved: bool
+) -> None:
+    await desk.hear(opened(ticket()))
+    before = await desk.ticket("t1")
+    assert await desk.command("t1", transfer(queue="thai"), **limits) == set()
+    assert ((await desk.ticket("t1")).queue == "thai") == moved
+    assert ((await desk.ticket("t1")) == before) != moved
+
+
 async def test_transfer_of_a_ticket_not_heard_of_yet_waits(desk: Replica) -> None:
     assert len(await desk.command("t1", transfer(queue="thai"))) == 1
 

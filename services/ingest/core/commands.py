@@ -81,7 +81,8 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     key = f"{command.source}:{command.id}"
     key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
     taken = f"{key}#{stable_id('asked', command.type, command.data.model_dump_json())[:16]}"
-    if taken in state.commands or isinstance(command.data, Transfer):
+    beyond = state.ticket is not None and not command.reaches(state.ticket.brand, state.ticket.account)
+    if taken in state.commands or (isinstance(command.data, Transfer) and not beyond):
         return Decision()  # taken already; or routing's to carry out
     others = any(known.rpartition("#")[0] == key for known in state.commands)
     if others and isinstance(command.data, Forward):
@@ -92,6 +93,8 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
             raise Refused(RejectReason.INVALID, "another command was given under this id")
         if state.ticket is None:
             raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
+        if beyond:
+            raise Refused(RejectReason.FORBIDDEN, "the caller is limited to other brands or accounts")
         draft = Draft(noted, now)
         _carry_out(draft, asked, policy)
     except Refused as refused:
@@ -203,6 +206,8 @@ def _facts(draft: Draft, asked: Asked, data: SetFacts, _: TicketPolicy) -> None:
     """Take what is given and differs; of the customer fact by fact, and what is not given stays as it is."""
     _not_closed(draft)
     ticket = draft.ticket
+    if data.brand is not None and not asked.command.reaches(data.brand, ticket.account):
+        raise Refused(RejectReason.FORBIDDEN, "the caller is limited to other brands")
     changes: dict[str, Any] = _differing(data, ticket, set(Facts.model_fields) - {"customer"})
     changed = sorted(changes)
     old: dict[str, Any] = {name: getattr(ticket, name) for name in changes}
