@@ -19,6 +19,15 @@ from tests.ingest.channels import samples as s
         ("{name: a, channel: sms, signing: env:X, external_id: '+1'}", "needs public_url"),
         ("{name: a, channel: email, signing: env:X, addresses: [nobody]}", "not a mail address"),
         ("{name: a, channel: webhook, signing: env:X, base_url: ftp://x}", "http"),
+        (
+            "{name: a, channel: webhook, signing: env:X, base_url: 'https://u:hunter2@x.example/r'}",
+            "no user and no password",
+        ),
+        ("{name: a, channel: webhook, signing: env:X, base_url: 'https://token@x.example'}", "no user and no password"),
+        (
+            "{name: a, channel: webhook, signing: env:X, base_url: '${U:-https://u:p@x.example}'}",
+            "no user and no password",
+        ),
         ("{name: a, channel: webhook, signing: env:X, quiet_minutes: 0}", "quiet_minutes"),
         ("{name: A B, channel: webhook, signing: env:X}", "name"),
         ("{name: a, channel: webhook, signing: env:X, secrets: y}", "secrets"),
@@ -80,3 +89,15 @@ def test_urls_take_their_variables_from_the_environment() -> None:
 
 def test_the_example_names_its_secrets_and_holds_none() -> None:
     assert {ref.partition(":")[0] for ref in s.ACCOUNTS.secret_refs()} == {"env"}
+
+
+@pytest.mark.parametrize("host", ["", "http://10.0.0.1", "*.example", "10.0.0.0/8"])
+def test_a_host_that_may_be_called_is_named_and_nothing_else(host: str) -> None:
+    text = f"accounts:\n  - {{name: a, channel: webhook, signing: env:X}}\nallow_hosts: ['{host}']\n"
+    with pytest.raises(InvalidPolicy, match="is not host or host:port"):
+        parse("ingest.yaml", text.encode(), Accounts)
+
+
+def test_hosts_that_may_be_called_are_compared_in_lower_case() -> None:
+    text = b"accounts:\n  - {name: a, channel: webhook, signing: env:X}\nallow_hosts: [Connector:8080]\n"
+    assert parse("ingest.yaml", text, Accounts).allow_hosts == ("connector:8080",)

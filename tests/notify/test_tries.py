@@ -39,6 +39,13 @@ def test_retry_after_is_kept() -> None:
     assert [when for when, who in line.tries if who == "lead"] == [0, 500]
 
 
+def test_a_receiver_delays_us_by_a_day_at_most() -> None:
+    line = away_until(1, after=1e9)
+    line.happens(breached(0))
+    line.until(100_000)
+    assert [when for when, who in line.tries if who == "lead"] == [0, 86_400]
+
+
 def test_a_notification_fails_after_its_time_and_says_so_once() -> None:
     rules = policy(
         receivers={"mail": {"sink": "email", "to": "a@b.example", "retry_for": "60s"}},

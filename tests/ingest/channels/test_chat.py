@@ -8,7 +8,7 @@ import pytest
 
 from contracts.contacts import Identity
 from contracts.ticket import Priority
-from services.ingest.accounts import Account
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, WEBHOOKS, generic, line, meta, twilio
 from services.ingest.core.messages import (
     Delivery,
@@ -135,6 +135,19 @@ def test_a_whatsapp_change_or_message_that_cannot_be_taken_leaves_the_others_alo
     assert (isinstance(first, Faulty), isinstance(second, Faulty)) == (True, True)
     assert isinstance(third, InboundMessage)
     assert third.text == "good"
+
+
+@pytest.mark.parametrize(("secret", "owner"), [("env:DESKBUS_SECRET_WA_TH", "wa-my"), ("env:OTHER", None)])
+def test_a_number_of_ours_is_believed_only_under_the_secret_that_vouches_for_it(secret: str, owner: str | None) -> None:
+    """An app's secret signs for its own numbers: whoever knows that of one app must not write as another's number."""
+    other = s.WA.model_copy(update={"name": "wa-my", "external_id": "555", "signing": (secret,)})
+    accounts = Accounts(accounts=(s.WA, other))
+    body = s.whatsapp(s.wa_text("hi"), statuses=[{"id": "w", "status": "read"}], number="555")
+    found = meta.parse(s.record(s.WA, body), s.WA, accounts, s.OUTSIDE)
+    if owner is None:
+        assert found == [Faulty("phone_number_id 555 is no account of this app", foreign=True)]
+    else:
+        assert [each.account for each in found if not isinstance(each, Faulty)] == [owner, owner]
 
 
 def test_a_burst_of_one_contact_has_one_key_and_one_conversation() -> None:
@@ -355,6 +368,17 @@ def test_an_answer_says_whether_trying_again_can_help(status: int, permanent: bo
     refused = generic.outcome(status, {"Retry-After": "7"}, b'{"error":"no"}')
     assert isinstance(refused, Refused)
     assert (refused.permanent, refused.retry_after) == (permanent, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [("0", 0.0), ("3600", 3600.0), ("3601", 3600.0), ("99999999", 3600.0), ("999999999", None), ("-1", None),
+     ("soon", None), ("１", None), ("", None)],
+)  # fmt: skip
+def test_a_provider_delays_us_by_an_hour_at_most(said: str, waits: float | None) -> None:
+    refused = generic.outcome(429, {"retry-after": said}, b"")
+    assert isinstance(refused, Refused)
+    assert refused.retry_after == waits
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from contracts.commands import (
     Transfer,
 )
 from contracts.contacts import Identity
-from contracts.ticket import Author, CustomerFacts, Market, Priority, Status
+from contracts.ticket import Attachment, Author, CustomerFacts, Market, Priority, Status
 from contracts.tickets import Facts, MessageSent, TicketFactsChanged
 from kit.errors import Passing
 from services.ingest.core.messages import Sender
@@ -281,14 +281,33 @@ def test_what_would_make_the_ticket_too_large_for_its_events_is_refused_and_chan
     assert story.ticket == before
 
 
-def test_replies_wait_within_bounds() -> None:
+@pytest.mark.parametrize(
+    ("text", "html", "fit"),
+    [("x" * 200_000, None, 2), ("x" * 250_000, "x" * 250_000, 1), ("x" * 250_000, None, 2), ("x", None, 100)],
+    ids=["bytes", "bytes of both forms", "bytes to the last", "number"],
+)
+def test_replies_wait_within_bounds_of_bytes_and_of_number(text: str, html: str | None, fit: int) -> None:
     story = Story()
     story.writes(0)
-    for _ in range(3):
-        story.asks(1, Reply(by=AGENT, text="x" * 200_000))
+    for _ in range(fit):
+        story.asks(1, Reply(by=AGENT, text=text, html=html))
+    assert story.words() == ["ticket.opened"]
+    story.asks(1, Reply(by=AGENT, text=text, html=html))
     assert story.words() == ["ticket.opened", "command.rejected"]
     assert story.state is not None
-    assert len(story.state.pending) == 2
+    assert len(story.state.pending) == fit
+
+
+@pytest.mark.parametrize(("files", "fit"), [(9, 10), (100, 0)])
+def test_each_file_that_leaves_by_itself_counts_as_a_message_that_waits(files: int, fit: int) -> None:
+    story = Story(policy=TicketPolicy(files_apart=True))
+    story.writes(0)
+    reply = Reply(by=AGENT, text="x", attachments=(Attachment(name="a", media_type="text/plain", ref="f"),) * files)
+    for _ in range(fit + 1):
+        story.asks(1, reply)
+    assert story.words() == ["ticket.opened", "command.rejected"]
+    assert story.state is not None
+    assert len(story.state.pending) == fit * (files + 1)
 
 
 @pytest.mark.parametrize("how", ["command", "merge"])
