@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -13,77 +12,14 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
-from contracts.ticket import Attachment, Status
+from contracts.ticket import Attachment
 from kit.errors import Passing
-from services.ingest.channels.channel import Channel
-from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent, Upload
-from services.ingest.core.policy import TicketPolicy
-from services.ingest.handlers import policy_of
-from services.ingest.outgoing import WayOut
-from services.ingest.sender import CONCURRENT, ReplySender
-from services.ingest.store import EARLY, TICKETS
-from tests.ingest.channels import samples as s
-from tests.ingest.worker_rig import AGENT, START, Worker
+from services.ingest.core.messages import HttpCall, MailOut, Refused
+from services.ingest.store import EARLY
+from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
+from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
-
-
-@dataclass
-class FakeWire:
-    """Takes what is sent; `outcomes` are the next answers, `before` runs while a message is on its way."""
-
-    sent: list[Rendered] = field(default_factory=list)
-    outcomes: list[SendOutcome] = field(default_factory=list)
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-    before: asyncio.Event | None = None
-    faults: list[Exception] = field(default_factory=list)
-
-    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
-        self.sent.append(rendered)
-        self.begun.set()
-        if self.before is not None:
-            await self.before.wait()
-        if self.faults:
-            raise self.faults.pop(0)
-        return self.outcomes.pop(0) if self.outcomes else Sent(f"provider-{len(self.sent)}")
-
-
-class Owning:
-    def __init__(self, *partitions: int) -> None:
-        self.partitions = list(partitions)
-
-    def owned(self, topic: str) -> list[int]:
-        return self.partitions
-
-
-ALL = (0, 1, 2, 3)
-
-
-def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
-    def policy(channel: str, account: str) -> TicketPolicy:
-        return policy_of(worker.accounts.named(channel, account))
-
-    way = WayOut(
-        worker.store, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.outside,
-        commands="deskbus.commands.v1",
-    )  # fmt: skip
-    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)
-
-
-async def served(sender: ReplySender) -> None:
-    """Let the sender do what is due now, to the end."""
-    await sender.serve()
-    while sender._busy:
-        await asyncio.gather(*sender._busy.values())
-
-
-async def promised(worker: Worker, text: str = "On its way", **fields: object) -> str:
-    if not worker.events():
-        await worker.take(worker.says("Where?", "m1"))
-    ticket = worker.ticket().id
-    command = Reply(by=AGENT, text=text, **fields)
-    await worker.take(worker.asks(command, ticket, text))
-    return ticket
 
 
 async def test_a_reply_leaves_once_and_is_told() -> None:
@@ -228,58 +164,6 @@ async def test_files_that_are_kept_here_go_along() -> None:
     assert b"label.pdf" in mail.data
 
 
-@pytest.mark.parametrize("ref", ["gone", None])
-async def test_a_mail_whose_file_is_not_there_fails_and_says_so(ref: str | None) -> None:
-    worker, wire = Worker(), FakeWire()
-    await worker.take(worker.mails("Where?", "<1@x>"))
-    files = (Attachment(name="label.pdf", media_type="application/pdf", ref=ref),)
-    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
-    await served(sender(worker, wire, *ALL))
-    assert wire.sent == []
-    assert worker.types()[-1] == "message.failed"
-    failed = worker.events()[-1].data
-    assert (failed.permanent, "label.pdf" in failed.error) == (True, True)
-
-
-async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_what_left_is_told() -> None:
-    worker, wire = Worker(), FakeWire()
-    await worker.take(worker.raw(s.whatsapp(s.wa_text("Where?")), "wa-th", "whatsapp"))
-    ticket = worker.ticket().id
-    await worker.store.put_blob("file1", b"%PDF-1.7")
-    kept = Attachment(name="label.pdf", media_type="application/pdf", ref="file1")
-    gone = Attachment(name="gone.pdf", media_type="application/pdf", ref="file2")
-    linked = Attachment(name="box.jpg", media_type="image/jpeg", ref="https://cdn.example/box.jpg")
-    reply = Reply(by=AGENT, text="Here", attachments=(kept, gone, linked), status=Status.SOLVED)
-    await worker.take(worker.asks(reply, ticket))
-    for _ in range(4):
-        await served(sender(worker, wire, *ALL))
-    told = [
-        (event.type.split(".")[2], event.data.message.text, [file.name for file in event.data.message.attachments])
-        for event in worker.events()
-        if event.type.startswith("deskbus.message.")
-    ]
-    assert told == [
-        ("sent", "Here", []),
-        ("sent", "", ["label.pdf"]),
-        ("failed", "", ["gone.pdf"]),
-        ("sent", "", ["box.jpg"]),
-    ]
-    assert [type(each) for each in wire.sent] == [HttpCall, Upload, HttpCall]
-    assert worker.ticket().status == Status.SOLVED
-    assert len({event.data.message.id for event in worker.events() if event.type.startswith("deskbus.message.")}) == 4
-
-
-async def test_files_that_are_too_large_together_fail_before_anything_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingest.outgoing.MOST_FILES", 10)
-    worker, wire = Worker(), FakeWire()
-    await worker.store.put_blob("file1", b"123456")
-    await worker.take(worker.mails("Where?", "<1@x>"))
-    files = (Attachment(name="a", media_type="text/plain", ref="file1"),) * 2
-    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
-    await served(sender(worker, wire, *ALL))
-    assert (wire.sent, worker.types()[-1]) == ([], "message.failed")
-
-
 async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -> None:
     worker, wire = Worker(), FakeWire()
     await worker.take(worker.says("one", "m1", "jan"), worker.says("two", "m2", "ola"))
@@ -324,87 +208,3 @@ async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_
     await served(hands)
     assert len(wire.sent) == 2
     assert worker.types().count("message.sent") == 1
-
-
-async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_its_turn() -> None:
-    tries = TicketPolicy().send_attempts
-    worker, wire = Worker(), FakeWire(faults=[ValueError("Sender must be provided")] * tries)
-    await promised(worker, "poisoned")
-    await promised(worker, "good")
-    for _ in range(tries + 1):
-        await served(sender(worker, wire, *ALL))
-        worker.clock.advance(301)
-    assert worker.types()[1:3] == ["message.failed", "message.sent"]
-    failed = worker.events()[1].data
-    assert (failed.message.text, failed.attempts) == ("poisoned", tries)
-    assert "ValueError: Sender must be provided" in failed.error
-
-
-async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_it_may_have_arrived() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker, "deadly")
-    tries = TicketPolicy().send_attempts
-    for _ in range(tries):
-        dying = sender(worker, wire, *ALL)
-        wire.begun.clear()
-        await dying.serve()
-        await wire.begun.wait()
-        for task in dying._busy.values():
-            task.cancel()
-        worker.clock.advance(61)
-    await served(sender(worker, FakeWire(), *ALL))
-    assert worker.types()[1:] == ["message.failed"]
-    assert "may have arrived" in worker.events()[-1].data.error
-    assert len(wire.sent) == tries
-
-
-async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn() -> None:
-    worker, wire = Worker(), FakeWire()
-    ticket = await promised(worker)
-    rows = worker.store._collection(TICKETS)
-    for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
-        rows[f"bad{n}"] = {
-            "_id": f"bad{n}",
-            "version": 1,
-            "partition": 0,
-            "state": {"send_at": START - timedelta(hours=1)},
-        }
-    hands = sender(worker, wire, *ALL)
-    worker.clock.advance(1)
-    await served(hands)
-    assert wire.sent == []
-    await served(hands)
-    assert [worker.events()[-1].subject, len(wire.sent)] == [ticket, 1]
-
-
-async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
-    running = asyncio.create_task(sender(worker, wire, *ALL).run())
-    await wire.begun.wait()
-    running.cancel()
-    assert wire.before is not None
-    asyncio.get_running_loop().call_soon(wire.before.set)
-    await asyncio.gather(running, return_exceptions=True)
-    assert worker.types()[1] == "message.sent"
-
-
-async def test_who_is_asked_to_stop_waits_only_so_long() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
-    running = asyncio.create_task(sender(worker, wire, *ALL).run())
-    await wire.begun.wait()
-    running.cancel()
-    async with asyncio.timeout(3):
-        await asyncio.gather(running, return_exceptions=True)
-    assert "message.sent" not in worker.types()
-
-
-async def test_our_reply_keeps_a_quiet_chat_on_its_ticket() -> None:
-    worker, wire = Worker(), FakeWire()
-    ticket = await promised(worker)
-    worker.clock.advance(11 * 3600)
-    await served(sender(worker, wire, *ALL))
-    await worker.take(worker.says("Thanks", "m2", after=22 * 3600))  # quiet is 12 hours, from whoever wrote last
-    assert [event.subject for event in worker.events() if event.type == "deskbus.message.received.v1"] == [ticket]
-    assert len(worker.opened()) == 1

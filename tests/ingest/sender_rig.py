@@ -1,0 +1,73 @@
+"""The sender over a worker in memory: a wire that plays the channels, and a process that owns partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from contracts.commands import Reply
+from services.ingest.channels.channel import Channel
+from services.ingest.core.messages import Rendered, SendOutcome, Sent
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.handlers import policy_of
+from services.ingest.outgoing import WayOut
+from services.ingest.sender import ReplySender
+from tests.ingest.worker_rig import AGENT, Worker
+
+
+@dataclass
+class FakeWire:
+    """Takes what is sent; `outcomes` are the next answers, `before` runs while a message is on its way."""
+
+    sent: list[Rendered] = field(default_factory=list)
+    outcomes: list[SendOutcome] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    before: asyncio.Event | None = None
+    faults: list[Exception] = field(default_factory=list)
+
+    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
+        self.sent.append(rendered)
+        self.begun.set()
+        if self.before is not None:
+            await self.before.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.outcomes.pop(0) if self.outcomes else Sent(f"provider-{len(self.sent)}")
+
+
+class Owning:
+    def __init__(self, *partitions: int) -> None:
+        self.partitions = list(partitions)
+
+    def owned(self, topic: str) -> list[int]:
+        return self.partitions
+
+
+ALL = (0, 1, 2, 3)
+
+
+def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
+    def policy(channel: str, account: str) -> TicketPolicy:
+        return policy_of(worker.accounts.named(channel, account))
+
+    way = WayOut(
+        worker.store, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.outside,
+        commands="deskbus.commands.v1",
+    )  # fmt: skip
+    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)
+
+
+async def served(sender: ReplySender) -> None:
+    """Let the sender do what is due now, to the end."""
+    await sender.serve()
+    while sender._busy:
+        await asyncio.gather(*sender._busy.values())
+
+
+async def promised(worker: Worker, text: str = "On its way", **fields: object) -> str:
+    if not worker.events():
+        await worker.take(worker.says("Where?", "m1"))
+    ticket = worker.ticket().id
+    command = Reply(by=AGENT, text=text, **fields)
+    await worker.take(worker.asks(command, ticket, text))
+    return ticket
