@@ -106,7 +106,8 @@ class Documents(Generic[S]):
     def watch(self, watcher: Callable[[Sequence[Document[S]]], None]) -> None:
         """Call `watcher` with the documents of every write that this process makes, once it is durable.
 
-        It is not told of documents whose state does not load: what they have decided did not change.
+        Their `said` has what the write announces: decisions are counted here, where each is counted once. It is not
+        told of documents whose state does not load: what they have decided did not change.
         """
         self._watchers.append(watcher)
 
@@ -163,6 +164,8 @@ class Documents(Generic[S]):
         metrics.LOST_GUARDS.inc(len(lost))
         for watcher in self._watchers:
             watcher([doc for doc in written if doc.fault is None])
+        for doc in written:
+            doc.said = []
         return Saved(unchanged + written, lost)
 
     async def publish(self, docs: Iterable[Document[S]]) -> set[str]:

@@ -98,6 +98,7 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
     consumer = Consumer(settings, delivery, [topic_name(topic, prefix) for topic in CONSUMED], clock, health)
+    contacts.owned = partial(consumer.owned, contacts.home_topic)
     way_out = Outward(
         lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )

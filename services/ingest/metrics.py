@@ -28,10 +28,20 @@ CLAIMS = Counter("deskbus_ingest_claims_total", "Bodies that left a claim check.
 COMMANDS = Counter("deskbus_ingest_commands_total", "Commands taken at the door, by name.", ("name",))
 SMTP_SESSIONS = Gauge("deskbus_ingest_smtp_sessions", "SMTP sessions open now.")
 
-# --- The worker. ---
-PARSED = Counter("deskbus_ingest_parsed_total", "What parsers found: messages and delivery facts.", ("channel", "kind"))
-UNREADABLE = Counter("deskbus_ingest_unreadable_total", "Bodies that their channel's parser refused.", ("channel",))
-DUPLICATES = Counter("deskbus_ingest_duplicates_total", "Messages that were there already.", ("channel",))
+# --- The worker. Records are read again when a batch is; replies are tried again. ---
+PARSED = Counter(
+    "deskbus_ingest_parsed_total",
+    "What parsers found: messages and delivery facts.",
+    ("channel", "kind"),
+)
+UNREADABLE = Counter(
+    "deskbus_ingest_unreadable_total",
+    "Bodies that their channel's parser refused, each time they are read.",
+    ("channel",),
+)
+DUPLICATES = Counter(
+    "deskbus_ingest_duplicates_total", "Messages that were there already, each time they come.", ("channel",)
+)
 SENT = Counter("deskbus_ingest_sent_total", "Tries at sending a reply, by outcome.", ("channel", "outcome"))
 
 for _channel in (*CHANNELS, "other"):

@@ -141,7 +141,12 @@ TICKET_KIND: Kind[TicketState] = Kind(
     home_topic=topics.COMMAND,
 )
 CONTACT_KIND: Kind[ContactState] = Kind(
-    collection=CONTACTS, source=CONTACTS_SOURCE, topic=topics.CONTACTS, load=load_contact, dump=dump_contact
+    collection=CONTACTS,
+    source=CONTACTS_SOURCE,
+    topic=topics.CONTACTS,
+    load=load_contact,
+    dump=dump_contact,
+    home_topic=topics.COMMAND,
 )
 
 

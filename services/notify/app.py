@@ -17,7 +17,7 @@ from kit.policy import PolicyFile
 from kit.producer import Producer
 from kit.relay import tls_options
 from kit.service import Service
-from services.notify import store
+from services.notify import metrics, store
 from services.notify.channels.base import Outside, Sink
 from services.notify.channels.email import EmailSink, Relay
 from services.notify.channels.slack import SlackSink
@@ -65,6 +65,7 @@ def create_app(settings: NotifySettings, clock: Clock | None = None) -> Service:
     documents = Documents(
         store.ESCALATIONS, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes, clear_later=True
     )
+    documents.watch(metrics.count)
     delivery = Delivery(
         documents,
         NotifyHandling(lambda: policy.current),

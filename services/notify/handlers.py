@@ -12,7 +12,6 @@ from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
 from kit.consumer import Consumer
 from kit.document import Decision, Document
 from kit.handling import BaseHandling, Incoming, Record
-from services.notify import metrics
 from services.notify.core import alerts, escalation
 from services.notify.core.policy import Policy
 from services.notify.core.state import Escalation, escalation_id
@@ -50,12 +49,10 @@ class NotifyHandling(BaseHandling[Escalation]):
         return {}
 
     def decide(self, state: Escalation | None, item: Incoming, now: datetime) -> Decision[Escalation]:
-        """Decide, and count what came of it."""
+        """Decide."""
         if not isinstance(item.event, Event):
             return Decision()
-        decision = escalation.decide(state, item.event, self._policy(), now)
-        metrics.count(decision)
-        return decision
+        return escalation.decide(state, item.event, self._policy(), now)
 
 
 def build_router(consumer: Consumer) -> KafkaRouter:

@@ -13,7 +13,7 @@ from kit.clock import Clock
 from kit.document import Decision
 from kit.http import Caller, Problem, Router, door, requires
 from kit.outbox import Documents
-from services.notify import metrics, store
+from services.notify import store
 from services.notify.core.escalation import acknowledge, explain
 from services.notify.core.policy import Policy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
@@ -142,9 +142,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
         by, now = said.by or caller.name, clock.now()
 
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
-            decision = acknowledge(state, by, said.via, policy(), now)
-            metrics.count(decision)
-            return decision
+            return acknowledge(state, by, said.via, policy(), now)
 
         return view(_known(await documents.change(escalation_id, decide)))
 

@@ -1,5 +1,7 @@
 """Every metric of notify, in one place; kit's are in kit/metrics.py. Receivers are no labels: they may be many."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.notifications import (
@@ -10,7 +12,7 @@ from contracts.notifications import (
     EscalationStepReached,
     Sink,
 )
-from kit.document import Decision
+from kit.document import Document
 from services.notify.core.alerts import Kind
 from services.notify.core.state import Escalation
 
@@ -51,11 +53,9 @@ for _sink in SINKS:
         NOTIFICATIONS.labels(_sink.value, _outcome)
 
 
-def count(decision: Decision[Escalation] | None) -> None:
-    """Count what was decided. A decision that lost its guard and is made again is counted again."""
-    if decision is None:
-        return
-    for event in decision.events:
+def count(docs: Iterable[Document[Escalation]]) -> None:
+    """Count what was written: a watcher of the documents."""
+    for event in (event for doc in docs for event in doc.said):
         match event:
             case EscalationOpened():
                 ALARMS.labels(event.alert.labels.get("kind", "")).inc()

@@ -48,9 +48,7 @@ def build_ticker(
     """The timers of chains and acknowledgements."""
 
     def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
-        decision = escalation.fire(state, policy(), now)
-        metrics.count(decision)
-        return decision
+        return escalation.fire(state, policy(), now)
 
     return Ticker(
         documents,
@@ -220,7 +218,6 @@ class Deliverer:
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             nonlocal given_up
             decision = settle(state, planned.id, outcome, self._policy(), now=self._clock.now(), jitter=jitter)
-            metrics.count(decision)
             given_up = decision is not None and any(isinstance(event, NotificationFailed) for event in decision.events)
             return decision
 

@@ -1,6 +1,7 @@
 """The only wiring of routing: what stands where, and what it is given. No rules here."""
 
 from datetime import timedelta
+from functools import partial
 
 from contracts import topics
 from kit import metrics as kit_metrics
@@ -15,12 +16,11 @@ from kit.outbox import Documents
 from kit.policy import PolicyFile
 from kit.producer import Producer
 from kit.service import Service, every
-from services.routing import ticker
+from services.routing import metrics, ticker
 from services.routing.core.policy import Policy
 from services.routing.handlers import CONSUMED, RoutingHandling, build_router
 from services.routing.http import build_app
 from services.routing.looker import Looker
-from services.routing.metrics import Counting
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind, ensure_indexes
@@ -36,10 +36,11 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
     producer = Producer(settings.kafka, client_id="deskbus-routing")
     tickets = Documents(TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
+    tickets.watch(metrics.count)
     announced = timedelta(hours=settings.announce_hours)
     agents = Documents(agent_kind(announced), mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
     roster = Roster(agents, policy.current)
-    desk = Desk(tickets, roster, lambda: policy.current, clock, Counting())
+    desk = Desk(tickets, roster, lambda: policy.current, clock, metrics.Counting())
     delivery = Delivery(
         tickets,
         RoutingHandling(desk),
@@ -49,6 +50,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     )
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
     consumer = Consumer(settings, delivery, names, clock, health)
+    agents.owned = partial(consumer.owned, agents.home_topic)
     pause = settings.look_ms / 1000
     looker, absence = Looker(desk, clock, pause), ticker.Absence(desk, clock)
     reconciler = ticker.Reconciler(desk, consumer, clock, settings)

@@ -1,9 +1,13 @@
 """Every metric of routing. Delivery and lost guards are counted by kit."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.agents import Presence
-from contracts.assignments import AssignReason, UnroutableReason
+from contracts.assignments import AssignReason, TicketUnroutable, UnroutableReason
+from kit.document import Document
+from services.routing.core.tickets import TicketState
 
 _WAITS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 _DECISIONS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
@@ -32,6 +36,14 @@ for _outcome in ("won", "lost", "released"):
     CLAIMS.labels(_outcome)
 for _presence in Presence:
     AGENTS.labels(str(_presence))
+
+
+def count(docs: Iterable[Document[TicketState]]) -> None:
+    """Count what was written: a watcher of the tickets' documents."""
+    for doc in docs:
+        for event in doc.said:
+            if isinstance(event, TicketUnroutable):
+                UNROUTABLE.labels(event.reason).inc()
 
 
 class Counting:

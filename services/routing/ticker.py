@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from contracts.agents import Presence
-from contracts.assignments import TicketUnroutable, UnassignReason
+from contracts.assignments import UnassignReason
 from contracts.topics import TICKETS
 from kit.clock import Clock
 from kit.document import Decision, Document
@@ -136,9 +136,6 @@ def build_ticker(
         decision = need.look(state, now, desk.policy, nobody)
         if decision is not None:
             looker.due(state.id)
-            for event in decision.events:
-                if isinstance(event, TicketUnroutable):
-                    metrics.UNROUTABLE.labels(event.reason).inc()
         return decision
 
     period = settings.timer_ms / 1000

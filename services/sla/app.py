@@ -14,7 +14,7 @@ from kit.policy import PolicyFile
 from kit.producer import Producer
 from kit.service import Service, every
 from kit.service import main as run_main
-from services.sla import http, store
+from services.sla import http, metrics, store
 from services.sla.core.policy import Book
 from services.sla.handlers import SlaHandling, build_router
 from services.sla.settings import SlaSettings
@@ -33,6 +33,7 @@ def create_app(settings: SlaSettings) -> Service:
         store.KIND, mongo, producer, clock, prefix=prefix, limit=settings.max_record_bytes, clear_later=True
     )
     archive = store.Archive(mongo, lambda: policies.current, clock)
+    documents.watch(partial(metrics.count, archive))
     delivery = Delivery(
         documents,
         SlaHandling(archive),

@@ -7,11 +7,9 @@ from datetime import datetime
 
 from faststream.kafka import KafkaRouter
 
-from contracts.tickets import TicketOpened
 from kit.consumer import Consumer
 from kit.document import Decision, Document
 from kit.handling import BaseHandling, Incoming
-from services.sla import metrics
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
 from services.sla.store import Archive
@@ -29,19 +27,9 @@ class SlaHandling(BaseHandling[TicketClocks]):
         return await super().locate(items)
 
     def decide(self, state: TicketClocks | None, item: Incoming, now: datetime) -> Decision[TicketClocks]:
-        """Let the core decide, and count what it says."""
+        """Let the core decide."""
         assert item.event is not None
-        decision = tickets.decide(state, item.event, self._archive, now)
-        metrics.count(decision.events)
-        data = item.event.data
-        if (
-            state is None
-            and not decision.events
-            and isinstance(data, TicketOpened)
-            and self._archive.current.match(data.ticket.facts()) is None
-        ):
-            metrics.UNMATCHED.inc()
-        return decision
+        return tickets.decide(state, item.event, self._archive, now)
 
 
 def build_router(consumer: Consumer) -> KafkaRouter:

@@ -6,7 +6,9 @@ from prometheus_client import Counter
 
 from contracts.payload import Payload
 from contracts.sla import ClockBreached, ClockCancelled, ClockEvent, ClockMet, ClockStarted
+from kit.document import Document
 from services.sla.core.policy import METRICS
+from services.sla.core.state import Books, TicketClocks
 
 STARTED = Counter("deskbus_sla_clocks_started_total", "Clocks started, by what they measure.", ("metric",))
 MET = Counter("deskbus_sla_clocks_met_total", "Clocks met in time.", ("metric",))
@@ -26,9 +28,12 @@ for _counter in _OF.values():
         _counter.labels(str(_metric))
 
 
-def count(events: Iterable[Payload]) -> None:
-    """Count what was decided."""
-    for event in events:
-        counter = _OF.get(type(event))
-        if counter is not None and isinstance(event, ClockEvent):
-            counter.labels(event.metric).inc()
+def count(books: Books, docs: Iterable[Document[TicketClocks]]) -> None:
+    """Count what was written: a watcher of the documents."""
+    for doc in docs:
+        for event in doc.said:
+            counter = _OF.get(type(event))
+            if counter is not None and isinstance(event, ClockEvent):
+                counter.labels(event.metric).inc()
+        if doc.version == 1 and doc.state is not None and books.current.match(doc.state.facts) is None:
+            UNMATCHED.inc()

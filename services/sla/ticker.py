@@ -13,7 +13,6 @@ from kit.document import Decision
 from kit.errors import Passing
 from kit.outbox import Documents
 from kit.timers import Positions, Ticker
-from services.sla import metrics
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings
@@ -31,12 +30,9 @@ def build_ticker(
 
     def fire(state: TicketClocks, until: datetime) -> Decision[TicketClocks] | None:
         try:
-            decision = tickets.fire(state, until, archive, clock.now())
+            return tickets.fire(state, until, archive, clock.now())
         except Passing:  # its policies are being looked up; the others' time does not wait for that
             return None
-        if decision is not None:
-            metrics.count(decision.events)
-        return decision
 
     return Ticker(
         documents,
@@ -89,9 +85,6 @@ async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, cloc
 
 def _rebased(state: TicketClocks | None, archive: Archive, clock: Clock) -> Decision[TicketClocks] | None:
     try:
-        decision = None if state is None else tickets.rebase(state, archive, clock.now())
+        return None if state is None else tickets.rebase(state, archive, clock.now())
     except Passing:
         return None
-    if decision is not None:
-        metrics.count(decision.events)
-    return decision

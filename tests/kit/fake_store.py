@@ -1,6 +1,7 @@
 """A store in memory that behaves like kit.mongo.MongoStore; tests/kit/test_mongo.py holds both to it."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -186,6 +187,21 @@ class FakeStore:
     async def get_blob(self, blob_id: str) -> bytes | None:
         rows = await self.fetch("blobs", [blob_id])
         return bytes(rows[0]["body"]) if rows else None
+
+
+class Contested(FakeStore):
+    """Another process writes a document just before this one does, as often as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loses: Counter[str] = Counter()
+
+    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
+        for each in writes:
+            if self.loses[each.id] > 0:
+                self.loses[each.id] -= 1
+                await super().write(collection, [Guarded(each.id, each.version, {})])
+        return await super().write(collection, writes)
 
 
 def _first(row: Row, path: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +18,9 @@ from kit.delivery import PATIENCE, ROUNDS, Delivery, Limits
 from kit.document import MISSING_CAP, Decision, Document, Kind
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming, Record
-from kit.mongo import Guarded, WriteOutcome
 from kit.outbox import Documents
 from kit.producer import Outgoing
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import Contested
 from tests.kit.raw import Raw
 from tests.kit.simulation.records import Poke, poke
 
@@ -55,21 +53,6 @@ class Sender:
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
         self.sent += [each for run in runs for each in run]
         return [len(run) for run in runs]
-
-
-class Contested(FakeStore):
-    """Another process writes a document just before this one does, as often as it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loses: Counter[str] = Counter()
-
-    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
-        for each in writes:
-            if self.loses[each.id] > 0:
-                self.loses[each.id] -= 1
-                await super().write(collection, [Guarded(each.id, each.version, {"state": None, "emitted": 0})])
-        return await super().write(collection, writes)
 
 
 class Notes(BaseHandling[dict[str, Any]]):

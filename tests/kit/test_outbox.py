@@ -256,6 +256,36 @@ async def test_after_a_time_out_less_is_cleared_at_once_and_nothing_is_owed_twic
     assert store.left() == 0
 
 
+async def test_statements_grow_again_once_the_store_takes_them() -> None:
+    documents, store = await owing(2, entries=OUTBOX_CAP)
+    store.too_much = 0
+    with pytest.raises(Passing):
+        await documents.clear()
+    store.too_much = 10**9
+    await documents.clear()
+    assert store.statements == [CLEARED, CLEARED // 2, CLEARED, CLEARED // 2]
+    assert store.left() == 0
+
+
+async def test_who_counts_what_is_written_counts_each_once() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    said: list[str] = []
+    documents.watch(
+        lambda docs: said.extend(event.text for doc in docs for event in doc.said if isinstance(event, Said))
+    )
+    docs = [await documents.load(["T"]) for _ in range(2)]
+    for text, each in zip("ab", docs, strict=True):
+        documents.apply(each["T"], Decision({}, [Said(text=text)]))
+    winner = docs[0]["T"]
+    await documents.save([winner])
+    await documents.save([docs[1]["T"]])
+    assert said == ["a"], "the other one lost its guard, and will decide again"
+    documents.apply(winner, Decision({}, [Said(text="c")]))
+    await documents.save([winner])
+    assert said == ["a", "c"]
+
+
 async def test_who_watches_is_told_of_what_was_written_and_not_of_what_was_lost() -> None:
     documents, sender, _ = rig()
     sender.go.set()

@@ -14,7 +14,7 @@ from kit.delivery import Delivery
 from kit.mongo import MongoStore
 from kit.outbox import Documents, Store
 from kit.producer import Outgoing
-from services.notify import store
+from services.notify import metrics, store
 from services.notify.channels.base import Letter
 from services.notify.core.policy import Policy
 from services.notify.core.settle import Outcome, Sent
@@ -79,6 +79,7 @@ class Rig:
         self.documents: Documents[Escalation] = Documents(
             store.ESCALATIONS, cast("Store", self.store), self.sender, self.clock
         )
+        self.documents.watch(metrics.count)
         self.delivery = Delivery(
             self.documents,
             NotifyHandling(lambda: self.policy),

@@ -10,6 +10,7 @@ from services.notify import metrics, ticker
 from services.notify.channels.base import Letter
 from services.notify.core.settle import Later, Outcome, Refused, Sent
 from services.notify.core.state import dedup_key
+from tests.kit.fake_store import Contested
 from tests.notify.examples import ESCALATION, assigned, breached, cancelled, met, solved, unroutable
 from tests.notify.rig import Rig
 
@@ -287,3 +288,13 @@ async def test_a_ticket_that_raises_nothing_is_seen_and_nothing_else() -> None:
     (row,) = rig.store.rows["escalations"].values()
     assert row["state"] is None
     assert row["due"] is None
+
+
+async def test_an_alarm_is_counted_once_however_often_it_is_decided() -> None:
+    rows = Contested()
+    rig, alarms = Rig(rows=rows), metrics.ALARMS.labels("breached")
+    before = alarms._value.get()
+    rows.loses[ESCALATION] = 2
+    await rig.take(breached(0))
+    assert len(rig.sender.events("escalation.opened")) == 1
+    assert alarms._value.get() == before + 1

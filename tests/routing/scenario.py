@@ -30,14 +30,13 @@ from kit.document import Document
 from kit.outbox import Documents, Store
 from kit.policy import parse
 from kit.producer import Outgoing
-from services.routing import ticker
+from services.routing import metrics, ticker
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy
 from services.routing.core.tickets import TicketState
 from services.routing.handlers import RoutingHandling
 from services.routing.looker import Looker
-from services.routing.metrics import Counting
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind
@@ -179,9 +178,10 @@ class Replica:
         self.clock, self.log, self.store = clock, log, store
         self.policy = policy(text)
         self.tickets = Documents(TICKET_KIND, store, log, clock)
+        self.tickets.watch(metrics.count)
         self.agents = Documents(agent_kind(timedelta(hours=6)), store, log, clock)
         self.roster = Roster(self.agents, self.policy)
-        self.desk = Desk(self.tickets, self.roster, lambda: self.policy, clock, Counting())
+        self.desk = Desk(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
         self.delivery = Delivery(
             self.tickets, RoutingHandling(self.desk), DeadLetters("dlq", "routing", log), clock
         )  # fmt: skip

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from contracts.ticket import Status
+from services.routing import metrics
 from services.routing.core.need import need_of
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import Contested, FakeStore
 from tests.routing.scenario import (
     Log,
     Replica,
@@ -239,6 +240,21 @@ async def test_that_nobody_can_serve_it_is_said_once_and_why(desk: Replica) -> N
     await desk.put(profile("bea", skills={"lang-en": 1, "juggling": 2}))
     await desk.turn()
     assert desk.log.last("t1").agent.id == "bea"
+
+
+async def test_that_nobody_can_serve_it_is_counted_once_however_often_it_is_decided() -> None:
+    store = Contested()
+    desk, counter = Replica(store, fake_clock(), Log()), metrics.UNROUTABLE.labels("no_agent_with_skills")
+    before = counter._value.get()
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(required_skills={"juggling": 2})))
+    for _ in range(40):
+        store.loses["t1"] = 1
+        pass_time(desk, 5)
+        await desk.turn()
+        await desk.turn()
+    assert desk.log.said("t1") == ["queued", "unroutable"]
+    assert counter._value.get() == before + 1
 
 
 async def test_full_agents_are_no_reason_to_call_it_unroutable(desk: Replica) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 from contracts.envelope import Event
@@ -11,7 +12,7 @@ from kit.clock import FakeClock
 from kit.document import Cause
 from kit.outbox import Documents
 from kit.producer import Outgoing
-from services.sla import store
+from services.sla import metrics, store
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
@@ -60,6 +61,7 @@ class Rig:
         self.disk = policies or book(SIMPLE)
         self.archive = store.Archive(cast("Any", self.store), lambda: self.disk, self.clock)
         self.documents: Documents[TicketClocks] = Documents(store.KIND, self.store, self.sent, self.clock)
+        self.documents.watch(partial(metrics.count, self.archive))
 
     async def take(self, event: Event) -> None:
         """Handle an event as the batch loop does."""

@@ -8,13 +8,15 @@ import pytest
 from contracts.sla import ClockBreached
 from kit.errors import Passing
 from kit.timers import Ticker
-from services.sla import store
+from services.sla import metrics, store
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings
 from services.sla.ticker import build_policy_job, build_ticker
+from tests.kit.fake_store import Contested
 from tests.sla.desk import SIMPLE, Writer, at, book
 from tests.sla.rig import Rig
 
+FOR_GOLD = "policies: [{name: gold, when: {tier: gold}, targets: {first_reply: 30m}}]"
 FIRST = "policies: [{name: default, targets: {first_reply: 30m}}]"
 
 
@@ -222,3 +224,26 @@ async def test_the_latest_policies_are_recalled_and_older_ones_are_still_answere
     await other.archive.know([first.version, "no such version"])
     assert other.archive.version(first.version) == first
     assert other.archive.version("no such version") == other.archive.current
+
+
+async def test_a_breach_is_counted_once_however_often_it_is_decided() -> None:
+    fake, write = Contested(), Writer()
+    rig = Rig(book(FIRST), fake)
+    await rig.archive.refresh()
+    counters = [c.labels("first_reply") for c in (metrics.STARTED, metrics.BREACHES)]
+    before = [counter._value.get() for counter in counters]
+    fake.loses["t-1"] = 2
+    await rig.take(write.opened(0))
+    ticker = ticker_of(rig)
+    rig.clock.set(at(31))
+    fake.loses["t-1"] = 1
+    assert [await ticker.tick(), await ticker.tick()] == [0, 1]
+    assert [counter._value.get() for counter in counters] == [count + 1 for count in before]
+
+
+@pytest.mark.parametrize(("text", "count"), [(FIRST, 0), (FOR_GOLD, 1)])
+async def test_a_ticket_without_a_policy_is_counted_when_it_is_first_written(text: str, count: int) -> None:
+    before = metrics.UNMATCHED._value.get()
+    rig, write = await opened(text)
+    await rig.take(write.received(1))
+    assert metrics.UNMATCHED._value.get() == before + count
