@@ -24,13 +24,14 @@ from contracts.envelope import Event
 from kit import metrics
 from kit.barrier import Barrier, Elsewhere
 from kit.batch import place
+from kit.batch_size import BatchSize
 from kit.clock import Clock
 from kit.delivery import Delivery
 from kit.errors import Passing
 from kit.handling import Record
 from kit.health import Health
 from kit.lag import Lag
-from kit.reading import Ends, Fetches, Polls, Room, in_time, position
+from kit.reading import Ends, Fetches, Polls, in_time, position
 from kit.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -48,12 +49,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         health: Health,
         *,
         urgent: Callable[[Record], bool] = lambda _: True,
+        weigh: Callable[[Record], int] = lambda record: len(record.value or b""),
     ) -> None:
-        """`urgent` says which records must not wait for others, where the settings let any wait."""
+        """`urgent` says which records must not wait for others, where the settings let any wait.
+
+        `weigh` says how many bytes a record takes while it is handled, where that is more than its value.
+        """
         self.delivery, self.topics = delivery, list(topics)
         if home := delivery.documents.home_topic:
             delivery.documents.owned = partial(self.owned, home)
-        self._settings, self._clock, self._health, self._urgent = settings, clock, health, urgent
+        self._settings, self._clock, self._health = settings, clock, health
+        self._urgent, self._weigh = urgent, weigh
         self._running = asyncio.Lock()
         self._batch_task: asyncio.Task[object] | None = None
         self._in_hand: dict[TopicPartition, int] = {}
@@ -68,7 +74,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._barrier = Barrier(clock, self._assignment, self._handled, self._ends_of)
         self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, self._known_end)
         delivery.is_early, delivery.beat = self._elsewhere.is_behind, health.beat
-        self._room = Room(settings.batch_records, settings.session_timeout_ms / 1000 / 4)
+        self._size = BatchSize(settings.batch_records, settings.session_timeout_ms / 1000 / 4, settings.batch_bytes)
 
     # -- wiring --------------------------------------------------------------------------------------------------
 
@@ -127,8 +133,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             running=lambda: bool(self._subscriber.running),
             beat=self._health.beat,
             in_hand=self._take_in_hand,
-            room=self._room,
-            more=Fetches(client, self._settings.cycle_ms / 1000, self._room).gather,
+            size=self._size,
+            weigh=self._weigh,
+            more=Fetches(client, self._settings.cycle_ms / 1000, self._size).gather,
             gather=self._settings.gather_ms / 1000,
             urgent=self._urgent,
         ).getmany
@@ -247,7 +254,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 await self._handle_and_settle(records)
                 seconds = self._clock.monotonic() - begin
                 metrics.BATCH_SECONDS.observe(seconds)
-                self._room.note(len(records), seconds)
+                self._size.note(len(records), seconds)
             except Exception:
                 log.exception("a batch failed beyond what is foreseen")
                 self._rewind(firsts)

@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from kit.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
 from kit.clock import Clock
 from kit.errors import Passing
 from kit.handling import Unread
@@ -26,14 +27,10 @@ POLL_MS = 200
 ANSWER_SECONDS = 5.0
 #: Longest wait for one record that is known to be there.
 LOOK_MS = 1000
-#: A batch is never made smaller than this.
-LEAST = 8
 #: While batches take long, brokers gather for so many times as long, and for so many seconds at most.
 SHARE, MOST = 1.5, 0.25
 #: Bytes that end the broker's gathering before its time is over: a large batch need not wait to become larger.
 GATHERED_BYTES = 256 * 1024
-
-Records = dict[TopicPartition, list[Any]]
 
 
 @asynccontextmanager
@@ -49,27 +46,6 @@ async def in_time() -> AsyncIterator[None]:
         raise KafkaTimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from late
 
 
-class Room:
-    """How many records a batch may have: as many as are handled in `seconds`.
-
-    Without it a store that is slow, and answers no write of a full batch in time, gets the same batch again and again.
-    """
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self.records = most
-        self.last = 0.0
-        """Seconds that the last batch took."""
-        self._most, self._seconds = most, seconds
-
-    def note(self, records: int, seconds: float) -> None:
-        """Learn from a batch: halve after one that took too long, double after a full one that was quick."""
-        self.last = seconds
-        if seconds > self._seconds:
-            self.records = max(LEAST, min(records, self.records) // 2)
-        elif records >= self.records and seconds < self._seconds / 4:
-            self.records = min(self._most, self.records * 2)
-
-
 class Fetches:
     """Lets the broker gather records for a short time while they come one after another.
 
@@ -80,15 +56,15 @@ class Fetches:
     nothing else, at several times the cost of larger batches.
     """
 
-    def __init__(self, client: AIOKafkaConsumer, seconds: float, room: Room) -> None:
+    def __init__(self, client: AIOKafkaConsumer, seconds: float, size: BatchSize) -> None:
         self._fetcher, self._seconds = client._fetcher, seconds  # noqa: SLF001 - aiokafka has no way to change it
-        self._room = room
+        self._size = size
         self._at_once = (self._fetcher._fetch_min_bytes, self._fetcher._fetch_max_wait_ms)  # noqa: SLF001
 
     def gather(self) -> None:
         """Take it that more will come. Called with records that are just taken, before the client fetches anew."""
         if self._seconds:
-            seconds = max(self._seconds, min(MOST, SHARE * self._room.last))
+            seconds = max(self._seconds, min(MOST, SHARE * self._size.last))
             self._set(GATHERED_BYTES, round(seconds * 1000))
             # By then the fetch is on its way; the one after it is another's matter.
             asyncio.get_running_loop().call_later(self._seconds / 2, self._set, *self._at_once)
@@ -108,16 +84,18 @@ class Polls:
         running: Callable[[], bool],
         beat: Callable[[], object],
         in_hand: Callable[[Mapping[TopicPartition, int]], None],
-        room: Room,
+        size: BatchSize,
         more: Callable[[], object] = lambda: None,
+        weigh: Weigh = lambda record: len(record.value or b""),
         gather: float = 0.0,
         urgent: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         """Records of which none is urgent wait up to `gather` seconds for more, and go as one batch.
 
-        `more` is called with each poll that brings records.
+        `weigh` says how many bytes a record takes in memory while it is handled. `more` is called with each poll that
+        brings records.
         """
-        self._client, self._clock, self._room = client, clock, room
+        self._client, self._clock, self._size, self._weigh = client, clock, size, weigh
         self._more, self._gather, self._urgent = more, gather, urgent
         self._running, self._beat, self._in_hand = running, beat, in_hand
         self._poll: Callable[..., Awaitable[Records]] = client.getmany
@@ -132,9 +110,10 @@ class Polls:
                 if self._dropped:
                     await self._go_back()
                 self._in_hand({})
-                polled = await self._poll(timeout_ms=POLL_MS, max_records=self._room.records)
+                polled = await self._poll(timeout_ms=POLL_MS, max_records=self._size.records)
                 if self._gather and polled:
                     await self._wait_for_more(polled)
+                polled = self._fitting(polled)
             except UnicodeDecodeError as fault:
                 # The client library reads names of headers as UTF-8 and would fail on this record for ever.
                 self._drop()
@@ -144,6 +123,13 @@ class Polls:
                 raise
             self._take(polled)
         return polled
+
+    def _fitting(self, polled: Records) -> Records:
+        """Take what a batch has room for, and go back to the rest."""
+        taken, left = fitting(polled, self._size.bytes, self._weigh)
+        for tp in self._client.assignment() & left.keys():
+            self._client.seek(tp, left[tp])
+        return taken
 
     def _take(self, polled: Records) -> None:
         """Have records in hand: their batch begins some steps later, and timers must not run ahead of it."""
@@ -159,8 +145,8 @@ class Polls:
             self._beat()
             self._take(polled)
             left = end - self._clock.monotonic()
-            room = self._room.records - sum(len(records) for records in polled.values())
-            if left <= 0 or room <= 0:
+            room = self._size.records - sum(len(records) for records in polled.values())
+            if left <= 0 or room <= 0 or weigh_all(polled, self._weigh) >= self._size.bytes:
                 return
             new = await self._poll(timeout_ms=min(POLL_MS, max(1, round(left * 1000))), max_records=room)
             for tp, records in new.items():
@@ -191,7 +177,7 @@ class Polls:
         tp, offset = found
         async with in_time():
             position: int = await client.position(tp)
-        for most in (min(offset - position, self._room.records), 1) if position < offset else ():
+        for most in (min(offset - position, self._size.records), 1) if position < offset else ():
             try:
                 return await self._poll(tp, timeout_ms=1000, max_records=most)
             except UnicodeDecodeError:

@@ -114,6 +114,12 @@ class ServiceSettings(BaseSettings):
     )
 
     batch_records: int = Field(500, ge=1, le=5000, description="Records in a batch, at most.")
+    batch_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=64 * 1024,
+        le=1024**3,
+        description="Bytes of a batch, large bodies included; at least a record.",
+    )
     cycle_ms: int = Field(
         40, ge=0, le=1000, description="Time that the broker gathers records while more of them come."
     )

@@ -11,11 +11,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from kit import reading
+from kit.batch_size import BatchSize
 from kit.clock import SystemClock
 from kit.consumer import Consumer
 from kit.errors import Passing
 from kit.health import Health
-from kit.reading import Polls, Room
+from kit.reading import Polls
 from kit.settings import ServiceSettings
 from tests.kit.raw import Raw
 
@@ -94,7 +95,7 @@ async def test_a_poll_loop_that_cannot_go_back_comes_round_and_shows_that_it_liv
         running=lambda: True,
         beat=lambda: beats.append(1),
         in_hand=lambda _: None,
-        room=Room(1, 1),
+        size=BatchSize(1, 1, 1000),
     )
     async with asyncio.timeout(5):
         for round_ in range(1, 4):

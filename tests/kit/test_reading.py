@@ -12,9 +12,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from contracts.topics import TICKETS, topic_name
+from kit.batch_size import BatchSize
 from kit.clock import FakeClock
 from kit.errors import Passing
-from kit.reading import GATHERED_BYTES, LEAST, Ends, Fetches, Polls, Room
+from kit.reading import GATHERED_BYTES, Ends, Fetches, Polls
 from tests.kit.test_outbox import START
 
 HERE = TopicPartition("in", 0)
@@ -47,11 +48,20 @@ class Client:
         return self.answers.pop(0) if self.answers else {}
 
 
+def grown(most: int = 500, most_bytes: int = 1_000_000) -> BatchSize:
+    """The size of batches some time after the start."""
+    size = BatchSize(most, 2.5, most_bytes)
+    for _ in range(20):
+        size.note(size.records, 0.0)
+    assert size.records == most
+    return size
+
+
 class Rig:
     """Polls of one client, and what they told the consumer."""
 
-    def __init__(self, client: Client, *, gather: float = 0.0, room: Room | None = None) -> None:
-        self.clock, self.room = FakeClock(START), room or Room(500, 2.5)
+    def __init__(self, client: Client, *, gather: float = 0.0, size: BatchSize | None = None) -> None:
+        self.clock, self.size = FakeClock(START), size or grown()
         self.running, self.beats, self.in_hand = True, 0, dict[TopicPartition, int]()
         self.polls = Polls(
             cast("Any", client),
@@ -59,7 +69,8 @@ class Rig:
             running=lambda: self.running,
             beat=self.beat,
             in_hand=self.take,
-            room=self.room,
+            size=self.size,
+            weigh=lambda record: record.weight,
             gather=gather,
             urgent=lambda record: record.offset in URGENT,
         )
@@ -78,8 +89,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def records(*offsets: int) -> dict[TopicPartition, list[Any]]:
-    return {HERE: [SimpleNamespace(offset=offset) for offset in offsets]}
+def records(*offsets: int, weight: int = 1, of: TopicPartition = HERE) -> dict[TopicPartition, list[Any]]:
+    return {of: [SimpleNamespace(offset=offset, weight=weight) for offset in offsets]}
 
 
 async def test_an_empty_poll_is_followed_by_the_next_and_each_shows_that_the_loop_lives() -> None:
@@ -104,9 +115,32 @@ async def test_a_consumer_that_ends_is_not_polled_any_more() -> None:
 
 async def test_a_poll_takes_what_there_is_room_for() -> None:
     client = Client(records(0))
-    rig = Rig(client, room=Room(40, 2.5))
+    rig = Rig(client, size=grown(40))
     await rig.polls.getmany()
     assert client.asked[0]["max_records"] == 40
+
+
+async def test_a_poll_goes_back_to_what_a_batch_has_no_room_for_in_bytes() -> None:
+    client = Client(records(5, 6, 7, weight=40), records(7))
+    rig = Rig(client, size=grown(most_bytes=100))
+    assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [5, 6]
+    assert (client.sought, rig.in_hand) == ([7], {HERE: 5})
+
+
+async def test_a_partition_that_has_gone_meanwhile_is_not_gone_back_to() -> None:
+    gone = TopicPartition("in", 1)
+    client = Client(records(5, weight=60) | records(8, weight=60, of=gone))
+    rig = Rig(client, size=grown(most_bytes=100))
+    assert (await rig.polls.getmany()).keys() == {HERE}
+    assert client.sought == []
+
+
+async def test_who_waits_for_others_waits_no_longer_than_there_is_room_in_bytes() -> None:
+    client = Client(records(0, weight=60), records(1, weight=60), records(2))
+    rig = Rig(client, gather=2.0, size=grown(most_bytes=100))
+    assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [0]
+    assert client.sought == [1]
+    assert len(client.answers) == 1
 
 
 async def test_records_that_are_not_urgent_wait_for_others_and_go_with_them_in_order() -> None:
@@ -126,7 +160,7 @@ async def test_an_urgent_record_takes_those_along_that_wait() -> None:
 
 async def test_who_waits_for_others_waits_no_longer_than_there_is_room() -> None:
     client = Client(records(0, 1, 2), records(3), records(4))
-    rig = Rig(client, gather=2.0, room=Room(4, 2.5))
+    rig = Rig(client, gather=2.0, size=grown(4))
     assert len((await rig.polls.getmany())[HERE]) == 4
     assert [asked["max_records"] for asked in client.asked] == [4, 1]
 
@@ -154,7 +188,7 @@ async def test_what_waits_is_dropped_with_a_poll_that_fails_and_comes_again(faul
 
 async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_once() -> None:
     fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, Room(500, 2.5)).gather()
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, grown()).gather()
     assert vars(fetcher) == {"_fetch_min_bytes": GATHERED_BYTES, "_fetch_max_wait_ms": 40}
     async with asyncio.timeout(5):
         while fetcher._fetch_min_bytes != 1:  # noqa: ASYNC110 - a timer of the loop makes it so
@@ -164,15 +198,15 @@ async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_
 
 @pytest.mark.parametrize(("took", "wait_ms"), [(0.01, 40), (0.1, 150), (5.0, 250)])
 async def test_while_batches_take_long_more_is_gathered_up_to_a_bound(took: float, wait_ms: int) -> None:
-    fetcher, room = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200), Room(500, 2.5)
-    room.note(10, took)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, room).gather()
+    fetcher, size = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200), grown()
+    size.note(10, took)
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, size).gather()
     assert fetcher._fetch_max_wait_ms == wait_ms
 
 
 async def test_a_client_that_may_not_gather_fetches_as_it_was_told() -> None:
     fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0, Room(500, 2.5)).gather()
+    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0, grown()).gather()
     assert vars(fetcher) == {"_fetch_min_bytes": 1, "_fetch_max_wait_ms": 200}
 
 
@@ -184,7 +218,7 @@ async def test_records_that_come_while_a_batch_is_handled_are_the_next_batch_tog
         AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer,
     ):
         consumer.assign([here])
-        fetches = Fetches(consumer, 4.0, Room(500, 2.5))
+        fetches = Fetches(consumer, 4.0, grown())
         await producer.send_and_wait(name, b"first", partition=0)
         assert len((await consumer.getmany(timeout_ms=30_000))[here]) == 1
         fetches.gather()  # the batch is in hand, and the client fetches ahead
@@ -193,39 +227,6 @@ async def test_records_that_come_while_a_batch_is_handled_are_the_next_batch_tog
         await producer.send_and_wait(name, b"third", partition=0)
         together = (await consumer.getmany(timeout_ms=30_000))[here]
     assert [record.value for record in together] == [b"second", b"third"]
-
-
-def test_a_batch_that_took_too_long_is_followed_by_smaller_ones_down_to_a_few() -> None:
-    room = Room(500, 2.5)
-    sizes = []
-    for _ in range(8):
-        room.note(room.records, 10.0)
-        sizes.append(room.records)
-    assert sizes == [250, 125, 62, 31, 15, LEAST, LEAST, LEAST]
-
-
-def test_a_small_batch_that_took_too_long_bounds_the_next_by_its_own_size() -> None:
-    room = Room(500, 2.5)
-    room.note(100, 3.0)
-    assert room.records == 50
-
-
-def test_full_batches_that_are_quick_make_room_again_and_never_above_the_setting() -> None:
-    room = Room(500, 2.5)
-    room.note(100, 3.0)
-    sizes = []
-    for _ in range(5):
-        room.note(room.records, 0.1)
-        sizes.append(room.records)
-    assert sizes == [100, 200, 400, 500, 500]
-
-
-@pytest.mark.parametrize(("size", "seconds"), [(10, 0.1), (50, 1.0)])
-def test_batches_that_are_not_full_or_not_quick_say_nothing_about_larger_ones(size: int, seconds: float) -> None:
-    room = Room(500, 2.5)
-    room.note(100, 3.0)
-    room.note(size, seconds)
-    assert room.records == 50
 
 
 async def test_ends_are_not_known_before_there_is_a_connection() -> None:

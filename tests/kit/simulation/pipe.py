@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from contracts.dlq import DeadLetter, original_headers
 from contracts.envelope import Event
 from kit import document
+from kit.batch_size import BatchSize
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
 from kit.delivery import Limits
@@ -25,7 +26,7 @@ from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming
 from kit.outbox import Documents
 from kit.producer import Outgoing
-from kit.reading import Polls, Room
+from kit.reading import Polls
 from kit.timers import Ticker
 from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
 from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
@@ -176,10 +177,11 @@ class Pipe(World):
 
     async def replica(self, me: str) -> None:
         consumer = self.consumers[me] = self.consumer(me)
-        make = Polls if self.on("go-back") else Forgetting
+        make, size = Polls if self.on("go-back") else Forgetting, BatchSize(2, 1.0, 1000)
+        size.note(1, 0.0)  # it has been up for a while
         polls = make(
             consumer._client(), self.clock, running=lambda: True, beat=lambda: None,
-            in_hand=consumer._take_in_hand, room=Room(2, 1.0),
+            in_hand=consumer._take_in_hand, size=size, weigh=lambda record: 600 * (record.offset % 2),
         )  # fmt: skip
         while True:
             try:
