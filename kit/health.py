@@ -32,7 +32,10 @@ class Health:
         self.assigned: bool | None = None
 
     def beat(self) -> None:
-        """The poll loop has gone round. Before the first beat nothing is expected: the broker may be away."""
+        """The poll loop has gone round, or a batch has come a step further.
+
+        Before the first beat nothing is expected: the broker may be away.
+        """
         self._beaten = self._clock.monotonic()
 
     def probe(self, name: str, fault: Probe) -> None:

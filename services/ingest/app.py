@@ -32,7 +32,7 @@ from services.ingest.commands_http import commands_router
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import fire
-from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of
+from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of, weigh
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.outgoing import WayOut
@@ -89,7 +89,7 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
     parsing = Parsing(lambda: accounts.current, outside)
     promised = asyncio.Event()
-    handling = IngestHandling(mongo, parsing, people, threads, promised.set)
+    handling = IngestHandling(mongo, parsing, people, threads, promised.set, beat=health.beat)
     delivery = Delivery(
         tickets,
         handling,
@@ -97,7 +97,8 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         clock,
         limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
-    consumer = Consumer(settings, delivery, [topic_name(topic, prefix) for topic in CONSUMED], clock, health)
+    topics_read = [topic_name(topic, prefix) for topic in CONSUMED]
+    consumer = Consumer(settings, delivery, topics_read, clock, health, weigh=weigh)
     contacts.owned = partial(consumer.owned, contacts.home_topic)
     way_out = Outward(
         lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from faststream.kafka import KafkaRouter
@@ -25,7 +25,7 @@ from kit.handling import Incoming, Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels import CHANNELS, FILES_APART
-from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id
+from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
 from services.ingest.core.commands import Asked
 from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
@@ -39,6 +39,8 @@ from services.ingest.store import THREADS, Keeping, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
+#: Digits of the largest size that a record may announce: what is longer was not written by our door.
+MAX_DIGITS = 12
 
 
 def policy_of(account: Account | None) -> TicketPolicy:
@@ -106,6 +108,16 @@ class Parsing:
         return Arrival(parsed, raw.received_at, defaults_of(account))
 
 
+def weigh(record: Record) -> int:
+    """Return how many bytes a record takes while it is handled: a claim check announces the body that it stands for."""
+    here = len(record.value or b"")
+    for name, value in record.headers:
+        announced = value or b""  # Kafka: a value may be null
+        if name == "deskbus_size" and announced.isdigit() and len(announced) <= MAX_DIGITS:
+            return max(here, int(announced))
+    return here
+
+
 class IngestHandling:
     """What ingest brings to the batch loop."""
 
@@ -117,7 +129,10 @@ class IngestHandling:
         threads: Threads,
         wake_sender: Callable[[], None],
         signatures: Signatures | None = None,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
+        """`beat` is called with each body that is read: many large ones take their time."""
+        self._beat = beat
         self._signatures = signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
@@ -200,9 +215,13 @@ class IngestHandling:
                 raw = raw.model_copy(update={"body": body})
                 if self._parsing.checks_dkim(raw):
                     raw = await self._signatures.check(raw)
-                whole += self._parsing.items(item.record, raw)
+                found = self._parsing.items(item.record, raw)
+                # Before the next body comes: a batch of large mails must not be held all at once.
+                await self._keep_files([each.value for each in found if isinstance(each.value, Arrival)])
+                whole += found
             except Unparsable as fault:
                 whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
+            self._beat()
         items[:] = whole
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
@@ -210,6 +229,7 @@ class IngestHandling:
             for index, part in enumerate(arrival.inbound.parts[:ATTACHMENTS]):
                 if part.content is not None:
                     await self._store.put_blob(blob_id(arrival.id, index), part.content)
+            arrival.inbound = replace(arrival.inbound, parts=kept(arrival.id, arrival.inbound.parts))
 
     async def _find_reported(self, items: Sequence[Incoming]) -> None:
         """A report about a message that is not ours is nobody's: other systems may write through the same account."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contracts.ticket import Attachment, Author, AuthorKind, ContactRef, Direction, Message
@@ -112,6 +112,16 @@ def message_id(channel: str, account: str, channel_message_id: str) -> str:
 def blob_id(message: str, index: int) -> str:
     """Return where the bytes of a message's file are kept."""
     return f"{message}.{index}"
+
+
+def kept(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return the files as they are once their bytes are stored: nobody has to hold the bytes any longer."""
+    return tuple(
+        part
+        if part.content is None
+        else replace(part, content=None, ref=blob_id(message, index), size=len(part.content))
+        for index, part in enumerate(parts[:ATTACHMENTS])
+    )
 
 
 def attachments(message: str, parts: Sequence[Part]) -> tuple[Attachment, ...]:
