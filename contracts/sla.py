@@ -49,6 +49,8 @@ class CancelReason(StrEnum):
 
     STOPPED_LATE = "stopped_late"
     """What it waited for happened after the breach, which stays a fact."""
+    IN_TIME = "in_time"
+    """What it waited for had happened in time and was heard of only after the breach was announced: it was none."""
     SOLVED = "solved"
     CLOSED = "closed"
     MERGED = "merged"
@@ -128,7 +130,7 @@ class ClockAtRisk(ClockEvent):
 
 
 class ClockBreached(ClockEvent):
-    """The clock ran out. Announced once per deadline and never taken back."""
+    """The clock ran out. Announced once per deadline; `cancelled` for `in_time` says that it was none after all."""
 
     type: ClassVar[str] = "deskbus.sla.breached.v1"
     breached_at: Instant = Field(description="When it ran out: the due instant.")

@@ -81,15 +81,18 @@ def test_a_forgotten_acknowledgement_is_reminded_then_undone() -> None:
     ]
 
 
-def test_a_reply_ends_it_and_only_those_told_hear_so() -> None:
+@pytest.mark.parametrize(
+    ("reason", "end"), [("stopped_late", "stopped_late"), ("in_time", "met"), ("solved", "cancelled")]
+)
+def test_a_reply_ends_it_and_only_those_told_hear_so(reason: str, end: str) -> None:
     line = Timeline()
     line.happens(breached(1))
-    line.happens(cancelled(40, sequence=2))
+    line.happens(cancelled(40, reason=reason, sequence=2))
     line.until(10_000)
     assert line.told == [(1, "lead", "firing"), (40, "lead", "resolved")]
     (said,) = line.events("escalation.resolved")
     assert isinstance(said, EscalationResolved)
-    assert said.reason == "stopped_late"
+    assert said.reason == end
 
 
 def test_what_was_never_sent_is_not_resolved_either() -> None:

@@ -1,5 +1,7 @@
 """What happens to a ticket, and what its clocks say: timelines in minutes from Monday 09:00."""
 
+import pytest
+
 from contracts.sla import ClockBreached, ClockCancelled, ClockMet, ClockResumed, ClockStarted
 from contracts.ticket import Status
 from tests.sla.desk import BOT, Desk, minute
@@ -43,12 +45,26 @@ def test_a_reply_after_the_deadline_that_no_timer_saw_is_a_breach_and_then_too_l
     assert late.breached_by_seconds == 180
 
 
-def test_a_breach_is_never_taken_back_by_a_reply_that_is_heard_of_later() -> None:
+@pytest.mark.parametrize(("minutes", "kept"), [(29, True), (30, True), (30.001, False)])
+def test_a_breach_is_none_if_a_reply_in_time_is_heard_of_later(minutes: float, kept: bool) -> None:
     desk = opened(FIRST)
-    desk.tick(30)
-    assert desk.take(desk.write.replied(29), now=31) == ["first_reply cancelled stopped_late"]
+    assert desk.tick(30) == ["first_reply breached"]
+    end = "in_time" if kept else "stopped_late"
+    assert desk.take(desk.write.replied(minutes), now=31) == [f"first_reply cancelled {end}"]
+    told = desk.said[-1]
+    assert isinstance(told, ClockCancelled)
+    assert (told.breached_by_seconds is None) == kept
     assert desk.state is not None
-    assert len(desk.state.breaches) == 1
+    assert len(desk.state.breaches) == (0 if kept else 1)
+    assert desk.state.ended[-1].outcome == ("met" if kept else "late")
+
+
+def test_a_breach_that_was_none_leaves_others_of_its_ticket() -> None:
+    desk = opened("policies: [{name: default, targets: {first_reply: 30m, resolution: 20m}}]")
+    desk.tick(30)
+    desk.take(desk.write.replied(29), now=31)
+    assert desk.state is not None
+    assert [breach.metric for breach in desk.state.breaches] == ["resolution"]
 
 
 def test_the_clock_starts_when_the_door_took_the_message_however_late_we_hear_of_it() -> None:

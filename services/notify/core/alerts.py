@@ -91,6 +91,11 @@ class Reopened:
 
 Signal = Raised | Over | Paused | Resumed | Handled | Reopened
 
+#: How an alarm ended by why its clock was cancelled; by any other reason it is moot.
+_ENDS: dict[str, ResolveReason] = {
+    CancelReason.STOPPED_LATE: ResolveReason.STOPPED_LATE,
+    CancelReason.IN_TIME: ResolveReason.MET,
+}
 _HEEDED: tuple[type[Payload], ...] = (
     ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, ClockResumed, TicketAssigned,
     TicketClosed, TicketMerged, TicketQueued, TicketReopened, TicketStatusChanged, TicketUnassigned, TicketUnroutable,
@@ -145,8 +150,7 @@ def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal
         case ClockMet():
             return (Over(None, about, ResolveReason.MET),)
         case ClockCancelled():
-            late = data.reason == CancelReason.STOPPED_LATE
-            return (Over(None, about, ResolveReason.STOPPED_LATE if late else ResolveReason.CANCELLED),)
+            return (Over(None, about, _ENDS.get(data.reason, ResolveReason.CANCELLED)),)
         case ClockPaused(reason=PauseReason.SOLVED):
             return (Over(None, about, ResolveReason.CANCELLED),)
         case ClockPaused():

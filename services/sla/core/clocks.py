@@ -191,13 +191,20 @@ def resume(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
 
 
 def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
-    """What it waited for has happened: in time, or after a breach, which stays."""
+    """What it waited for has happened: in time, or after a breach, which stays.
+
+    A breach is none where what happened in time was heard of only after it had been announced.
+    """
     clock, events = _breach(clock, at, where)
-    late, told = clock.breached_at is not None, _told(clock)
-    clock = _end(clock, at, Trigger.STOP, "late" if late else "met", where)
+    breached_at, told = clock.breached_at, _told(clock)
+    late = breached_at is not None and breached_at < at
     if not late:
+        clock = replace(clock, breached_at=None)
+    clock = _end(clock, at, Trigger.STOP, "late" if late else "met", where)
+    if breached_at is None:
         return clock, [*events, _event(ClockMet, clock, at, where, met_at=at, message_id=message_id)]
-    return clock, events if told else [*events, _cancelled(clock, at, CancelReason.STOPPED_LATE, where)]
+    reason = CancelReason.STOPPED_LATE if late else CancelReason.IN_TIME
+    return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
 
 
 def cancel(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:

@@ -280,6 +280,8 @@ class _Turn:
         if new.breached_at is not None and old.breached_at is None:
             breach = Breach(new.id, new.metric, new.terms.policy.name, new.breached_at, new.terms.target_ms)
             self._set(breaches=(*self.state.breaches, breach)[-KEPT_BREACHES:])
+        if new.breached_at is None and old.breached_at is not None:  # it was none, as we hear now
+            self._set(breaches=tuple(breach for breach in self.state.breaches if breach.clock_id != new.id))
         self._set(live=live)
         self.events += events
 
