@@ -29,7 +29,7 @@ def test_table_names_type_help_and_labels() -> None:
     assert rows["deskbus_events_total"].labels == ("service", "group", "outcome")
     assert rows["deskbus_batch_seconds"].kind == "histogram"
     assert all(row.help.endswith(".") for row in rows.values())
-    units = ("_total", "_seconds", "_records", "_stopped", "_paused", "_assigned", "_refused")
+    units = ("_total", "_seconds", "_records", "_stopped", "_paused", "_assigned", "_refused", "_differ")
     # What services count besides may be in this process too: other tests import them.
     ours = [name for name in rows if name.split("_")[1] not in SERVICES]
     assert [name for name in ours if not name.endswith(units)] == []
