@@ -137,10 +137,10 @@ class Writer:
     def noted(self, t: float) -> Event:
         return self.event(t, NoteAdded, note_id="n-1", author=AGENT, text="…")
 
-    def status(self, t: float, new: str) -> Event:
+    def status(self, t: float, new: str, actor: Author = AGENT) -> Event:
         old, changes = self.ticket.status, {"status": Status(new)}
         return self.event(
-            t, TicketStatusChanged, changes=changes | self._settled(new), old=old, new=Status(new), actor=AGENT
+            t, TicketStatusChanged, changes=changes | self._settled(new), old=old, new=Status(new), actor=actor
         )
 
     def _settled(self, new: str) -> dict[str, Any]:

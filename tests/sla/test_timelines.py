@@ -4,7 +4,7 @@ import pytest
 
 from contracts.sla import ClockBreached, ClockCancelled, ClockMet, ClockResumed, ClockStarted
 from contracts.ticket import Status
-from tests.sla.desk import BOT, Desk, minute
+from tests.sla.desk import BOT, CUSTOMER, Desk, minute
 from tests.sla.policies import FIRST, RESOLUTION, TOTAL, opened
 
 # -- first reply -------------------------------------------------------------------------------------------------------
@@ -177,8 +177,12 @@ def test_opened_at_0_pending_from_30_to_90_is_breached_at_180() -> None:
 def test_an_answer_of_the_customer_is_why_it_goes_on() -> None:
     desk = opened(RESOLUTION)
     desk.take(desk.write.status(30, "pending"))
+    # Ingest says what the message did to the ticket before it says the message.
+    assert desk.take(desk.write.status(40, "open", CUSTOMER)) == ["resolution resumed customer_replied"]
+    assert desk.take(desk.write.received(40)) == []
+    desk.take(desk.write.status(50, "pending"))
     desk.write.ticket = desk.write.ticket.model_copy(update={"status": Status.OPEN})
-    assert desk.take(desk.write.received(40)) == ["resolution resumed customer_replied"]
+    assert desk.take(desk.write.received(60)) == ["resolution resumed customer_replied"]
 
 
 def test_on_hold_does_not_pause_unless_the_policy_says_so() -> None:

@@ -14,7 +14,15 @@ from contracts.envelope import Event
 from contracts.payload import Payload
 from contracts.sla import CancelReason, Metric, PauseReason, ResumeReason
 from contracts.ticket import AuthorKind, Direction, Message, Status, Ticket
-from contracts.tickets import CloseReason, MessageReceived, MessageSent, TicketClosed, TicketEvent, TicketOpened
+from contracts.tickets import (
+    CloseReason,
+    MessageReceived,
+    MessageSent,
+    TicketClosed,
+    TicketEvent,
+    TicketOpened,
+    TicketStatusChanged,
+)
 from kit.document import Decision
 from services.sla.core import clocks
 from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, Step
@@ -314,7 +322,9 @@ def _pause_reason(clock: Clock, status: Status) -> str | None:
 def _resume_reason(clock: Clock, data: TicketEvent) -> str:
     if clock.pause_reason == PauseReason.SOLVED:
         return ResumeReason.REOPENED
-    return ResumeReason.CUSTOMER_REPLIED if isinstance(data, MessageReceived) else ResumeReason.STATUS
+    # Ingest tells of the status first and of the message that moved it after that.
+    woken = isinstance(data, TicketStatusChanged) and data.actor.kind == AuthorKind.CONTACT
+    return ResumeReason.CUSTOMER_REPLIED if woken or isinstance(data, MessageReceived) else ResumeReason.STATUS
 
 
 def _other(new: clocks.Terms, old: clocks.Terms) -> bool:
