@@ -82,6 +82,8 @@ def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
     followed = {"properties", "required", "items", "additionalProperties", "anyOf", "enum"}
     for keyword in sorted((set(old.schema) | set(new.schema)) - TOLD_ONLY - followed):
         was, now = old.schema.get(keyword), new.schema.get(keyword)
+        if keyword == "default" and isinstance(was, dict) and isinstance(now, dict):
+            now = _less_new_fields(old, new, now)
         if (keyword in old.schema, was) != (keyword in new.schema, now):
             yield f"{here}: {keyword} changes from {json.dumps(was)} to {json.dumps(now)}"
     if (was_enum := old.schema.get("enum")) != (now_enum := new.schema.get("enum")):
@@ -93,6 +95,14 @@ def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
     yield from _compare_options(old, new, path)
     for keyword in ("items", "additionalProperties"):
         yield from _compare_inner(old, new, keyword, path)
+
+
+def _less_new_fields(old: _Side, new: _Side, default: dict[str, Any]) -> dict[str, Any]:
+    """Return a default value without the defaults of fields that it has since: they say nothing that was not said."""
+    fields = new.schema.get("properties", {})
+    added = fields.keys() - old.schema.get("properties", {}).keys() - set(new.schema.get("required", ()))
+    # A default that is made anew each time (an empty mapping) does not stand in the schema.
+    return {name: v for name, v in default.items() if name not in added or v != fields[name].get("default", v)}
 
 
 def _compare_properties(old: _Side, new: _Side, path: str) -> Iterator[str]:

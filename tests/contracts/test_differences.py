@@ -23,6 +23,7 @@ OLD: dict[str, Any] = {
                 "maker": {"type": "string", "x-open-enum": ["acme"]},
                 "room": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
                 "marks": {"type": "array", "items": {"$ref": "#/$defs/Mark"}, "default": []},
+                "first": {"$ref": "#/$defs/Mark", "default": {"text": "-"}},
                 "levels": {"type": "object", "additionalProperties": {"type": "integer"}, "default": {}},
             },
             "required": ["id", "colour"],
@@ -54,8 +55,20 @@ def contain_itself(schema: dict[str, Any]) -> None:
 
 Change = Callable[[dict[str, Any]], Any]
 
+
+def add_to_default(value: int) -> Change:
+    """The default of a value tells of a new field of it."""
+
+    def change(schema: dict[str, Any]) -> None:
+        schema["$defs"]["Mark"]["properties"]["size"] = {"type": "integer", "default": 0}
+        field(schema, "first")["default"]["size"] = value
+
+    return change
+
+
 ALLOWED: dict[str, Change] = {
     "nothing": lambda s: None,
+    "optional field of a value that has a default": add_to_default(0),
     "optional field": lambda s: lamp(s)["properties"].update(age={"type": "integer", "default": 0}),
     "optional field of an inner value": lambda s: s["$defs"]["Mark"]["properties"].update(
         at={"type": "string", "default": ""}
@@ -131,6 +144,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "default is new": (
         lambda s: field(s, "maker").update(default=None),
         "data.maker: default changes from null to null",
+    ),
+    "default of a new field is not its own": (
+        add_to_default(3),
+        'data.first: default changes from {"text": "-"} to {"text": "-", "size": 3}',
     ),
     "default is dropped": (lambda s: field(s, "room").pop("default"), "data.room: default changes from null to null"),
     "field becomes anything": (lambda s: lamp(s)["properties"].update(watts=True), "data.watts: default changes"),
