@@ -37,6 +37,8 @@ EVENTS: dict[str, tuple[type[Payload], ...]] = {
         assignments.TicketAssigned,
         assignments.TicketUnassigned,
         assignments.TicketUnroutable,
+        assignments.TicketRoutable,
+        assignments.TicketTransferAnswered,
     ),
     "agents": (agents.AgentUpdated, agents.AgentPresenceChanged, agents.AgentRemoved),
     "queues": (queues.QueueReported,),

@@ -127,6 +127,27 @@ def assignment_samples() -> Iterator[Sample]:
             decision=assignments.AssignmentDecision(looked_at=12),
         ),
     )
+    korean: dict[str, Any] = {"ticket_id": KOREAN.id, "queue": "warranty-kr", "facts": KOREAN.facts()}
+    yield (
+        "minho-was-hired",
+        KOREAN.id,
+        at("09:29:00"),
+        assignments.TicketRoutable(**korean, reason=assignments.RoutableReason.AGENT_FOUND, queued_at=at("09:16:30")),
+    )
+    minho: dict[str, Any] = {**korean, "to_agent": assignments.AgentRef(id="minho", name="Kim Min-ho")}
+    yield (
+        "waits-for-minho",
+        KOREAN.id,
+        at("09:31:00.200"),
+        assignments.TicketTransferAnswered(
+            **minho,
+            command_id="transfer-0001",
+            outcome=assignments.TransferOutcome.WAITING,
+            reason=assignments.TransferReason.AGENT_FULL,
+            detail="4 of 4 in use, 1 wanted",
+            until=at("09:36:00.200"),
+        ),
+    )
 
 
 def agent_samples() -> Iterator[Sample]:
