@@ -41,15 +41,16 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     agents = Documents(agent_kind(announced), mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
     roster = Roster(agents, policy.current)
     desk = Desk(tickets, roster, lambda: policy.current, clock, metrics.Counting())
+    handling = RoutingHandling(desk)
     delivery = Delivery(
         tickets,
-        RoutingHandling(desk),
+        handling,
         DeadLetters(topics.topic_name(topics.dlq("routing"), prefix), "routing", producer),
         clock,
         limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
     )
     names = [topics.topic_name(name, prefix) for name in CONSUMED]
-    consumer = Consumer(settings, delivery, names, clock, health)
+    consumer = handling.positions = Consumer(settings, delivery, names, clock, health)
     agents.owned = partial(consumer.owned, agents.home_topic)
     pause = settings.look_ms / 1000
     looker, absence = Looker(desk, clock, pause), ticker.Absence(desk, clock)

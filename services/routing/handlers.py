@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from faststream.kafka import KafkaRouter
 from pydantic_core import from_json
 
+from contracts.assignments import TransferReason
 from contracts.commands import Transfer
 from contracts.envelope import Command
 from contracts.tickets import TicketEvent
@@ -16,18 +17,26 @@ from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
 from kit.errors import Passing, Unparsable
 from kit.handling import BaseHandling, Incoming, Record, event_item
-from services.routing.core import tickets
-from services.routing.core.tickets import TicketState
+from kit.timers import Positions
+from services.routing.core import tickets, transfers
+from services.routing.core.state import TicketState
 from services.routing.store.desk import Desk
 
 CONSUMED = (TICKETS, COMMAND, retry("routing"))
+UNDERWAY = timedelta(seconds=2)
+"""How long a ticket may be on its way to us after somebody who has heard of it asks for its transfer."""
 
 
 class RoutingHandling(BaseHandling[TicketState]):
     """Takes events of tickets, and commands to transfer one."""
 
+    positions: Positions | None = None
+    """Tells how far tickets have been handled; without, a transfer waits for its ticket like any record."""
+
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._unknown: set[str] = set()
+        """Commands of which it is sure that there is no such ticket."""
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read an event, or a command: those that are not for routing change nothing here."""
@@ -44,6 +53,34 @@ class RoutingHandling(BaseHandling[TicketState]):
         cause = Cause(command.id, command.correlationid or command.id, command.traceparent)
         return [Incoming(record, doc_id=command.subject, value=command, cause=cause)]
 
+    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
+        """Read agents whom a transfer names and nobody here knows: they may be new. Find out which tickets are not."""
+        commands = [item.value for item in items if isinstance(item.value, Command)]
+        unknown = {c.data.agent_id for c in commands if not self._desk.roster.is_there(c.data.agent_id or "")} - {None}
+        if unknown:
+            await self._desk.roster.reload(sorted(unknown))
+        if not commands:
+            return {}
+        docs = await self._desk.documents.load(command.subject for command in commands)
+        new = {i for i, doc in docs.items() if doc.fault is None and doc.state is None}
+        await self._find_out([item for item in items if isinstance(item.value, Command) and item.doc_id in new])
+        return docs
+
+    async def _find_out(self, items: Sequence[Incoming]) -> None:
+        """Note of which commands it is sure that there is no ticket: all that was said until then has been handled."""
+        self._unknown = set()
+        if self.positions is None or not items:
+            return
+        try:  # a ticket's commands have the number of its partition
+            partitions = {item.record.partition for item in items}
+            until = await self.positions.handled_until([self._desk.documents.home_topic], partitions)
+        except Passing:
+            return
+        for item in items:
+            handled = until.get(item.record.partition)
+            if handled is not None and handled > item.value.time + UNDERWAY:
+                self._unknown.add(item.value.id)
+
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Let the core decide. An event counts from its own time, whenever it is read."""
         decision = self._decide(state, item, now)
@@ -55,13 +92,15 @@ class RoutingHandling(BaseHandling[TicketState]):
         policy, roster = self._desk.policy, self._desk.roster
         if isinstance(item.value, Command):
             command: Transfer = item.value.data
+            if state is None and item.value.id in self._unknown:
+                state = transfers.unknown_ticket(item.value.subject)
             if state is None:
                 raise Passing("the ticket of a transfer is not known yet")
-            if not item.value.reaches(state.facts.brand, state.facts.account):
+            known = state.aside != TransferReason.UNKNOWN_TICKET
+            if known and not item.value.reaches(state.facts.brand, state.facts.account):
                 return Decision()  # ingest refuses it, aloud
-            if command.agent_id is not None and not _is_there(self._desk, command.agent_id):
-                raise Passing(f"there is no agent {command.agent_id!r}, or not yet")
-            return tickets.transfer(state, command, item.value.id, max(now, item.value.time), policy, item.cause)
+            at, people = max(now, item.value.time), roster.pool.agents
+            return transfers.transfer(state, command, item.value.id, at, policy, people, item.cause, item.value.source)
         assert item.event is not None
         if not isinstance(item.event.data, TicketEvent):
             return Decision()
@@ -76,11 +115,6 @@ class RoutingHandling(BaseHandling[TicketState]):
     async def after_write(self, won: Sequence[Document[TicketState]], lost: Sequence[Document[TicketState]]) -> None:
         """Give up claims that are not needed (any more)."""
         await self._desk.settle(won, lost)
-
-
-def _is_there(desk: Desk, agent_id: str) -> bool:
-    doc = desk.roster.get(agent_id)
-    return doc is not None and doc.state is not None and doc.state.removed_at is None
 
 
 def _is_command(value: bytes) -> bool:

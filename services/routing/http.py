@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.agents import Agent
-from contracts.assignments import AgentRef, AssignmentDecision
+from contracts.assignments import AgentRef, AssignmentDecision, TransferReason
 from contracts.ticket import Priority, Status, TicketFacts
 from contracts.values import SkillLevels, Units
 from kit.clock import Clock
@@ -20,7 +20,8 @@ from kit.errors import Passing
 from kit.http import Problem, Router, door, requires
 from services.routing.core import agents, need, ranking
 from services.routing.core.agents import AgentState
-from services.routing.core.tickets import TicketState, place
+from services.routing.core.moves import place
+from services.routing.core.state import TicketState
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.waiting import Waiting, oldest, waiting
@@ -67,8 +68,8 @@ class QueueView(BaseModel):
 
     queue: str | None
     depth: int
-    oldest_queued_at: datetime | None = None
-    oldest_wait_seconds: float = 0.0
+    oldest_queued_at: datetime | None = Field(None, description="Since when the one waits that waits longest.")
+    oldest_wait_seconds: float = Field(0.0, description="Time in somebody's hands is not counted.")
     waiting: dict[str, int] = Field(description="Tickets by priority.")
     unroutable: int = Field(description="How many of them nobody can serve as things are.")
     agents_online: int
@@ -78,6 +79,7 @@ class Explanation(BaseModel):
     """Who would get a ticket now and why everybody else would not; the best are listed, all are counted."""
 
     agent: AgentRef | None
+    queue: str | None = Field(None, description="Queue by which they would get it: its own, or one it overflows to.")
     required: SkillLevels
     preferred: SkillLevels
     decision: AssignmentDecision
@@ -91,6 +93,9 @@ class DecisionView(BaseModel):
     ticket_id: str
     phase: str
     queue: str | None
+    overflow_queues: tuple[str, ...] = Field((), description="Queues that may serve it besides its own.")
+    waits_for: AgentRef | None = Field(None, description="The one agent who may take it until `waits_for_until`.")
+    waits_for_until: datetime | None = None
     queued_at: datetime | None
     agent: AgentRef | None
     assigned_at: datetime | None
@@ -197,12 +202,15 @@ def _insight(desk: Desk, clock: Clock) -> Router:
     @router.get("/tickets/{ticket_id}/decision")
     async def decision(ticket_id: Id) -> DecisionView:
         state = (await desk.documents.load([ticket_id]))[ticket_id].state
-        if state is None:
+        if state is None or state.aside == TransferReason.UNKNOWN_TICKET:
             raise Problem(404, detail=f"There is no ticket {ticket_id} here")
         return DecisionView(
             ticket_id=ticket_id,
             phase=state.phase,
             queue=state.queue,
+            overflow_queues=tuple(more.queue for more in state.overflow),
+            waits_for=AgentRef(id=state.target.agent, name=state.target.name) if state.target else None,
+            waits_for_until=state.target.until if state.target else None,
             queued_at=state.queued_at,
             agent=AgentRef(id=state.agent, name=state.agent_name) if state.agent else None,
             assigned_at=state.assigned_at,
@@ -227,6 +235,7 @@ def _insight(desk: Desk, clock: Clock) -> Router:
             queue=body.queue,
             queued_at=since,
             entered_at=since,
+            waiting_since=since,
             previous=body.previous_agent,
         )
         placed = asked if body.queue is not None else place(asked, desk.policy)
@@ -281,16 +290,18 @@ def _queue_view(name: str | None, groups: list[Waiting], desk: Desk, now: dateti
 def _explain(state: TicketState, desk: Desk, now: datetime) -> Explanation:
     """Look at every agent, also beyond those that are listed: this answers a person, not a ticket."""
     policy = desk.policy
-    asked = need.need_of(state, policy, now)
+    asked = need.needs_of(state, policy, now)
     everybody = [agent for agent in desk.roster.states() if agent.removed_at is None]
-    chosen = desk.roster.pool.choose(asked)
-    whole = ranking.explain(everybody, asked, policy, now, chosen, len(everybody))
+    choice = desk.roster.pool.pick(asked)
+    met, chosen = (choice.need, choice.agent.profile) if choice is not None else (asked[0], None)
+    whole = ranking.explain(everybody, asked, policy, now, choice, SHOWN)
     why = ranking.nobody(everybody, need.least_of(state, policy), policy)
     return Explanation(
-        agent=AgentRef(id=chosen.profile.id, name=chosen.profile.name) if chosen else None,
-        required=dict(asked.required),
-        preferred=dict(asked.preferred),
-        decision=whole.model_copy(update={"candidates": whole.candidates[:SHOWN]}),
-        passed_over=dict(Counter(c.passed_over for c in whole.candidates if c.passed_over)),
+        agent=AgentRef(id=chosen.id, name=chosen.name) if chosen is not None else None,
+        queue=met.queue,
+        required=dict(met.required),
+        preferred=dict(met.preferred),
+        decision=whole,
+        passed_over=whole.passed_over,
         nobody=f"{why.reason}: {why.detail}" if why else None,
     )

@@ -11,11 +11,13 @@ from typing import Any
 import structlog
 
 from kit.clock import Clock
-from kit.document import Document
+from kit.document import Decision, Document
 from kit.errors import Passing
+from services.routing.core.moves import placed_anew
 from services.routing.core.need import Need
-from services.routing.core.tickets import TicketState
-from services.routing.store.desk import Desk
+from services.routing.core.policy import Policy
+from services.routing.core.state import TicketState
+from services.routing.store.desk import Desk, queues_behind
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,8 @@ class Looker:
         self._due: set[str] = set()
         self._near: dict[int, datetime] = {}
         """Urgency -> instant up to which those who waited longest had been queued, and some more."""
+        self._rules: Policy | None = None
+        """The policy by which all who wait were placed."""
 
     def due(self, ticket: str) -> None:
         """Look at this ticket too."""
@@ -58,6 +62,8 @@ class Looker:
 
     async def turn(self) -> None:
         """Look once, if there is a reason."""
+        if self._rules is not self._desk.policy:
+            await self.follow_rules()
         if self._desk.claims.freed.is_set():
             self._desk.claims.freed.clear()
             await self.look()
@@ -66,6 +72,22 @@ class Looker:
             docs = await self._desk.documents.load(due)
             loaded = [doc for doc in docs.values() if doc.fault is None]
             await self._desk.serve([doc for doc in loaded if doc.state and doc.state.phase == "waiting"])
+
+    async def follow_rules(self) -> None:
+        """Move those who wait to where the rules want them now: after a start, and whenever the policy has changed."""
+        policy, last = self._desk.policy, ""
+        query = {"state.phase": "waiting"}
+        while page := await self._desk.documents.find(query | {"_id": {"$gt": last}}, sort=[("_id", 1)], limit=PAGE):
+            last = page[-1].id
+            others = [doc.id for doc in page if doc.state is not None and self._moved(doc.state, policy)]
+            await self._desk.work(others, lambda state: self._moved(state, policy))
+        self._rules = policy
+
+    def _moved(self, state: TicketState, policy: Policy) -> Decision[TicketState] | None:
+        if state.phase != "waiting":
+            return None
+        decision = placed_anew(state, self._clock.now(), policy)
+        return decision if decision.state != state else None
 
     async def look(self) -> None:
         """Go through those who wait in queues that somebody can serve now."""
@@ -88,7 +110,7 @@ class Looker:
             for name, queue in policy.queues.items()
             if any(
                 pool.able(Need("", channel, name, required=tuple(queue.required.items())))
-                for channel in ("", *policy.channel_weights)
+                for channel in ("", *pool.channels)
             )
         ]
 
@@ -107,15 +129,11 @@ class Looker:
                 break
             seen |= {doc.id for doc, _ in fresh}
             since = fresh[-1][1].queued_at
-            page = [doc for doc, state in fresh if state.queue in queues]
+            page = [doc for doc, state in fresh if any(name in queues for name in _served_by(state))]
             if len(page) < len(fresh) / 2:
                 asked = queues  # those in front wait for somebody else: no use in reading them all
             await self._desk.serve(page)
-            behind |= {
-                doc.state.queue or ""
-                for doc in page
-                if doc.state is not None and doc.state.phase == "waiting" and doc.state.unroutable is None
-            }
+            behind = behind.union(*(queues_behind(doc.state) for doc in page if doc.state is not None))
             if len(found) < limit or not self._desk.roster.pool.with_room():
                 break
         return behind
@@ -136,7 +154,7 @@ class Looker:
             if len(found) == limit:
                 return found
         query |= {"state.queued_at": after} if after else {}
-        query |= {"state.queue": {"$in": queues}} if queues is not None else {}
+        query |= {"state.queues": {"$in": queues}} if queues is not None else {}
         found = await self._find(query, limit)
         ends = [doc.state.queued_at for doc in (found[0], found[-1]) if doc.state is not None] if found else []
         self._near.pop(urgency, None)
@@ -146,3 +164,7 @@ class Looker:
 
     async def _find(self, query: dict[str, Any], limit: int) -> list[Document[TicketState]]:
         return await self._desk.documents.find(query, sort=[("state.queued_at", 1)], limit=limit)
+
+
+def _served_by(state: TicketState) -> tuple[str | None, ...]:
+    return (state.queue, *(more.queue for more in state.overflow))

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from contracts.agents import Presence
 from contracts.assignments import AssignReason, TicketUnroutable, UnroutableReason
 from kit.document import Document
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import TicketState
 
 _WAITS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 _DECISIONS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)

@@ -20,10 +20,9 @@ from kit.errors import Passing
 from kit.outbox import Documents
 from kit.timers import Positions, Ticker
 from services.routing import metrics
-from services.routing.core import agents, need, ranking, tickets
+from services.routing.core import agents, looks, ranking, tickets
 from services.routing.core.agents import AgentState
-from services.routing.core.need import Need
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import TicketState
 from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
@@ -95,10 +94,12 @@ class Reconciler:
         """Take a claim as good whose ticket this process has just written as its agent's, without reading it again."""
         now = self._clock.now()
         for doc in docs:
-            agent_id = doc.state.agent if doc.state is not None else None
+            if doc.state is None:
+                continue
+            agent_id = doc.state.agent
             agent = self._desk.roster.get(agent_id) if agent_id is not None else None
             hold = agent.state.holds.get(doc.id) if agent is not None and agent.state is not None else None
-            if agent is not None and hold is not None:
+            if agent is not None and hold is not None and hold.weight <= self._desk.claims.weigh(doc.state, agent.id):
                 self._verified[agent.id, doc.id, hold.stamp] = now
 
     async def turn(self) -> None:
@@ -129,11 +130,8 @@ def build_ticker(
 ) -> Ticker[TicketState]:
     """Fire the looks that tickets asked for: what the wait changes is decided here, an agent is sought right after."""
 
-    def nobody(asked: Need) -> need.Nobody | None:
-        return ranking.nobody(desk.roster.states(), asked, desk.policy) if desk.roster.loaded else None
-
     def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
-        decision = need.look(state, now, desk.policy, nobody)
+        decision = looks.look(state, now, desk.policy, desk.roster.pool.agents if desk.roster.loaded else None)
         if decision is not None:
             looker.due(state.id)
         return decision

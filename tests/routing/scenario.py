@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from contracts.payload import Payload
 from contracts.ticket import Author, ContactRef, CustomerFacts, Market, Message, Priority, Status, Ticket
 from contracts.tickets import (
     MessageReceived,
+    MessageSent,
     TicketClosed,
     TicketEvent,
     TicketHandedOff,
@@ -34,7 +35,7 @@ from services.routing import metrics, ticker
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import TicketState
 from services.routing.handlers import RoutingHandling
 from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
@@ -108,9 +109,16 @@ def opened(of: Ticket) -> TicketOpened:
     return TicketOpened(ticket=of)
 
 
-def message(of: Ticket) -> MessageReceived:
-    sent = Message(id="m", direction="in", author=CUSTOMER, text="hello", sent_at=START)
+def message(of: Ticket, *, automated: bool = False) -> MessageReceived:
+    sent = Message(id="m", direction="in", author=CUSTOMER, text="hello", sent_at=START, automated=automated)
     return MessageReceived(ticket=of, message=sent)
+
+
+def sent(of: Ticket, by: str | Author, *, automated: bool = False) -> MessageSent:
+    """An answer to the customer, by an agent or by whoever is given."""
+    author = Author(kind="agent", id=by) if isinstance(by, str) else by
+    text = Message(id="r", direction="out", author=author, text="hi", sent_at=START, automated=automated)
+    return MessageSent(ticket=of, message=text)
 
 
 def status(of: Ticket, old: Status = Status.NEW) -> TicketEvent:
@@ -162,13 +170,16 @@ class Log:
 
 
 class Everywhere:
-    """Positions of a consumer that owns all partitions and has read everything."""
+    """Positions of a consumer that owns all partitions and has read everything up to an instant."""
+
+    def __init__(self, until: Callable[[], datetime] = lambda: datetime.max.replace(tzinfo=UTC)) -> None:
+        self.until = until
 
     def owned(self, topic: str) -> list[int]:
         return [0, 1, 2, 3]
 
     async def handled_until(self, topics: Any, partitions: Any) -> dict[int, datetime]:
-        return dict.fromkeys(partitions, datetime.max.replace(tzinfo=UTC))
+        return dict.fromkeys(partitions, self.until())
 
 
 class Replica:
@@ -182,9 +193,9 @@ class Replica:
         self.agents = Documents(agent_kind(timedelta(hours=6)), store, log, clock)
         self.roster = Roster(self.agents, self.policy)
         self.desk = Desk(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
-        self.delivery = Delivery(
-            self.tickets, RoutingHandling(self.desk), DeadLetters("dlq", "routing", log), clock
-        )  # fmt: skip
+        handling = RoutingHandling(self.desk)
+        handling.positions = Everywhere(clock.now)
+        self.delivery = Delivery(self.tickets, handling, DeadLetters("dlq", "routing", log), clock)
         options = routing_settings(**settings)
         self.looker = Looker(self.desk, clock, 0.01)
         self.absence = ticker.Absence(self.desk, clock)
@@ -214,10 +225,16 @@ class Replica:
         """Handle events as one batch."""
         assert await self.delivery.handle(self.records(*payloads)) == set()
 
-    async def command(self, ticket_id: str, data: Payload, command_id: str = "c-1", **limits: str) -> set[Any]:
-        command = Command.of(data, id=command_id, source="/test", subject=ticket_id, time=self.clock.now())
-        limited = command.model_copy(update=limits)
-        return await self.delivery.handle([self.record(limited.encode(), "deskbus.commands.v1")])
+    async def command(
+        self, ticket_id: str, data: Payload, command_id: str = "c-1", source: str = "/test", **limits: str
+    ) -> set[Any]:
+        return await self.delivery.handle([self.asked(ticket_id, data, command_id, source, **limits)])
+
+    def asked(
+        self, ticket_id: str, data: Payload, command_id: str = "c-1", source: str = "/test", **limits: str
+    ) -> Raw:
+        command = Command.of(data, id=command_id, source=source, subject=ticket_id, time=self.clock.now())
+        return self.record(command.model_copy(update=limits).encode(), "deskbus.commands.v1")
 
     async def put(self, of: Agent) -> None:
         await self._change(of.id, lambda state: agents.put(state, of, self.clock.now()))

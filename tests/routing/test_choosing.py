@@ -1,5 +1,6 @@
 """Who gets a ticket: tables of the rules, and what holds for every pool of agents."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from services.routing.core import agents, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
 from services.routing.core.pool import Pool
+from services.routing.core.ranking import Choice
 from tests.routing.scenario import START, agent, at, policy
 
 POLICY = policy()
@@ -21,8 +23,8 @@ def need(**more: Any) -> Need:
 
 
 def chosen(candidates: list[AgentState], asked: Need) -> str | None:
-    found = Pool(POLICY, candidates).choose(asked)
-    return found.profile.id if found else None
+    found = Pool(POLICY, candidates).pick([asked])
+    return found.agent.profile.id if found else None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,17 @@ def chosen(candidates: list[AgentState], asked: Need) -> str | None:
         ("not when at the limit", [agent("a", load=2), agent("b")], {"sticky": "a"}, "b"),
         ("not without the skill", [agent("a", skills={}), agent("b")], {"sticky": "a"}, "b"),
         ("a target needs no skill", [agent("a", skills={}), agent("b")], {"target": "a"}, "a"),
-        ("but room", [agent("a", skills={}, load=2), agent("b")], {"target": "a"}, "b"),
+        ("but room, and nobody else gets it", [agent("a", load=2), agent("b")], {"target": "a"}, None),
+        ("and must be online", [agent("a", presence="offline"), agent("b")], {"target": "a"}, None),
+        (
+            "except to keep what they have answered",
+            [agent("a", presence="offline"), agent("b")],
+            {"target": "a", "even_absent": True},
+            "a",
+        ),
+        ("gave it away, and it is given back", [agent("a")], {"target": "a", "avoid": frozenset({"a"})}, "a"),
+        ("a target who is not there holds nobody up", [agent("b")], {"target": "a"}, "b"),
+        ("work that weighs nothing fits where all is full", [agent("a", load=2)], {"share": 0.0}, "a"),
     ],
 )
 def test_choice(rule: str, candidates: list[AgentState], asked: dict[str, Any], winner: str | None) -> None:
@@ -149,11 +161,12 @@ def test_choice_does_not_depend_on_the_order_of_the_agents(pool_of: list[AgentSt
 
 @given(some_agents(), needs)
 def test_every_agent_gets_a_reason_and_the_chosen_one_none(pool_of: list[AgentState], asked: Need) -> None:
-    best = Pool(POLICY, pool_of).choose(asked)
-    told = ranking.explain(pool_of, asked, POLICY, at(60), best, len(pool_of))
+    best = Pool(POLICY, pool_of).pick([asked])
+    told = ranking.explain(pool_of, [asked], POLICY, at(60), best, len(pool_of))
     assert len(told.candidates) == told.looked_at == sum(a.removed_at is None for a in pool_of)
-    assert [c.agent_id for c in told.candidates if c.chosen] == ([best.profile.id] if best else [])
+    assert [c.agent_id for c in told.candidates if c.chosen] == ([best.agent.profile.id] if best else [])
     assert all((c.passed_over is None) == c.chosen for c in told.candidates)
+    assert sum(told.passed_over.values()) == told.looked_at - (best is not None)
 
 
 @given(some_agents(), needs)
@@ -161,12 +174,8 @@ def test_nobody_is_said_only_when_no_presence_and_no_free_room_would_help(
     pool_of: list[AgentState], asked: Need
 ) -> None:
     free = [AgentState(a.profile.model_copy(update={"presence": "online"})) for a in pool_of if a.removed_at is None]
-    somebody = ranking.best(free, Need(**{**_fields(asked), "avoid": frozenset()}), POLICY)
-    assert (ranking.nobody(pool_of, asked, POLICY) is None) == (somebody is not None)
-
-
-def _fields(asked: Need) -> dict[str, Any]:
-    return {name: getattr(asked, name) for name in Need.__slots__}
+    somebody = ranking.best(free, replace(asked, avoid=frozenset()), POLICY)
+    assert (ranking.nobody(pool_of, [asked], POLICY) is None) == (somebody is not None)
 
 
 def test_explanation_names_the_step_at_which_each_was_passed_over() -> None:
@@ -181,7 +190,7 @@ def test_explanation_names_the_step_at_which_each_was_passed_over() -> None:
         agent("other", queues=("thai",)),
     ]
     asked = need(preferred=(("vip", 3),), language="lang-en")
-    told = ranking.explain(pool_of, asked, POLICY, START + timedelta(minutes=1), pool_of[0], 8)
+    told = ranking.explain(pool_of, [asked], POLICY, START + timedelta(minutes=1), Choice(pool_of[0], asked), 8)
     assert {c.agent_id: c.passed_over for c in told.candidates} == {
         "best": None,
         "later": "assigned_later",

@@ -23,6 +23,7 @@ ANN, BOB = profile("ann", capacity=1), profile("bob", capacity=1)
 T1, SOLVED = opened(ticket("t1")), status(ticket("t1", 2, status=Status.SOLVED))
 SOLVED_2 = status(ticket("t2", 2, status=Status.SOLVED))
 T2, T3 = opened(ticket("t2")), opened(ticket("t3"))
+PENDING, WOKEN = (status(ticket("t1", n, status=s)) for n, s in ((2, Status.PENDING), (3, Status.OPEN)))
 AGAIN = reopened(ticket("t1", 3, status=Status.OPEN))
 BOTH_ALL, ONE_EACH = ([0], [0]), ([0], [1])
 
@@ -66,6 +67,25 @@ SCENES: dict[str, tuple[str, str, Scene]] = {
         "no claim",
         one(T1, To("t1", "bob"), To("t1", "ann"), people=[ANN, BOB]),
     ),
+    "the customer answers when the room is somebody else's": (
+        "wake-claims",
+        "claimed too little",
+        lambda off, b: Office(
+            off, b, [told(T1, PENDING, WOKEN), told(T2, SOLVED_2, partition=1)], [ANN], reads=([0, 1], [1])
+        ),
+    ),
+    "the customer answers while the claim is made lighter": (
+        "release-stamped",
+        "claimed too little",
+        one(T1, PENDING, WOKEN),
+    ),
+    "the customer answers while a slow claimant knows nothing of it": (
+        "claim-heaviest",
+        "claimed too little",
+        lambda off, b: Office(
+            off, b, [told(T1, PENDING, WOKEN), told(T2, SOLVED_2, partition=1)], [ANN], reads=([0, 1], [1])
+        ),
+    ),
     "an agent leaves as work reaches them": (
         "gone-swept",
         "who is gone",
@@ -85,6 +105,10 @@ CROWDED: dict[str, Scene] = {
     ),
     "handed on while another ticket wants the room": lambda off, b: Office(
         off, b, [told(T1, To("t1", "bob")), told(T2, SOLVED_2, partition=1)], [ANN, BOB], reads=([0, 1], [1]), early=2,
+    ),
+    "customers answer all at once": lambda off, b: Office(
+        off, b, [told(T1, PENDING, WOKEN), told(T2, T3, SOLVED_2, partition=1)], [ANN, BOB], reads=([0, 1], [1]),
+        size=2, early=2, asks=[leaves, returns],
     ),
     "handed to somebody who leaves": one(T1, To("t1", "ann"), people=[ANN, BOB], asks=[leaves], early=2),
     "away, and back, while the ticket is solved and reopened": one(T1, SOLVED, AGAIN, asks=[leaves, returns], early=2),

@@ -14,7 +14,7 @@ from kit.ids import uuid7
 from kit.mongo import MongoStore
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import Overflowed, Target, TicketState
 from services.routing.looker import LEAST
 from services.routing.store.kinds import ensure_indexes
 from tests.kit.fake_store import FakeStore
@@ -44,9 +44,11 @@ async def test_ticket_comes_back_as_it_was_written(replica: Replica) -> None:
     state = TicketState(
         id="t1", facts=ticket(tags=("a", "b"), tier="gold", country="TH").facts(), status=Status.ON_HOLD,
         phase="assigned", ticket_version=7, required=(("lang.th", 2), ("$x", 1)), preferred=(("vip", 3),), queue="thai",
-        rule_required=(("a", 1),), rule_preferred=(("b", 2),), pinned=True, overflowed=True, keeps_required=False,
-        urgency=3, queued_at=at(1), entered_at=at(2), next_look=at(3), looks=4, unroutable="no_queue", agent="ann",
-        agent_name="Ann", assigned_at=at(5), previous="bob", target="cat", avoid=("x",), left=("y", "z"),
+        rule_required=(("a", 1),), rule_preferred=(("b", 2),), pinned=True,
+        overflow=(Overflowed("any", at(8)), Overflowed("all", at(9), own=True)), waiting_since=at(7), urgency=3,
+        queued_at=at(1), entered_at=at(2), next_look=at(3), looks=4, unroutable="no_queue",
+        agent="ann", agent_name="Ann", assigned_at=at(5), previous="bob", share=0.5, aside="solved",
+        target=Target("cat", at(6), "Cat", "c9", told=True), avoid=("x",), left=("y", "z"),
         decision=AssignmentDecision(candidates=(Candidate(agent_id="ann", chosen=True),), looked_at=3),
         commands=("c1",), cause=Cause("e", "c", None),
     )  # fmt: skip
@@ -126,6 +128,7 @@ async def test_a_long_queue_is_served_in_order_whatever_was_read_before(replica:
 async def test_room_for_one_reads_a_few_of_those_who_wait_longest(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await replica.turn()
     for number in range(40):
         await replica.hear(opened(ticket(f"t{number:02}")))
         replica.clock.advance(1)  # type: ignore[attr-defined]

@@ -103,12 +103,24 @@ def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[Ag
 
 
 def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
-    """Put a ticket's claim on an agent. One that is there keeps its place and the higher stamp (`stamp-max`)."""
+    """Put a ticket's claim on an agent. One that is there keeps its place and the higher stamp (`stamp-max`).
+
+    It keeps the higher weight too: another replica may have made it for what the ticket is by now (`claim-heaviest`).
+    """
     old = state.holds.get(ticket)
-    hold = Hold(stamp, weight, now) if old is None else replace(old, stamp=max(old.stamp, stamp), since=now)
+    hold = Hold(stamp, weight, now) if old is None else Hold(max(old.stamp, stamp), max(old.weight, weight), now)
     return replace(state, holds={**state.holds, ticket: hold}, last_assigned_at=now, touched_at=now)
 
 
-def release(state: AgentState, tickets: set[str], now: datetime) -> AgentState:
-    """Give claims up."""
-    return replace(state, holds={t: h for t, h in state.holds.items() if t not in tickets}, touched_at=now)
+def renew(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
+    """Give a ticket's claim the weight that the ticket has in its status now. Nothing is assigned by that."""
+    return replace(claim(state, ticket, stamp, weight, now), last_assigned_at=state.last_assigned_at)
+
+
+def release(
+    state: AgentState, tickets: set[str], now: datetime, lighter: Mapping[str, float] | None = None
+) -> AgentState:
+    """Give claims up; those in `lighter` stay, with the weight that stands there."""
+    kept = {t: h for t, h in state.holds.items() if t not in tickets}
+    kept |= {t: replace(kept[t], weight=weight) for t, weight in (lighter or {}).items() if t in kept}
+    return replace(state, holds=kept, touched_at=now)

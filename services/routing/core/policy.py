@@ -6,12 +6,12 @@ Rule: rules are ordered and the first one that matches wins.
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from contracts.ticket import Priority, TicketFacts
+from contracts.ticket import Channel, Priority, Status, TicketFacts
 from contracts.values import SkillLevels
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -38,6 +38,8 @@ def _list(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0), le=timedelta(days=365))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Whole = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -95,12 +97,13 @@ class Rule(_Part):
 
 
 class Overflow(_Part):
-    """Where a ticket goes that nobody of its queue has taken."""
+    """A queue that may serve a ticket besides its own, once nobody of its own has taken it for a while."""
 
     after: Duration
     to: str
     keep_required: bool = Field(
-        default=False, description="The ticket's own skills and language stay required in the other queue."
+        default=False,
+        description="The ticket's own skills and language are required there too, besides what that queue requires.",
     )
 
 
@@ -122,10 +125,28 @@ class Queue(_Part):
 
 
 class Requeue(_Part):
-    """How long an agent may be gone before open work is given to somebody else."""
+    """How long an agent may be gone before open work is given to somebody else.
 
-    offline: Duration = timedelta(0)
+    What waits on the customer stays, and goes to somebody else as soon as the customer answers.
+    """
+
+    offline: Duration | None = Field(timedelta(0), description="null: work stays with agents who are offline.")
     away: Duration | None = Field(timedelta(minutes=15), description="null: work stays with agents who are away.")
+
+
+class StatusWeights(_Part):
+    """Share of its channel's weight that a ticket takes of its agent's capacity, by status."""
+
+    new: Whole = 1.0
+    open: Whole = 1.0
+    pending: Share = Field(0.0, description="The customer owes us an answer.")
+    on_hold: Share = Field(1.0, description="A third party owes us an answer.")
+
+
+class Transfers(_Part):
+    """What becomes of a ticket that was transferred to an agent who cannot take it now."""
+
+    wait: Duration = Field(timedelta(minutes=5), description="So long it waits for them; then anybody may take it.")
 
 
 class Look(_Part):
@@ -140,10 +161,18 @@ class Policy(_Part):
 
     channel_weights: dict[str, Weight] = Field(default_factory=dict, description="Units of work a ticket takes.")
     default_weight: Weight = 1.0
-    language_skill: str = Field("lang-{language}", description="The skill that speaking a language is.")
+    status_weights: StatusWeights = StatusWeights()
+    live_channels: Names = Field(
+        (Channel.PHONE.value, Channel.CHAT.value),
+        description="Channels whose tickets keep their whole weight in every status: the customer is on the line.",
+    )
+    language_skill: str = Field("lang-{language}", description="Template for the name of a language's skill.")
     language_level: Annotated[int, Field(ge=1, le=5)] = 1
-    unroutable_after: Duration = Field(timedelta(seconds=30), description="Wait before it is said that nobody can.")
+    unroutable_after: Duration = Field(
+        timedelta(seconds=30), description="Delay before a ticket is announced as unroutable."
+    )
     requeue: Requeue = Requeue()
+    transfer: Transfers = Transfers()
     look: Look = Look()
     queues: dict[str, Queue] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
@@ -175,9 +204,19 @@ class Policy(_Part):
         """Return the first rule that matches a ticket."""
         return next((rule for rule in self.rules if rule.match.holds(facts)), None)
 
-    def weight(self, channel: str, own: Mapping[str, float]) -> float:
+    def weight(self, channel: str, own: Mapping[str, float], share: float = 1.0) -> float:
         """Return the units that a ticket of a channel takes of an agent with these weights of their own."""
-        return own.get(channel, self.channel_weights.get(channel, self.default_weight))
+        return share * own.get(channel, self.channel_weights.get(channel, self.default_weight))
+
+    def share(self, channel: str, status: Status) -> float:
+        """Return the share of its channel's weight that a ticket takes in a status."""
+        return 1.0 if channel in self.live_channels else getattr(self.status_weights, status.value, 1.0)
+
+    @cached_property
+    def shares(self) -> tuple[float, ...]:
+        """All shares that there are, 1 among them."""
+        weights = self.status_weights
+        return tuple(sorted({1.0, weights.new, weights.open, weights.pending, weights.on_hold}))
 
     def language_skills(self, languages: tuple[str, ...]) -> Mapping[str, int]:
         """Return the skills that speaking these languages is."""

@@ -5,15 +5,28 @@ time of the last assignment, so that of agents equal in skill and load the lowes
 assigned at one instant, the id decides. `ranking.best` is the definition of what is found here.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from contracts.assignments import PassedOver
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
 from services.routing.core.policy import Policy
-from services.routing.core.ranking import NEVER, skills_of, unavailable, unfit
+from services.routing.core.ranking import (
+    NEVER,
+    Choice,
+    absent,
+    awaited,
+    lacking,
+    reason_of,
+    skills_of,
+    unavailable,
+    unfit,
+)
 
 Tag = tuple[Any, ...]
 ONLINE: Tag = ("online",)
@@ -30,6 +43,8 @@ class Pool:
         self._loads: list[float] = []
         self._places: dict[str, int] = {}
         self._at: list[str] = []
+        self._instants: list[datetime] = []
+        """When the agent of each place had been assigned last; it never falls."""
         self._tags: dict[str, frozenset[Tag]] = {}
         self._last = NEVER
         self._sorted = 0
@@ -68,15 +83,26 @@ class Pool:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def choose(self, need: Need, *, skip: int = 0) -> AgentState | None:
-        """Return the best agent for a need, or None.
+    def pick(self, needs: Sequence[Need], *, skip: int = 0) -> Choice | None:
+        """Choose by the needs of a ticket, its own queue first: the agent it is meant for, or the best.
 
         With `skip`, so many of those who are as good and as busy as the best are passed over, round and round.
         """
-        for special in (need.target, need.sticky):
-            agent = self._agents.get(special or "")
-            if agent is not None and self._may(agent, need, any_skill=special == need.target):
-                return agent
+        meant = self._agents.get(needs[0].target or "")
+        can = awaited(meant, needs[0], self.policy)
+        if can is not None and meant is not None:
+            return Choice(meant, needs[0], needs[0].target_reason) if can else None
+        for need in needs:
+            agent = self.choose(need, skip=skip)
+            if agent is not None:
+                return Choice(agent, need, reason_of(agent, need))
+        return None
+
+    def choose(self, need: Need, *, skip: int = 0) -> AgentState | None:
+        """Return the best agent for a need, or None; whoever had the ticket before goes before the best."""
+        had_it = self._agents.get(need.sticky or "")
+        if had_it is not None and self._may(had_it, need):
+            return had_it
         equals = next(self._equals(need), 0)
         return next(islice(self._by_idleness(equals), skip % equals.bit_count(), None)) if equals else None
 
@@ -96,7 +122,7 @@ class Pool:
         """Return the mask of the agents who can take a ticket now."""
         self._refresh()
         channel = need.channel if need.channel in self._channels else None
-        able = self._mask(ONLINE) & self._mask(("room", channel))
+        able = self._mask(ONLINE) & self._mask(("room", channel, need.share))
         if need.queue is not None:
             able &= self._mask(("queue", None)) | self._mask(("queue", need.queue))
         if need.brand is not None:
@@ -113,12 +139,51 @@ class Pool:
         self._refresh()
         some = 0
         for channel in (None, *self._channels):
-            some |= self._mask(("room", channel))
+            some |= self._mask(("room", channel, 1.0))
         return (self._mask(ONLINE) & some).bit_count()
 
-    def _may(self, agent: AgentState, need: Need, *, any_skill: bool) -> bool:
-        free = unavailable(agent, need, self.policy) is None
-        return free and (any_skill or unfit(agent, need, self.policy) is None)
+    @property
+    def channels(self) -> frozenset[str]:
+        """Channels that the policy or an agent gives a weight of their own."""
+        self._refresh()
+        return self._channels
+
+    def passed_over(self, choice: Choice) -> dict[str, int]:
+        """Count those who did not get a ticket, by the reason and by the need that was met; all of them are counted."""
+        self._refresh()
+        need, chosen = choice.need, 1 << self._places[choice.agent.profile.id]
+        absent_for = (PassedOver.AWAY, PassedOver.OFFLINE)
+        counts = Counter({why: (self._mask(("absent", why)) & ~chosen).bit_count() for why in absent_for})
+        left = self._mask(ONLINE) & ~chosen
+        for mask, reason in self._hurdles(need):
+            counts[reason] += (left & ~mask).bit_count()
+            left &= mask
+        if choice.instead is not None:
+            counts[choice.instead] += left.bit_count()
+        else:
+            as_good = next(self._by_score(left | chosen, need), 0)
+            as_busy = as_good & self._mask(("load", choice.agent.relative_load))
+            before = (1 << bisect_right(self._instants, choice.agent.last_assigned_at or NEVER)) - 1
+            counts[PassedOver.LOWER_SKILL] += (left & ~as_good).bit_count()
+            counts[PassedOver.HIGHER_LOAD] += (left & as_good & ~as_busy).bit_count()
+            counts[PassedOver.ASSIGNED_LATER] += (left & as_busy & ~before).bit_count()
+            counts[PassedOver.EQUAL] += (left & as_busy & before).bit_count()
+        return {str(reason): count for reason, count in sorted(counts.items()) if count}
+
+    def _hurdles(self, need: Need) -> Iterator[tuple[int, PassedOver]]:
+        """Yield what whoever is online must pass to take a ticket, in the order in which reasons are given."""
+        if need.queue is not None:
+            yield self._mask(("queue", None)) | self._mask(("queue", need.queue)), PassedOver.WRONG_QUEUE
+        if need.brand is not None:
+            yield self._mask(("brand", None)) | self._mask(("brand", need.brand)), PassedOver.WRONG_BRAND
+        for skill in need.required:
+            yield self._mask(("skill", *skill)), lacking(skill[0], need)
+        channel = need.channel if need.channel in self._channels else None
+        yield self._mask(("room", channel, need.share)), PassedOver.AT_CAPACITY
+        yield self.able(need), PassedOver.DECLINED
+
+    def _may(self, agent: AgentState, need: Need) -> bool:
+        return unavailable(agent, need, self.policy) is None and unfit(agent, need, self.policy) is None
 
     def _by_score(self, able: int, need: Need) -> Iterator[int]:
         """Split a mask by the number of preferred skills, the most first."""
@@ -162,6 +227,7 @@ class Pool:
         if not self._stale:
             return
         self._masks, self._loads, self._places, self._at, self._tags = {}, [], {}, [], {}
+        self._instants = []
         own = (agent.profile.channel_weights for agent in self._agents.values())
         self._channels = frozenset(self.policy.channel_weights).union(*own)
         bits: dict[Tag, bytearray] = {}
@@ -171,6 +237,7 @@ class Pool:
             tags = self._tags_of(agent)
             self._places[agent.profile.id], self._tags[agent.profile.id] = place, tags
             self._at.append(agent.profile.id)
+            self._instants.append(agent.last_assigned_at or NEVER)
             for tag in tags:
                 bits.setdefault(tag, bytearray(size))[place >> 3] |= 1 << (place & 7)
         self._masks = {tag: int.from_bytes(mask, "little") for tag, mask in bits.items()}
@@ -189,6 +256,7 @@ class Pool:
             self._places[agent_id] = len(self._at)
             self._at.append(agent_id)
             self._last = agent.last_assigned_at or NEVER
+            self._instants.append(self._last)
         new = 1 << self._places[agent_id]
         for tag in before if anew else before - after:
             self._toggle(tag, old)
@@ -209,14 +277,16 @@ class Pool:
 
     def _tags_of(self, agent: AgentState) -> frozenset[Tag]:
         profile = agent.profile
-        if not agent.online:
-            return frozenset()  # nobody asks for more
+        gone = absent(agent)
+        if gone is not None:
+            return frozenset() if agent.removed_at is not None else frozenset({("absent", gone)})  # no more is asked
         tags: list[Tag] = [ONLINE, ("load", agent.relative_load)]
         load, own = agent.load, profile.channel_weights
         tags += [
-            ("room", channel)
+            ("room", channel, share)
             for channel in (None, *self._channels)
-            if load + self.policy.weight(channel or "", own) <= profile.capacity + 1e-9
+            for share in self.policy.shares
+            if load + self.policy.weight(channel or "", own, share) <= profile.capacity + 1e-9
         ]
         tags += [("queue", queue) for queue in profile.queues or (None,)]
         tags += [("brand", brand) for brand in profile.brands or (None,)]

@@ -2,7 +2,7 @@
 
 Rules, by their names in the model of the protocol: a claim moves the agent's version (claim-bumps) and keeps the
 highest version of the ticket it was made at (stamp-max); who loses the ticket looks at it before giving the claim up
-(loser-looks); a claim is released only once its stamp can win no more (release-fenced).
+(loser-looks); a claim is released, or made lighter, only once its stamp can win no more (release-fenced).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from kit.document import Document
 from kit.outbox import Documents, Saved
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import TicketState
 from services.routing.store.roster import Roster
 
 ROUNDS = 4
@@ -25,7 +25,10 @@ Pair = tuple[str, str]
 """Agent and ticket."""
 
 Versions = dict[str, dict[str, int]]
-"""Agent -> ticket -> version of the ticket at which it was surely not the agent's."""
+"""Agent -> ticket -> version of the ticket at which it was surely not the agent's, or lighter."""
+
+Weights = dict[str, dict[str, float]]
+"""Agent -> ticket -> what is left of the weight of a claim that stays."""
 
 
 class Observer(Protocol):
@@ -66,17 +69,19 @@ class Claims:
             await self._roster.refresh(lost)  # whoever took these has taken others too
         return won
 
-    async def release(self, free: Versions) -> None:
+    async def release(self, free: Versions, lighter: Weights | None = None) -> None:
         """Release claims made at an older version than the one at which their ticket was written as not the agent's.
 
-        Whoever claims for that ticket later does so at that version or above, so a lower stamp can win no more.
+        Whoever claims for that ticket later does so at that version or above, so a lower stamp can win no more. Those
+        in `lighter` stay the agent's, with that weight.
         """
+        left = lighter or {}
         async with self.lock:
             unknown = [a for a, t in free.items() if not t.keys() <= self._holds(a)]
             if unknown:
                 await self._roster.reload(unknown)
             for _ in range(ROUNDS):
-                docs = [doc for agent_id, versions in free.items() if (doc := self._without(agent_id, versions))]
+                docs = [doc for a, versions in free.items() if (doc := self._without(a, versions, left.get(a, {})))]
                 if not docs:
                     return
                 before = {doc.id: len(self._holds(doc.id)) for doc in docs}
@@ -92,39 +97,54 @@ class Claims:
         doc = self._roster.get(agent_id)
         return set(doc.state.holds) if doc is not None and doc.state is not None else set()
 
-    def _without(self, agent_id: str, versions: dict[str, int]) -> Document[AgentState] | None:
+    def _without(
+        self, agent_id: str, versions: dict[str, int], lighter: dict[str, float]
+    ) -> Document[AgentState] | None:
         doc = self._roster.get(agent_id)
         if doc is None or doc.state is None:
             return None
         holds = doc.state.holds
-        gone = {t for t, version in versions.items() if t in holds and holds[t].stamp < version}
-        return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now())) if gone else None
+        old = {t for t, version in versions.items() if t in holds and holds[t].stamp < version}
+        less = {t: lighter[t] for t in old & lighter.keys() if lighter[t] < holds[t].weight}
+        gone = old - lighter.keys()
+        changed = agents.release(doc.state, gone, self._clock.now(), less)
+        return self._changed(agent_id, changed) if gone or less else None
 
     async def look_at(self, pairs: Sequence[Pair], *, fence: bool) -> int:
         """Release those claims whose ticket is not the agent's and cannot become so with that claim.
 
-        With `fence` a ticket's version is moved first, so that a slow assigner who holds the claim loses.
+        Those that weigh more than their ticket does in its status are made lighter. With `fence` a ticket's version is
+        moved first, so that a slow assigner who holds the claim loses.
         """
         found = await self._roster.documents.load({agent_id for agent_id, _ in pairs})
-        stamps = {
-            (a, t): doc.state.holds[t].stamp
+        holds = {
+            (a, t): doc.state.holds[t]
             for a, t in pairs
             if (doc := found[a]).fault is None and doc.state is not None and t in doc.state.holds
         }
         for doc in found.values():
             self._roster.put(doc)
-        docs = await self._tickets.load({t for _, t in stamps})
-        known = [(a, t) for a, t in stamps if docs[t].fault is None]
-        loose = [(a, t) for a, t in known if (state := docs[t].state) is None or state.agent != a]
+        docs = await self._tickets.load({t for _, t in holds})
+        holds = {(a, t): hold for (a, t), hold in holds.items() if docs[t].fault is None}
+        weights = {(a, t): self.weigh(state, a) for a, t in holds if (state := docs[t].state) and state.agent == a}
+        loose = [pair for pair, hold in holds.items() if weights.get(pair, -1.0) < hold.weight]
         if fence:
-            await self._fence([docs[t] for a, t in loose if docs[t].version <= stamps[a, t]])
-        free: Versions = {}
+            await self._fence([docs[t] for a, t in loose if docs[t].version <= holds[a, t].stamp])
+        free, lighter = Versions(), Weights()
         for a, t in loose:
-            if docs[t].version > stamps[a, t]:
+            if docs[t].version > holds[a, t].stamp:
                 free.setdefault(a, {})[t] = docs[t].version
+                if (a, t) in weights:
+                    lighter.setdefault(a, {})[t] = weights[a, t]
         if free:
-            await self.release(free)
+            await self.release(free, lighter)
         return sum(len(versions) for versions in free.values())
+
+    def weigh(self, state: TicketState, agent_id: str) -> float:
+        """Return the units that a ticket takes of an agent in its status."""
+        policy, agent = self._roster.pool.policy, self._roster.pool.agents.get(agent_id)
+        own = agent.profile.channel_weights if agent is not None else {}
+        return policy.weight(state.facts.channel, own, policy.share(state.facts.channel, state.status))
 
     async def _fence(self, docs: Sequence[Document[TicketState]]) -> None:
         for doc in docs:

@@ -4,30 +4,30 @@ Who wants a ticket changed outside the batch loop (a timer, a door, the looker) 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from zlib import crc32
 
 import structlog
 
-from contracts.assignments import AgentRef, AssignmentDecision, AssignReason
+from contracts.assignments import AgentRef, AssignmentDecision, UnassignReason
 from kit.clock import Clock
 from kit.document import Decision, Document
 from kit.errors import Passing, TooLarge
 from kit.outbox import Documents, Saved
-from services.routing.core import agents, ranking, tickets
-from services.routing.core.agents import AgentState
-from services.routing.core.need import Need, need_of
+from services.routing.core import agents, moves, ranking, tickets, transfers
+from services.routing.core.need import Need, needs_of
 from services.routing.core.policy import Policy
-from services.routing.core.tickets import TicketState
-from services.routing.store.claims import ROUNDS, Claims, Observer, Versions
+from services.routing.core.ranking import Choice
+from services.routing.core.state import TicketState
+from services.routing.store.claims import ROUNDS, Claims, Observer, Versions, Weights
 from services.routing.store.roster import Roster
 
 log = structlog.get_logger(__name__)
 
 SMALL = 64
-"""Up to so many agents, a decision tells of those who could not serve as well."""
+"""Up to so many agents, those who could not serve may be named too; of more they are counted."""
 SHOWN = 8
 APART = 16
 """Agents for each ticket, among whom one that has lost a claim picks again."""
@@ -43,6 +43,8 @@ class Pick:
     load_before: float
     load_after: float
     decision: AssignmentDecision
+    overflow_queue: str | None
+    share: float
 
 
 class Desk:
@@ -63,6 +65,8 @@ class Desk:
         self._policy, self._observer = policy, observer
         self._given: dict[str, Pick] = {}
         self._left: dict[str, set[str]] = {}
+        self._lighter: set[str] = set()
+        """Tickets that take less of their agent than before, once they are written."""
 
     @property
     def policy(self) -> Policy:
@@ -81,10 +85,11 @@ class Desk:
 
     async def assign(self, docs: Iterable[Document[TicketState]], *, overtake: bool = False) -> None:
         """Claim agents for those who wait, and put the assignment into their documents."""
-        policy = self.policy
+        policy, docs = self.policy, list(docs)
+        await self._reweigh(docs, policy)
         waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
         if not overtake:
-            first = [doc for doc in waiting if doc.state is not None and doc.state.queue not in self.backlog]
+            first = [doc for doc in waiting if doc.state is not None and _may_go_first(doc.state, self.backlog)]
             if len(first) < len(waiting):
                 self.claims.freed.set()
                 waiting = first
@@ -92,15 +97,68 @@ class Desk:
             return
         waiting.sort(key=_urgent_and_old)
         async with self.claims.lock:
+            seen = waiting
             for number in range(ROUNDS):
                 picks = self._pick(waiting, policy, spread=number * APART * len(waiting))
                 if not picks:
-                    return
+                    break
                 won = await self.claims.make([pick.agent.id for pick in picks])
                 for pick in picks:
                     if pick.agent.id in won:
                         self._give(pick)
                 waiting = [pick.doc for pick in picks if pick.agent.id not in won]
+            self._say_who_is_waited_for(seen, policy)
+
+    async def _reweigh(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+        """Fit the claims of tickets whose status weighs another share now: more before they are written, less after.
+
+        Whose agent has no room for them any more waits for anybody.
+        """
+        heavier: list[Document[TicketState]] = []
+        for doc in docs:
+            state = doc.state
+            if state is None or state.agent is None or not doc.changed:
+                continue
+            share = policy.share(state.facts.channel, state.status)
+            if share > state.share:
+                heavier.append(doc)
+            elif share < state.share:
+                self._apply(doc, Decision(replace(state, share=share)))
+                self._lighter.add(doc.id)
+        if heavier:
+            async with self.claims.lock:
+                await self._keep(heavier, policy)
+
+    async def _keep(self, docs: Sequence[Document[TicketState]], policy: Policy) -> None:
+        now, left = self.clock.now(), list(docs)
+        for number in range(ROUNDS):
+            claimed: dict[str, str] = {}
+            for doc in left:
+                assert doc.state is not None
+                agent = self.roster.pool.agents.get(doc.state.agent or "")
+                if agent is None:
+                    continue
+                own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
+                weight = self.claims.weigh(doc.state, agent.profile.id)
+                if agent.has_room(weight - own):
+                    self.roster.pool.put(agents.renew(agent, doc.id, doc.version, weight, now))
+                    claimed[doc.id] = agent.profile.id
+            won = await self.claims.make(list(claimed.values())) if claimed else set[str]()
+            kept = [doc for doc in left if claimed.get(doc.id) in won]
+            for doc in kept:
+                assert doc.state is not None
+                share = policy.share(doc.state.facts.channel, doc.state.status)
+                self._apply(doc, Decision(replace(doc.state, share=share)))
+            left = [doc for doc in left if doc not in kept]
+            if not left:
+                return
+            if number == 0:  # there may be room that this process has not heard of
+                await self.roster.reload({doc.state.agent for doc in left if doc.state and doc.state.agent})
+        for doc in left:
+            assert doc.state is not None
+            assert doc.state.agent is not None
+            gone = tickets.evict(doc.state, doc.state.agent, UnassignReason.AGENT_FULL, now, policy)
+            self._apply(doc, gone)
 
     def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Pick]:
         """Pick agents one ticket after the other; each pick takes room from the index at once.
@@ -112,54 +170,89 @@ class Desk:
         for doc in waiting:
             assert doc.state is not None
             begin = self.clock.monotonic()
-            need = need_of(doc.state, policy, now)
-            held = self._held(doc, need, policy)
-            agent = held or self.roster.pool.choose(need, skip=crc32(doc.id.encode()) % spread if spread else 0)
+            needs = needs_of(self._without_gone_target(doc, policy), policy, now)
+            skip = crc32(doc.id.encode()) % spread if spread else 0
+            choice = self._held(doc, needs, policy) or self.roster.pool.pick(needs, skip=skip)
             self._observer.decided(self.clock.monotonic() - begin)
-            if agent is None:
-                if doc.state.unroutable is None:  # others need not queue up behind what nobody can serve
-                    self.backlog |= {need.queue or ""}
+            if choice is None:
+                self.backlog |= queues_behind(doc.state)
                 continue
-            decision = self._explain(need, agent, policy, now)
-            weight = policy.weight(need.channel, agent.profile.channel_weights)
+            need, agent = choice.need, choice.agent
+            decision = self._explain(needs, choice, policy, now)
+            weight = policy.weight(need.channel, agent.profile.channel_weights, need.share)
             # Each at an instant of their own: among agents who are equal otherwise, these are asked last, and in order.
             claimed = agents.claim(agent, doc.id, doc.version, weight, now + timedelta(microseconds=len(picks)))
             self.roster.pool.put(claimed)
-            reason = AssignReason.BEST_MATCH
-            if agent.profile.id == need.target:
-                reason = AssignReason.TRANSFERRED
-            elif agent.profile.id == need.sticky:
-                reason = AssignReason.STICKY
+            if claimed.holds[doc.id].weight > weight:
+                self._lighter.add(doc.id)
             ref = AgentRef(id=agent.profile.id, name=agent.profile.name)
             own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
-            picks.append(Pick(doc, ref, str(reason), max(0.0, agent.load - own), claimed.load, decision))
+            before, wider = max(0.0, agent.load - own), None if need is needs[0] else need.queue
+            picks.append(Pick(doc, ref, str(choice.reason), before, claimed.load, decision, wider, need.share))
         return picks
 
-    def _held(self, doc: Document[TicketState], need: Need, policy: Policy) -> AgentState | None:
+    def _without_gone_target(self, doc: Document[TicketState], policy: Policy) -> TicketState:
+        assert doc.state is not None
+        if doc.state.target is not None:
+            agent = self.roster.pool.agents.get(doc.state.target.agent)
+            if agent is None or agent.removed_at is not None:
+                self._apply(doc, transfers.fall_back(doc.state, agent, policy))
+        return doc.state
+
+    def _held(self, doc: Document[TicketState], needs: Sequence[Need], policy: Policy) -> Choice | None:
         """Return an agent on whom a claim of an earlier try was left, if they would do."""
+        home = needs[0]
         for agent_id in sorted(self.roster.holders(doc.id)):
             agent = self.roster.pool.agents[agent_id]
-            fit = ranking.unfit(agent, need, policy) is None or agent_id == need.target
-            if agent.online and fit and agent_id not in need.avoid and agent.load <= agent.profile.capacity + 1e-9:
-                return agent
+            weight = policy.weight(home.channel, agent.profile.channel_weights, home.share)
+            if agent_id in home.avoid or not agent.online or not agent.has_room(weight - agent.holds[doc.id].weight):
+                continue
+            if agent_id == home.target:
+                return Choice(agent, home, home.target_reason, claimed=True)
+            if home.target is None:
+                fits = (need for need in needs if ranking.unfit(agent, need, policy) is None)
+                for need in fits:
+                    return Choice(agent, need, ranking.reason_of(agent, need), claimed=True)
         return None
 
-    def _explain(self, need: Need, chosen: AgentState, policy: Policy, now: datetime) -> AssignmentDecision:
-        pool = self.roster.pool
+    def _explain(self, needs: Sequence[Need], choice: Choice, policy: Policy, now: datetime) -> AssignmentDecision:
+        pool, need = self.roster.pool, choice.need
         if len(pool.agents) <= SMALL:
-            return ranking.explain(pool.agents.values(), need, policy, now, chosen, SHOWN)
-        best = ranking.judge(chosen, need, policy)
-        able = islice((agent for agent in pool.best_first(need) if agent is not chosen), SHOWN - 1)
+            return ranking.explain(pool.agents.values(), needs, policy, now, choice, SHOWN)
+        best = ranking.judge(choice.agent, [need], policy)
+        able = islice((agent for agent in pool.best_first(need) if agent is not choice.agent), SHOWN - 1)
         shown = [best, *(ranking.able(agent, need, policy) for agent in able)]
+        counts = pool.passed_over(choice)
         return AssignmentDecision(
-            candidates=tuple(ranking.candidate(judged, now, best) for judged in shown),
-            looked_at=pool.able(need).bit_count(),
+            candidates=tuple(
+                ranking.candidate(judged, now, choice, ranking.passed_over(judged, needs, choice, best))
+                for judged in shown
+            ),
+            looked_at=sum(counts.values()) + 1,
+            passed_over=counts,
             skills_dropped=need.dropped,
         )
 
+    def _say_who_is_waited_for(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+        """Say of those who still wait for the agent they were transferred to that they do."""
+        for doc in docs:
+            state = doc.state
+            if state is not None and state.phase == "waiting" and state.target is not None:
+                try:
+                    self._apply(doc, transfers.wait(state, self.roster.pool.agents.get(state.target.agent), policy))
+                except (Passing, TooLarge) as fault:
+                    log.warning("that a ticket waits for an agent cannot be said", ticket=doc.id, fault=str(fault))
+
+    def _apply(self, doc: Document[TicketState], decision: Decision[TicketState] | None) -> None:
+        if decision is None or doc.state is None:
+            return
+        before = doc.state
+        self.documents.apply(doc, decision, cause=before.cause)
+        self.note(before, doc.state)
+
     def _give(self, pick: Pick) -> None:
         assert pick.doc.state is not None
-        decision = tickets.assigned(
+        decision = moves.assigned(
             pick.doc.state,
             pick.agent,
             pick.reason,
@@ -167,6 +260,8 @@ class Desk:
             load_before=pick.load_before,
             load_after=pick.load_after,
             decision=pick.decision,
+            overflow_queue=pick.overflow_queue,
+            share=pick.share,
         )
         try:
             self.documents.apply(pick.doc, decision, cause=pick.doc.state.cause)
@@ -178,10 +273,14 @@ class Desk:
 
     async def settle(self, won: Iterable[Document[TicketState]], lost: Iterable[Document[TicketState]]) -> None:
         """Give up the claims that the write of these tickets made needless. What fails is the reconciler's."""
-        free: Versions = {}
+        free, lighter = Versions(), Weights()
         for doc in won:
             if doc.state is None:
                 continue
+            if doc.id in self._lighter and doc.state.agent is not None:
+                free.setdefault(doc.state.agent, {})[doc.id] = doc.version
+                lighter.setdefault(doc.state.agent, {})[doc.id] = self.claims.weigh(doc.state, doc.state.agent)
+            self._lighter.discard(doc.id)
             gone = self._left.pop(doc.id, set()) | {a for a in doc.state.left if a in self.roster.holders(doc.id)}
             for agent_id in gone - {doc.state.agent}:
                 free.setdefault(agent_id, {})[doc.id] = doc.version
@@ -190,18 +289,19 @@ class Desk:
         for doc in lost:
             self._left.pop(doc.id, None)
             self._given.pop(doc.id, None)
+            self._lighter.discard(doc.id)
             unsure += [(agent_id, doc.id) for agent_id in self.roster.holders(doc.id)]
         try:
             if free:
-                await self.claims.release(free)
+                await self.claims.release(free, lighter)
             if unsure:
                 await self.claims.look_at(unsure, fence=False)
         except Passing as fault:
             log.warning("claims are left to the reconciler", fault=str(fault))
 
     def _count(self, state: TicketState, given: Pick | None) -> None:
-        if given is not None and state.assigned_at is not None and state.queued_at is not None:
-            waited = (state.assigned_at - state.queued_at).total_seconds()
+        if given is not None and state.assigned_at is not None and state.waiting_since is not None:
+            waited = (state.assigned_at - state.waiting_since).total_seconds()
             self._observer.assigned(state.queue or "", given.reason, max(0.0, waited))
 
     # -- changes that no record of a topic brought -------------------------------------------------------------------
@@ -253,6 +353,18 @@ class Desk:
 
 def _waits(state: TicketState, policy: Policy) -> bool:
     return state.phase == "waiting" and state.queue in policy.queues
+
+
+def _may_go_first(state: TicketState, backlog: frozenset[str]) -> bool:
+    """Whether nobody who waits is overtaken: in its queue, or since the ticket is meant for one agent."""
+    return state.target is not None or state.queue not in backlog
+
+
+def queues_behind(state: TicketState) -> frozenset[str]:
+    """Return the queues in which others come after this ticket: none after one that waits for a certain agent."""
+    if state.phase != "waiting" or state.unroutable is not None or state.target is not None:
+        return frozenset()
+    return frozenset({state.queue or "", *(more.queue for more in state.overflow)})
 
 
 def _urgent_and_old(doc: Document[TicketState]) -> tuple[int, datetime, str]:

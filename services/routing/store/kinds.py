@@ -11,11 +11,12 @@ from contracts.ticket import Status, TicketFacts
 from kit.document import Cause, Kind
 from kit.mongo import MongoStore
 from services.routing.core.agents import AgentState, Hold
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import Overflowed, Target, TicketState
 
 _PLAIN = (
-    "id", "phase", "ticket_version", "queue", "pinned", "overflowed", "keeps_required", "urgency", "queued_at",
-    "entered_at", "next_look", "looks", "unroutable", "agent", "agent_name", "assigned_at", "previous", "target",
+    "id", "phase", "ticket_version", "queue", "pinned", "urgency", "queued_at", "entered_at", "waiting_since",
+    "next_look", "looks", "unroutable", "agent", "agent_name", "assigned_at", "share", "previous",
+    "aside",
 )  # fmt: skip
 _PAIRS = ("required", "preferred", "rule_required", "rule_preferred")
 _LISTS = ("avoid", "left", "commands")
@@ -26,6 +27,9 @@ def _dump_ticket(state: TicketState) -> dict[str, Any]:
         **{name: getattr(state, name) for name in _PLAIN},
         **{name: [list(pair) for pair in getattr(state, name)] for name in _PAIRS},
         **{name: list(getattr(state, name)) for name in _LISTS},
+        "overflow": [{"queue": more.queue, "since": more.since, "own": more.own} for more in state.overflow],
+        "queues": [state.queue, *(more.queue for more in state.overflow)],  # to be found by
+        "target": _dump_target(state.target) if state.target else None,
         "status": state.status.value,
         "facts": state.facts.model_dump(mode="json", exclude_defaults=True),
         "decision": state.decision.model_dump(mode="json", exclude_defaults=True) if state.decision else None,
@@ -39,11 +43,17 @@ def _load_ticket(raw: Mapping[str, Any]) -> TicketState:
     fields |= {name: tuple(raw.get(name, ())) for name in _LISTS}
     return TicketState(
         **fields,
+        overflow=tuple(Overflowed(**more) for more in raw.get("overflow", ())),
+        target=Target(**raw["target"]) if raw.get("target") else None,
         status=Status(raw["status"]),
         facts=TicketFacts.model_validate(raw["facts"]),
         decision=AssignmentDecision.model_validate(raw["decision"]) if raw.get("decision") else None,
         cause=Cause(*raw["cause"]) if raw.get("cause") else None,
     )
+
+
+def _dump_target(target: Target) -> dict[str, Any]:
+    return {name: getattr(target, name) for name in ("agent", "until", "name", "command", "told")}
 
 
 TICKET_KIND: Kind[TicketState] = Kind(

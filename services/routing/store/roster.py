@@ -42,6 +42,11 @@ class Roster:
         doc = self._docs.get(agent_id)
         return doc is not None and doc.state is not None and doc.state.online
 
+    def is_there(self, agent_id: str) -> bool:
+        """Say whether there is such an agent, as far as is known."""
+        doc = self._docs.get(agent_id)
+        return doc is not None and doc.state is not None and doc.state.removed_at is None
+
     def holders(self, ticket: str) -> set[str]:
         """Return the agents on whom a ticket has a claim."""
         return self._holders.get(ticket, set())

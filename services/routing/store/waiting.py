@@ -6,7 +6,7 @@ from datetime import datetime
 
 from contracts.ticket import Priority
 from kit.outbox import Documents
-from services.routing.core.tickets import TicketState
+from services.routing.core.state import TicketState
 
 _PRIORITIES = {priority.rank: priority for priority in Priority}
 
@@ -20,13 +20,13 @@ class Waiting:
     unroutable: bool
     count: int
     oldest: datetime | None
-    """When the one that waits longest was queued."""
+    """Since when the one waits that waits longest."""
 
 
 async def waiting(documents: Documents[TicketState]) -> list[Waiting]:
     """Count those who wait."""
     by = ["state.queue", "state.urgency", "state.unroutable"]
-    rows = await documents.tally({"state.phase": "waiting"}, by, least="state.queued_at")
+    rows = await documents.tally({"state.phase": "waiting"}, by, least="state.waiting_since")
     return [
         Waiting(queue, _PRIORITIES[urgency], unroutable is not None, row["count"], row["least"])
         for row in rows
@@ -35,5 +35,5 @@ async def waiting(documents: Documents[TicketState]) -> list[Waiting]:
 
 
 def oldest(groups: Iterable[Waiting]) -> datetime | None:
-    """When the one that waits longest of all these was queued."""
+    """Since when the one waits that waits longest of all these."""
     return min((group.oldest for group in groups if group.oldest is not None), default=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,13 +20,16 @@ from contracts.agents import Agent
 from contracts.envelope import Command, Event
 from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS
-from kit.document import Document
+from kit.document import Decision, Document
 from kit.errors import Passing
 from kit.mongo import Guarded, WriteOutcome
 from services.routing import ticker
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
+from services.routing.core.policy import Policy
+from services.routing.core.state import TicketState
 from services.routing.store.claims import Claims, Pair, Versions
+from services.routing.store.desk import Desk
 from tests.kit.fake_store import Row
 from tests.kit.raw import Raw
 from tests.kit.simulation.processes import Servers, StepStore, at_once
@@ -150,7 +153,7 @@ class Office(Servers):
     async def reconciles(self, p: str) -> None:
         mine = self.replicas[p]
         while True:
-            await step("reconcile", when=lambda: bool(self.loose()) and self._now_or_early())
+            await step("reconcile", when=lambda: bool(self.loose() or self.heavy()) and self._now_or_early())
             self._begin()
             self.clock.advance(OLD)
             with contextlib.suppress(Passing):
@@ -221,6 +224,15 @@ class Office(Servers):
         free = [a for a in self.people() if self.is_online(a) and self._load(a) < self._capacity(a)]
         return [i for i, row in self.tickets().items() if row["state"]["phase"] == "waiting"] if free else []
 
+    def _weight(self, row: Row) -> float:
+        return 0.0 if row["state"]["status"] == "pending" else 1.0
+
+    def heavy(self) -> list[Pair]:
+        """Claims that weigh more than their tickets do."""
+        having = {i: row for i, row in self.tickets().items() if row["state"]["agent"]}
+        whose = [(row["state"]["agent"], i) for i, row in having.items()]
+        return [(a, i) for a, i in whose if self.holds(a)[i]["weight"] > self._weight(having[i])]
+
     def _load(self, agent: str) -> float:
         return sum((float(hold["weight"]) for hold in self.holds(agent).values()), 0.0)
 
@@ -232,7 +244,9 @@ class Office(Servers):
         for i, row in self.tickets().items():
             if (agent := row["state"]["agent"]) is not None:
                 assert i in self.holds(agent), f"no claim: {i} is with {agent}"
-                loads[agent] += self.holds(agent)[i]["weight"]
+                weight = self.holds(agent)[i]["weight"]
+                assert weight >= self._weight(row), f"claimed too little: {i} weighs more than {weight} of {agent}"
+                loads[agent] += weight
         for agent, load in loads.items():
             assert load <= self._capacity(agent), f"above capacity: {agent} has {load}"
         if self.grown():
@@ -252,6 +266,7 @@ class Office(Servers):
     def final(self) -> None:
         self.silent()
         assert not self.loose(), f"a claim leaked: {self.loose()}"
+        assert not self.heavy(), f"a claim stays too heavy: {self.heavy()}"
         assert not self.starving(), f"waits though an agent is free: {self.starving()}"
         assert not self.orphans(), f"with an agent who is gone: {self.orphans()}"
         said = {e.subject: e for e in self.events(ASSIGNMENTS)}
@@ -316,12 +331,31 @@ def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now:
     return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], stamp=old.stamp)})
 
 
-def _without_stamp(self: Claims, agent_id: str, versions: dict[str, int]) -> Document[AgentState] | None:
-    """Without *release-stamped*: a claim is given up whatever it was renewed for since."""
+def _last_weight(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
+    """Without *claim-heaviest*: a claim takes the weight that the last claimant knew."""
+    claimed = _claim(state, ticket, stamp, weight, now)
+    return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], weight=weight)})
+
+
+def _without_stamp(
+    self: Claims, agent_id: str, versions: dict[str, int], lighter: dict[str, float]
+) -> Document[AgentState] | None:
+    """Without *release-stamped*: a claim is given up, or made lighter, whatever it was renewed for since."""
     doc = self._roster.get(agent_id)
-    if doc is None or doc.state is None or not (gone := versions.keys() & doc.state.holds.keys()):
+    if doc is None or doc.state is None or not (old := versions.keys() & doc.state.holds.keys()):
         return None
-    return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now()))
+    gone, less = old - lighter.keys(), {t: lighter[t] for t in old & lighter.keys()}
+    return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now(), less))
+
+
+async def _wakes_unclaimed(self: Desk, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+    """Without *wake-claims*: a ticket that takes more of its agent again just says so."""
+    for doc in docs:
+        if doc.changed and doc.state is not None and doc.state.agent is not None:
+            share = policy.share(doc.state.facts.channel, doc.state.status)
+            if share < doc.state.share:
+                self._lighter.add(doc.id)
+            self._apply(doc, Decision(replace(doc.state, share=share)))
 
 
 _make = Claims.make
@@ -338,9 +372,11 @@ async def _make_without_bump(self: Claims, agent_ids: Sequence[str]) -> set[str]
 
 
 _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "wake-claims": lambda: patch.object(Desk, "_reweigh", _wakes_unclaimed),
     "release-fenced": lambda: patch.object(Claims, "look_at", _release_unfenced),
     "release-stamped": lambda: patch.object(Claims, "_without", _without_stamp),
     "loser-looks": lambda: patch.object(Claims, "look_at", _loser_does_not_look),
+    "claim-heaviest": lambda: patch.object(agents, "claim", _last_weight),
     "stamp-max": lambda: patch.object(agents, "claim", _first_stamp),
     "claim-bumps": lambda: patch.object(Claims, "make", _make_without_bump),
 }

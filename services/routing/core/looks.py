@@ -1,0 +1,110 @@
+"""What its wait makes of a ticket when it is looked at again: more queues, an end of waiting for one agent, a warning.
+
+Rule: the longer the wait, the more may serve it; and when nobody there is could, somebody is told.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from contracts.assignments import RoutableReason, TicketUnroutable, UnroutableReason
+from contracts.payload import Payload
+from kit.document import Decision
+from services.routing.core import ranking, transfers
+from services.routing.core.agents import AgentState
+from services.routing.core.moves import placed_anew, routable, widen
+from services.routing.core.need import Nobody, least_of
+from services.routing.core.policy import Policy, Queue
+from services.routing.core.state import TicketState
+
+People = Mapping[str, AgentState] | None
+"""All agents by id; None as long as they are not known."""
+
+_Step = Callable[[TicketState, datetime, Policy, People], Decision[TicketState]]
+
+
+def look(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState] | None:
+    """Let time act on a waiting ticket, and set the instant of the next look."""
+    if state.phase != "waiting" or state.queued_at is None or state.entered_at is None:
+        return None
+    state, events = replace(state, looks=state.looks + 1), list[Payload]()
+    for step in _STEPS:
+        decision = step(state, now, policy, people)
+        state = decision.state or state
+        events += decision.events
+    return Decision(replace(state, next_look=next_look(state, now, policy)), events)
+
+
+def next_look(state: TicketState, now: datetime, policy: Policy) -> datetime:
+    """Return when to look again: later and later, never all at once, and at each step that the wait brings.
+
+    Each look is a write; room is given to who waits without one, so that only what was missed depends on looks.
+    """
+    pause = min(policy.look.most, policy.look.first * (1 << min(2 * state.looks, 20)))
+    spread = 0.8 + 0.4 * (zlib.crc32(f"{state.id}/{state.looks}".encode()) % 1000) / 1000
+    steps = [instant for instant in _steps(state, policy) if instant > now]
+    instant = min([now + pause * spread, *steps])
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
+def _steps(state: TicketState, policy: Policy) -> list[datetime]:
+    assert state.entered_at is not None
+    served = [(state.queue, state.entered_at), *((more.queue, more.since) for more in state.overflow)]
+    steps = [since + wait for name, since in served for wait in policy.queues.get(name or "", Queue()).relax_after]
+    last, since = served[-1]
+    overflow = policy.queues.get(last or "", Queue()).overflow
+    steps += [state.entered_at + policy.unroutable_after, since + policy.unroutable_after]
+    steps += [since + overflow.after] if overflow is not None else []
+    return [*steps, state.target.until] if state.target is not None else steps
+
+
+def _fall_back(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState]:
+    if state.target is None or people is None:
+        return Decision(state)
+    agent = people.get(state.target.agent)
+    gone = agent is None or agent.removed_at is not None
+    return transfers.fall_back(state, agent, policy) if gone or now >= state.target.until else Decision(state)
+
+
+def _follow_rules(state: TicketState, now: datetime, policy: Policy, _: People) -> Decision[TicketState]:
+    return placed_anew(state, now, policy)
+
+
+def _overflow(state: TicketState, now: datetime, policy: Policy, _: People) -> Decision[TicketState]:
+    """Add the queue that the last one overflows to."""
+    last, since, own = state.queue, state.entered_at, True
+    if state.overflow:
+        more = state.overflow[-1]
+        last, since, own = more.queue, more.since, more.own
+    overflow = policy.queues.get(last or "", Queue()).overflow
+    if overflow is None or since is None or now < since + overflow.after:
+        return Decision(state)
+    if overflow.to == state.queue or overflow.to in {more.queue for more in state.overflow}:
+        return Decision(state)  # the file has changed meanwhile
+    return widen(state, overflow.to, now, policy, own=own and overflow.keep_required)
+
+
+def _tell(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState]:
+    """Say once that nobody could serve it, and once that somebody could again."""
+    last, since = (state.overflow[-1].queue, state.overflow[-1].since) if state.overflow else (None, state.entered_at)
+    queue = policy.queues.get(last or state.queue or "")
+    assert since is not None
+    if state.queue not in policy.queues:
+        why: Nobody | None = Nobody(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
+    elif (queue is not None and queue.overflow is not None) or now < since + policy.unroutable_after or people is None:
+        return Decision(state)
+    else:
+        why = ranking.nobody(people.values(), least_of(state, policy), policy)
+    if why is None:
+        return routable(state, RoutableReason.AGENT_FOUND)
+    if state.unroutable is not None:
+        return Decision(state)
+    event = TicketUnroutable(
+        ticket_id=state.id, queue=state.queue, facts=state.facts, reason=why.reason, detail=why.detail,
+        queued_at=state.queued_at,
+    )  # fmt: skip
+    return Decision(replace(state, unroutable=str(why.reason)), [event])
+
+
+_STEPS: tuple[_Step, ...] = (_fall_back, _follow_rules, _overflow, _tell)

@@ -1,0 +1,158 @@
+"""The moves of a ticket that more than one cause makes: into a queue, into more queues, to an agent and back.
+
+Each takes the state and gives the state afterwards, with the events that say so. Why it is made is the caller's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from contracts.assignments import (
+    AgentRef,
+    AssignmentDecision,
+    QueueReason,
+    RoutableReason,
+    TicketAssigned,
+    TicketQueued,
+    TicketRoutable,
+    TicketUnassigned,
+    UnassignReason,
+)
+from kit.document import Decision
+from services.routing.core.policy import Policy
+from services.routing.core.state import Overflowed, TicketState
+
+
+def queue(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
+    """Let a ticket wait in its queue, and say so. What was said of it as unroutable is taken back."""
+    if not (state.pinned or state.overflow):
+        state = place(state, policy)
+    if state.phase != "waiting" or state.entered_at is None:
+        state = replace(state, entered_at=now, waiting_since=now, looks=0)
+    cleared = routable(state, RoutableReason.MOVED)
+    state = cleared.state or state
+    queued_at = state.queued_at or now
+    waiting = replace(state, phase="waiting", aside=None, queued_at=queued_at, next_look=now + policy.look.first)
+    event = TicketQueued(
+        ticket_id=state.id,
+        queue=state.queue,
+        facts=state.facts,
+        reason=reason,
+        priority=state.facts.priority,
+        required_skills=dict(state.required),
+        preferred_skills=dict(state.preferred),
+        queued_at=queued_at,
+        overflow_queues=tuple(more.queue for more in state.overflow),
+    )
+    return Decision(waiting, [*cleared.events, event])
+
+
+def widen(state: TicketState, to: str, now: datetime, policy: Policy, *, own: bool) -> Decision[TicketState]:
+    """Let one more queue serve a waiting ticket; it stays in its own, and keeps its age."""
+    more = (*state.overflow, Overflowed(to, now, own))
+    return queue(replace(state, overflow=more, looks=0, avoid=()), QueueReason.OVERFLOW, now, policy)
+
+
+def placed_anew(state: TicketState, now: datetime, policy: Policy) -> Decision[TicketState]:
+    """Follow the rules and the facts of a ticket that waits: they may lead to another queue.
+
+    It stays where somebody put it, and where it is when no rule matches any more, as long as that queue is there.
+    """
+    there = state.queue in policy.queues
+    moved = place(state, policy)
+    if there and (state.pinned or moved.queue is None):
+        return Decision(state)
+    if moved.queue == state.queue:
+        return Decision(moved)
+    anew = replace(moved, pinned=False, overflow=(), entered_at=now, looks=0, avoid=())
+    return queue(anew, QueueReason.RULES_CHANGED, now, policy)
+
+
+def place(state: TicketState, policy: Policy) -> TicketState:
+    """Put a ticket where the rules want it."""
+    rule = policy.place(state.facts)
+    return replace(
+        state,
+        queue=rule.queue if rule else None,
+        rule_required=pairs(rule.required) if rule else (),
+        rule_preferred=pairs(rule.preferred) if rule else (),
+    )
+
+
+def assigned(
+    state: TicketState,
+    agent: AgentRef,
+    reason: str,
+    now: datetime,
+    *,
+    load_before: float,
+    load_after: float,
+    decision: AssignmentDecision,
+    overflow_queue: str | None = None,
+    share: float = 1.0,
+) -> Decision[TicketState]:
+    """Give a waiting ticket to an agent on whom it has a claim."""
+    if state.phase != "waiting" or state.queued_at is None:
+        raise ValueError("only a waiting ticket is assigned")
+    event = TicketAssigned(
+        ticket_id=state.id,
+        queue=state.queue,
+        facts=state.facts,
+        agent=agent,
+        reason=reason,
+        sticky=reason == "sticky",
+        queued_at=state.queued_at,
+        assigned_at=now,
+        waited_ms=max(0, round((now - (state.waiting_since or state.queued_at)).total_seconds() * 1000)),
+        overflow_queue=overflow_queue,
+        load_before=load_before,
+        load_after=load_after,
+        decision=decision,
+    )
+    has = replace(
+        state,
+        phase="assigned",
+        agent=agent.id,
+        agent_name=agent.name,
+        assigned_at=now,
+        share=share,
+        previous=agent.id,
+        target=None,
+        avoid=(),
+        unroutable=None,
+        next_look=None,
+        looks=0,
+        left=tuple(a for a in state.left if a != agent.id),
+        decision=decision,
+    )
+    return Decision(has, [event])
+
+
+def unassigned(state: TicketState, reason: UnassignReason, now: datetime) -> tuple[TicketState, TicketUnassigned]:
+    """Take the ticket from its agent. Who is in `left` may still hold a claim, which is given up after the write."""
+    assert state.agent is not None
+    event = TicketUnassigned(
+        ticket_id=state.id,
+        queue=state.queue,
+        facts=state.facts,
+        agent=AgentRef(id=state.agent, name=state.agent_name),
+        reason=reason,
+        assigned_at=state.assigned_at,
+        unassigned_at=now,
+    )
+    left = (*(a for a in state.left if a != state.agent), state.agent)[-3:]
+    return replace(state, agent=None, agent_name=None, assigned_at=None, left=left), event
+
+
+def routable(state: TicketState, reason: RoutableReason) -> Decision[TicketState]:
+    """Take back that nobody can serve a waiting ticket, if that was said."""
+    if state.unroutable is None:
+        return Decision(state)
+    event = TicketRoutable(
+        ticket_id=state.id, queue=state.queue, facts=state.facts, reason=reason, queued_at=state.queued_at
+    )
+    return Decision(replace(state, unroutable=None), [event])
+
+
+def pairs(skills: dict[str, int] | Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(skills.items())) if isinstance(skills, dict) else tuple(skills)

@@ -1,0 +1,248 @@
+"""What becomes of transfers: carried out, waiting for the agent, fallen back, refused; once, and never in silence."""
+
+from typing import Any
+
+import pytest
+
+from contracts.assignments import TicketTransferAnswered
+from contracts.envelope import Event
+from contracts.ticket import Status
+from services.routing.handlers import RoutingHandling
+from tests.kit.fake_store import FakeStore
+from tests.routing.scenario import (
+    Everywhere,
+    Log,
+    Replica,
+    at,
+    fake_clock,
+    merged,
+    opened,
+    profile,
+    sent,
+    status,
+    ticket,
+    transfer,
+)
+
+
+@pytest.fixture
+def desk() -> Replica:
+    return Replica(FakeStore(), fake_clock(), Log())
+
+
+def pass_time(desk: Replica, seconds: float) -> None:
+    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+
+
+def answers(desk: Replica) -> list[tuple[str, str, str]]:
+    """Command, outcome and reason of every answer to a transfer, in order, each once."""
+    events: dict[str, Event] = {event.id: event for event in desk.log.events}
+    told = [event.data for event in sorted(events.values(), key=lambda e: e.sequence)]
+    return [(d.command_id, d.outcome, d.reason) for d in told if isinstance(d, TicketTransferAnswered)]
+
+
+async def held_by(desk: Replica, **agents: float) -> None:
+    """Ann has the ticket; the others are there with this capacity."""
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket()))
+    for name, capacity in agents.items():
+        await desk.put(profile(name, capacity=capacity))
+
+
+async def test_transfer_to_a_full_agent_waits_for_them_though_others_are_free(desk: Replica) -> None:
+    await held_by(desk, bob=0, cat=5)
+    assert await desk.command("t1", transfer(agent_id="bob")) == set()
+    assert desk.log.said("t1")[2:] == ["unassigned", "queued", "transfer_answered"]
+    told = desk.log.last("t1")
+    assert (told.outcome, told.reason, told.to_agent.id, told.until) == ("waiting", "agent_full", "bob", at(300))
+    assert told.detail == "0 of 0 in use, 1 wanted"
+    for _ in range(20):
+        pass_time(desk, 10)
+        await desk.turn()
+    assert answers(desk) == [("c-1", "waiting", "agent_full")]
+    await desk.put(profile("bob", capacity=1))
+    await desk.turn()
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.reason, told.queued_at, told.waited_ms) == ("bob", "transferred", at(0), 200_000)
+
+
+@pytest.mark.parametrize(("presence", "reason"), [("offline", "agent_offline"), ("away", "agent_away")])
+async def test_transfer_falls_back_to_the_queue_when_the_agent_has_not_come_in_time(
+    desk: Replica, presence: str, reason: str
+) -> None:
+    await held_by(desk, bob=2, cat=2)
+    await desk.presence("bob", presence)
+    await desk.command("t1", transfer(agent_id="bob"))
+    pass_time(desk, 299)
+    await desk.turn()
+    assert (await desk.ticket("t1")).phase == "waiting"
+    pass_time(desk, 1.1)
+    await desk.turn()
+    assert answers(desk) == [("c-1", "waiting", reason), ("c-1", "fell_back", reason)]
+    assert desk.log.said("t1")[-2:] == ["transfer_answered", "assigned"]
+    assert desk.log.last("t1").reason == "best_match"
+
+
+async def test_transfer_falls_back_as_soon_as_the_agent_is_removed(desk: Replica) -> None:
+    await held_by(desk, bob=0, cat=2)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.remove("bob")
+    pass_time(desk, 5)
+    await desk.turn()
+    assert answers(desk) == [("c-1", "waiting", "agent_full"), ("c-1", "fell_back", "agent_removed")]
+    assert desk.log.last("t1").agent.id == "cat"
+
+
+async def test_what_waits_for_one_agent_does_not_hold_up_the_queue(desk: Replica) -> None:
+    await held_by(desk, bob=0)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.hear(opened(ticket("t2")))
+    assert (await desk.ticket("t2")).agent == "ann"
+
+
+async def test_transfer_to_an_agent_with_room_overtakes_who_waits_for_anybody(desk: Replica) -> None:
+    await held_by(desk)
+    await desk.hear(opened(ticket("t2")), opened(ticket("t3")))
+    await desk.put(profile("bob", skills={}))
+    await desk.command("t1", transfer(agent_id="bob"))
+    assert (await desk.ticket("t1")).agent == "bob"
+    assert answers(desk) == []
+
+
+async def test_a_second_transfer_takes_the_place_of_one_that_waits(desk: Replica) -> None:
+    await held_by(desk, bob=0, cat=2)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.command("t1", transfer(agent_id="cat"), "c-2")
+    assert answers(desk) == [("c-1", "waiting", "agent_full"), ("c-1", "superseded", "transferred")]
+    assert desk.log.last("t1").agent.id == "cat"
+
+
+async def test_solving_a_ticket_ends_its_wait_for_an_agent(desk: Replica) -> None:
+    await held_by(desk, bob=0)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.hear(status(ticket("t1", 2, status=Status.SOLVED)))
+    assert answers(desk)[1:] == [("c-1", "superseded", "solved")]
+
+
+async def test_an_answer_by_somebody_else_ends_the_wait_for_an_agent(desk: Replica) -> None:
+    await held_by(desk, bob=0, cat=2)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.hear(sent(ticket("t1", 2), "cat"))
+    assert answers(desk)[1:] == [("c-1", "superseded", "answered")]
+    assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("cat", "answered")
+
+
+SOLVED, CLOSED = (status(ticket("t1", 2, status=s)) for s in (Status.SOLVED, Status.CLOSED))
+
+
+@pytest.mark.parametrize(
+    ("events", "target", "reason"),
+    [
+        ([opened(ticket())], {"agent_id": "nobody"}, "unknown_agent"),
+        ([opened(ticket())], {"agent_id": "gone"}, "agent_removed"),
+        ([opened(ticket())], {"queue": "nowhere"}, "unknown_queue"),
+        ([opened(ticket(handled_by_bot=True))], {"agent_id": "bob"}, "with_bot"),
+        ([opened(ticket()), SOLVED], {"agent_id": "bob"}, "solved"),
+        ([opened(ticket()), SOLVED], {"queue": "thai"}, "solved"),
+        ([opened(ticket()), CLOSED], {"agent_id": "bob"}, "closed"),
+        ([opened(ticket()), merged(ticket("t1", 2, merged_into="t0"))], {"agent_id": "bob"}, "merged"),
+    ],
+)
+async def test_transfer_that_cannot_be_is_refused_with_the_reason_and_changes_nothing(
+    desk: Replica, events: list[Any], target: dict[str, Any], reason: str
+) -> None:
+    for name in ("ann", "bob", "gone"):
+        await desk.put(profile(name))
+    await desk.remove("gone")
+    await desk.hear(*events)
+    before = await desk.ticket("t1")
+    assert await desk.command("t1", transfer(**target)) == set()
+    told = desk.log.last("t1")
+    assert (told.command_id, told.outcome, told.reason) == ("c-1", "refused", reason)
+    assert (told.to_queue, told.to_agent.id if told.to_agent else None) == (target.get("queue"), target.get("agent_id"))
+    after = await desk.ticket("t1")
+    assert (after.phase, after.agent, after.queue) == (before.phase, before.agent, before.queue)
+    await desk.command("t1", transfer(**target))
+    assert len(answers(desk)) == 1, "the same command is answered once"
+    await desk.command("t1", transfer(**target), "c-2")
+    assert len(answers(desk)) == 2
+    assert not [e for e in desk.log.events if e.type.startswith("deskbus.dead")]
+
+
+async def test_agent_who_was_made_by_another_replica_just_now_is_known(desk: Replica) -> None:
+    await held_by(desk)
+    other = Replica(desk.store, desk.clock, desk.log)
+    await other.put(profile("new"))
+    assert await desk.command("t1", transfer(agent_id="new")) == set()
+    assert desk.log.last("t1").agent.id == "new"
+
+
+async def test_transfer_is_carried_out_once_whatever_comes_after_it(desk: Replica) -> None:
+    await held_by(desk, bob=2, cat=2)
+    await desk.command("t1", transfer(agent_id="bob"), "c-1")
+    await desk.command("t1", transfer(agent_id="cat"), "c-2")
+    said = desk.log.said("t1")
+    await desk.command("t1", transfer(agent_id="bob"), "c-1")
+    assert (await desk.ticket("t1")).agent == "cat"
+    assert desk.log.said("t1") == said
+
+
+async def test_commands_of_two_sources_are_told_apart_though_they_have_one_id(desk: Replica) -> None:
+    await held_by(desk, bob=2, cat=2)
+    await desk.command("t1", transfer(agent_id="bob"), "1", source="/one")
+    await desk.command("t1", transfer(agent_id="cat"), "1", source="/two")
+    assert (await desk.ticket("t1")).agent == "cat"
+
+
+async def test_the_last_twenty_transfers_of_a_ticket_are_remembered(desk: Replica) -> None:
+    await held_by(desk, bob=2, cat=2)
+    for number in range(20):
+        await desk.command("t1", transfer(agent_id=("bob", "cat")[number % 2]), f"c-{number}")
+    said = desk.log.said("t1")
+    await desk.command("t1", transfer(agent_id="bob"), "c-0")
+    assert desk.log.said("t1") == said
+    assert len((await desk.ticket("t1")).commands) == 20
+
+
+async def test_transfer_names_the_command_as_its_cause(desk: Replica) -> None:
+    await held_by(desk, bob=0)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.put(profile("bob"))
+    pass_time(desk, 1)
+    await desk.turn()
+    caused = {e.type.split(".")[2]: e.causationid for e in desk.log.events if e.subject == "t1"}
+    assert caused["transfer_answered"] == caused["unassigned"] == caused["assigned"] == "c-1"
+
+
+async def test_transfer_waits_for_a_ticket_that_may_be_underway_and_is_then_carried_out(desk: Replica) -> None:
+    await desk.put(profile("ann"))
+    record = desk.asked("t1", transfer(queue="returns"))
+    for _ in range(4):
+        assert await desk.delivery.handle([record]) == {("deskbus.commands.v1", 0, record.offset)}
+        pass_time(desk, 0.5)
+    await desk.hear(opened(ticket()))
+    assert await desk.delivery.handle([record]) == set()
+    assert (desk.log.last("t1").queue, desk.log.last("t1").reason) == ("returns", "transferred")
+
+
+async def test_transfer_of_a_ticket_that_is_not_there_is_refused_once_all_that_was_said_has_been_handled(
+    desk: Replica,
+) -> None:
+    record = desk.asked("t1", transfer(queue="returns"))
+    assert len(await desk.delivery.handle([record])) == 1
+    pass_time(desk, 2.1)
+    for _ in range(2):
+        assert await desk.delivery.handle([record]) == set()
+    assert answers(desk) == [("c-1", "refused", "unknown_ticket")]
+    assert desk.log.last("t1").facts is None
+    await desk.hear(opened(ticket()))
+    assert desk.log.said("t1") == ["transfer_answered", "queued"], "should the ticket come after all, it is routed"
+
+
+async def test_transfer_of_a_ticket_whose_events_are_behind_is_not_refused(desk: Replica) -> None:
+    record = desk.asked("t1", transfer(queue="returns"))
+    assert isinstance(desk.delivery.handling, RoutingHandling)
+    desk.delivery.handling.positions = Everywhere(lambda: at(1))
+    pass_time(desk, 60)
+    assert len(await desk.delivery.handle([record])) == 1
+    assert answers(desk) == []

@@ -1,0 +1,266 @@
+"""What a ticket takes of its agent, by status: room that is free is given away, and must be there when it is needed."""
+
+import pytest
+
+from contracts.ticket import Status
+from tests.kit.fake_store import FakeStore
+from tests.routing.scenario import (
+    POLICY,
+    Log,
+    Replica,
+    at,
+    fake_clock,
+    message,
+    opened,
+    profile,
+    reopened,
+    status,
+    ticket,
+)
+
+NEW, OPEN, PENDING, ON_HOLD, SOLVED = Status.NEW, Status.OPEN, Status.PENDING, Status.ON_HOLD, Status.SOLVED
+
+
+def replica(more: bytes = b"") -> Replica:
+    return Replica(FakeStore(), fake_clock(), Log(), POLICY + more)
+
+
+@pytest.fixture
+def desk() -> Replica:
+    return replica()
+
+
+def pass_time(desk: Replica, seconds: float) -> None:
+    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+
+
+async def weights(desk: Replica, agent: str = "ann") -> dict[str, float]:
+    return {name: hold.weight for name, hold in (await desk.agent(agent)).holds.items()}
+
+
+async def test_pending_work_leaves_its_room_to_who_waits(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), opened(ticket("t2")))
+    await desk.hear(status(ticket("t1", 2, status=PENDING)))
+    await desk.turn()
+    assert await weights(desk) == {"t1": 0, "t2": 1}
+    told = desk.log.last("t2")
+    assert (told.agent.id, told.load_before, told.load_after) == ("ann", 0, 1)
+    assert desk.log.said("t1") == ["queued", "assigned"], "it stays theirs"
+
+
+async def test_answered_work_takes_its_room_again(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    assert await weights(desk) == {"t1": 0}
+    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    assert await weights(desk) == {"t1": 1}
+    await desk.hear(opened(ticket("t2")))
+    assert (await desk.ticket("t2")).phase == "waiting"
+
+
+async def test_answered_work_for_which_there_is_no_room_waits_for_anybody_and_goes_back_if_that_is_first(
+    desk: Replica,
+) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    await desk.hear(opened(ticket("t2")))
+    pass_time(desk, 60)
+    await desk.hear(status(ticket("t1", 3, status=OPEN)))
+    assert desk.log.said("t1") == ["queued", "assigned", "unassigned", "queued"]
+    told = desk.log.last("t1")
+    assert (told.reason, told.queued_at) == ("agent_full", at(0))
+    assert await weights(desk) == {"t2": 1}
+    pass_time(desk, 5)
+    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
+    await desk.turn()
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.reason, told.waited_ms) == ("ann", "sticky", 5000)
+
+
+async def test_answered_work_goes_at_once_to_somebody_who_has_room(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    await desk.put(profile("bob", capacity=1))
+    await desk.hear(status(ticket("t1", 3, status=OPEN)))
+    assert await desk.holders("ann", "bob") == {"ann": ["t2"], "bob": ["t1"]}
+
+
+async def test_many_answers_at_once_never_pass_the_limit(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=2))
+    for n in range(6):
+        await desk.hear(opened(ticket(f"t{n}")), status(ticket(f"t{n}", 2, status=PENDING)))
+    assert (await desk.agent("ann")).load == 0
+    assert len(await weights(desk)) == 6
+    await desk.hear(*(status(ticket(f"t{n}", 3, status=OPEN)) for n in range(6)))
+    assert (await desk.agent("ann")).load == 2
+    assert len(await weights(desk)) == 2
+    phases = [(await desk.ticket(f"t{n}")).phase for n in range(6)]
+    assert phases.count("waiting") == 4
+
+
+async def test_pending_and_open_again_in_one_batch_changes_nothing(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")))
+    await desk.hear(status(ticket("t1", 2, status=PENDING)), status(ticket("t1", 3, status=OPEN)))
+    assert await weights(desk) == {"t1": 1}
+    assert desk.log.said("t1") == ["queued", "assigned"]
+
+
+async def test_a_raise_is_no_assignment(desk: Replica) -> None:
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    before = (await desk.agent("ann")).last_assigned_at
+    pass_time(desk, 60)
+    await desk.hear(status(ticket("t1", 3, status=OPEN)))
+    assert (await desk.agent("ann")).last_assigned_at == before
+
+
+async def test_room_that_another_replica_gave_back_is_found_before_work_is_taken_away(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    other = Replica(desk.store, desk.clock, desk.log)
+    await other.roster.load_all()
+    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
+    [record] = other.records(status(ticket("t1", 3, status=OPEN)), sequences={"t1": 2})
+    assert await other.delivery.handle([record]) == set()
+    assert (await desk.ticket("t1")).agent == "ann"
+
+
+@pytest.mark.parametrize(
+    ("policy", "channel", "state", "weight"),
+    [
+        (b"", "email", NEW, 1),
+        (b"", "email", OPEN, 1),
+        (b"", "email", PENDING, 0),
+        (b"", "email", ON_HOLD, 1),
+        (b"", "whatsapp", PENDING, 0),
+        (b"", "phone", PENDING, 1),
+        (b"", "chat", PENDING, 1),
+        (b"live_channels: [whatsapp]", "whatsapp", PENDING, 2),
+        (b"live_channels: []", "chat", PENDING, 0),
+        (b"status_weights: {pending: 0.25, on_hold: 0}", "whatsapp", PENDING, 0.5),
+        (b"status_weights: {pending: 0.25, on_hold: 0}", "email", ON_HOLD, 0),
+        (b"status_weights: {open: 0.5}", "email", OPEN, 0.5),
+    ],
+)
+async def test_weight_by_status_and_channel(policy: bytes, channel: str, state: Status, weight: float) -> None:
+    desk = replica(policy)
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(channel=channel, status=state)))
+    assert await weights(desk) == {"t1": weight}
+    await desk.hear(status(ticket("t1", 2, channel=channel, status=SOLVED)))
+    await desk.hear(reopened(ticket("t1", 3, channel=channel, status=OPEN)))
+    await desk.hear(status(ticket("t1", 4, channel=channel, status=state)))
+    assert await weights(desk) == {"t1": weight}
+
+
+async def test_pending_work_finds_an_agent_though_all_are_full(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")))
+    await desk.hear(opened(ticket("t2", status=PENDING)))
+    assert await weights(desk) == {"t1": 1, "t2": 0}
+    assert (await desk.ticket("t2")).share == 0
+
+
+async def test_weight_that_a_crash_left_is_given_up_by_the_reconciler(
+    desk: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")))
+    records = desk.records(status(ticket("t1", 2, status=PENDING)))
+
+    async def crash(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(desk.desk.claims, "release", crash)
+    await desk.delivery.handle(records)
+    monkeypatch.undo()
+    assert await weights(desk) == {"t1": 1}
+    pass_time(desk, 131)
+    await desk.reconciler.turn()
+    assert await weights(desk) == {"t1": 0}
+
+
+async def test_policy_that_weighs_pending_work_again_counts_from_the_next_event(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    desk.policy = replica(b"status_weights: {pending: 1}").policy
+    await desk.hear(message(ticket("t1", 3, status=PENDING), automated=True))
+    assert await weights(desk) == {"t1": 1}
+
+
+# -- who keeps what when they are gone ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [OPEN, PENDING])
+async def test_automatic_mail_takes_no_work_from_an_agent_who_is_away(desk: Replica, old: Status) -> None:
+    await desk.put(profile("zoe"))
+    await desk.hear(opened(ticket()), status(ticket("t1", 2, status=old)))
+    await desk.put(profile("ann"))
+    await desk.presence("zoe", "away")
+    await desk.hear(message(ticket("t1", 3, status=old), automated=True))
+    await desk.absence.turn()
+    assert (await desk.ticket("t1")).agent == "zoe"
+
+
+async def test_one_more_message_leaves_open_work_with_who_is_away_as_long_as_the_policy_says(desk: Replica) -> None:
+    await desk.put(profile("zoe"))
+    await desk.hear(opened(ticket(status=OPEN)))
+    await desk.presence("zoe", "away")
+    await desk.hear(message(ticket("t1", 2, status=OPEN)))
+    assert (await desk.ticket("t1")).agent == "zoe"
+
+
+@pytest.mark.parametrize("presence", ["away", "offline"])
+async def test_what_the_customer_answers_goes_at_once_from_who_is_gone(desk: Replica, presence: str) -> None:
+    await desk.put(profile("zoe"))
+    await desk.hear(opened(ticket()), status(ticket("t1", 2, status=PENDING)))
+    await desk.put(profile("ann"))
+    await desk.presence("zoe", presence)
+    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    assert (await desk.ticket("t1")).agent == "ann"
+
+
+async def test_null_leaves_open_work_with_who_is_offline() -> None:
+    desk = Replica(
+        FakeStore(), fake_clock(), Log(), POLICY.replace(b"{offline: 0s, away: 10m}", b"{offline: null, away: null}")
+    )
+    await desk.put(profile("zoe"))
+    await desk.hear(opened(ticket()))
+    await desk.presence("zoe", "offline")
+    pass_time(desk, 86_400)
+    await desk.turn()
+    await desk.absence.sweep()
+    assert (await desk.ticket("t1")).agent == "zoe"
+
+
+async def test_room_that_only_an_agents_own_weight_leaves_is_found_at_once(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1.5, channel_weights={"fax": 0.5}))
+    await desk.hear(opened(ticket("t1")), opened(ticket("t2", channel="fax")), opened(ticket("t3", channel="fax")))
+    await desk.turn()
+    assert await weights(desk) == {"t1": 1, "t2": 0.5}
+    await desk.hear(status(ticket("t2", 2, channel="fax", status=SOLVED)))
+    await desk.turn()
+    assert await weights(desk) == {"t1": 1, "t3": 0.5}
+
+
+async def test_time_in_somebodys_hands_is_no_waiting(desk: Replica) -> None:
+    await desk.hear(opened(ticket("t1")))
+    pass_time(desk, 10)
+    await desk.put(profile("zoe", capacity=1))
+    await desk.turn()
+    assert desk.log.last("t1").waited_ms == 10_000
+    pass_time(desk, 3600)
+    await desk.hear(opened(ticket("t2")))
+    pass_time(desk, 60)
+    await desk.presence("zoe", "offline")
+    await desk.turn()
+    pass_time(desk, 7)
+    await desk.put(profile("ann", capacity=1))
+    await desk.turn()
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.queued_at, told.waited_ms) == ("ann", at(0), 7000), (
+        "its age goes first, its wait is 7 s"
+    )
+    assert (await desk.ticket("t2")).phase == "waiting"

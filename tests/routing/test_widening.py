@@ -1,0 +1,324 @@
+"""Overflow adds queues and takes none away; what nobody can serve is said, and so is that somebody can again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.assignments import TicketRoutable, TicketUnroutable
+from contracts.envelope import Event
+from contracts.ticket import Author, Status
+from kit.policy import load
+from services.routing.core.need import needs_of
+from services.routing.core.policy import Policy
+from tests.kit.fake_store import FakeStore
+from tests.routing.scenario import (
+    POLICY,
+    Log,
+    Replica,
+    at,
+    fake_clock,
+    message,
+    opened,
+    profile,
+    sent,
+    status,
+    ticket,
+    transfer,
+)
+
+CHAIN = b"""
+unroutable_after: 30s
+look: {first: 1s, most: 60s}
+queues:
+  vip: {preferred: {vip: 3}, relax_after: [20s], overflow: {after: 60s, to: spoken, keep_required: true}}
+  spoken: {required: {calm: 1}, overflow: {after: 60s, to: all}}
+  all: {}
+rules:
+  - {match: {tier: gold}, queue: vip, required: {gold: 1}}
+  - {queue: all}
+"""
+
+
+def replica(text: bytes = POLICY) -> Replica:
+    return Replica(FakeStore(), fake_clock(), Log(), text)
+
+
+@pytest.fixture
+def desk() -> Replica:
+    return replica()
+
+
+def pass_time(desk: Replica, seconds: float) -> None:
+    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+
+
+async def turns(desk: Replica, seconds: float) -> None:
+    """Let time pass in steps, with a turn after each."""
+    for _ in range(int(seconds // 5)):
+        pass_time(desk, 5)
+        await desk.turn()
+    pass_time(desk, seconds % 5)
+    await desk.turn()
+
+
+def words(desk: Replica, subject: str = "t1") -> list[str]:
+    """What was said of a ticket that nobody can serve, and its queue."""
+    once: dict[str, Event] = {e.id: e for e in desk.log.events if e.subject == subject}
+    told = [event.data for event in sorted(once.values(), key=lambda e: e.sequence)]
+    kept = [d for d in told if isinstance(d, TicketUnroutable | TicketRoutable)]
+    return [f"{d.type.split('.')[2]} {d.queue} {d.reason}" for d in kept]
+
+
+# -- overflow ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_of_the_own_queue_who_comes_after_the_overflow_takes_the_ticket(desk: Replica) -> None:
+    await desk.hear(opened(ticket(language="th")))
+    await turns(desk, 121)
+    assert (await desk.ticket("t1")).queue == "thai"
+    told = desk.log.last("t1")
+    assert (told.reason, told.queue, told.overflow_queues, told.queued_at) == ("overflow", "thai", ("english",), at(0))
+    await desk.put(profile("bua", skills={"lang-th": 3}))
+    await desk.turn()
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.queue, told.overflow_queue) == ("bua", "thai", None)
+
+
+async def test_the_own_queue_goes_first_when_both_could_serve(desk: Replica) -> None:
+    await desk.hear(opened(ticket(language="th")))
+    await turns(desk, 121)
+    await desk.put(profile("ann", capacity=9))
+    await desk.put(profile("bua", skills={"lang-th": 3}, capacity=1))
+    await desk.turn()
+    assert desk.log.last("t1").agent.id == "bua"
+    passed = {c.agent_id: c.passed_over for c in desk.log.last("t1").decision.candidates}
+    assert passed == {"bua": None, "ann": "only_overflow"}
+
+
+async def test_queues_are_added_one_after_the_other_and_each_asks_for_its_own() -> None:
+    desk = replica(CHAIN)
+    await desk.hear(opened(ticket(language="th", tier="gold")))
+    own = (("gold", 1), ("lang-th", 1))
+    seen = []
+    for seconds in (0, 20, 40.1, 60.1):
+        pass_time(desk, seconds)
+        await desk.turn()
+        seen.append([(n.queue, n.required) for n in needs_of(await desk.ticket("t1"), desk.policy, desk.clock.now())])
+    assert seen == [
+        [("vip", (*own, ("vip", 3)))],
+        [("vip", own)],
+        [("vip", own), ("spoken", (("calm", 1), *own))],
+        [("vip", own), ("spoken", (("calm", 1), *own)), ("all", ())],
+    ]
+
+
+async def test_requeued_work_keeps_the_queues_that_it_has_overflowed_to(desk: Replica) -> None:
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(language="th")))
+    await turns(desk, 121)
+    assert desk.log.last("t1").agent.id == "ann"
+    await desk.put(profile("bob"))
+    await desk.presence("ann", "offline")
+    await desk.turn()
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.queue, told.overflow_queue) == ("bob", "thai", "english")
+
+
+async def test_reopened_ticket_begins_in_its_own_queue_alone(desk: Replica) -> None:
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(language="th")))
+    await turns(desk, 121)
+    await desk.hear(status(ticket("t1", 2, language="th", status=Status.SOLVED)))
+    await desk.hear(status(ticket("t1", 3, language="th", status=Status.OPEN)))
+    assert (desk.log.last("t1").queue, desk.log.last("t1").overflow_queues) == ("thai", ())
+
+
+async def test_transfer_to_a_queue_leaves_the_overflow_behind(desk: Replica) -> None:
+    await desk.hear(opened(ticket(language="th")))
+    await turns(desk, 121)
+    await desk.command("t1", transfer(queue="returns"))
+    assert (desk.log.last("t1").queue, desk.log.last("t1").overflow_queues) == ("returns", ())
+
+
+async def test_newcomer_does_not_overtake_who_has_overflowed_into_the_queue(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("busy")), opened(ticket("thai", language="th")))
+    await turns(desk, 121)
+    await desk.hear(status(ticket("busy", 2, status=Status.SOLVED)))
+    await desk.hear(opened(ticket("late")))
+    await desk.turn()
+    assert await desk.holders("ann") == {"ann": ["thai"]}
+
+
+async def test_the_shipped_vip_queue_never_asks_for_two_languages(root: Path) -> None:
+    desk = replica()
+    desk.policy = load(root / "deploy" / "config" / "routing.yaml", Policy)
+    for tags, number in (((), "vip"), (("returns",), "returns")):
+        await desk.hear(opened(ticket(number, language="th", tier="gold" if number == "vip" else None, tags=tags)))
+    pass_time(desk, 3600)
+    await desk.turn()
+    for number in ("vip", "returns"):
+        needs = needs_of(await desk.ticket(number), desk.policy, desk.clock.now())
+        assert len(needs) == 2
+        asked = [sorted(skill for skill, _ in need.required if skill.startswith("lang-")) for need in needs]
+        assert asked == [["lang-th"], ["lang-th"]]
+
+
+# -- nobody can serve it -----------------------------------------------------------------------------------------------
+
+
+async def test_that_nobody_can_serve_it_is_said_once_all_queues_were_added() -> None:
+    desk = replica(CHAIN)
+    await desk.put(profile("ann", queues=("elsewhere",)))
+    await desk.hear(opened(ticket(tier="gold")))
+    await turns(desk, 149)
+    assert words(desk) == []
+    await turns(desk, 20)
+    assert words(desk) == ["unroutable vip no_agent_in_queue"]
+    assert "nor in spoken, all" in desk.log.last("t1").detail
+
+
+async def test_unroutable_is_said_again_in_a_second_queue_and_taken_back_in_between(desk: Replica) -> None:
+    await desk.put(profile("ann", skills={}))
+    await desk.hear(opened(ticket(tags=("returns",))))
+    await turns(desk, 80)
+    await turns(desk, 80)
+    assert words(desk) == ["unroutable returns no_agent_with_language"]
+    await desk.command("t1", transfer(queue="thai"))
+    await desk.hear(message(ticket("t1", 2, tags=("returns",), required_skills={"juggling": 1})))
+    await turns(desk, 160)
+    said = ["unroutable returns no_agent_with_language", "routable thai moved"]
+    assert words(desk)[:2] == said
+    await desk.command("t1", transfer(queue="english"), "c-2")
+    await turns(desk, 40)
+    assert words(desk)[2:] == ["unroutable thai no_agent_with_skills", "routable english moved",
+                               "unroutable english no_agent_with_skills"]  # fmt: skip
+
+
+async def test_that_somebody_could_serve_it_again_is_said_before_they_are_free(desk: Replica) -> None:
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(tags=("returns",))))
+    await turns(desk, 80)
+    await desk.put(profile("bea", skills={"lang-en": 1, "returns": 2}, presence="offline"))
+    await turns(desk, 80)
+    assert words(desk) == ["unroutable returns no_agent_with_skills", "routable returns agent_found"]
+    await desk.put(profile("bea", skills={"lang-en": 1}, presence="offline"))
+    await turns(desk, 80)
+    assert words(desk)[2:] == ["unroutable returns no_agent_with_skills"], "and when nobody can, it is said again"
+
+
+async def test_assignment_and_solving_leave_nothing_to_take_back(desk: Replica) -> None:
+    await desk.hear(opened(ticket("t1")), opened(ticket("t2")))
+    await turns(desk, 40)
+    await desk.hear(status(ticket("t2", 2, status=Status.SOLVED)))
+    await desk.put(profile("ann"))
+    await desk.turn()
+    for name in ("t1", "t2"):
+        assert words(desk, name) == ["unroutable english no_agent_in_queue"]
+        assert (await desk.ticket(name)).unroutable is None
+    await desk.remove("ann")
+    await desk.hear(status(ticket("t2", 3, status=Status.OPEN)))
+    await turns(desk, 40)
+    assert words(desk, "t2") == ["unroutable english no_agent_in_queue"] * 2
+
+
+async def test_ticket_that_no_rule_wants_is_unroutable_until_a_rule_does(desk: Replica) -> None:
+    text = b"queues: {a: {}}\nrules: [{match: {brand: nimbus}, queue: a}]\nunroutable_after: 30s"
+    desk = replica(text)
+    await desk.put(profile("ann"))
+    await desk.hear(opened(ticket(brand="korale")))
+    await turns(desk, 40)
+    assert words(desk) == ["unroutable None no_queue"]
+    await desk.hear(message(ticket("t1", 2, brand="nimbus")))
+    assert words(desk)[1:] == ["routable a moved"]
+    assert desk.log.last("t1").agent.id == "ann"
+
+
+# -- rules that change -------------------------------------------------------------------------------------------------
+
+
+async def test_changed_rules_move_who_waits_at_once_but_not_what_somebody_put_there(desk: Replica) -> None:
+    await desk.hear(opened(ticket("t1", language="th")), opened(ticket("t2")), opened(ticket("t3")))
+    await desk.command("t2", transfer(queue="returns"))
+    await desk.turn()
+    desk.policy = replica(POLICY.replace(b"language: th}, queue: thai", b"language: en}, queue: thai")).policy
+    await desk.turn()
+    queues = {name: (await desk.ticket(name)).queue for name in ("t1", "t2", "t3")}
+    assert queues == {"t1": "english", "t2": "returns", "t3": "thai"}
+    assert desk.log.last("t1").reason == desk.log.last("t3").reason == "rules_changed"
+    assert desk.log.said("t2").count("queued") == 2
+
+
+async def test_rules_that_changed_while_routing_was_down_move_who_waits(desk: Replica) -> None:
+    await desk.hear(*(opened(ticket(f"t{n:03}")) for n in range(230)))
+    other = Replica(desk.store, desk.clock, desk.log, POLICY.replace(b"  - {queue: english}", b"  - {queue: returns}"))
+    await other.turn()
+    assert {(await other.ticket(f"t{n:03}")).queue for n in range(230)} == {"returns"}
+
+
+async def test_ticket_stays_when_no_rule_wants_it_any_more_but_its_queue_is_there(desk: Replica) -> None:
+    await desk.hear(opened(ticket()))
+    await desk.turn()
+    desk.policy = replica(POLICY.replace(b"  - {queue: english}\n", b"")).policy
+    await desk.turn()
+    assert (await desk.ticket("t1")).queue == "english"
+
+
+async def test_ticket_of_a_queue_that_is_gone_is_placed_by_the_rules_also_when_somebody_put_it_there(
+    desk: Replica,
+) -> None:
+    await desk.hear(opened(ticket()))
+    await desk.command("t1", transfer(queue="returns"))
+    desk.policy = replica(b"queues: {a: {}}\nrules: [{queue: a}]").policy
+    await desk.turn()
+    state = await desk.ticket("t1")
+    assert (state.queue, state.pinned) == ("a", False)
+
+
+# -- answered while it waits -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("presence", ["online", "offline", "away"])
+async def test_ticket_that_is_answered_while_it_waits_is_given_to_who_answered(desk: Replica, presence: str) -> None:
+    await desk.hear(opened(ticket()))
+    await desk.put(profile("zoe", capacity=1, skills={}, presence=presence))
+    pass_time(desk, 7)
+    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"), status(ticket("t1", 3, status=Status.PENDING)))
+    told = desk.log.last("t1")
+    assert (told.agent.id, told.reason, told.waited_ms, told.load_after) == ("zoe", "answered", 7000, 0)
+
+
+async def test_answered_ticket_is_not_handed_out_before_its_status_says_so(desk: Replica) -> None:
+    await desk.hear(opened(ticket()))
+    await desk.put(profile("ann"))
+    await desk.put(profile("zoe", capacity=1))
+    await desk.hear(opened(ticket("t2", required_skills={"lang-en": 3})))
+    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"))
+    await desk.turn()
+    assert (await desk.ticket("t1")).agent in ("zoe", None)
+
+
+async def test_answer_by_an_agent_who_is_full_keeps_the_ticket_for_them_until_it_is_pending(desk: Replica) -> None:
+    await desk.put(profile("zoe", capacity=1))
+    await desk.hear(opened(ticket("t2")))
+    await desk.hear(opened(ticket("t1")))
+    await desk.put(profile("ann"))
+    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"))
+    await desk.turn()
+    assert (await desk.ticket("t1")).phase == "waiting"
+    await desk.hear(status(ticket("t1", 3, status=Status.PENDING)))
+    assert (await desk.ticket("t1")).agent == "zoe"
+    assert "transfer_answered" not in desk.log.said("t1")
+
+
+@pytest.mark.parametrize("who", ["a lead who is no agent", "bot", "machine", "contact"])
+async def test_answer_of_nobody_whom_routing_knows_changes_nothing(desk: Replica, who: str) -> None:
+    await desk.hear(opened(ticket()))
+    authors: dict[str, Any] = {"bot": Author(kind="bot", id="zoe"), "contact": Author(kind="contact", id="zoe")}
+    await desk.hear(sent(ticket("t1", 2), authors.get(who, "zoe"), automated=who == "machine"))
+    if who != "a lead who is no agent":
+        await desk.put(profile("zoe", skills={}))
+    await desk.put(profile("ann"))
+    await desk.turn()
+    assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("ann", "best_match")
