@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts.assignments import AgentRef, TicketAssigned, TicketQueued, TicketUnroutable
+from contracts.assignments import AgentRef, TicketAssigned, TicketQueued, TicketRoutable, TicketUnroutable
 from contracts.envelope import Event, Payload
 from contracts.sla import (
     CalendarRef,
@@ -151,6 +151,11 @@ def assigned(seconds: float, agent: str = "Somchai", queue: str = "thai", **more
 
 def unroutable(seconds: float, reason: str = "no_agent_with_skills", queue: str = "thai", **more: Any) -> Event:
     data = TicketUnroutable(ticket_id=TICKET, queue=queue, facts=FACTS, reason=reason, detail="lang-th at level 4")
+    return event(data, at(seconds), "routing", **more)
+
+
+def routable(seconds: float, **more: Any) -> Event:
+    data = TicketRoutable(ticket_id=TICKET, queue="thai", facts=FACTS, reason="agent_found")
     return event(data, at(seconds), "routing", **more)
 
 

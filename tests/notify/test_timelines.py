@@ -17,6 +17,7 @@ from tests.notify.examples import (
     policy,
     queued,
     reopened,
+    routable,
     solved,
     types,
     unroutable,
@@ -178,6 +179,15 @@ def test_a_route_with_a_receiver_says_again_after_the_repeat_interval_while_it_h
     line.happens(assigned(7300, sequence=2))
     line.until(20_000)
     assert line.told[3:] == [(7300, "mail", "resolved")]
+
+
+def test_a_ticket_that_somebody_could_serve_again_is_no_alarm_any_more_and_may_become_one_again() -> None:
+    line = Timeline()
+    line.happens(unroutable(0))
+    line.happens(routable(60, sequence=2))
+    line.until(3_000)
+    line.happens(unroutable(3_000, sequence=3))
+    assert line.told == [(0, "mail", "firing"), (60, "mail", "resolved"), (3_000, "mail", "firing")]
 
 
 def test_solving_the_ticket_ends_everything() -> None:

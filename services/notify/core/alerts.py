@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.assignments import TicketAssigned, TicketQueued, TicketUnassigned, TicketUnroutable
+from contracts.assignments import TicketAssigned, TicketQueued, TicketRoutable, TicketUnassigned, TicketUnroutable
 from contracts.envelope import Event
 from contracts.notifications import Alert, ResolveReason
 from contracts.payload import Payload
@@ -98,7 +98,8 @@ _ENDS: dict[str, ResolveReason] = {
 }
 _HEEDED: tuple[type[Payload], ...] = (
     ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, ClockResumed, TicketAssigned,
-    TicketClosed, TicketMerged, TicketQueued, TicketReopened, TicketStatusChanged, TicketUnassigned, TicketUnroutable,
+    TicketClosed, TicketMerged, TicketQueued, TicketReopened, TicketRoutable, TicketStatusChanged, TicketUnassigned,
+    TicketUnroutable,
 )  # fmt: skip
 HEEDED = frozenset(payload.type for payload in _HEEDED)
 """Types of events that may say something to notify: of all others `read` makes nothing."""
@@ -117,6 +118,8 @@ def read(event: Event, queue: str | None) -> tuple[Signal, ...]:
             return Handled(data.queue or queue, data.agent.name or data.agent.id), over
         case TicketUnassigned():
             return (Handled(data.queue or queue, None),)
+        case TicketRoutable():
+            return (Over(frozenset({Kind.UNROUTABLE}), None, ResolveReason.CANCELLED),)
         case TicketUnroutable():
             return Handled(data.queue, None), _unroutable(data, event)
     return _of_ticket(data)
