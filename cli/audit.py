@@ -25,6 +25,7 @@ OVERDUE = timedelta(seconds=15)
 """How long after its deadline a clock may be silent before that is a finding: a partition may just be moving."""
 
 _DONE = frozenset({Status.SOLVED, Status.CLOSED})
+_RESTING = frozenset({Status.PENDING, Status.ON_HOLD})
 
 Subject = tuple[str, str]
 """Source and subject."""
@@ -228,23 +229,28 @@ class Audit:
     def _assignments(self) -> None:
         spans: dict[str, list[_Holding]] = defaultdict(list)
         self._count["assigned"] = self._count["waiting"] = 0
-        for ticket, events in self._of("/deskbus/routing"):
+        for ticket, told in self._of("/deskbus/routing"):
             held: tuple[str, _Holding] | None = None
+            events = [event for event in told if not isinstance(event.data, assignments.TicketTransferAnswered)]
             for event in events:
                 data = event.data
                 if isinstance(data, assignments.TicketAssigned):
                     if held is not None:
                         self._fault("tickets with two agents", f"{ticket}: {held[0]} and {data.agent.id} at {event.id}")
                     weight = (data.load_after or 0) - (data.load_before or 0)
-                    held = data.agent.id, _Holding(ticket, data.assigned_at.timestamp(), float("inf"), weight)
+                    start = data.assigned_at.timestamp()
+                    held = data.agent.id, _Holding(ticket, start, self._first_rest(ticket, start), weight)
                     spans[data.agent.id].append(held[1])
                 elif isinstance(data, assignments.TicketUnassigned) and held is not None:
-                    held[1].end, held = data.unassigned_at.timestamp(), None
+                    held[1].end, held = min(held[1].end, data.unassigned_at.timestamp()), None
+            if not events:
+                continue
             last = events[-1].data
-            waits = held is None and isinstance(last, assignments.TicketQueued | assignments.TicketUnroutable)
+            queued = isinstance(last, assignments.TicketQueued | assignments.TicketRoutable)
+            waits = held is None and (queued or isinstance(last, assignments.TicketUnroutable))
             self._count["assigned"] += held is not None
             self._count["waiting"] += waits
-            if isinstance(last, assignments.TicketQueued) and held is None and self._wants_somebody(ticket):
+            if queued and held is None and self._wants_somebody(ticket):
                 self.report_so_far.open["tickets that wait for an agent"].append(ticket)
         self._capacity(spans)
 
@@ -252,6 +258,15 @@ class Audit:
         """Say whether the ticket is still to be given to somebody: one that is solved while it waits is not."""
         last = _last_ticket([e for _, e in sorted(self._events.get(("/deskbus/ingest", ticket), {}).items())])
         return last is None or not (last.status in _DONE or last.merged_into or last.handled_by_bot)
+
+    def _first_rest(self, ticket: str, start: float) -> float:
+        """When somebody else owed an answer first: what the ticket weighs from then on, only the policy says."""
+        told = [event for _, event in sorted(self._events.get(("/deskbus/ingest", ticket), {}).items())]
+        statuses = [(e.time.timestamp(), e.data.ticket.status) for e in told if isinstance(e.data, tickets.TicketEvent)]
+        before = [status for at, status in statuses if at <= start][-1:]
+        after = [(at, status) for at, status in statuses if at > start]
+        known = [*((start, status) for status in before), *after]
+        return next((at for at, status in known if status in _RESTING), float("inf"))
 
     def _capacity(self, spans: dict[str, list[_Holding]]) -> None:
         """Replay every agent's load; at one instant what ends goes before what begins."""

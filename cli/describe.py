@@ -136,15 +136,16 @@ def _assignment(event: Event) -> str | None:
             return f"from {agent.name or agent.id} ({reason})"
         case assignments.TicketUnroutable(reason=reason, detail=detail):
             return f"{reason}: {detail or ''}"
+        case assignments.TicketRoutable(queue=queue, reason=reason):
+            return f"in {queue} ({reason})"
+        case assignments.TicketTransferAnswered(outcome=outcome, reason=reason, to_agent=agent, to_queue=queue):
+            return f"to {(agent.name or agent.id) if agent else queue}: {outcome} ({reason})"
     return None
 
 
 def why(data: assignments.TicketAssigned) -> str:
     """Say why this agent, and what became of the others."""
-    passed: dict[str, int] = {}
-    for candidate in data.decision.candidates:
-        if candidate.passed_over:
-            passed[candidate.passed_over] = passed.get(candidate.passed_over, 0) + 1
+    passed = data.decision.passed_over
     others = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in passed.items())
     known = data.load_before is not None and data.load_after is not None
     load = f"load {data.load_before:g}→{data.load_after:g}" if known else ""

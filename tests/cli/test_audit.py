@@ -255,6 +255,12 @@ EXCUSED: dict[str, Callable[[], list[Line]]] = {
     "one agent after the other": lambda: [queued(), assigned(2), unassigned(3, 5), assigned(4, agent="a2", since=6)],
     "work that ends as other work begins": lambda: [
         agent(1), assigned(1), unassigned(2, 5), assigned(1, subject="t2", since=5)],
+    "work that waits for the customer takes no room": lambda: [
+        agent(1), opened(), event("tickets", "t1", 2, tickets.TicketStatusChanged(
+            ticket=ticket(status=Status.PENDING), old=Status.OPEN, new=Status.PENDING, actor=SOMEBODY)),
+        queued(), assigned(2), assigned(1, subject="t2", since=2)],
+    "a transfer that was refused": lambda: [event("assignments", "t1", 1, assignments.TicketTransferAnswered(
+        ticket_id="t1", command_id="c1", outcome="refused", reason="unknown_ticket"))],
     "a deadline that is only just over": lambda: [clock(sla.ClockStarted, 1, due=3599)],
     "a clock that stands still": lambda: [
         clock(sla.ClockStarted, 1), clock(sla.ClockPaused, 2, due=None, reason="pending")],

@@ -131,14 +131,17 @@ holidays: {KR: {2026-12-25: Christmas}}
 
 @pytest.mark.parametrize("lists", ["short, shut", "shut, short"])
 def test_a_date_that_one_list_closes_is_closed(lists: str) -> None:
-    text = f"""
+    text = (
+        f"""
 policies: [{{name: a, calendar: shop, targets: {{first_reply: 1h}}}}]
 calendars: {{shop: {{zone: UTC, holidays: [{lists}]}}}}
-""" + """
+"""
+        """
 holidays:
   short: {2026-11-24: {name: Eve, hours: "09:00-12:00"}, 2026-11-25: {name: Eve, hours: "09:00-12:00"}}
   shut: {2026-11-24: Closed}
 """
+    )
     shop = book(text).calendar("shop")
     assert shop.working_between(at(15 * 60), at(39 * 60)) == 0
     assert shop.working_between(at(39 * 60), at(63 * 60)) == 3 * 3600
