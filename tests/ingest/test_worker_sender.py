@@ -208,3 +208,13 @@ async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_
     await served(hands)
     assert len(wire.sent) == 2
     assert worker.types().count("message.sent") == 1
+
+
+async def test_our_reply_keeps_a_quiet_chat_on_its_ticket() -> None:
+    worker, wire = Worker(), FakeWire()
+    ticket = await promised(worker)
+    worker.clock.advance(11 * 3600)
+    await served(sender(worker, wire, *ALL))
+    await worker.take(worker.says("Thanks", "m2", after=22 * 3600))  # quiet is 12 hours, from whoever wrote last
+    assert [event.subject for event in worker.events() if event.type == "deskbus.message.received.v1"] == [ticket]
+    assert len(worker.opened()) == 1
