@@ -19,6 +19,8 @@ from charset_normalizer import from_bytes
 
 #: Bytes that are looked at to guess a charset.
 SAMPLE = 4096
+#: Bytes of ISO-2022-JP that are read where Python's codec cannot: byte by byte, and more than any text that is kept.
+MAX_JAPANESE = 512 * 1024
 #: Codecs that are no charsets of mail, and some of which take quadratic time.
 _NO_CHARSETS = {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
 _OTHER_LABELS = {
@@ -171,7 +173,8 @@ _ESCAPE = re.compile(rb"\x1b(\([BJI]|\$[@B]|\$\(D)")
 def _japanese(raw: bytes) -> Iterator[str]:
     """JIS X 0208 is read as the rows of CP932, which hold NEC's and IBM's characters too."""
     mode, at = b"(B", 0
-    for escape in [*_ESCAPE.finditer(raw), None]:
+    raw = raw[:MAX_JAPANESE]
+    for escape in itertools.chain(_ESCAPE.finditer(raw), [None]):
         piece = raw[at : escape.start() if escape else len(raw)]
         if mode in {b"$@", b"$B"}:
             yield _shifted(piece).decode("cp932", "replace")

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.ingest.accounts import Account
-from services.ingest.channels import CHANNELS, WEBHOOKS
+from services.ingest.channels import CHANNELS, WEBHOOKS, bounces, charsets, mime
 from services.ingest.channels import email as mail
+from services.ingest.channels import headers as heads
 from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.flowed import unflowed
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
@@ -199,6 +201,20 @@ CORPUS: dict[str, bytes] = {
     "html of half tags": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<a b='" * 160_000,
     "html of declarations": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<![" * 330_000,
     "html of angle brackets": b"From: a@b.pl\r\nContent-Type: text/html\r\n\r\n" + b"<" * MB,
+    "20 nested multiparts of a megabyte": nested_multiparts(20) + b"\r\nx" * 300_000,
+    "a bounce of one line": b"From: mailer-daemon@x\r\n\r\nYour message could not be delivered to\r\n" + b"a" * MB,
+    "a bounce of every kind": b"From: mailer-daemon@x\r\n\r\nfailed addresses follow:\r\n" + b"<a@\r\n" * 160_000,
+    "a report of many recipients": b"From: a@b.pl\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n"
+    b"Content-Type: message/delivery-status\r\n\r\n"
+    + b"Final-Recipient: rfc822; a@b\r\nAction: failed\r\n\r\n"
+    * 15_000,
+    "flowed lines": b"From: a@b.pl\r\nContent-Type: text/plain; format=flowed\r\n\r\n" + b"> \r\n>> \r\n" * 100_000,
+    "raw names in no charset": b"From: a@b.pl\r\nTo: " + b"\xb0\xa1\xc8\xbe <a@b.pl>, " * 20_000 + b"\r\n\r\nhello",
+    "rows that are no headers": b"From: a@b.pl\r\n" + b"no header\r\n\tfolded\r\n" * 40_000 + b"X-Y: z\r\n\r\nhello",
+    "uuencode of nothing": b"From: a@b.pl\r\nContent-Transfer-Encoding: uuencode\r\n\r\nbegin 6 x\n"
+    + b"\xff\n" * 300_000,
+    "iso-2022-jp of escapes": b"From: a@b.pl\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n\r\n\xff"
+    + b"\x1b$B!" * 250_000,
     "charset punycode": b"From: a@b.pl\r\nContent-Type: text/plain; charset=punycode\r\n\r\n" + b"a-" * 500_000,
 }
 
@@ -249,6 +265,42 @@ def test_a_cleaned_text_can_be_encoded_and_is_clean(text: str) -> None:
     assert clean(cleaned) == cleaned
     one_line = line(text)
     assert one_line is None or not set("\r\n\0\u2028") & set(one_line)
+
+
+@given(st.binary(), st.none() | st.text(max_size=20) | st.sampled_from(["gbk", "utf-8", "iso-2022-jp", "x-sjis", "hz"]))
+def test_any_bytes_of_any_charset_are_text(raw: bytes, charset: str | None) -> None:
+    clean(charsets.decode(raw, charset)).encode()
+    clean(charsets.decode(raw, None, charset)).encode()
+
+
+@given(st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzäöü한국ñ")), st.sampled_from(["utf-8", "cp949", "cp1252"]))
+def test_a_text_in_its_own_charset_is_read_back(text: str, charset: str) -> None:
+    raw = text.encode(charset, "ignore")
+    if charset == "utf-8" or not raw.isascii():
+        assert charsets.decode(raw, charset) in {raw.decode(charset), raw.decode("utf-8", "replace")}
+
+
+@given(st.text() | st.from_regex(heads._ADDRESS, fullmatch=True))
+def test_the_one_form_of_an_address_is_its_own(text: str) -> None:
+    address = heads.address(text)
+    if address is not None:
+        assert heads.address(address) == address
+        assert address == address.strip()
+        assert "@" in address
+
+
+@given(st.text(st.sampled_from("> \n-ab")), st.booleans())
+def test_unflowing_keeps_every_word(text: str, delete: bool) -> None:
+    kept = [word for word in unflowed(text, delete_space=delete) if word in "ab"]
+    assert kept == [word for word in text if word in "ab"]
+
+
+@given(st.text(st.sampled_from("<>@:.\n abDF=3")), st.sampled_from(["failure notice", "Undeliverable", ""]))
+def test_any_report_is_read(text: str, subject: str) -> None:
+    head = f"From: mailer-daemon@yahoo.com\r\nSubject: {subject}\r\nX-Mailer: <SMTP32 v1>\r\n\r\n"
+    body = f"Hi. This is the\n\n{text}\nThe following addresses had\n{text}"
+    later, never = bounces.failures(mime.read((head + body).encode()))
+    assert all(heads.address(each) == each for each in (*later, *never))
 
 
 @given(st.text())
