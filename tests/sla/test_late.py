@@ -111,7 +111,7 @@ def test_a_question_that_no_policy_took_when_it_came_counts_since_it_came() -> N
     assert desk.due("next_reply") == 105
 
 
-WIDE = GOLD.replace("60m", "600m").replace("30m", "600m").replace("120m", "600m").replace("300m", "600m")
+WIDE = book(GOLD.replace("60m", "600m").replace("30m", "600m").replace("120m", "600m").replace("300m", "600m"))
 """The same hours and more time than a story takes: what runs out before it applies is another matter."""
 moves = st.lists(
     st.tuples(st.sampled_from(["pending", "open", "on_hold", "received", "reply", "solved"]), st.integers(1, 40)),
@@ -146,7 +146,7 @@ def test_late_and_early_come_to_the_same(story: list[tuple[str, int]], gold_at: 
     late, _ = told(story, gold_at=gold_at)
     assert early.state is not None
     assert late.state is not None
-    calendar = book(WIDE).calendar("office")
+    calendar = WIDE.calendar("office")
 
     def view(desk: Desk) -> dict[str, tuple[object, ...]]:
         assert desk.state is not None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.sla import ClockBreached, ClockStarted
-from tests.sla.desk import Desk, at, minute
+from tests.sla.desk import Desk, at, book, minute
 from tests.sla.policies import FIRST, opened
 
 
@@ -95,6 +95,7 @@ def test_what_is_said_to_come_from_the_future_counts_from_its_event() -> None:
 
 # -- against every minute ----------------------------------------------------------------------------------------------
 
+POLICIES = book(FIRST)
 TARGETS = {"first_reply": 30, "next_reply": 20}
 END = 400
 
@@ -153,7 +154,7 @@ def walked(story: Story) -> set[Row]:
 
 
 def played(story: Story) -> set[Row]:
-    desk = Desk(FIRST)
+    desk = Desk(POLICIES)
     happens = sorted(
         [(q, "question", 0) for q in story.questions]
         + [(sent, "reply", asked) for asked, sent in story.replies]
