@@ -148,7 +148,7 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
         author=data.by,
         text=data.text,
         attachments=data.attachments,
-        sent_at=draft.now,
+        sent_at=min(command.time, draft.now),  # not when it was taken: what came in between is not answered by it
         automated=data.by.kind == AuthorKind.SYSTEM,
         in_reply_to=draft.state.answers,
     )

@@ -95,7 +95,7 @@ def _sent(
         if draft.ticket.handled_by_bot:
             hand_off(draft, message.author, "a person answered")
         # What the customer wrote after the reply was given has not been answered by it.
-        open_still = tuple(at for at in state.unanswered if at > tried.asked_at)
+        open_still = tuple(at for at in state.unanswered if at > tried.message.sent_at)
         draft.keep(unanswered=open_still)
         changes |= {
             "first_reply_at": draft.ticket.first_reply_at or now,

@@ -57,6 +57,25 @@ def test_a_report_proves_that_a_message_was_sent_although_the_answer_to_our_try_
     assert not story.begins(30)
 
 
+def test_a_reply_answers_what_had_come_when_it_was_given_not_when_it_was_taken() -> None:
+    story = Story()
+    story.writes(0)
+    story.writes(10)
+    story.asks(60, Reply(by=AGENT, text="x"), given=5)  # ingest was down in between
+    story.tries(61)
+    assert story.ticket.oldest_unanswered_at == minute(10)
+    assert story.ticket.status is Status.OPEN
+
+
+def test_a_reply_that_claims_to_come_from_the_future_answers_what_has_come() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(5, Reply(by=AGENT, text="x"), given=500)
+    story.writes(10)
+    story.tries(40)
+    assert story.ticket.oldest_unanswered_at == minute(10)
+
+
 def test_a_reply_is_tried_again_after_passing_faults_and_given_up_after_its_tries() -> None:
     story = Story(policy=TicketPolicy(send_attempts=3))
     story.writes(0)

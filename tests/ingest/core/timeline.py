@@ -74,8 +74,18 @@ class Story:
         self._take(decide(self.state, arrival, self.policy, minute(at)))
         return arrival
 
-    def asks(self, at: float, data: CommandPayload, number: str | None = None, **looked_up: Any) -> None:
-        command = Command.of(data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=minute(at))
+    def asks(
+        self,
+        at: float,
+        data: CommandPayload,
+        number: str | None = None,
+        *,
+        given: float | None = None,
+        **looked_up: Any,
+    ) -> None:
+        """Take a command that was given at that minute, or at another one."""
+        time = minute(at if given is None else given)
+        command = Command.of(data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=time)
         self._take(decide(self.state, Asked(command, **looked_up), self.policy, minute(at)))
 
     def replies(
