@@ -159,7 +159,7 @@ def routable(seconds: float, **more: Any) -> Event:
     return event(data, at(seconds), "routing", **more)
 
 
-def _ticket(status: Status) -> Ticket:
+def ticket_with(status: Status) -> Ticket:
     return Ticket(
         id=TICKET,
         channel="whatsapp",
@@ -175,13 +175,13 @@ AGENT = Author(kind="agent", id="somchai")
 
 
 def solved(seconds: float, **more: Any) -> Event:
-    data = TicketStatusChanged(ticket=_ticket(Status.SOLVED), old=Status.OPEN, new=Status.SOLVED, actor=AGENT)
+    data = TicketStatusChanged(ticket=ticket_with(Status.SOLVED), old=Status.OPEN, new=Status.SOLVED, actor=AGENT)
     return event(data, at(seconds), "ingest", **more)
 
 
 def reopened(seconds: float, **more: Any) -> Event:
     return event(
-        TicketReopened(ticket=_ticket(Status.OPEN), old=Status.SOLVED, actor=AGENT), at(seconds), "ingest", **more
+        TicketReopened(ticket=ticket_with(Status.OPEN), old=Status.SOLVED, actor=AGENT), at(seconds), "ingest", **more
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from contracts.notifications import EscalationExhausted
+from services.notify.core import escalation
 from services.notify.core.settle import Later, Refused, Sent, settle
 from services.notify.core.state import Standing
 from tests.notify.examples import (
@@ -54,6 +55,67 @@ def test_a_silent_route_is_not_a_chain_that_nobody_acknowledged() -> None:
     assert types([data for _, data in line.said]) == ["escalation.opened"]
     assert line.state is not None
     assert not line.state.alarms[0].exhausted
+
+
+# -- acknowledgements --------------------------------------------------------------------------------------------------
+
+
+def test_a_reminder_goes_to_all_who_were_told() -> None:
+    line = Timeline()
+    line.happens(breached(0))
+    line.acknowledged(70)
+    line.until(670)
+    assert of(line.told, "reminder") == [(670, "lead"), (670, "oncall")]
+
+
+def test_what_was_acknowledged_before_anybody_was_told_reminds_those_who_would_have_been() -> None:
+    line = Timeline()
+    line.takes(breached(0))
+    line._apply(escalation.acknowledge(line.state, "mali", "rest", line.policy, at(0)))
+    line.until(600)
+    assert line.told == [(600, "lead", "reminder")]
+
+
+def test_a_step_that_the_policy_lost_reminds_nobody_who_was_not_told() -> None:
+    line = Timeline()
+    line.happens(breached(0))
+    line.until(60)
+    assert line.state is not None
+    untold = [alarm.model_copy(update={"told": ()}) for alarm in line.state.alarms]
+    line.state = line.state.model_copy(update={"alarms": tuple(untold)})
+    line.policy = policy(chains={"breach": {"steps": [{"targets": "lead"}], "remind_after": "10m"}})
+    line.acknowledged(70)
+    line.until(670)
+    assert of(line.told, "reminder") == []
+
+
+def test_an_acknowledgement_that_was_undone_may_be_given_and_forgotten_again() -> None:
+    line = Timeline()
+    line.happens(breached(0))
+    line.acknowledged(10)
+    line.until(910)
+    assert line.state is not None
+    (alarm,) = line.state.alarms
+    assert (alarm.standing, alarm.acked_by, alarm.acked_at, alarm.exhausted) == (Standing.OPEN, None, None, False)
+    line.acknowledged(920, by="nok")
+    (alarm,) = line.state.alarms
+    assert (alarm.acked_by, alarm.acked_at) == ("nok", at(920))
+    line.until(1820)
+    assert of(line.told, "reminder") == [(610, "lead"), (1520, "lead")]
+    assert of(line.told, "firing")[-1] == (1820, "lead")
+
+
+def test_a_chain_that_was_exhausted_begins_anew_when_its_acknowledgement_is_undone() -> None:
+    line = Timeline()
+    line.happens(breached(0))
+    line.until(300)
+    assert line.acknowledged(300)
+    line.until(1200)
+    assert line.state is not None
+    assert not line.state.alarms[0].exhausted
+    line.until(5000)
+    assert [when for when, _ in of(line.told, "firing")] == [0, 60, 120, 180, 1200, 1260, 1320, 1380]
+    assert len(line.events("escalation.exhausted")) == 2
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

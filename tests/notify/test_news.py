@@ -1,8 +1,10 @@
 """What is news and is told, what holds already and is not, and what is over: timelines in seconds."""
 
+from services.notify.core.settle import Later, Sent
 from services.notify.core.state import Standing
 from tests.notify.examples import (
     ESCALATION,
+    TICKET,
     assigned,
     at_risk,
     breached,
@@ -52,6 +54,21 @@ def test_another_queue_that_nobody_serves_is_news() -> None:
     line.happens(assigned(3700, sequence=4))
     assert of(line.told, "resolved") == [(3700, "mail"), (3700, "mail")]
     assert len(line.events("escalation.opened")) == len(line.events("escalation.resolved")) == 2
+
+
+def test_who_was_told_and_not_told_the_end_before_it_holds_again_is_told_the_next_end() -> None:
+    away: set[str] = set()
+    line = Timeline(answer=lambda planned, now: Later("away") if planned.receiver in away else Sent(200))
+    line.happens(breached(1))
+    line.until(61)
+    away = {"oncall"}
+    line.happens(cancelled(70, sequence=2))
+    line.happens(breached(71, sequence=3))
+    away = set()
+    line.happens(cancelled(72, sequence=4))
+    line.until(1000)
+    assert of(line.told, "firing") == [(1, "lead"), (61, "oncall"), (71, "lead")]
+    assert sorted(of(line.told, "resolved")) == [(70, "lead"), (72, "lead"), (72, "oncall")]
 
 
 # -- one key an alarm --------------------------------------------------------------------------------------------------
@@ -107,6 +124,8 @@ def test_what_is_still_breached_when_the_ticket_is_reopened_is_told_again() -> N
     assert line.told == [(1, "lead", "firing"), (5, "lead", "resolved"), (11, "lead", "firing")]
     line.until(71)
     assert of(line.told, "firing")[-1] == (71, "oncall")
+    causes = [event.model_dump()["alert"]["cause"] for event in line.events("escalation.opened")]
+    assert causes == [f"sla:{TICKET}:1", f"sla:{TICKET}:3"]
     said = types([data for _, data in line.said if data.type.startswith("deskbus.escalation")])
     assert said[:5] == [
         "escalation.opened",

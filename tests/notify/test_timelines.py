@@ -48,7 +48,7 @@ def test_an_acknowledgement_at_30_stops_the_chain_at_once() -> None:
     assert line.told == [(1, "lead", "firing")]
     (said,) = line.events("escalation.acknowledged")
     assert isinstance(said, EscalationAcknowledged)
-    assert (said.by, said.step, said.after_ms) == ("mali", 0, 29_000)
+    assert (said.by, said.via, said.step, said.after_ms) == ("mali", "rest", 0, 29_000)
 
 
 def test_a_second_acknowledgement_changes_nothing() -> None:
@@ -93,7 +93,10 @@ def test_a_reply_ends_it_and_only_those_told_hear_so(reason: str, end: str) -> N
     assert line.told == [(1, "lead", "firing"), (40, "lead", "resolved")]
     (said,) = line.events("escalation.resolved")
     assert isinstance(said, EscalationResolved)
-    assert said.reason == end
+    assert (said.reason, said.resolved_at) == (end, at(40))
+    assert line.state is not None
+    (alarm,) = line.state.alarms
+    assert (alarm.ended_reason, alarm.ended_at, alarm.next_at) == (end, at(40), None)
 
 
 def test_what_was_never_sent_is_not_resolved_either() -> None:
@@ -209,6 +212,14 @@ def test_a_breach_that_arrives_after_the_solve_it_came_before_is_not_told() -> N
     assert line.told == []
     assert types([data for _, data in line.said]) == ["escalation.opened", "escalation.resolved"]
     assert line.standing() == Standing.RESOLVED
+
+
+def test_nothing_is_late_once_the_ticket_is_reopened() -> None:
+    line = Timeline()
+    line.happens(solved(5))
+    line.happens(reopened(6, sequence=2))
+    line.happens(breached(4))
+    assert line.told == [(6, "lead", "firing")]
 
 
 def test_a_breach_after_a_reopen_is_told() -> None:

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 
-from contracts.notifications import NotificationWithdrawn
+import pytest
+
+from contracts.notifications import NotificationFailed, NotificationWithdrawn
 from services.notify.core import escalation
+from services.notify.core.policy import Policy
 from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
 from services.notify.core.state import Planned
-from tests.notify.examples import at, breached, cancelled, policy
+from tests.notify.examples import at, breached, cancelled, policy, unroutable
 from tests.notify.timeline import Timeline, of
 
 
@@ -46,18 +49,80 @@ def test_a_receiver_delays_us_by_a_day_at_most() -> None:
     assert [when for when, who in line.tries if who == "lead"] == [0, 86_400]
 
 
-def test_a_notification_fails_after_its_time_and_says_so_once() -> None:
+@pytest.mark.parametrize(("retry_for", "tries"), [("69s", [0, 10, 30]), ("70s", [0, 10, 30, 70])])
+def test_a_notification_fails_after_its_time_and_says_so_once(retry_for: str, tries: list[float]) -> None:
     rules = policy(
-        receivers={"mail": {"sink": "email", "to": "a@b.example", "retry_for": "60s"}},
+        receivers={"mail": {"sink": "email", "to": "a@b.example", "retry_for": retry_for}},
         chains={},
         route={"name": "all", "receiver": "mail", "repeat_interval": "1d"},
     )
     line = Timeline(rules, lambda planned, now: Later("away", 451))
     line.happens(breached(0))
     line.until(3600)
-    assert [when for when, _ in line.tries] == [0, 10, 30]
+    assert [when for when, _ in line.tries] == tries
     (failed,) = line.events("notification.failed")
-    assert (failed.model_dump()["attempts"], failed.model_dump()["status"]) == (3, 451)
+    assert isinstance(failed, NotificationFailed)
+    assert (failed.attempts, failed.status, failed.permanent) == (len(tries), 451, True)
+    assert (failed.error, failed.failed_at) == ("given up: away", at(tries[-1]))
+
+
+@pytest.mark.parametrize(("said", "told"), [("", "no reason given"), ("x" * 501, "x" * 500), ("no", "no")])
+def test_a_refusal_says_why(said: str, told: str) -> None:
+    line = Timeline(answer=lambda planned, now: Refused(said))
+    line.happens(breached(0))
+    failed = line.events("notification.failed")[0]
+    assert isinstance(failed, NotificationFailed)
+    assert failed.error == told
+
+
+def test_what_waits_for_a_receiver_that_the_policy_lost_is_tried_for_a_day() -> None:
+    line = Timeline(answer=lambda planned, now: Later("away"))
+    line.happens(unroutable(0))
+    lost = policy().model_dump(mode="json", by_alias=True)
+    lost["route"] = {"name": "all", "receiver": "slack"}
+    lost["receivers"].pop("mail")
+    line.policy = Policy.model_validate(lost)
+    line.until(100_000)
+    (first, *_) = line.events("notification.failed")
+    assert isinstance(first, NotificationFailed)
+    assert first.target.name == "mail"
+    assert at(80_000) < first.failed_at <= at(86_400)
+
+
+def test_a_refusal_advances_the_chain_although_another_alarm_is_still_tried() -> None:
+    line = Timeline(answer=lambda planned, now: Later("away") if "c1" in planned.alarm else Refused("no", 400))
+    line.happens(breached(0, clock="c1"))
+    line.happens(breached(1, clock="c2", sequence=2))
+    line.until(2)
+    assert (1, "oncall") in line.tries
+
+
+def test_a_refusal_at_a_step_that_the_policy_lost_starts_the_next_round() -> None:
+    line = Timeline(answer=lambda planned, now: Refused("no", 400) if planned.receiver == "oncall" else Sent(200))
+    line.happens(breached(0))
+    assert line.state is not None
+    line._apply(escalation.fire(line.state, line.policy, at(60)))
+    line.policy = policy(chains={"breach": {"steps": [{"targets": "lead"}], "repeat": 1}})
+    line.now = 61
+    line._deliver()
+    assert line.told == [(0, "lead", "firing"), (61, "lead", "firing")]
+
+
+def test_410_drops_what_else_waits_for_that_receiver_and_nothing_else() -> None:
+    answers: dict[str, Outcome] = {}
+    line = Timeline(
+        policy(chains={"breach": {"steps": [{"targets": ["lead", "slack"]}]}}),
+        lambda planned, now: answers.get(planned.receiver, Later("away")),
+    )
+    line.happens(breached(0, clock="c1"))
+    line.happens(breached(1, clock="c2", sequence=2))
+    answers["lead"] = Refused("gone", 410, gone=True)
+    line.until(11)
+    assert line.state is not None
+    assert sorted((p.receiver, p.alarm) for p in line.state.planned) == [
+        ("slack", "breached:c1@breached"),
+        ("slack", "breached:c2@breached"),
+    ]
 
 
 def test_when_nobody_of_a_step_can_be_reached_the_next_step_comes_at_once() -> None:

@@ -111,6 +111,7 @@ def test_a_pause_resolves_nothing_and_a_warning_is_not_repeated_while_its_clock_
     line = Timeline()
     line.happens(at_risk(0))
     line.happens(breached(1, clock="c2", sequence=2))
+    line.happens(resumed(500, sequence=9))  # it runs already
     line.happens(paused(600, sequence=3))
     line.happens(paused(600, clock="c2", sequence=4))
     line.until(10_000)
@@ -119,8 +120,37 @@ def test_a_pause_resolves_nothing_and_a_warning_is_not_repeated_while_its_clock_
     line.happens(resumed(10_000, sequence=5))
     line.until(12_999)
     assert len(line.told) == 5
+    line.happens(resumed(12_000, sequence=6))
     line.until(13_000)
     assert line.told[-1] == (13_000, "slack", "firing")
+
+
+def test_a_superseded_warning_does_not_go_on_with_its_clock() -> None:
+    line = Timeline()
+    line.happens(at_risk(0))
+    line.happens(paused(10, sequence=2))
+    line.happens(breached(20, sequence=3))
+    line.happens(resumed(30, sequence=4))
+    line.until(10_000)
+    assert [when for when, who in of(line.told, "firing") if who == "slack"] == [0]
+
+
+def test_a_pause_holds_back_nothing_about_another_clock() -> None:
+    line = Timeline()
+    line.happens(at_risk(0, clock="c1"))
+    line.happens(paused(10, clock="c2", sequence=2))
+    line.until(3600)
+    assert line.told[-1] == (3600, "slack", "firing")
+
+
+def test_a_repeat_that_was_overdue_when_the_clock_was_paused_comes_when_it_goes_on() -> None:
+    line = Timeline()
+    line.happens(at_risk(0))
+    line.now = 3700  # the timers were late
+    line.takes(paused(3700, sequence=2))
+    line.happens(resumed(5000, sequence=3))
+    line.until(5000)
+    assert line.told[-1] == (5000, "slack", "firing")
 
 
 def test_what_an_acknowledged_warning_waits_for_also_stands_still() -> None:

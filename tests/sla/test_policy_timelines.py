@@ -213,6 +213,18 @@ def test_a_ticket_without_a_live_clock_is_rebased_and_so_is_its_next_clock() -> 
     assert desk.state.version == desk.shelf.current.version
 
 
+def test_a_wait_that_began_under_another_file_than_the_ticket_is_rebased_too() -> None:
+    desk = opened(FIRST)
+    desk.take(desk.write.replied(1))
+    desk.shelf.put(book(KEEP + FIRST.replace("20m", "40m")))
+    desk.take(desk.write.received(10))
+    assert desk.due("next_reply") == 50
+    desk.shelf.put(book(REBASE + FIRST.replace("20m", "30m")))
+    assert desk.rebase(11) == ["next_reply cancelled policy_changed", "next_reply started"]
+    assert desk.due("next_reply") == 40
+    assert desk.take(desk.write.priority(12, "high")) == []
+
+
 def test_a_ticket_without_clocks_gets_those_that_the_new_file_brings() -> None:
     desk = opened("policies: [{name: gold, when: {tier: gold}, targets: {first_reply: 1m}}]")
     assert desk.state is not None

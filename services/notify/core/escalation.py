@@ -140,18 +140,15 @@ def _pause(draft: Draft, about: str) -> None:
     """Say nothing about a clock that stands still. A breach stays one, and is followed up."""
     for alarm in list(draft.alarms.values()):
         if alarm.about == about and alarm.kind in alerts.WARNINGS and alarm.next_at is not None:
-            left = max(0.0, (alarm.next_at - draft.now).total_seconds())
-            draft.set(alarm, next_at=None, left=left)
+            draft.set(alarm, next_at=None, left=(alarm.next_at - draft.now).total_seconds())
 
 
 def _resume(draft: Draft, about: str, event: Event) -> None:
     """Go on where the pause left off; what the solving of the ticket has ended is the matter again."""
-    over_at = draft.old.over_at
-    late = over_at is not None and event.time <= over_at
     for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
         if alarm.left is not None:
             draft.set(alarm, next_at=after(draft.now, alarm.left), left=None)
-        elif alarm.standing == Standing.RESOLVED and not alarm.superseded and not late:
+        elif alarm.standing == Standing.RESOLVED and not alarm.superseded:
             again = {name: getattr(alarm, name) for name in _LASTING}
             alert = alarm.alert.model_copy(update={"cause": event.id})
             _open(draft, Alarm(**again, alert=alert, opened_at=draft.now, raised_at=event.time))
@@ -224,7 +221,7 @@ def _forgotten(draft: Draft, alarm: Alarm) -> None:
         undo = None if course.undo_after is None else after(draft.now, course.undo_after)
         draft.set(alarm, reminded=True, next_at=undo)
         return
-    again = {"standing": Standing.OPEN, "acked_by": None, "acked_at": None, "reminded": False, "exhausted": False}
+    again = {"standing": Standing.OPEN, "acked_by": None, "acked_at": None, "exhausted": False}
     _next_step(draft, draft.set(alarm, step=None, round=0, **again))
 
 

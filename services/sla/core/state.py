@@ -48,7 +48,7 @@ class TicketClocks:
     waits_since: datetime | None = None
     """Since when the customer waits for people: where a reply clock starts, if a policy asks for one."""
     waits_version: str = ""
-    """Version of the policies that this wait is bound to."""
+    """Version of the policies that this wait is bound to, where it may be another than the ticket's."""
     history: History = ()
     """Statuses since the resolution clocks began; empty before, and while a bot has the ticket."""
     replied: bool = False

@@ -123,8 +123,8 @@ class _Turn:
         self.begin(data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None)
 
     def bind(self, version: str) -> None:
-        """Hold the ticket to another version of the policies."""
-        self._set(version=version, waits_version=version if self.state.waits_since is not None else "")
+        """Hold the ticket and its wait to another version of the policies."""
+        self._set(version=version, waits_version="")
 
     # -- the rules, in order of rank -----------------------------------------------------------------------------
 
