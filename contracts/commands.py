@@ -26,7 +26,8 @@ class Reply(CommandPayload):
     html: str | None = Field(None, description="The message as HTML, for channels that can show it.")
     attachments: tuple[Attachment, ...] = Field(
         (),
-        description="Files to send along. What the channel cannot carry fails the message; on WhatsApp the text "
+        description="Files to send along: files of the ticket, or uploads of the same token (POST /v1/files), by their "
+        "ref, or a url. What the channel cannot carry fails the message; on WhatsApp the text "
         "and each file leave as messages of their own. LINE and SMS take files by https URL only, LINE only pictures.",
     )
     status: Status | None = Field(

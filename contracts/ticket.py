@@ -138,12 +138,22 @@ class ContactRef(Value):
 
 
 class Attachment(Value):
-    """A file that came or went with a message. The bytes are kept by ingest."""
+    """A file that came or went with a message. Ingest keeps the bytes, or fetches them from the channel when asked."""
 
     name: str = Field(description="File name to show.")
     media_type: str = Field(description="Media type, e.g. image/jpeg.")
     size: Count | None = Field(None, description="Size in bytes, when known.")
-    ref: str | None = Field(None, description="Where the bytes are: ingest's file id or the channel's media id.")
+    ref: str | None = Field(
+        None, description="Ingest's id of the file, and nothing else: GET /v1/files/{ref} gives the bytes."
+    )
+    media_id: str | None = Field(
+        None, description="Of a file that came: the channel's id of it, when the channel keeps the bytes under one."
+    )
+    url: str | None = Field(
+        None,
+        description="Of a file that came: where the channel keeps the bytes. Of one to send: an http(s) URL that the "
+        "channel may fetch it from, instead of ref.",
+    )
     inline: bool = Field(default=False, description="Shown inside the text rather than below it.")
 
 

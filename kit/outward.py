@@ -46,6 +46,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cut: bool = False
+    """More came than was to be read."""
 
     def excerpt(self) -> str:
         """The beginning of the body for an error text."""
@@ -153,12 +155,17 @@ class Outward:
             network_backend=GuardedNetwork(allowed, lookup),
         )
 
-    async def call(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a request once; raises Forbidden for what no later try will change, else Unreached."""
+    async def call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, most: int = MOST_ANSWER
+    ) -> Answer:
+        """Send a request once, and read at most so many bytes of its answer.
+
+        Raises Forbidden for what no later try will change, else Unreached.
+        """
         self._look_at(url)
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(method, url, headers, body)
+                return await self._send(method, url, headers, body, most)
         except TimeoutError:
             raise Unreached(f"no answer within {self._seconds:g} s", unsure=True) from None
         except _NOT_SENT as fault:
@@ -179,7 +186,7 @@ class Outward:
         if parts.scheme == "http" and not is_allowed(host, port, self._allowed()):
             raise Forbidden(f"{host} is not called without TLS unless it is allowed by name")
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Answer:
         step = self._seconds / 2
         timeouts = {"connect": step, "read": self._seconds, "write": step, "pool": step}
         sent = {
@@ -195,10 +202,10 @@ class Outward:
             taken = bytearray()
             async for chunk in response.aiter_stream():
                 taken += chunk
-                if len(taken) > MOST_ANSWER:
+                if len(taken) > most:
                     break
             known = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Answer(response.status, known, bytes(taken[:MOST_ANSWER]))
+            return Answer(response.status, known, bytes(taken[:most]), cut=len(taken) > most)
 
     async def close(self) -> None:
         """Let go of all connections."""

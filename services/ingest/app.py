@@ -32,6 +32,8 @@ from services.ingest.commands_http import commands_router
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import fire
+from services.ingest.files import Files
+from services.ingest.files_http import files_router
 from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of, weigh
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
@@ -89,7 +91,11 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
     parsing = Parsing(lambda: accounts.current, outside)
     promised = asyncio.Event()
-    handling = IngestHandling(mongo, parsing, people, threads, promised.set, beat=health.beat)
+    way_out = Outward(
+        lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
+    )
+    files = Files(mongo, clock, way_out, lambda: accounts.current, outside, most_bytes=settings.max_body)
+    handling = IngestHandling(mongo, parsing, people, threads, files, promised.set, beat=health.beat)
     delivery = Delivery(
         tickets,
         handling,
@@ -100,11 +106,8 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     topics_read = [topic_name(topic, prefix) for topic in CONSUMED]
     consumer = Consumer(settings, delivery, topics_read, clock, health, weigh=weigh)
     contacts.owned = partial(consumer.owned, contacts.home_topic)
-    way_out = Outward(
-        lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
-    )
     way = WayOut(
-        mongo,
+        files,
         threads,
         producer,
         Wire(_relay(settings), way_out, seconds=settings.send_seconds),
@@ -128,7 +131,7 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         settings,
         clock,
         health,
-        app=_public_door(settings, intake, accounts, outside, tickets, mongo, clock),
+        app=_public_door(settings, intake, accounts, outside, tickets, mongo, files, clock),
         doors=_mail_door(settings, intake, accounts),
         producer=producer,
         prepare=[partial(store.ensure_indexes, mongo)],
@@ -148,12 +151,14 @@ def _public_door(
     outside: Outside,
     tickets: Documents[TicketState],
     mongo: MongoStore,
+    files: Files,
     clock: Clock,
 ) -> ASGIApp:
     app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
     app.include_router(webhook_router(intake, lambda: accounts.current, outside, clock))
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
     app.include_router(build_routes(tickets, mongo))
+    app.include_router(files_router(files, tickets))
     return app
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from faststream.kafka import KafkaRouter
 
 from contracts import inbound as inbound_contract
-from contracts.commands import Merge
+from contracts.commands import Merge, Reply
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
 from contracts.values import trace_context
@@ -32,6 +32,7 @@ from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
+from services.ingest.files import Files
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
 from services.ingest.signatures import Signatures
@@ -127,13 +128,14 @@ class IngestHandling:
         parsing: Parsing,
         people: People,
         threads: Threads,
+        files: Files,
         wake_sender: Callable[[], None],
         signatures: Signatures | None = None,
         beat: Callable[[], object] = lambda: None,
     ) -> None:
         """`beat` is called with each body that is read: many large ones take their time."""
         self._beat = beat
-        self._signatures = signatures or Signatures()
+        self._files, self._signatures = files, signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
@@ -174,6 +176,7 @@ class IngestHandling:
             item.doc_id = arrival.ticket_id
         await self._find_reported(items)
         await self._look_up_merges(items)
+        await self._look_up_files(items)
         return docs
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
@@ -271,6 +274,15 @@ class IngestHandling:
                 into = asked.command.data.into
                 other = (await self._threads.tickets([into]))[into]
                 item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
+
+    async def _look_up_files(self, items: Sequence[Incoming]) -> None:
+        for item in items:
+            asked = item.value
+            if isinstance(asked, Asked) and isinstance(asked.command.data, Reply):
+                refs = {file.ref for file in asked.command.data.attachments if file.ref is not None}
+                if refs:
+                    command = asked.command
+                    item.value = replace(asked, files=await self._files.usable(command.subject, refs, command.caller))
 
 
 def _reported(report: StatusReport) -> list[str]:

@@ -12,7 +12,7 @@ import structlog
 
 from contracts.commands import Forward
 from contracts.envelope import HEADERS, Command
-from contracts.ticket import Ticket
+from contracts.ticket import Attachment, Ticket
 from kit.errors import Passing
 from kit.producer import Outgoing
 from services.ingest.accounts import Accounts, MissingSecret, Outside
@@ -31,7 +31,7 @@ from services.ingest.core.messages import (
 )
 from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import Pending, TicketState
-from services.ingest.store import Keeping
+from services.ingest.files import Files, NotFetched
 from services.ingest.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class WayOut:
 
     def __init__(
         self,
-        store: Keeping,
+        files: Files,
         threads: Threads,
         producer: Sending,
         wire: Carrying,
@@ -66,7 +66,7 @@ class WayOut:
         commands: str,
     ) -> None:
         """`commands` is the topic that forwards go to."""
-        self._store, self._threads, self._producer, self._wire = store, threads, producer, wire
+        self._files, self._threads, self._producer, self._wire = files, threads, producer, wire
         self._accounts, self._outside, self._commands = accounts, outside, commands
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
@@ -93,6 +93,8 @@ class WayOut:
             rendered = channel.render(await self._reply(state, tried), account, self._outside)
         except Unsendable as fault:
             return Refused(str(fault), permanent=True)
+        except NotFetched as fault:
+            return Refused(f"a file: {fault}", permanent=fault.permanent)
         except MissingSecret as fault:
             return Refused(f"configuration: {fault}", permanent=False)
         # Before it goes: an answer or a report may be here before we have noted that it was sent.
@@ -109,7 +111,7 @@ class WayOut:
     async def _reply(self, state: TicketState, tried: Pending) -> OutgoingReply:
         ticket, message = state.ticket, tried.message
         assert ticket is not None
-        files = tuple([await self._file(a.name, a.media_type, a.ref) for a in message.attachments])
+        files = tuple([await self._file(file, ticket) for file in message.attachments])
         if sum(len(file.content or b"") for file in files) > MOST_FILES:
             raise Unsendable(f"the files have more than {MOST_FILES} bytes")
         return OutgoingReply(
@@ -130,15 +132,15 @@ class WayOut:
             automated=message.automated,
         )
 
-    async def _file(self, name: str, media_type: str, ref: str | None) -> File:
-        if ref is None:
-            raise Unsendable(f"the file {name} has no content")
-        if ref.startswith(("https://", "http://")):
-            return File(name, media_type, url=ref)
-        content = await self._store.get_blob(ref)
+    async def _file(self, file: Attachment, ticket: Ticket) -> File:
+        if file.url is not None:
+            return File(file.name, file.media_type, url=file.url)
+        if file.ref is None:
+            raise Unsendable(f"the file {file.name} has no content")
+        content = await self._files.read(file.ref, ticket)
         if content is None:
-            raise Unsendable(f"the file {name} is not there")
-        return File(name, media_type, content=content)
+            raise Unsendable(f"the file {file.name} is not there")
+        return File(file.name, file.media_type, content=content)
 
     async def _forward(self, ticket_id: str, tried: Pending, into: str) -> SendOutcome:
         data = Forward(by=SYSTEM, message=tried.message, from_ticket_id=ticket_id, contact=tried.contact)

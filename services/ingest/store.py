@@ -20,6 +20,7 @@ TICKETS = "tickets"
 CONTACTS = "contacts"
 THREADS = "threads"
 EARLY = "early_reports"
+UPLOADS = "uploads"
 EXPIRE_SECONDS = 3600
 CONTACTS_SOURCE = f"{SOURCE}/contacts"
 
@@ -160,6 +161,8 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_indexes(TICKETS, ["state.ticket.merged_into"])
     await store.ensure_indexes(MESSAGES, ["ticket", "at"])
     await store.ensure_indexes(MESSAGES, ["message"])
+    named = "body.attachments.ref"
+    await store.ensure_indexes(MESSAGES, [named], partial={named: {"$exists": True}})
     await store.ensure_indexes(EARLY, ["anchor"])
     await store.ensure_indexes(EARLY, ["at"], expire_seconds=EXPIRE_SECONDS)
 

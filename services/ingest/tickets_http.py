@@ -6,13 +6,14 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from contracts.ticket import Message, Priority, Status, Ticket
-from kit.http import Caller, Problem, Router, requires
+from kit.http import Problem, Router
 from kit.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
+from services.ingest.seeing import Reader, reaches, within
 from services.ingest.store import TICKETS, Keeping, public_message
 
 THREAD_LIMIT = 1_000
@@ -96,23 +97,6 @@ def read_cursor(cursor: str) -> str:
     if not (ticket_id and ticket_id.isprintable()):
         raise Problem(400, "The cursor is not valid", "Take it from `next` of the page before")
     return ticket_id
-
-
-Reader = Annotated[Caller, Depends(requires("tickets:read", keeps=("brands", "accounts")))]
-
-
-def reaches(caller: Caller, ticket: Ticket) -> bool:
-    """Whether a token may see a ticket: a limited one sees its brands and accounts, and no ticket without."""
-    return caller.reaches("brands", ticket.brand) and caller.reaches("accounts", ticket.account)
-
-
-def within(caller: Caller, query: dict[str, Any]) -> dict[str, Any]:
-    """Limit a look for tickets to those that the token may see."""
-    limited = dict(query)
-    for kind, path in (("brands", "state.ticket.brand"), ("accounts", "state.ticket.account")):
-        if (limit := caller.limits.get(kind)) is not None:
-            limited[path] = {"$in": sorted(limit & {query[path]} if path in query else limit)}
-    return limited
 
 
 def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from kit.clock import FakeClock
 from kit.http import door
 from services.ingest.commands_http import commands_router
+from services.ingest.files_http import files_router
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
@@ -63,6 +64,7 @@ def ingest(setting: SecretStr) -> FastAPI:
     app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
     app.include_router(commands_router(intake, clock, "commands"))
     app.include_router(build_routes(worker.tickets, worker.store))
+    app.include_router(files_router(worker.files, worker.tickets))
     return app
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
-from contracts.ticket import Attachment
 from kit.errors import Passing
 from services.ingest.core.messages import HttpCall, MailOut, Refused
 from services.ingest.store import EARLY
@@ -150,18 +149,6 @@ async def test_a_customer_who_answers_our_mail_comes_back_to_its_ticket() -> Non
     await worker.take(worker.mails("Thanks", "<2@x>", In_Reply_To=mail.message_id))
     assert worker.types()[-1] == "message.received"
     assert worker.events()[-1].subject == ticket
-
-
-async def test_files_that_are_kept_here_go_along() -> None:
-    worker, wire = Worker(), FakeWire()
-    await worker.store.put_blob("file1", b"%PDF-1.7")
-    await worker.take(worker.mails("Where?", "<1@x>"))
-    files = (Attachment(name="label.pdf", media_type="application/pdf", ref="file1"),)
-    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
-    await served(sender(worker, wire, *ALL))
-    (mail,) = wire.sent
-    assert isinstance(mail, MailOut)
-    assert b"label.pdf" in mail.data
 
 
 async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -> None:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-import pytest
-
-from contracts.commands import Reply
-from contracts.ticket import Attachment, Status
-from services.ingest.core.messages import HttpCall, Upload
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.sender import CONCURRENT
 from services.ingest.store import TICKETS
-from tests.ingest.channels import samples as s
 from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
-from tests.ingest.worker_rig import AGENT, START, Worker
+from tests.ingest.worker_rig import START, Worker
 
 
 async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_its_turn() -> None:
@@ -92,55 +86,3 @@ async def test_who_is_asked_to_stop_waits_only_so_long() -> None:
     async with asyncio.timeout(3):
         await asyncio.gather(running, return_exceptions=True)
     assert "message.sent" not in worker.types()
-
-
-@pytest.mark.parametrize("ref", ["gone", None])
-async def test_a_mail_whose_file_is_not_there_fails_and_says_so(ref: str | None) -> None:
-    worker, wire = Worker(), FakeWire()
-    await worker.take(worker.mails("Where?", "<1@x>"))
-    files = (Attachment(name="label.pdf", media_type="application/pdf", ref=ref),)
-    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
-    await served(sender(worker, wire, *ALL))
-    assert wire.sent == []
-    assert worker.types()[-1] == "message.failed"
-    failed = worker.events()[-1].data
-    assert (failed.permanent, "label.pdf" in failed.error) == (True, True)
-
-
-async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_what_left_is_told() -> None:
-    worker, wire = Worker(), FakeWire()
-    await worker.take(worker.raw(s.whatsapp(s.wa_text("Where?")), "wa-th", "whatsapp"))
-    ticket = worker.ticket().id
-    await worker.store.put_blob("file1", b"%PDF-1.7")
-    kept = Attachment(name="label.pdf", media_type="application/pdf", ref="file1")
-    gone = Attachment(name="gone.pdf", media_type="application/pdf", ref="file2")
-    linked = Attachment(name="box.jpg", media_type="image/jpeg", ref="https://cdn.example/box.jpg")
-    reply = Reply(by=AGENT, text="Here", attachments=(kept, gone, linked), status=Status.SOLVED)
-    await worker.take(worker.asks(reply, ticket))
-    for _ in range(4):
-        await served(sender(worker, wire, *ALL))
-    told = [
-        (event.type.split(".")[2], event.data.message.text, [file.name for file in event.data.message.attachments])
-        for event in worker.events()
-        if event.type.startswith("deskbus.message.")
-    ]
-    assert told == [
-        ("sent", "Here", []),
-        ("sent", "", ["label.pdf"]),
-        ("failed", "", ["gone.pdf"]),
-        ("sent", "", ["box.jpg"]),
-    ]
-    assert [type(each) for each in wire.sent] == [HttpCall, Upload, HttpCall]
-    assert worker.ticket().status == Status.SOLVED
-    assert len({event.data.message.id for event in worker.events() if event.type.startswith("deskbus.message.")}) == 4
-
-
-async def test_files_that_are_too_large_together_fail_before_anything_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingest.outgoing.MOST_FILES", 10)
-    worker, wire = Worker(), FakeWire()
-    await worker.store.put_blob("file1", b"123456")
-    await worker.take(worker.mails("Where?", "<1@x>"))
-    files = (Attachment(name="a", media_type="text/plain", ref="file1"),) * 2
-    await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id))
-    await served(sender(worker, wire, *ALL))
-    assert (wire.sent, worker.types()[-1]) == ([], "message.failed")

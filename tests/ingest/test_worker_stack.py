@@ -224,3 +224,27 @@ async def test_tickets_are_read_with_the_scope_only(running: Running) -> None:
         assert (await stranger.get("/v1/tickets")).status_code == 401
     assert (await running.http.get("/v1/tickets/nowhere")).status_code == 404
     assert (await running.http.get("/v1/tickets", params={"cursor": "\u00e9"})).status_code == 400
+
+
+async def test_a_customers_file_and_an_upload_leave_with_a_reply_and_the_door_gives_both(running: Running) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Message-ID"] = "jan@example.org", "support@nimbus.example", "<1@example.org>"
+    mail.set_content("Look")
+    mail.add_attachment(b"PNG", maintype="image", subtype="png", filename="photo.png")
+    await aiosmtplib.send(mail, hostname="127.0.0.1", port=running.smtp_port)
+    await running.until(lambda: running.types() == ["ticket.opened"])
+    (photo,) = running.events[0].data.message.attachments
+    answer = await running.http.post("/v1/files", params={"name": "label.pdf"}, content=b"%PDF")
+    assert answer.status_code == 201
+    files = [{"name": "a", "media_type": "image/png", "ref": photo.ref}, answer.json()]
+    by, ticket = {"kind": "agent", "id": "anna"}, running.events[0].subject
+    stolen = [{**files[0], "ref": f"{photo.ref}0"}]
+    await running.ask("reply", ticket, "k1", by=by, text="Here", attachments=stolen)
+    await running.ask("reply", ticket, "k2", by=by, text="Here", attachments=files)
+    await running.until(lambda: "message.sent" in running.types())
+    assert running.types()[1:3] == ["command.rejected", "message.sent"]
+    (sent,) = running.relay.mails
+    assert b"label.pdf" in sent.content
+    for file, content in zip(files, (b"PNG", b"%PDF"), strict=True):
+        assert (await running.http.get(f"/v1/files/{file['ref']}")).content == content
+    assert (await running.http.get("/v1/files/nothing")).status_code == 404

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -18,10 +18,12 @@ from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
 from kit.delivery import Delivery
 from kit.outbox import Documents
+from kit.outward import Answer, Unreached
 from kit.producer import Outgoing
 from services.ingest.accounts import Accounts, Outside
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import TicketState
+from services.ingest.files import Files
 from services.ingest.handlers import IngestHandling, Parsing, policy_of
 from services.ingest.people import People
 from services.ingest.signatures import Signatures
@@ -83,6 +85,23 @@ class Broker:
         return 4
 
 
+class ChannelFiles:
+    """Where channels keep files: URL to status, headers and body. What was asked for is noted, with its credentials."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, most: int = 1 << 16
+    ) -> Answer:
+        self.asked.append((url, headers.get("authorization")))
+        if url not in self.kept:
+            raise Unreached("no such host")
+        status, answered, content = self.kept[url]
+        return Answer(status, answered, content[:most], cut=len(content) > most)
+
+
 class Worker:
     """One replica; several may share a store."""
 
@@ -103,8 +122,23 @@ class Worker:
         self.people = People(self.store, self.contacts, self.clock)
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
         self.woken = 0
+        self.channel = ChannelFiles()
+        self.files = Files(
+            self.store,
+            self.clock,
+            self.channel,
+            lambda: accounts,
+            outside,
+            most_bytes=1000,
+        )
         self.handling = IngestHandling(
-            self.store, Parsing(lambda: accounts, outside), self.people, self.threads, self._wake, signatures
+            self.store,
+            Parsing(lambda: accounts, outside),
+            self.people,
+            self.threads,
+            self.files,
+            self._wake,
+            signatures,
         )
         self.delivery = Delivery(self.tickets, self.handling, DeadLetters("dlq", "ingest", self.broker), self.clock)
         self._offsets = count()

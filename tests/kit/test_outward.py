@@ -141,3 +141,12 @@ async def test_a_request_is_what_the_caller_says(local: HttpReceiver) -> None:
     await post(f"http://127.0.0.1:{local.port}/a?b=c", {"127.0.0.1"})
     (request,) = local.requests
     assert (request.path, request.body, request.headers["user-agent"]) == ("/a?b=c", b"{}", "test")
+
+
+@pytest.mark.parametrize(("most", "cut"), [(9, True), (10, False), (11, False)])
+async def test_no_more_of_an_answer_is_read_than_was_asked_for(local: HttpReceiver, most: int, cut: bool) -> None:
+    local.answer = lambda _: Reply(body=b"0123456789")
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=2)
+    answer = await way_out.call("GET", f"http://127.0.0.1:{local.port}/", {}, b"", most=most)
+    await way_out.close()
+    assert (answer.body, answer.cut) == (b"0123456789"[:most], cut)

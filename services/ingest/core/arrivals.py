@@ -131,11 +131,18 @@ def attachments(message: str, parts: Sequence[Part]) -> tuple[Attachment, ...]:
             name=part.name or f"file {index + 1}",
             media_type=part.media_type,
             size=part.size if part.content is None else len(part.content),
-            ref=part.ref if part.content is None else blob_id(message, index),
+            ref=blob_id(message, index),
+            media_id=None if _is_url(elsewhere) else elsewhere,
+            url=elsewhere if _is_url(elsewhere) else None,
             inline=part.inline,
         )
         for index, part in enumerate(parts[:ATTACHMENTS])
+        for elsewhere in (None if part.content is not None or part.ref == blob_id(message, index) else part.ref,)
     )
+
+
+def _is_url(ref: str | None) -> bool:
+    return ref is not None and ref.startswith(("https://", "http://"))
 
 
 def cut(text: str, limit: int) -> str:

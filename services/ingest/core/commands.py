@@ -24,7 +24,17 @@ from contracts.commands import (
     Transfer,
 )
 from contracts.envelope import Command
-from contracts.ticket import Author, AuthorKind, ContactRef, CustomerFacts, Direction, Message, Status, Ticket
+from contracts.ticket import (
+    Attachment,
+    Author,
+    AuthorKind,
+    ContactRef,
+    CustomerFacts,
+    Direction,
+    Message,
+    Status,
+    Ticket,
+)
 from contracts.tickets import (
     CloseReason,
     CommandRejected,
@@ -60,11 +70,15 @@ SOURCE = "/deskbus/ingest"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A command, and what the worker looked up for it: for a merge the other ticket and this one's messages."""
+    """A command, and what the worker looked up for it.
+
+    For a merge the other ticket and this one's messages; for a reply which of the files that it names it may name.
+    """
 
     command: Command
     other: Ticket | None = None
     messages: tuple[Message, ...] = ()
+    files: frozenset[str] = frozenset()
 
 
 class Refused(Exception):
@@ -140,6 +154,8 @@ def _not_closed(draft: Draft) -> None:
 def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> None:
     command = asked.command
     _not_closed(draft)
+    for file in data.attachments:
+        _may_send(file, asked.files)
     if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
         raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
     message = Message(
@@ -157,6 +173,18 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
     if len(pending) > PENDING_CAP or sum(_weight(each.message.text, each.html) for each in pending) > PENDING_BYTES:
         raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
     draft.keep(pending=pending)
+
+
+def _may_send(file: Attachment, known: Collection[str]) -> None:
+    """Refuse a file that is neither the ticket's nor the caller's: its id alone opens nothing."""
+    if file.media_id is not None or (file.ref is None) == (file.url is None):
+        raise Refused(RejectReason.INVALID, f"the file {file.name!r} is named by its ref or by a url, and by one only")
+    if file.url is not None and not file.url.startswith(("https://", "http://")):
+        raise Refused(RejectReason.INVALID, f"the url of the file {file.name!r} is not an http(s) one")
+    if file.ref is not None and file.ref not in known:
+        raise Refused(
+            RejectReason.FORBIDDEN, f"the file {file.name!r} is neither of this ticket nor an upload of this caller"
+        )
 
 
 def _weight(text: str, html: str | None) -> int:

@@ -302,7 +302,9 @@ def test_replies_wait_within_bounds_of_bytes_and_of_number(text: str, html: str 
 def test_each_file_that_leaves_by_itself_counts_as_a_message_that_waits(files: int, fit: int) -> None:
     story = Story(policy=TicketPolicy(files_apart=True))
     story.writes(0)
-    reply = Reply(by=AGENT, text="x", attachments=(Attachment(name="a", media_type="text/plain", ref="f"),) * files)
+    reply = Reply(
+        by=AGENT, text="x", attachments=(Attachment(name="a", media_type="text/plain", url="https://x"),) * files
+    )
     for _ in range(fit + 1):
         story.asks(1, reply)
     assert story.words() == ["ticket.opened", "command.rejected"]

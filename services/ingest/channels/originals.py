@@ -1,0 +1,72 @@
+"""Where a channel keeps a file that came with a message, as the request that gets it. Pure; nothing is fetched here.
+
+Sources: Meta, "Retrieve Media URL" and "Download Media"; LINE, "Get content"; Twilio, "Media subresource". Credentials
+go to the provider's own API only, never to where a message points.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from urllib.parse import quote, urlsplit
+
+from services.ingest.accounts import Account, Outside
+from services.ingest.channels.reading import glance, line
+from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
+
+#: LINE serves contents from a host of their own.
+_LINE_HOSTS = {"api.line.me": "api-data.line.me"}
+
+
+def original(
+    channel: str, media_id: str | None, url: str | None, account: Account, outside: Outside
+) -> HttpCall | Upload:
+    """The request for a file; raises Unsendable where the channel keeps none, MissingSecret without credentials."""
+    if media_id is not None and channel in _BY_ID:
+        return _BY_ID[channel](media_id, account, outside)
+    if url is not None:
+        return HttpCall("GET", url, _login(channel, url, account, outside), b"")
+    raise Unsendable(f"{channel} keeps no such file")
+
+
+def _api(account: Account, outside: Outside) -> str:
+    if account.base_url is None:
+        raise Unsendable(f"{account.name} has no base_url")
+    return outside.expand(account.base_url)
+
+
+def _bearer(account: Account, outside: Outside) -> dict[str, str]:
+    return {"authorization": f"Bearer {outside.secret(account.access)}"}
+
+
+def _whatsapp(media_id: str, account: Account, outside: Outside) -> Upload:
+    """Two requests: the first says where the file is for the next five minutes."""
+    login = _bearer(account, outside)
+
+    def then(status: int, body: bytes) -> HttpCall | Refused:
+        url = line(glance(body).get("url"), 4000)
+        if status != 200 or url is None:
+            return Refused(f"HTTP {status}: the file's address was not told", permanent=False)
+        return HttpCall("GET", url, login, b"")
+
+    return Upload(HttpCall("GET", f"{_api(account, outside)}/{quote(media_id, safe='')}", login, b""), then)
+
+
+def _line(media_id: str, account: Account, outside: Outside) -> HttpCall:
+    parts = urlsplit(_api(account, outside))
+    api = parts._replace(netloc=_LINE_HOSTS.get(parts.netloc, parts.netloc)).geturl()
+    url = f"{api}/v2/bot/message/{quote(media_id, safe='')}/content"
+    return HttpCall("GET", url, _bearer(account, outside), b"")
+
+
+_BY_ID: Mapping[str, Callable[[str, Account, Outside], HttpCall | Upload]] = {"whatsapp": _whatsapp, "line": _line}
+
+
+def _login(channel: str, url: str, account: Account, outside: Outside) -> dict[str, str]:
+    """Twilio asks for the account's credentials, at its own host."""
+    if channel != "sms" or account.username is None or account.base_url is None:
+        return {}
+    if not url.startswith(f"{_api(account, outside)}/"):
+        return {}
+    login = f"{outside.expand(account.username)}:{outside.secret(account.access)}"
+    return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}

@@ -1,0 +1,60 @@
+"""Where a channel keeps a file: the request, and whose credentials go where."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from services.ingest.accounts import Account
+from services.ingest.channels.originals import original
+from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
+from tests.ingest.channels import samples as s
+
+EVIL = "https://evil.example/x"
+
+
+def test_whatsapp_is_asked_first_where_the_file_is() -> None:
+    wanted = original("whatsapp", "1/../2", None, s.WA, s.OUTSIDE)
+    assert isinstance(wanted, Upload)
+    login = {"authorization": f"Bearer {s.OUTSIDE.secret(s.WA.access)}"}
+    assert wanted.call == HttpCall("GET", "https://graph.facebook.com/v25.0/1%2F..%2F2", login, b"")
+    url = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1"
+    assert wanted.then(200, json.dumps({"url": url}).encode()) == HttpCall("GET", url, login, b"")
+    for status, body in ((200, b"{}"), (200, b"no"), (401, json.dumps({"url": url}).encode())):
+        assert isinstance(wanted.then(status, body), Refused)
+
+
+@pytest.mark.parametrize(
+    ("own", "media_id", "url", "expected"),
+    [
+        (s.LINE, "4445", None, "https://api-data.line.me/v2/bot/message/4445/content"),
+        (s.LINE, "a/b", None, "https://api-data.line.me/v2/bot/message/a%2Fb/content"),
+        (s.LINE, None, EVIL, EVIL),
+        (s.SMS, None, "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM1/Media/ME1", None),
+        (s.SMS, None, EVIL, EVIL),
+        (s.SMS, None, "https://api.twilio.com.evil.example/x", None),
+        (s.SMS, None, "https://api.twilio.com@evil.example/x", None),
+        (s.ALLEGRO, None, EVIL, EVIL),
+        (s.NIMBUS, None, EVIL, EVIL),
+    ],
+)
+def test_credentials_go_to_the_providers_own_api_only(
+    own: Account, media_id: str | None, url: str | None, expected: str | None
+) -> None:
+    wanted = original(own.channel, media_id, url, own, s.OUTSIDE)
+    assert isinstance(wanted, HttpCall)
+    assert (wanted.method, wanted.url, wanted.body) == ("GET", expected or url, b"")
+    token = s.OUTSIDE.secret(own.access) if own.access else ""
+    user = s.OUTSIDE.expand(own.username or "")
+    basic = base64.b64encode(f"{user}:{token}".encode()).decode()
+    login = {"https://api-data.line.me/": f"Bearer {token}", "https://api.twilio.com/": f"Basic {basic}"}
+    right = next((each for host, each in login.items() if wanted.url.startswith(host)), None)
+    assert wanted.headers.get("authorization") == right
+
+
+@pytest.mark.parametrize(("own", "media_id"), [(s.SMS, "1"), (s.NIMBUS, "1"), (s.ALLEGRO, None)])
+def test_a_channel_that_keeps_no_such_file_says_so(own: Account, media_id: str | None) -> None:
+    with pytest.raises(Unsendable):
+        original(own.channel, media_id, None, own, s.OUTSIDE)
