@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from kit.clock import SystemClock
 from kit.consumer import Consumer
 from kit.deadletter import DeadLetters
 from kit.delivery import Delivery, Limits
-from kit.document import Decision, Kind
+from kit.document import MISSING_CAP, Decision, Kind
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming
 from kit.health import Health
@@ -46,6 +46,12 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float = 30) -> Non
     async with asyncio.timeout(seconds):
         while not await true():  # noqa: ASYNC110 - the condition lives in another process
             await asyncio.sleep(0.02)
+
+
+def loaded(state: Mapping[str, Any]) -> dict[str, Any]:
+    if state.get("newer"):
+        raise ValueError("what a newer replica has written")
+    return dict(state)
 
 
 class Counting(BaseHandling[dict[str, Any]]):
@@ -83,7 +89,7 @@ class Rig:
         self.producer = Producer(kafka, client_id="test")
         self.handling = Counting()
         self.kind: Kind[dict[str, Any]] = Kind(
-            "docs", "/deskbus/test", OUT, load=dict, dump=dict, home_topic=IN, due=lambda s: s.get("due")
+            "docs", "/deskbus/test", OUT, load=loaded, dump=dict, home_topic=IN, due=lambda s: s.get("due")
         )
         self.documents = Documents(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
 
@@ -201,6 +207,36 @@ async def test_a_record_is_early_while_the_other_topic_of_its_partition_is_behin
         go_on.set()
         await until(lambda: _handled(consumer))
         assert not [p for p in places if consumer.delivery.is_early(p)]
+
+
+async def test_a_document_that_does_not_load_waits_and_stops_no_other(rig: Rig) -> None:
+    await rig.put(poke(1))
+    async with rig.replica() as consumer:
+        await until(lambda: _handled(consumer))
+        stored = rig.store._collection("docs")
+        await stored.update_one({"_id": "T"}, {"$set": {"state.newer": True}})
+        await rig.put(poke(2), poke(1, subject="U"), poke(3))
+
+        async def others_went_on() -> bool:
+            return bool((await rig.state("U"))["sequences"] == [1])
+
+        await until(others_went_on)
+        await stored.update_one({"_id": "T"}, {"$set": {"state.newer": False}})
+        await until(lambda: _handled(consumer))
+    assert (await rig.state("T"))["sequences"] == [1, 2, 3]
+    assert await rig.read(DLQ) == []
+
+
+async def test_a_gap_beyond_what_is_remembered_stalls_nothing(rig: Rig) -> None:
+    await rig.put(poke(1), poke(MISSING_CAP + 3), poke(MISSING_CAP + 4), poke(MISSING_CAP + 3, subject="U"))
+    async with rig.replica() as consumer:
+        await until(lambda: _handled(consumer))
+        assert (await rig.state("T"))["sequences"] == [1, MISSING_CAP + 4]
+        assert (await rig.state("U"))["sequences"] == [MISSING_CAP + 3]
+        (letter,) = await rig.read(DLQ)
+        await rig.put(letter.value)
+        await until(lambda: _handled(consumer))
+    assert (await rig.state("T"))["sequences"] == [1, MISSING_CAP + 4, MISSING_CAP + 3]
 
 
 async def test_a_dead_letter_keeps_the_record_and_is_taken_after_the_mend(rig: Rig) -> None:
