@@ -63,6 +63,8 @@ class Delivery(Generic[S]):
         self.stopped: str | None = None
         self._dead_letters = dead_letters
         self._attempts: dict[Place, int] = {}
+        self._written = set[Place]()
+        """Places of which the dead letter topic has a letter, and of which another part waits still."""
         self._breaker = Breaker(self.limits.stop_share, self.limits.stop_window)
         self.is_early: Callable[[Place], bool] = lambda _: False
         """Whether a record may wait for something that is still on its way here: then its tries are not counted."""
@@ -72,6 +74,7 @@ class Delivery(Generic[S]):
     async def handle(self, records: Sequence[Record]) -> set[Place]:
         """Handle a batch; returns the places of records that are not handled and must come again."""
         batch = Batch.of(records)
+        batch.written |= self._written & batch.undone
         self._breaker.begin(len(records))
         try:
             await self._rounds(records, batch)
@@ -111,7 +114,7 @@ class Delivery(Generic[S]):
                 await self._rounds([record], batch)
             return {}
         (record,), where = records, place(records[0])
-        if isinstance(reason, Unloadable) and self._try_again(where, batch, reason):
+        if isinstance(reason, Unloadable) and self._try_again(where, reason):
             batch.hold(where[:2], [where])
             return {}
         self._bury(batch, record, f"{type(reason).__name__}: {reason}")
@@ -192,16 +195,14 @@ class Delivery(Generic[S]):
                 log.error("a document is full", document=doc.id, fault=str(full))
                 batch.hold(doc.id, [where])
             except Passing as fault:
-                if self._try_again(where, batch, fault):
+                if self._try_again(where, fault):
                     batch.hold(doc.id, [where])
                 else:
                     self._kill(doc, item, f"given up: {fault}", batch)
         return places
 
-    def _try_again(self, where: Place, batch: Batch, fault: Passing) -> bool:
+    def _try_again(self, where: Place, fault: Passing) -> bool:
         """Count a try that failed; says whether there may be another."""
-        if where in batch.dead:
-            return False
         self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
         if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
@@ -266,7 +267,7 @@ class Delivery(Generic[S]):
         *,
         stranger: bool = False,
     ) -> None:
-        attempts = self._attempts.pop(place(record), 0) or 1
+        attempts = self._attempts.get(place(record), 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
         batch.bury(Letter(record, told, attempts, self.clock.now(), head), stranger=stranger)
 
@@ -290,10 +291,11 @@ class Delivery(Generic[S]):
         batch.written |= dead.keys()
 
     def _count(self, records: Sequence[Record], batch: Batch) -> None:
-        """Forget the tries of what is done, and count what came to a good end."""
+        """Forget the tries and letters of what is done, and count what came to a good end."""
         done = {place(record) for record in records} - batch.undone
         for where in done:
             self._attempts.pop(where, None)
+        self._written = (self._written | batch.written) - done
         self._breaker.end(len(done - batch.dead.keys()))
 
 

@@ -167,6 +167,19 @@ async def test_a_record_that_is_given_up_is_one_letter_though_its_document_was_l
     assert rig.letters() == 1
 
 
+async def test_a_part_that_waits_is_not_given_up_for_a_dead_one_and_there_is_one_letter() -> None:
+    rig = Rig(attempts=3)
+    for _ in range(2):
+        assert await rig.handle(record(1, "T:poison", "U:waits", "V")) == {("in", 0, 1)}
+        assert rig.letters() == 1
+    assert await rig.offsets("V") == [1]
+    assert await rig.handle(record(1, "T:poison", "U", "V")) == set()
+    assert await rig.offsets("U") == [1]
+    assert rig.letters() == 1
+    assert await rig.handle(record(1, "T:poison")) == set()
+    assert rig.letters() == 2, "what was done and comes again is another matter"
+
+
 async def test_tries_are_counted_once_a_batch_however_it_is_handled() -> None:
     rig = Rig(attempts=3)
     for _ in range(2):
