@@ -6,6 +6,7 @@ only a light look at the body is taken, to find the account; the partition's key
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -53,13 +54,19 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
         "POST", PATH, refused=_count_refused,
         status_code=202, responses=_ACCEPTED, summary="Take a webhook of a channel's provider",
         description="`?account=` names the account; without it the body's own name of it is looked up (WhatsApp "
-        "phone_number_id, LINE destination, Twilio To).",
+        "phone_number_id, LINE destination, Twilio To); a body of WhatsApp's or LINE's that names none of ours is "
+        "taken for the account whose secret signed it.",
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
     )  # fmt: skip
     async def take(scope: Scope, receive: Receive, send: Send) -> None:
         name, channel = _channel(scope)
         given = _request(scope, await read_body(receive))
         account = _account(name, channel, given, policy())
+        if account is None and channel.KNOWN_BY_SECRET and "account" not in given.query:
+            account = _signer(name, channel, given, policy(), outside, clock)
+        if account is None:
+            metrics.REFUSED.labels(name, "unknown_account").inc()
+            raise Problem(404, "No such account", "Neither ?account= nor the body names an account of this channel")
         _verify(channel, given, account, outside, clock)
         headers = given.headers
         envelope = Envelope(
@@ -125,17 +132,28 @@ def _kept(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest:
     return HttpRequest(headers=kept) if kept else _BODY_ONLY
 
 
-def _account(name: str, channel: Webhook, given: channels.Request, accounts: Accounts) -> Account:
+def _account(name: str, channel: Webhook, given: channels.Request, accounts: Accounts) -> Account | None:
     named = given.query.get("account")
     if named is not None:
-        account = accounts.named(name, named)
-    else:
-        identifier = channel.account_id(given)
-        account = accounts.external(name, identifier) if identifier else None
-    if account is None:
-        metrics.REFUSED.labels(name, "unknown_account").inc()
-        raise Problem(404, "No such account", "Neither ?account= nor the body names an account of this channel")
-    return account
+        return accounts.named(name, named)
+    identifier = channel.account_id(given)
+    return accounts.external(name, identifier) if identifier else None
+
+
+def _signer(
+    name: str, channel: Webhook, given: channels.Request, accounts: Accounts, outside: Outside, clock: Clock
+) -> Account | None:
+    """The account whose secret signed a body that names none of ours.
+
+    An app of Meta's has notices about no number, and may have more numbers than we are given. Answered by 404 they come
+    again for days, and in the end the provider switches the webhook off for all.
+    """
+    by_secret = {account.signing: account for account in accounts.accounts if account.channel == name}
+    for account in by_secret.values():
+        with contextlib.suppress(channels.Forged, MissingSecret):
+            channel.verify(given, account, outside, clock.now())
+            return account
+    return None
 
 
 def _challenged(name: str, given: channels.Request, accounts: Accounts) -> list[Account]:

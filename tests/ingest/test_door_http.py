@@ -160,6 +160,39 @@ async def test_a_body_above_the_light_look_finds_its_account_and_its_contact(
     assert record(kafka).key == key
 
 
+NOTICE = s.encode({"entry": [{"id": "1", "changes": [{"field": "account_alerts", "value": {"alert": "x"}}]}]})
+
+
+@pytest.mark.parametrize(
+    ("channel", "body", "account"),
+    [
+        ("whatsapp", s.whatsapp(s.wa_text("theirs"), number="999"), "wa-th"),
+        ("whatsapp", NOTICE, "wa-th"),
+        ("line", s.encode({"destination": "U999", "events": []}), "line-th"),
+    ],
+)
+async def test_a_signed_body_that_names_no_account_of_ours_is_taken_for_whose_secret_signed_it(
+    client: httpx.AsyncClient, kafka: Kafka, channel: str, body: bytes, account: str
+) -> None:
+    url = f"/v1/channels/{channel}/webhook"
+    before = count(channel, "unknown_account")
+    for forged in ({}, SIGN[channel](b"other")):
+        assert (await client.post(url, content=body, headers=forged)).status_code == 404
+    assert count(channel, "unknown_account") == before + 2
+    assert (await client.post(f"{url}?account=nobody", content=body, headers=SIGN[channel](body))).status_code == 404
+    assert kafka.taken == []
+    assert (await client.post(url, content=body, headers=SIGN[channel](body))).status_code == 200
+    assert record(kafka).account == account
+
+
+async def test_an_sms_to_a_number_that_is_not_ours_is_nobodys_although_the_token_is_right(
+    client: httpx.AsyncClient, kafka: Kafka
+) -> None:
+    form = {**s.SMS_FORM, "To": "+4420000000"}
+    answer = await client.post("/v1/channels/sms/webhook", content=s.form(form), headers=s.sign_twilio(form))
+    assert (answer.status_code, kafka.taken) == (404, [])
+
+
 async def test_a_large_body_of_nobody_is_not_found_by_what_is_written_in_it(
     client: httpx.AsyncClient, kafka: Kafka
 ) -> None:

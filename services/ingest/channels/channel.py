@@ -76,6 +76,10 @@ class Webhook(Channel, Protocol):
     HEADERS: frozenset[str]
     """Request headers that `parse` needs; the others are not kept."""
 
+    KNOWN_BY_SECRET: bool
+    """Whether the secret that signed a webhook says whose it is, so that a body which names no account of ours is taken
+    for the one whose secret verifies it."""
+
     TAKEN: int
     """The status that the provider expects for a webhook that was taken. Only 204 goes without our receipt."""
 

@@ -40,6 +40,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = "webhook"
 HEADERS: frozenset[str] = frozenset()
+KNOWN_BY_SECRET = False
 TAKEN = 202
 
 

@@ -45,6 +45,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = "line"
 HEADERS: frozenset[str] = frozenset()
+KNOWN_BY_SECRET = True
 TAKEN = 200
 """LINE sends again what is not answered by 200."""
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}

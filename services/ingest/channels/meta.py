@@ -52,6 +52,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = "whatsapp"
 HEADERS: frozenset[str] = frozenset()
+KNOWN_BY_SECRET = True
 TAKEN = 200
 """Meta sends again, and in the end disables, what is not answered by 200."""
 _MEDIA = {"image", "video", "audio", "document", "sticker"}

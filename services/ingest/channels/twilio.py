@@ -32,6 +32,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = "sms"
 HEADERS: frozenset[str] = frozenset()
+KNOWN_BY_SECRET = False
 TAKEN = 204
 """Twilio reads a body as TwiML and warns about anything else; 204 says that there is none (warnings 12200, 12300)."""
 _MAX_FIELDS = 500
