@@ -1,53 +1,23 @@
-"""The webhook and command doors: what each request is answered with, what reaches Kafka, and that nothing else does."""
+"""The webhook door: what each request is answered with, what reaches Kafka, and that nothing else does."""
 
 import asyncio
-import hashlib
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from contracts.envelope import Command
-from contracts.inbound import InboundRecord
 from kit.clock import FakeClock
 from kit.errors import Passing
-from kit.http import PROBLEM, door
-from kit.producer import Outgoing
+from kit.http import door
 from services.ingest import metrics
 from services.ingest.accounts import Outside
 from services.ingest.channels.reading import LIGHT_LOOK_BYTES
-from services.ingest.commands_http import commands_router
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.ingest.channels import samples as s
-
-MAX_BODY = 2_000_000
-
-
-class Kafka:
-    """Takes records, or does not."""
-
-    def __init__(self) -> None:
-        self.taken: list[Outgoing] = []
-        self.away: Callable[[float], Any] | None = None
-
-    async def send(self, record: Outgoing, *, seconds: float) -> None:
-        if self.away is not None:
-            await self.away(seconds)
-        self.taken.append(record)
-
-
-class Blobs(dict[str, bytes]):
-    away = False
-
-    async def put_blob(self, blob_id: str, body: bytes) -> None:
-        if self.away:
-            raise Passing("MongoDB is away")
-        self[blob_id] = body
+from tests.ingest.door_rig import MAX_BODY, Blobs, Kafka, opened_door, record, refusal, refuse
 
 
 @pytest.fixture
@@ -62,34 +32,12 @@ def blobs() -> Blobs:
 
 @pytest.fixture
 async def client(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncClient]:
-    clock = FakeClock(s.NOW)
-    tokens = "".join(
-        f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scope};"
-        for name, scope in (("crm", "commands:write"), ("erp", "commands:write"), ("viewer", "tickets:read"))
-    )
-    app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
-    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
-    app.include_router(commands_router(intake, clock, "commands"))
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
+    async with opened_door(kafka, blobs) as opened:
         yield opened
 
 
 def count(channel: str, reason: str) -> float:
     return float(metrics.REFUSED.labels(channel, reason)._value.get())
-
-
-def record(kafka: Kafka) -> InboundRecord:
-    (sent,) = kafka.taken
-    return InboundRecord.from_kafka(sent.value, sent.headers)
-
-
-def refusal(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.headers["content-type"] == PROBLEM
-    document: dict[str, Any] = answer.json()
-    assert document["status"] == answer.status_code
-    return document
 
 
 GENERIC = s.encode({"id": "m1", "from": {"id": "buyer-9"}, "text": "배송이 너무 늦어요"})
@@ -271,10 +219,6 @@ async def test_a_providers_trace_is_kept_only_in_the_form_of_w3c(
     assert record(kafka).traceparent == kept
 
 
-async def refuse(_: float) -> None:
-    raise Passing("no broker")
-
-
 async def hang(seconds: float) -> None:
     await asyncio.sleep(seconds)
     raise Passing("out of time")
@@ -333,78 +277,3 @@ async def test_a_providers_challenge_is_echoed(client: httpx.AsyncClient) -> Non
     forged = await client.get("/v1/channels/whatsapp/webhook", params={**CHALLENGE, "hub.verify_token": "guess"})
     assert forged.status_code == 403
     assert (await client.get("/v1/channels/fax/webhook")).status_code == 404
-
-
-# --- Commands. ---
-
-REPLY = {"type": "deskbus.command.reply.v1", "ticket_id": "t-1", "data": {"text": "Już jedzie"}}
-
-
-async def ask(client: httpx.AsyncClient, body: Any, token: str = "crm", key: str = "k1") -> httpx.Response:
-    headers = {"authorization": f"Bearer {token}", "idempotency-key": key}
-    return await client.post("/v1/commands", json=body, headers=headers)
-
-
-async def test_a_command_goes_to_its_tickets_partition(client: httpx.AsyncClient, kafka: Kafka) -> None:
-    answer = await ask(client, REPLY)
-    assert answer.status_code == 202
-    (sent,) = kafka.taken
-    command = Command.parse(sent.value or b"")
-    assert (sent.topic, sent.key, command.subject, command.time) == ("commands", b"t-1", "t-1", s.NOW)
-    assert list(sent.headers) == [("content-type", b"application/cloudevents+json")]
-    assert answer.json() == {"id": command.id}
-    assert (command.data.text, command.data.by.kind, command.data.by.id) == ("Już jedzie", "system", "crm")
-
-
-async def test_a_person_may_be_named_as_who_asks(client: httpx.AsyncClient, kafka: Kafka) -> None:
-    by = {"kind": "agent", "id": "agent-zofia", "name": "Zofia"}
-    await ask(client, {**REPLY, "data": {"text": "x", "by": by}})
-    assert Command.parse(kafka.taken[0].value or b"").data.by.id == "agent-zofia"
-
-
-async def test_the_same_key_of_the_same_caller_is_the_same_command(client: httpx.AsyncClient) -> None:
-    first, again = await ask(client, REPLY), await ask(client, REPLY)
-    assert first.json() == again.json()
-    assert (await ask(client, REPLY, key="k2")).json() != first.json()
-    assert (await ask(client, REPLY, token="erp")).json() != first.json()
-
-
-@pytest.mark.parametrize(
-    ("body", "token", "status"),
-    [
-        (REPLY, "nobody", 401),
-        (REPLY, "viewer", 403),
-        ({**REPLY, "type": "deskbus.command.launch.v1"}, "crm", 422),
-        ({**REPLY, "type": "deskbus.command.forward.v1"}, "crm", 422),
-        ({**REPLY, "data": {"text": ""}}, "crm", 422),
-        ({**REPLY, "ticket_id": ""}, "crm", 422),
-        ({**REPLY, "data": {"text": "x" * 400_000}}, "crm", 413),
-        ({"type": "deskbus.command.set_status.v1", "ticket_id": "t", "data": {"status": "gone"}}, "crm", 422),
-        ({"type": "deskbus.command.transfer.v1", "ticket_id": "t", "data": {}}, "crm", 422),
-    ],
-)
-async def test_a_command_that_may_not_be_is_a_problem(
-    client: httpx.AsyncClient, kafka: Kafka, body: Any, token: str, status: int
-) -> None:
-    answer = await ask(client, body, token)
-    assert answer.status_code == status
-    refusal(answer)
-    assert kafka.taken == []
-
-
-async def test_a_command_needs_an_idempotency_key(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/commands", json=REPLY, headers={"authorization": "Bearer crm"})
-    assert answer.status_code == 422
-
-
-async def test_without_kafka_a_command_is_503(client: httpx.AsyncClient, kafka: Kafka) -> None:
-    kafka.away = refuse
-    answer = await ask(client, REPLY)
-    assert answer.status_code == 503
-    assert "retry-after" in answer.headers
-
-
-async def test_the_doors_describe_themselves(client: httpx.AsyncClient) -> None:
-    document = (await client.get("/openapi.json")).json()
-    assert {"/v1/channels/{channel}/webhook", "/v1/commands"} <= document["paths"].keys()
-    assert "Forward" not in json.dumps(document)

@@ -17,7 +17,7 @@ from services.ingest.commands_http import commands_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.ingest.channels import samples as s
-from tests.ingest.test_door_http import REPLY, Blobs, Kafka, ask
+from tests.ingest.door_rig import REPLY, Blobs, Kafka, ask
 
 TOKENS = {
     "crm": "",

@@ -1,0 +1,84 @@
+"""The HTTP doors over a Kafka and a store in memory, and how their answers are read."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from contracts.inbound import InboundRecord
+from kit.clock import FakeClock
+from kit.errors import Passing
+from kit.http import PROBLEM, door
+from kit.producer import Outgoing
+from services.ingest.commands_http import commands_router
+from services.ingest.http import webhook_router
+from services.ingest.intake import Intake
+from services.ingest.settings import IngestSettings
+from tests.ingest.channels import samples as s
+
+MAX_BODY = 2_000_000
+
+
+class Kafka:
+    """Takes records, or does not."""
+
+    def __init__(self) -> None:
+        self.taken: list[Outgoing] = []
+        self.away: Callable[[float], Any] | None = None
+
+    async def send(self, record: Outgoing, *, seconds: float) -> None:
+        if self.away is not None:
+            await self.away(seconds)
+        self.taken.append(record)
+
+
+class Blobs(dict[str, bytes]):
+    away = False
+
+    async def put_blob(self, blob_id: str, body: bytes) -> None:
+        if self.away:
+            raise Passing("MongoDB is away")
+        self[blob_id] = body
+
+
+@asynccontextmanager
+async def opened_door(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncClient]:
+    clock = FakeClock(s.NOW)
+    tokens = "".join(
+        f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scope};"
+        for name, scope in (("crm", "commands:write"), ("erp", "commands:write"), ("viewer", "tickets:read"))
+    )
+    app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
+    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
+    app.include_router(commands_router(intake, clock, "commands"))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
+        yield opened
+
+
+def record(kafka: Kafka) -> InboundRecord:
+    (sent,) = kafka.taken
+    return InboundRecord.from_kafka(sent.value, sent.headers)
+
+
+def refusal(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.headers["content-type"] == PROBLEM
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == answer.status_code
+    return document
+
+
+async def refuse(_: float) -> None:
+    raise Passing("no broker")
+
+
+REPLY = {"type": "deskbus.command.reply.v1", "ticket_id": "t-1", "data": {"text": "Już jedzie"}}
+
+
+async def ask(client: httpx.AsyncClient, body: Any, token: str = "crm", key: str = "k1") -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}", "idempotency-key": key}
+    return await client.post("/v1/commands", json=body, headers=headers)
