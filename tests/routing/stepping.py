@@ -75,10 +75,21 @@ class Stepping(FakeStore):
             holds = self.rows["agents"][state["agent"]]["state"]["holds"]
             mine = [hold for hold in holds if hold["ticket"] == row["_id"]]
             assert mine, f"{row['_id']} is with {state['agent']} without a claim"
+            assert mine[0]["weight"] >= weight(state), f"{row['_id']} weighs more than its claim"
             loads[state["agent"]] = loads.get(state["agent"], 0) + mine[0]["weight"]
         for agent_id, load in loads.items():
             capacity = self.rows["agents"][agent_id]["state"]["profile"]["capacity"]
             assert load <= capacity, f"{agent_id} has {load} of {capacity}"
+
+    def heavy(self) -> list[str]:
+        """Tickets whose claims weigh more than they do."""
+        states = [row["state"] for row in self.rows.get("tickets", {}).values() if row["state"]["agent"]]
+        holds = {
+            (agent_id, hold["ticket"]): hold["weight"]
+            for agent_id, row in self.rows.get("agents", {}).items()
+            for hold in row["state"]["holds"]
+        }
+        return [state["id"] for state in states if holds[state["agent"], state["id"]] > weight(state)]
 
     def loose(self) -> list[tuple[str, str]]:
         """Claims whose ticket is not that agent's."""
@@ -89,3 +100,8 @@ class Stepping(FakeStore):
             for hold in row["state"]["holds"]
             if ((tickets.get(hold["ticket"]) or {}).get("state") or {}).get("agent") != agent_id
         ]
+
+
+def weight(state: Mapping[str, Any]) -> float:
+    """What a ticket by mail takes of its agent."""
+    return 0.0 if state["status"] == "pending" else 1.0

@@ -48,10 +48,13 @@ class Storm:
 
     async def life(self, ticket_id: str) -> None:
         """A ticket's events, handled again and again until they are, sometimes by two at once."""
-        pictures = [opened(ticket(ticket_id)), status(ticket(ticket_id, 2, status=Status.SOLVED))]
+        pictures = [opened(ticket(ticket_id)), status(ticket(ticket_id, 2, status=Status.PENDING))]
         pictures += [
-            reopened(ticket(ticket_id, 3, status=Status.OPEN)),
-            status(ticket(ticket_id, 4, status=Status.OPEN)),
+            status(ticket(ticket_id, 3, status=Status.OPEN)),
+            status(ticket(ticket_id, 4, status=Status.SOLVED)),
+            reopened(ticket(ticket_id, 5, status=Status.OPEN)),
+            status(ticket(ticket_id, 6, status=Status.PENDING)),
+            status(ticket(ticket_id, 7, status=Status.OPEN)),
         ]
         for payload in pictures:
             for _ in range(self.dice.randrange(6)):
@@ -114,6 +117,7 @@ def test_storm_breaks_nothing_and_leaves_nothing_behind(seed: int) -> None:
     rows = storm.store.rows["tickets"]
     assert len(rows) == 5
     assert storm.store.loose() == []
+    assert storm.store.heavy() == []
     with_somebody = [row for row in rows.values() if row["state"]["agent"] is not None]
     assert len(with_somebody) == 4, "four units of room, five open tickets: exactly one waits"
     for row in rows.values():
