@@ -99,6 +99,16 @@ async def test_many_answers_at_once_never_pass_the_limit(desk: Replica) -> None:
     assert phases.count("waiting") == 4
 
 
+async def test_work_that_nobody_here_owes_stays_though_it_would_weigh_more_than_there_is_room(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    await desk.hear(status(ticket("t1", 3, status=ON_HOLD)))
+    assert await weights(desk) == {"t1": 0, "t2": 1}
+    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
+    await desk.hear(status(ticket("t1", 4, status=OPEN)))
+    assert await weights(desk) == {"t1": 1}
+
+
 async def test_pending_and_open_again_in_one_batch_changes_nothing(desk: Replica) -> None:
     await desk.put(profile("ann", capacity=1))
     await desk.hear(opened(ticket("t1")))

@@ -43,7 +43,7 @@ def decide(
         return Decision(moved.state, [*over, *moved.events])
     if before is not None and woken(before, state) and state.agent is not None and not available(state.agent):
         gone = replace(state, cause=cause)
-        return evict(gone, state.agent, UnassignReason.AGENT_OFFLINE, now, policy) or Decision(gone)
+        return evict(gone, state.agent, UnassignReason.AGENT_OFFLINE, now, policy, all_work=True) or Decision(gone)
     return Decision(state)
 
 
@@ -53,7 +53,7 @@ def woken(before: TicketState, after: TicketState) -> bool:
 
 
 def evict(
-    state: TicketState, agent: str, reason: UnassignReason, now: datetime, policy: Policy, *, all_work: bool = True
+    state: TicketState, agent: str, reason: UnassignReason, now: datetime, policy: Policy, *, all_work: bool
 ) -> Decision[TicketState] | None:
     """Take a ticket from an agent who cannot serve it and let it wait again, at the age that it has.
 

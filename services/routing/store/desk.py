@@ -4,25 +4,26 @@ Who wants a ticket changed outside the batch loop (a timer, a door, the looker) 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from zlib import crc32
 
 import structlog
 
-from contracts.assignments import AgentRef, AssignmentDecision, UnassignReason
+from contracts.assignments import AgentRef, AssignmentDecision
 from kit.clock import Clock
 from kit.document import Decision, Document
 from kit.errors import Passing, TooLarge
 from kit.outbox import Documents, Saved
-from services.routing.core import agents, moves, ranking, tickets, transfers
+from services.routing.core import agents, moves, ranking, transfers
 from services.routing.core.need import Need, needs_of
 from services.routing.core.policy import Policy
 from services.routing.core.ranking import Choice
 from services.routing.core.state import TicketState
 from services.routing.store.claims import ROUNDS, Claims, Observer, Versions, Weights
 from services.routing.store.roster import Roster
+from services.routing.store.shares import Shares
 
 log = structlog.get_logger(__name__)
 
@@ -62,11 +63,10 @@ class Desk:
         self.claims = Claims(documents, roster, clock, observer)
         self.backlog: frozenset[str] = frozenset()
         """Queues in which somebody waited longer when last looked at: who comes now does not overtake them."""
+        self.shares = Shares(documents, self.claims, roster, clock)
         self._policy, self._observer = policy, observer
         self._given: dict[str, Pick] = {}
         self._left: dict[str, set[str]] = {}
-        self._lighter: set[str] = set()
-        """Tickets that take less of their agent than before, once they are written."""
 
     @property
     def policy(self) -> Policy:
@@ -86,7 +86,7 @@ class Desk:
     async def assign(self, docs: Iterable[Document[TicketState]], *, overtake: bool = False) -> None:
         """Claim agents for those who wait, and put the assignment into their documents."""
         policy, docs = self.policy, list(docs)
-        await self._reweigh(docs, policy)
+        await self.shares.fit(docs, policy)
         waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
         if not overtake:
             first = [doc for doc in waiting if doc.state is not None and _may_go_first(doc.state, self.backlog)]
@@ -108,57 +108,6 @@ class Desk:
                         self._give(pick)
                 waiting = [pick.doc for pick in picks if pick.agent.id not in won]
             self._say_who_is_waited_for(seen, policy)
-
-    async def _reweigh(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
-        """Fit the claims of tickets whose status weighs another share now: more before they are written, less after.
-
-        Whose agent has no room for them any more waits for anybody.
-        """
-        heavier: list[Document[TicketState]] = []
-        for doc in docs:
-            state = doc.state
-            if state is None or state.agent is None or not doc.changed:
-                continue
-            share = policy.share(state.facts.channel, state.status)
-            if share > state.share:
-                heavier.append(doc)
-            elif share < state.share:
-                self._apply(doc, Decision(replace(state, share=share)))
-                self._lighter.add(doc.id)
-        if heavier:
-            async with self.claims.lock:
-                await self._keep(heavier, policy)
-
-    async def _keep(self, docs: Sequence[Document[TicketState]], policy: Policy) -> None:
-        now, left = self.clock.now(), list(docs)
-        for number in range(ROUNDS):
-            claimed: dict[str, str] = {}
-            for doc in left:
-                assert doc.state is not None
-                agent = self.roster.pool.agents.get(doc.state.agent or "")
-                if agent is None:
-                    continue
-                own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
-                weight = self.claims.weigh(doc.state, agent.profile.id)
-                if agent.has_room(weight - own):
-                    self.roster.pool.put(agents.renew(agent, doc.id, doc.version, weight, now))
-                    claimed[doc.id] = agent.profile.id
-            won = await self.claims.make(list(claimed.values())) if claimed else set[str]()
-            kept = [doc for doc in left if claimed.get(doc.id) in won]
-            for doc in kept:
-                assert doc.state is not None
-                share = policy.share(doc.state.facts.channel, doc.state.status)
-                self._apply(doc, Decision(replace(doc.state, share=share)))
-            left = [doc for doc in left if doc not in kept]
-            if not left:
-                return
-            if number == 0:  # there may be room that this process has not heard of
-                await self.roster.reload({doc.state.agent for doc in left if doc.state and doc.state.agent})
-        for doc in left:
-            assert doc.state is not None
-            assert doc.state.agent is not None
-            gone = tickets.evict(doc.state, doc.state.agent, UnassignReason.AGENT_FULL, now, policy)
-            self._apply(doc, gone)
 
     def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Pick]:
         """Pick agents one ticket after the other; each pick takes room from the index at once.
@@ -184,7 +133,7 @@ class Desk:
             claimed = agents.claim(agent, doc.id, doc.version, weight, now + timedelta(microseconds=len(picks)))
             self.roster.pool.put(claimed)
             if claimed.holds[doc.id].weight > weight:
-                self._lighter.add(doc.id)
+                self.shares.lighter.add(doc.id)
             ref = AgentRef(id=agent.profile.id, name=agent.profile.name)
             own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
             before, wider = max(0.0, agent.load - own), None if need is needs[0] else need.queue
@@ -277,10 +226,10 @@ class Desk:
         for doc in won:
             if doc.state is None:
                 continue
-            if doc.id in self._lighter and doc.state.agent is not None:
+            if doc.id in self.shares.lighter and doc.state.agent is not None:
                 free.setdefault(doc.state.agent, {})[doc.id] = doc.version
                 lighter.setdefault(doc.state.agent, {})[doc.id] = self.claims.weigh(doc.state, doc.state.agent)
-            self._lighter.discard(doc.id)
+            self.shares.lighter.discard(doc.id)
             gone = self._left.pop(doc.id, set()) | {a for a in doc.state.left if a in self.roster.holders(doc.id)}
             for agent_id in gone - {doc.state.agent}:
                 free.setdefault(agent_id, {})[doc.id] = doc.version
@@ -289,7 +238,7 @@ class Desk:
         for doc in lost:
             self._left.pop(doc.id, None)
             self._given.pop(doc.id, None)
-            self._lighter.discard(doc.id)
+            self.shares.lighter.discard(doc.id)
             unsure += [(agent_id, doc.id) for agent_id in self.roster.holders(doc.id)]
         try:
             if free:

@@ -29,7 +29,7 @@ from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy
 from services.routing.core.state import TicketState
 from services.routing.store.claims import Claims, Pair, Versions
-from services.routing.store.desk import Desk
+from services.routing.store.shares import Shares
 from tests.kit.fake_store import Row
 from tests.kit.raw import Raw
 from tests.kit.simulation.processes import Servers, StepStore, at_once
@@ -348,13 +348,13 @@ def _without_stamp(
     return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now(), less))
 
 
-async def _wakes_unclaimed(self: Desk, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+async def _wakes_unclaimed(self: Shares, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
     """Without *wake-claims*: a ticket that takes more of its agent again just says so."""
     for doc in docs:
         if doc.changed and doc.state is not None and doc.state.agent is not None:
             share = policy.share(doc.state.facts.channel, doc.state.status)
             if share < doc.state.share:
-                self._lighter.add(doc.id)
+                self.lighter.add(doc.id)
             self._apply(doc, Decision(replace(doc.state, share=share)))
 
 
@@ -372,7 +372,7 @@ async def _make_without_bump(self: Claims, agent_ids: Sequence[str]) -> set[str]
 
 
 _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "wake-claims": lambda: patch.object(Desk, "_reweigh", _wakes_unclaimed),
+    "wake-claims": lambda: patch.object(Shares, "fit", _wakes_unclaimed),
     "release-fenced": lambda: patch.object(Claims, "look_at", _release_unfenced),
     "release-stamped": lambda: patch.object(Claims, "_without", _without_stamp),
     "loser-looks": lambda: patch.object(Claims, "look_at", _loser_does_not_look),

@@ -1,0 +1,274 @@
+"""The rules one by one, as values: what is in a state and in an event after each, also what nobody looks at soon."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
+from contracts.assignments import QueueReason, TicketQueued, TicketUnassigned, UnassignReason
+from contracts.ticket import Status
+from services.routing.core import agents, moves, ranking, tickets, transfers
+from services.routing.core.agents import AgentState, Hold
+from services.routing.core.need import Need
+from services.routing.core.policy import Policy
+from services.routing.core.pool import Pool
+from services.routing.core.state import Overflowed, Target, TicketState
+from tests.routing.scenario import POLICY, agent, at, opened, policy, profile, status, ticket, transfer
+
+RULES = policy()
+PEOPLE = {name: agent(name) for name in ("ann", "bob", "cat")}
+
+
+def waiting(**more: Any) -> TicketState:
+    fields: dict[str, Any] = {"queue": "english", "queued_at": at(0), "entered_at": at(0), "waiting_since": at(0)}
+    made = TicketState(id="t1", facts=ticket().facts(), status=Status.OPEN, phase="waiting", **{**fields, **more})
+    return replace(made, next_look=at(1))
+
+
+def held(by: str = "ann", **more: Any) -> TicketState:
+    return replace(
+        waiting(**more), phase="assigned", agent=by, agent_name=by.title(), assigned_at=at(5), next_look=None
+    )
+
+
+# -- agents ------------------------------------------------------------------------------------------------------------
+
+
+def test_presence_is_changed_with_its_instant_and_version_and_said_with_both() -> None:
+    decision = agents.set_presence(AgentState(profile("ann", version=4)), "away", at(9), "shift")
+    assert decision is not None
+    assert decision.state is not None
+    mine = decision.state.profile
+    assert (mine.presence, mine.presence_since, mine.version) == ("away", at(9), 5)
+    assert (decision.state.announced_at, decision.state.touched_at) == (at(9), at(9))
+    assert decision.events == [AgentPresenceChanged(agent=mine, old="online", new="away", reason="shift")]
+
+
+def test_presence_of_who_is_removed_does_not_change() -> None:
+    assert agents.set_presence(AgentState(profile("ann"), removed_at=at(1)), "away", at(9)) is None
+
+
+def test_a_new_agent_is_as_they_were_put_and_a_known_one_keeps_presence_and_counts_versions() -> None:
+    first = agents.put(None, profile("ann"), at(1))
+    assert first is not None
+    assert first.state is not None
+    assert (first.state.profile.version, first.state.profile.presence_since) == (1, at(1))
+    assert (first.state.announced_at, first.state.touched_at) == (at(1), at(1))
+    again = agents.put(first.state, profile("ann", presence="offline", capacity=7), at(2))
+    assert again is not None
+    assert again.state is not None
+    mine = again.state.profile
+    assert (mine.version, mine.presence, mine.presence_since, mine.capacity) == (2, "online", at(1), 7)
+    assert (again.state.announced_at, again.state.touched_at) == (at(2), at(2))
+    assert again.events == [AgentUpdated(agent=mine)]
+    assert agents.put(again.state, profile("ann", capacity=7), at(3)) is None
+
+
+def test_who_was_removed_leaves_holds_and_comes_back_with_them_as_a_new_version() -> None:
+    state = agents.claim(AgentState(profile("ann", version=3)), "t1", 1, 1, at(0))
+    gone = agents.remove(state, at(4))
+    assert gone is not None
+    assert gone.state is not None
+    assert (gone.state.removed_at, gone.state.touched_at, gone.state.holds) == (at(4), at(4), state.holds)
+    assert (gone.state.profile.presence, gone.state.profile.presence_since) == ("offline", at(4))
+    assert gone.events == [AgentRemoved(agent_id="ann", removed_at=at(4))]
+    assert agents.remove(gone.state, at(5)) is None
+    back = agents.put(gone.state, profile("ann"), at(6))
+    assert back is not None
+    assert back.state is not None
+    assert (back.state.removed_at, back.state.holds, back.state.profile.version) == (None, state.holds, 4)
+
+
+@pytest.mark.parametrize(("announced", "says"), [(None, True), (at(0), True), (at(1), False)])
+def test_agents_are_announced_anew_once_the_period_is_over(announced: Any, says: bool) -> None:
+    state = AgentState(profile("ann"), announced_at=announced)
+    decision = agents.announce(state, at(3600), timedelta(hours=1))
+    assert (decision is not None) == says
+    if decision is not None:
+        assert decision.events == [AgentUpdated(agent=state.profile)]
+        assert decision.state == replace(state, announced_at=at(3600), touched_at=at(3600))
+    gone = agents.announce(replace(state, removed_at=at(7)), at(7200), timedelta(hours=1))
+    assert gone is not None
+    assert gone.events == [AgentRemoved(agent_id="ann", removed_at=at(7))]
+
+
+def test_a_claim_keeps_the_higher_stamp_and_weight_and_a_renewal_is_no_assignment() -> None:
+    state = agents.claim(AgentState(profile("ann")), "t1", 5, 1.0, at(1))
+    assert (state.holds, state.last_assigned_at, state.touched_at) == ({"t1": Hold(5, 1.0, at(1))}, at(1), at(1))
+    assert agents.claim(state, "t1", 4, 0.5, at(2)).holds == {"t1": Hold(5, 1.0, at(2))}
+    assert agents.claim(state, "t1", 6, 2.0, at(2)).holds == {"t1": Hold(6, 2.0, at(2))}
+    renewed = agents.renew(state, "t1", 6, 2.0, at(3))
+    assert (renewed.holds, renewed.last_assigned_at, renewed.touched_at) == ({"t1": Hold(6, 2.0, at(3))}, at(1), at(3))
+
+
+def test_claims_are_given_up_or_made_lighter() -> None:
+    state = AgentState(profile("ann"), {name: Hold(1, 1.0, at(0)) for name in ("a", "b", "c")})
+    after = agents.release(state, {"a"}, at(9), {"b": 0.0, "gone": 0.0})
+    assert after.holds == {"b": Hold(1, 0.0, at(0)), "c": Hold(1, 1.0, at(0))}
+    assert (after.load, after.touched_at) == (1.0, at(9))
+
+
+@pytest.mark.parametrize(("capacity", "load"), [(0, float("inf")), (4, 0.25)])
+def test_load_is_a_share_of_capacity(capacity: float, load: float) -> None:
+    state = agents.claim(AgentState(profile("ann", capacity=capacity)), "t1", 1, 1.0, at(0))
+    assert state.relative_load == load
+    assert ranking.room_share([state, AgentState(profile("bob", capacity=0))]) == (0.25 if capacity else 0.0)
+
+
+# -- moves -------------------------------------------------------------------------------------------------------------
+
+
+def test_overflow_begins_the_looks_anew_and_forgets_who_gave_it_away() -> None:
+    decision = moves.widen(waiting(looks=7, avoid=("ann",)), "all", at(60), RULES, own=True)
+    assert decision.state is not None
+    assert decision.state.overflow == (Overflowed("all", at(60), own=True),)
+    assert (decision.state.looks, decision.state.avoid, decision.state.next_look) == (0, (), at(61))
+    assert (decision.state.entered_at, decision.state.waiting_since) == (at(0), at(0))
+
+
+def test_only_a_waiting_ticket_is_assigned() -> None:
+    given: dict[str, Any] = {"load_before": 0, "load_after": 1, "decision": None}
+    for state in (held(), waiting(queued_at=None)):
+        with pytest.raises(ValueError, match="only a waiting ticket"):
+            moves.assigned(state, Any, "best_match", at(9), **given)  # type: ignore[arg-type]
+
+
+def test_who_left_a_ticket_is_remembered_the_last_three_of_them() -> None:
+    state = held(left=("a", "b", "ann", "c"))
+    after, event = moves.unassigned(state, UnassignReason.SOLVED, at(9))
+    assert after.left == ("b", "c", "ann")
+    assert (after.agent, after.agent_name, after.assigned_at) == (None, None, None)
+    assert event == TicketUnassigned(
+        ticket_id="t1", queue="english", facts=state.facts, agent={"id": "ann", "name": "Ann"},
+        reason="solved", assigned_at=at(5), unassigned_at=at(9),
+    )  # fmt: skip
+
+
+def test_queued_says_what_the_ticket_asks_for() -> None:
+    state = waiting(required=(("gold", 2),), preferred=(("vip", 3),), overflow=(Overflowed("thai", at(3)),))
+    (event,) = moves.queue(state, QueueReason.OVERFLOW, at(9), RULES).events
+    assert event == TicketQueued(
+        ticket_id="t1", queue="english", facts=state.facts, reason="overflow", required_skills={"gold": 2},
+        preferred_skills={"vip": 3}, queued_at=at(0), overflow_queues=("thai",),
+    )  # fmt: skip
+
+
+# -- what events make of a ticket --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "state", [waiting(), held("bob"), replace(held(), phase="aside"), replace(held(), phase="waiting")]
+)
+def test_a_ticket_is_taken_only_from_the_agent_who_has_it(state: TicketState) -> None:
+    assert tickets.evict(state, "ann", UnassignReason.AGENT_REMOVED, at(9), RULES, all_work=True) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [
+        (UnassignReason.AGENT_OFFLINE, "agent_offline"),
+        (UnassignReason.AGENT_REMOVED, "agent_offline"),
+        (UnassignReason.AGENT_FULL, "agent_full"),
+    ],
+)
+def test_work_that_is_taken_away_says_why(why: UnassignReason, reason: str) -> None:
+    decision = tickets.evict(held(), "ann", why, at(9), RULES, all_work=False)
+    assert decision is not None
+    gone, queued = decision.events
+    assert isinstance(gone, TicketUnassigned)
+    assert isinstance(queued, TicketQueued)
+    assert (gone.reason, queued.reason, queued.queued_at) == (why, reason, at(0))
+
+
+def test_what_waits_on_the_customer_stays_unless_all_work_goes() -> None:
+    rests = replace(held(), status=Status.PENDING)
+    assert tickets.evict(rests, "ann", UnassignReason.AGENT_OFFLINE, at(9), RULES, all_work=False) is None
+    assert tickets.evict(rests, "ann", UnassignReason.AGENT_REMOVED, at(9), RULES, all_work=True) is not None
+
+
+def test_a_ticket_that_is_put_aside_forgets_what_only_waiting_needs() -> None:
+    state = waiting(target=Target("bob", at(99)), avoid=("ann",), unroutable="no_queue")
+    after = tickets.decide(state, status(ticket("t1", 2, status=Status.SOLVED)), at(9), RULES, lambda _: True).state
+    assert after is not None
+    assert (after.phase, after.aside, after.next_look, after.target) == ("aside", "solved", None, None)
+    assert (after.avoid, after.unroutable) == ((), None)
+    again = tickets.decide(after, opened(ticket("t1", 3)), at(20), RULES, lambda _: True).state
+    assert again is not None
+    assert (again.aside, again.queued_at, again.entered_at, again.waiting_since) == (None, at(20), at(20), at(20))
+
+
+# -- transfers ---------------------------------------------------------------------------------------------------------
+
+
+def carried_out(state: TicketState, rules: Policy = RULES, **target: Any) -> TicketState:
+    after = transfers.transfer(state, transfer(**target), "c-1", at(50), rules, PEOPLE).state
+    assert after is not None
+    return after
+
+
+def test_transfer_to_a_queue_takes_all_with_it_that_belonged_to_the_old_one() -> None:
+    state = waiting(
+        rule_required=(("gold", 1),), rule_preferred=(("vip", 1),), overflow=(Overflowed("thai", at(1)),),
+        previous="ann", target=Target("bob", at(99)),
+    )  # fmt: skip
+    after = carried_out(state, queue="returns")
+    assert (after.queue, after.pinned, after.entered_at, after.queued_at) == ("returns", True, at(50), at(0))
+    assert (after.rule_required, after.rule_preferred, after.overflow) == ((), (), ())
+    assert (after.previous, after.target, after.waiting_since) == (None, None, at(0))
+
+
+def test_transfer_to_an_agent_leaves_the_queue_as_it_is() -> None:
+    after = carried_out(held(rule_required=(("gold", 1),)), agent_id="bob")
+    assert after.target == Target("bob", at(350), "Bob", "c-1")
+    assert (after.queue, after.pinned, after.avoid, after.previous) == ("english", False, ("ann",), None)
+    assert (after.phase, after.waiting_since, after.entered_at) == ("waiting", at(50), at(50))
+
+
+def test_transfer_to_who_has_the_ticket_is_remembered_as_done() -> None:
+    after = carried_out(held(), agent_id="ann")
+    assert after == replace(held(), commands=(":c-1",))
+
+
+def test_transfer_keeps_the_cause_that_it_has_when_it_brings_none() -> None:
+    assert carried_out(held(cause=None), agent_id="bob").cause is None
+
+
+@pytest.mark.parametrize(
+    ("who", "channel", "state", "reason", "detail"),
+    [
+        (None, "email", Status.OPEN, "agent_removed", None),
+        (agent("a", presence="away"), "email", Status.OPEN, "agent_away", None),
+        (agent("a", presence="offline"), "email", Status.OPEN, "agent_offline", None),
+        (agent("a", load=2), "email", Status.OPEN, "agent_full", "2 of 2 in use, 1 wanted"),
+        (agent("a", load=2), "whatsapp", Status.OPEN, "agent_full", "2 of 2 in use, 2 wanted"),
+        (agent("a", load=2), "chat", Status.PENDING, "agent_full", "2 of 2 in use, 1 wanted"),
+        (agent("a", load=3), "whatsapp", Status.PENDING, "agent_full", "3 of 2 in use, 0 wanted"),
+    ],
+)
+def test_what_keeps_an_agent_from_a_ticket(
+    who: AgentState | None, channel: str, state: Status, reason: str, detail: str | None
+) -> None:
+    of = replace(waiting(), facts=ticket(channel=channel).facts(), status=state)
+    assert transfers.hindrance(of, who, RULES) == (reason, detail)
+    if who is not None:
+        assert transfers.hindrance(of, replace(who, removed_at=at(1)), RULES) == ("agent_removed", None)
+
+
+def test_who_has_answered_and_has_no_room_in_time_leaves_the_ticket_to_the_others_without_a_word() -> None:
+    state = waiting(target=Target("bob", at(99)))
+    decision = transfers.fall_back(state, agent("bob", load=2), RULES)
+    assert (decision.state, list(decision.events)) == (replace(state, target=None), [])
+    assert transfers.wait(state, agent("bob", load=2), RULES) is None
+
+
+# -- the index ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_policy_counts_from_the_next_choice() -> None:
+    need = Need(ticket="t", channel="email", queue="english")
+    pool = Pool(RULES, [agent("ann", capacity=1)])
+    assert pool.choose(need) is not None
+    pool.set_policy(policy(POLICY.replace(b"email: 1", b"email: 2")))
+    assert pool.choose(need) is None
