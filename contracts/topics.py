@@ -13,6 +13,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 1024 * 1024
 DLQ_EXTRA_BYTES = 64 * 1024
 """What our headers may add to a record that was already as large as its topic allows."""
+MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+"""Largest value that fits into every topic with its key, its headers and what Kafka puts around them."""
 MAX_DLQ_BYTES = MAX_MESSAGE_BYTES + DLQ_EXTRA_BYTES
 
 DEFAULT_PARTITIONS = 12

@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from contracts.topics import MAX_VALUE_BYTES
+
 _OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
 
 
@@ -138,7 +140,9 @@ class ServiceSettings(BaseSettings):
         30, ge=5, le=600, description="Silence of the poll loop after which liveness asks for a restart."
     )
     grace_seconds: float = Field(20, ge=0.1, le=600, description="Time to finish and leave after SIGTERM.")
-    max_record_bytes: int = Field(900_000, ge=1000, le=100_000_000, description="Largest Kafka record value.")
+    max_record_bytes: int = Field(
+        900_000, ge=1000, le=MAX_VALUE_BYTES, description="Largest Kafka record value; every topic takes this much."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -6,9 +6,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from contracts.topics import TICKETS, TOPICS, topic_name
+from contracts.envelope import HEADERS
+from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.admin import create_topics, delete_topics
 from kit.errors import Passing
+from kit.producer import Outgoing, Producer
 from tests.conftest import Prefix
 
 TABLE = [topic for topic in TOPICS if topic.name == TICKETS or topic.compacted]
@@ -60,6 +62,18 @@ async def test_changed_table_is_applied_and_what_operators_set_stays(kafka: str,
         assert (actual["retention.ms"], actual["segment.ms"]) == ("1234567", "3600000")
     finally:
         await delete_topics(kafka, prefix.topics)
+
+
+@pytest.mark.parametrize("name", [TICKETS, AGENTS])
+async def test_the_largest_record_that_settings_allow_is_taken(kafka: str, topics: str, name: str) -> None:
+    """Else its document's events would never be confirmed, and its partition would stand still."""
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    try:
+        largest = Outgoing(topic_name(name, topics), b"k" * 1000, b"x" * MAX_VALUE_BYTES, HEADERS)
+        assert await producer.send_runs([[largest]]) == [1]
+    finally:
+        await producer.stop()
 
 
 async def test_number_of_partitions_is_reported_and_never_changed(kafka: str, prefix: Prefix) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from contracts.topics import MAX_VALUE_BYTES
 from kit.settings import ServiceSettings, parse_tokens
 
 DIGEST = hashlib.sha256(b"let-me").hexdigest()
@@ -123,3 +124,9 @@ def test_token_says_what_its_scopes_are_limited_to() -> None:
 def test_limit_that_is_not_understood_stops_the_start(limit: str) -> None:
     with pytest.raises(ValueError, match="is no limit"):
         parse_tokens(f"bot:{DIGEST}:tickets:read {limit}")
+
+
+def test_a_record_that_no_topic_would_take_cannot_be_allowed() -> None:
+    assert ServiceSettings(max_record_bytes=MAX_VALUE_BYTES).max_record_bytes == MAX_VALUE_BYTES
+    with pytest.raises(ValidationError, match="max_record_bytes"):
+        ServiceSettings(max_record_bytes=MAX_VALUE_BYTES + 1)
