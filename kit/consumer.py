@@ -33,6 +33,7 @@ from kit.health import Health
 from kit.lag import Lag
 from kit.reading import Ends, Fetches, Polls, in_time, position
 from kit.settings import ServiceSettings
+from kit.starts import Starts
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         """Partitions of each followed topic when they were last compared."""
         self._barrier = Barrier(clock, self._assignment, self._handled, self._ends_of)
         self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, self._known_end)
+        self._starts = Starts(self._client)
         delivery.is_early, delivery.beat = self._elsewhere.is_behind, health.beat
         self._size = BatchSize(settings.batch_records, settings.session_timeout_ms / 1000 / 4, settings.batch_bytes)
 
@@ -164,6 +166,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 self._batch_task.cancel()
         try:
             async with asyncio.timeout(share):
+                await self._starts.forget()
+        except TimeoutError:
+            log.warning("what was in hand could not be taken back")
+        try:
+            async with asyncio.timeout(share):
                 await self._ends.stop()
                 await self._broker.stop()
         except TimeoutError:
@@ -245,13 +252,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         async with self._running:
             firsts: dict[TopicPartition, int] = {}
             for record in records:
-                firsts.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+                firsts.setdefault(_lane(record), record.offset)
             self._in_hand = firsts
             self._lag.begin(records)
             try:
                 metrics.BATCH_RECORDS.observe(len(records))
                 begin = self._clock.monotonic()
-                await self._handle_and_settle(records)
+                back: set[TopicPartition] = set()
+                for part in await self._starts.divide(records):
+                    back |= await self._handle_and_settle([r for r in part if _lane(r) not in back])
                 seconds = self._clock.monotonic() - begin
                 metrics.BATCH_SECONDS.observe(seconds)
                 self._size.note(len(records), seconds)
@@ -261,12 +270,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             finally:
                 self._in_hand = {}
 
-    async def _handle_and_settle(self, records: Sequence[Record]) -> None:
-        unhandled = await self.delivery.handle(records)
+    async def _handle_and_settle(self, records: Sequence[Record]) -> set[TopicPartition]:
+        """Handle records and commit how far they are done; returns the partitions that go back to what is not."""
+        async with self._starts.watched(records):
+            unhandled = await self.delivery.handle(records)
         first_bad: dict[TopicPartition, int] = {}
         ends: dict[TopicPartition, int] = {}
         for record in records:
-            tp = TopicPartition(record.topic, record.partition)
+            tp = _lane(record)
             ends[tp] = record.offset + 1
             if place(record) in unhandled:
                 first_bad.setdefault(tp, record.offset)
@@ -282,6 +293,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             self._failures.pop(tp, None)
         self._elsewhere.forget({place(record) for record in records} - unhandled)
         self._rewind(first_bad)
+        return set(first_bad)
 
     def _rewind(self, places: dict[TopicPartition, int]) -> None:
         """Go back to what is not handled, and let these partitions rest for a while."""
@@ -327,6 +339,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         metrics.ASSIGNED.set(len(assigned))
         self._failures.clear()
         self._elsewhere.clear()
+        self._starts.clear()
         self._compare_partitions()
         if self.delivery.stopped is not None and assigned:
             self._client().pause(*assigned)
@@ -338,6 +351,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     def _assignment(self) -> frozenset[TopicPartition]:
         client = getattr(self._subscriber, "consumer", None)
         return frozenset(client.assignment()) if client is not None else frozenset()
+
+
+def _lane(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:

@@ -161,9 +161,7 @@ class Delivery(Generic[S]):
                 batch.hold(lane, [place(record)])
                 continue
             try:
-                if isinstance(record, Unread):
-                    raise Unparsable(record.unreadable)
-                items += self.handling.expand(record)
+                items += _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
             except Passing:  # whose it is cannot be told, so nothing may overtake it
                 batch.hold(lane, [place(record)])
             except Unparsable as fault:
@@ -301,6 +299,12 @@ class Delivery(Generic[S]):
 
 def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:
     return [doc for doc in docs if doc.fault is None]
+
+
+def _unread(record: Unread) -> list[Incoming]:
+    if record.head is None:
+        raise Unparsable(record.unreadable)
+    return [Incoming(record, head=record.head, doc_id=record.head.subject, fault=record.unreadable)]
 
 
 def _places(lost: Lost) -> set[Place]:

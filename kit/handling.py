@@ -36,7 +36,10 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A record that the client library cannot read. Its content stays where it is in its topic; its place is known."""
+    """A record that cannot be read or must not be, and where its event stands if that is known.
+
+    The content of what the client library cannot read stays in its topic; its place is known.
+    """
 
     topic: str
     partition: int
@@ -45,6 +48,7 @@ class Unread:
     key: bytes | None = None
     value: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
+    head: Head | None = None
 
 
 @dataclass(slots=True)

@@ -42,6 +42,10 @@ class Silent:
 
     position = committed = commit
 
+    @property
+    def _coordinator(self) -> SimpleNamespace:
+        return SimpleNamespace(fetch_committed_offsets=self.commit)
+
     async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
         raise KafkaTimeoutError
 

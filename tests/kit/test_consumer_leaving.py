@@ -24,6 +24,19 @@ class Group:
             await asyncio.Event().wait()
 
 
+class Client:
+    """Plays the client library, which owns nothing any more."""
+
+    def __init__(self) -> None:
+        self._coordinator = SimpleNamespace(fetch_committed_offsets=self._fetch)
+
+    def assignment(self) -> set[object]:
+        return set()
+
+    async def _fetch(self, _: object) -> dict[object, object]:
+        return {}
+
+
 def consumer(group: Group) -> Consumer:
     made = Consumer(
         ServiceSettings(grace_seconds=0.5),
@@ -33,6 +46,7 @@ def consumer(group: Group) -> Consumer:
         Health(SystemClock()),
     )
     made._broker = cast("Any", group)
+    made._subscriber = SimpleNamespace(consumer=Client())
     return made
 
 

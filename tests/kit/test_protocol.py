@@ -69,6 +69,10 @@ SCENES: dict[str, tuple[str, Scene]] = {
         "go-back",
         lambda off, b: Pipe(off, b, [PAIR[0], [], [poke(1, subject="U"), JUNK, poke(2, subject="U")]]),
     ),
+    "a record that ends its process": (
+        "count-starts",
+        lambda off, b: Pipe(off, b, [[poke(1), poke(2, "killer"), poke(3)], [poke(1, subject="U")]]),
+    ),
     "an answer just in time": ("barrier", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2, "answer")])),
     "time is up with the answer in hand": (
         "in-hand",

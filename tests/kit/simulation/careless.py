@@ -16,10 +16,18 @@ from kit.errors import Full
 from kit.handling import Incoming, Record
 from kit.outbox import Documents, Saved
 from kit.reading import Polls
+from kit.starts import Starts
 from tests.kit.simulation.servers import IN, SimClient
 
 if TYPE_CHECKING:
     from tests.kit.simulation.pipe import Pipe
+
+
+class SimStarts(Starts):
+    """The real count of starts, with nothing that needs time."""
+
+    def _forget_later(self) -> Any:
+        return lambda: None
 
 
 class SimConsumer(Consumer):
@@ -31,6 +39,7 @@ class SimConsumer(Consumer):
             session_timeout_ms=1,
         )  # fmt: skip
         super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
+        self._starts = SimStarts(self._client)
         self.world, client = world, SimClient(world, me)
         self._subscriber, self._ends = SimpleNamespace(consumer=client), SimpleNamespace(of=client.end_offsets)  # type: ignore[assignment]
 

@@ -31,7 +31,7 @@ from kit.timers import Ticker
 from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
 from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
 from tests.kit.simulation.servers import IN, SimSender, SimStore
-from tests.kit.simulation.world import World, step
+from tests.kit.simulation.world import Killed, World, step
 
 DUE = START + timedelta(seconds=1)
 OUT, DLQ = "out", "dlq"
@@ -60,6 +60,8 @@ class Recorder(BaseHandling[dict[str, Any]]):
         assert event is not None
         if item.value not in {None, "ok"}:
             raise Passing(item.value)
+        if event.data.kind == "killer" and not self.w.mended:
+            raise Killed
         if event.data.kind == "poison" and not self.w.mended:
             raise ValueError("poison")
         what = [event.source, event.subject, event.sequence]
@@ -98,6 +100,7 @@ class Pipe(World):
         self.owners = [f"R{p % 2}" for p in range(len(inputs))]
         self.generation = [0] * len(inputs)
         self.committed = [0] * len(inputs)
+        self.begun: dict[int, str] = {}
         self.positions: dict[tuple[str, int], tuple[int, int]] = {}
         self.docs: dict[str, dict[str, Any]] = {}
         self.major = {} if replicated else self.docs

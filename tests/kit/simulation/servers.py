@@ -122,6 +122,7 @@ class SimClient:
     def __init__(self, world: Pipe, me: str) -> None:
         self.w, self.me = world, me
         self._fetcher = SimpleNamespace(_records={})
+        self._coordinator = SimpleNamespace(fetch_committed_offsets=self._committed)
 
     async def getmany(self, *only: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         partitions = [tp.partition for tp in only]
@@ -150,10 +151,16 @@ class SimClient:
     def assignment(self) -> set[Any]:
         return {TopicPartition(IN, p) for p, owner in enumerate(self.w.owners) if owner == self.me}
 
-    async def commit(self, offsets: Mapping[Any, int]) -> None:
+    async def _committed(self, tps: Iterable[Any]) -> dict[Any, tuple[int, str]]:
+        if await step("ask for what is committed, and who began", "fails") != "ok":
+            raise KafkaConnectionError("fails")
+        return {tp: (self.w.committed[tp.partition], self.w.begun.get(tp.partition, "")) for tp in tps}
+
+    async def commit(self, offsets: Mapping[Any, int | tuple[int, str]]) -> None:
         await step("commit")
         for tp, offset in offsets.items():
-            self.w.committed[tp.partition] = offset
+            self.w.committed[tp.partition], begun = (offset, "") if isinstance(offset, int) else offset
+            self.w.begun[tp.partition] = begun if self.w.on("count-starts") else ""
 
     def seek(self, tp: Any, offset: int) -> None:
         if tp not in self.assignment():

@@ -24,6 +24,10 @@ def step(label: str, *faults: str, when: Callable[[], bool] | None = None) -> Ge
     return (yield label, ("ok", *faults), when)
 
 
+class Killed(BaseException):
+    """Ends the process of the actor that raises it, there and then."""
+
+
 @dataclass
 class Act:
     """Something that the world does to the actors: a crash, a rebalance, a late append."""
@@ -86,6 +90,8 @@ class World:
             self.actors[name] = actor, actor.send(option)
         except StopIteration:
             del self.actors[name]
+        except Killed:
+            self.begin[name]()
         return f"{name}: {label}" + ("" if option == "ok" else f" [{option}]")
 
     def check(self) -> None:

@@ -1,0 +1,155 @@
+"""Records that end their process: how many have begun with one and not lived on is kept with the committed position.
+
+Rule: a count is stored before the first record of a partition is handled, and is gone once anything of it was. So it
+grows only where process after process ends on the same record, and that record becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from contracts.envelope import Event, Head
+from kit.handling import Record, Unread
+from kit.reading import in_time
+
+log = structlog.get_logger(__name__)
+
+#: So many processes that a record has ended are enough.
+MOST_STARTS = 3
+#: Seconds that a process lives on with a record in hand, until the record is not to blame for what ends it afterwards.
+OUTLIVED_SECONDS = 5.0
+_COUNT = re.compile(r"starts=(\d{1,3})")
+
+Marks = dict[TopicPartition, tuple[int, str]]
+
+
+class Starts:
+    """Watches the first batch of each partition after it was assigned; later ones cost nothing."""
+
+    def __init__(self, client: Callable[[], AIOKafkaConsumer]) -> None:
+        self._client = client
+        self._outlived: set[TopicPartition] = set()
+        """Partitions of which this process has handled something."""
+        self._counts: dict[TopicPartition, int] = {}
+        self._noted: Marks = {}
+        """What takes back the counts that were stored for the records in hand."""
+
+    def clear(self) -> None:
+        """Begin anew: partitions have been assigned."""
+        self._outlived.clear()
+
+    async def divide(self, records: Sequence[Record]) -> list[list[Record]]:
+        """Return a batch in the parts in which it is to be handled.
+
+        What has ended a process before goes alone, and first. What has done so too often comes as an Unread, which
+        becomes a dead letter.
+        """
+        firsts = self._firsts(records)
+        if not firsts:
+            return [list(records)]
+        self._counts = await self._read({tp: record.offset for tp, record in firsts.items()})
+        alone: list[list[Record]] = []
+        rest: list[Record] = []
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            starts = self._counts.get(tp, 0) if firsts.get(tp) is record else 0
+            if starts >= MOST_STARTS:
+                alone.append([_given_up(record, starts)])
+            elif starts:
+                log.warning("a process has ended with this record in hand", place=tuple(tp), offset=record.offset)
+                alone.append([record])
+            else:
+                rest.append(record)
+        return [*alone, rest] if rest else alone
+
+    @asynccontextmanager
+    async def watched(self, records: Sequence[Record]) -> AsyncIterator[None]:
+        """Store before these records are handled that a process has begun with them."""
+        firsts = self._firsts(records)
+        mine = self._client().assignment() & firsts.keys() if firsts else ()
+        marks: Marks = {tp: (firsts[tp].offset, f"starts={self._counts.get(tp, 0) + 1}") for tp in mine}
+        stop: Callable[[], object] | None = None
+        if marks and await self._commit(marks):
+            self._noted = {tp: (offset, "") for tp, (offset, _) in marks.items()}
+            stop = self._forget_later()
+        try:
+            yield
+        finally:
+            if stop is not None:
+                stop()
+            self._outlived |= {TopicPartition(record.topic, record.partition) for record in records}
+        self._noted = {}
+
+    async def forget(self) -> None:
+        """Take back what was noted of the records in hand: the process lives, or leaves by itself."""
+        if self._noted:
+            await self._commit(self._noted)
+
+    def _firsts(self, records: Sequence[Record]) -> dict[TopicPartition, Record]:
+        """Return the first records of partitions of which this process has handled nothing yet."""
+        firsts: dict[TopicPartition, Record] = {}
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            if tp not in self._outlived:
+                firsts.setdefault(tp, record)
+        return firsts
+
+    async def _read(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return how many processes have begun with the records at these offsets."""
+        coordinator = self._client()._coordinator  # noqa: SLF001 - aiokafka gives the metadata nowhere else
+        try:
+            async with in_time():
+                committed = await coordinator.fetch_committed_offsets(list(places))
+        except KafkaError as error:
+            log.info("earlier starts are not known", error=repr(error))
+            return {}
+        counts = {}
+        for tp, (offset, metadata) in committed.items():
+            if offset == places.get(tp) and (count := _COUNT.search(metadata or "")):
+                counts[tp] = int(count[1])
+        return counts
+
+    async def _commit(self, marks: Marks) -> bool:
+        try:
+            async with in_time():
+                await self._client().commit(marks)
+        except KafkaError as error:
+            log.info("a start could not be noted", error=repr(error))
+            return False
+        return True
+
+    def _forget_later(self) -> Callable[[], object]:
+        """Take back what was noted after a while in which the process lives on; returns what stops that.
+
+        A store that is away keeps a batch in hand for long, and who is killed meanwhile was not killed by its records.
+        """
+
+        async def forget() -> None:
+            await asyncio.sleep(OUTLIVED_SECONDS)
+            await self.forget()
+
+        return asyncio.create_task(forget()).cancel
+
+
+def _given_up(record: Record, starts: int) -> Unread:
+    told = f"{starts} processes have ended with this record in hand"
+    log.error("a record is given up", topic=record.topic, partition=record.partition, offset=record.offset, fault=told)
+    # Where its event stands is worth one try more: without it the next event of its subject shows an unexplained gap.
+    head = _head(record) if starts == MOST_STARTS else None
+    return Unread(
+        record.topic, record.partition, record.offset, told, record.key, record.value, tuple(record.headers), head
+    )
+
+
+def _head(record: Record) -> Head | None:
+    try:
+        return Event.envelope_only(record.value or b"")
+    except ValueError:
+        return None

@@ -1,0 +1,189 @@
+"""A record that ends process after process becomes a dead letter; nothing else that ends a process makes one of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from contracts.dlq import DeadLetter
+from kit import starts
+from kit.consumer import Consumer
+from kit.handling import Unread
+from kit.starts import MOST_STARTS, Starts
+from tests.kit.raw import Raw
+from tests.kit.simulation.records import poke
+from tests.kit.test_delivery_stack import DLQ, IN, Rig, _handled, _known, rig, until
+
+__all__ = ["_known", "rig"]
+ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)
+
+
+class Group:
+    """Committed positions with their metadata, and the client of whichever process lives now."""
+
+    def __init__(self) -> None:
+        self.committed: dict[TopicPartition, tuple[int, str]] = {}
+        self.away = False
+        self._coordinator = SimpleNamespace(fetch_committed_offsets=self._fetch)
+
+    def assignment(self) -> set[TopicPartition]:
+        return {ONE, TWO}
+
+    async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        if self.away:
+            raise KafkaConnectionError
+        self.committed |= offsets
+
+    async def _fetch(self, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
+        if self.away:
+            raise KafkaConnectionError
+        return {tp: self.committed.get(tp, (-1, "")) for tp in tps}
+
+    def process(self) -> Starts:
+        return Starts(lambda: cast("Any", self))
+
+
+def record(partition: int, offset: int, value: bytes = b"") -> Raw:
+    return Raw("in", partition, offset, value)
+
+
+async def dies(group: Group, *records: Raw) -> list[list[Any]]:
+    """Let a process begin with a batch and end before it has handled the first part; returns the parts."""
+    process = group.process()
+    parts = await process.divide(records)
+    watch = process.watched(parts[0])
+    await watch.__aenter__()
+    return parts
+
+
+async def lives(group: Group, *records: Raw) -> list[list[Any]]:
+    """Let a process handle a batch as the consumer does."""
+    process = group.process()
+    parts = await process.divide(records)
+    for part in parts:
+        async with process.watched(part):
+            pass
+        await group.commit({TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in part})
+    return parts
+
+
+async def test_what_has_ended_a_process_goes_alone_and_then_not_at_all() -> None:
+    group, batch = Group(), [record(0, 7, b"bad"), record(0, 8), record(1, 3)]
+    assert await dies(group, *batch) == [batch]
+    # The second process does not know which of the two first records it was.
+    assert await dies(group, *batch) == [[batch[0]], [batch[2]], [batch[1]]]
+    assert await dies(group, *batch) == [[batch[0]], [batch[2]], [batch[1]]]
+    (letter,), *rest = await lives(group, *batch)
+    assert isinstance(letter, Unread)
+    assert (letter.offset, letter.value, letter.key) == (7, b"bad", b"k")
+    assert letter.unreadable == "3 processes have ended with this record in hand"
+    assert rest == [[batch[2]], [batch[1]]]
+    assert group.committed == {ONE: (9, ""), TWO: (4, "")}
+
+
+async def test_a_process_that_handles_the_record_ends_the_count() -> None:
+    group, batch = Group(), [record(0, 7)]
+    for _ in range(MOST_STARTS - 1):
+        await dies(group, *batch)
+    assert await lives(group, *batch) == [batch]
+    for _ in range(MOST_STARTS - 1):
+        await dies(group, record(0, 8))
+    assert await lives(group, record(0, 8)) == [[record(0, 8)]]
+
+
+async def test_the_count_is_of_the_place_and_not_of_the_partition() -> None:
+    group = Group()
+    for offset in range(10):
+        assert await dies(group, record(0, offset)) == [[record(0, offset)]]
+
+
+async def test_a_partition_is_watched_until_something_of_it_was_handled_and_anew_when_it_comes_again() -> None:
+    group = Group()
+    process = group.process()
+    async with process.watched([record(0, 7)]):
+        assert group.committed == {ONE: (7, "starts=1")}
+    await group.commit({ONE: (8, "")})
+    async with process.watched([record(0, 8)]):
+        assert group.committed == {ONE: (8, "")}, "it costs no more than this"
+    process.clear()
+    async with process.watched([record(0, 8)]):
+        assert group.committed == {ONE: (8, "starts=1")}
+
+
+async def test_a_process_that_lives_on_for_a_while_was_not_ended_by_its_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starts, "OUTLIVED_SECONDS", 0.01)
+    group = Group()
+    async with asyncio.timeout(5), group.process().watched([record(0, 7)]):
+        assert group.committed == {ONE: (7, "starts=1")}
+        while group.committed != {ONE: (7, "")}:  # noqa: ASYNC110 - a task of the watch makes it so
+            await asyncio.sleep(0.01)
+
+
+async def test_a_group_that_does_not_answer_keeps_nothing_back() -> None:
+    group = Group()
+    group.away = True
+    process = group.process()
+    assert await process.divide([record(0, 7)]) == [[record(0, 7)]]
+    async with process.watched([record(0, 7)]):
+        pass
+    assert group.committed == {}
+
+
+async def test_where_the_event_of_a_given_up_record_stands_is_read_once_only() -> None:
+    group, batch = Group(), [record(0, 7, poke(5))]
+    heads = []
+    for count in (MOST_STARTS, MOST_STARTS + 1):
+        group.committed[ONE] = (7, f"starts={count}")
+        ((letter,),) = await dies(group, *batch)
+        heads.append(letter.head and letter.head.sequence)
+    assert heads == [5, None], "should that be what ends processes"
+
+
+async def _ends_in_hand(rig: Rig, *, orderly: bool) -> None:
+    """Let a replica end with its first batch in hand."""
+    begun = asyncio.Event()
+
+    async def hangs(_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def nothing() -> None: ...
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rig.handling, "before_write", hangs)
+        if not orderly:
+            patch.setattr(Starts, "forget", lambda _: nothing())
+        async with rig.replica():
+            await begun.wait()
+
+
+@pytest.mark.parametrize("orderly", [False, True])
+async def test_on_kafka_the_count_outlives_processes_and_who_leaves_by_itself_is_not_counted(
+    rig: Rig, *, orderly: bool
+) -> None:
+    rig.settings = rig.settings.model_copy(update={"grace_seconds": 1.0})
+    await rig.put(poke(1), poke(2), poke(1, subject="U"))
+    for _ in range(MOST_STARTS):
+        await _ends_in_hand(rig, orderly=orderly)
+    consumer: Consumer
+    async with rig.replica() as consumer:
+        await until(lambda: _handled(consumer))
+    letters = await rig.read(DLQ)
+    assert (await rig.state("U"))["sequences"] == [1]
+    if orderly:
+        assert letters == []
+        assert (await rig.state("T"))["sequences"] == [1, 2]
+        return
+    (letter,) = letters
+    view = DeadLetter.from_kafka(letter.key, letter.value, letter.headers)
+    assert (view.topic, view.offset, view.subject, view.sequence) == (rig.prefix + IN, 0, "T", 1)
+    assert letter.value == poke(1)
+    assert (await rig.state("T"))["sequences"] == [2]
