@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from contracts.dlq import DeadLetter
 from contracts.envelope import Event
 from kit.batch import Place, place
 from kit.clock import FakeClock
@@ -193,6 +194,41 @@ def event(sequence: int, subject: str = "T") -> Raw:
     return Raw("in", 0, sequence, poke(sequence, subject=subject))
 
 
+class Reasons(Notes):
+    """Fails with the words that the record brings."""
+
+    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
+        if item.value == "waits":
+            raise Passing("not now")
+        raise ValueError(item.value)
+
+
+async def test_a_letter_says_why_when_and_after_how_many_tries() -> None:
+    rig = Rig(attempts=3)
+    rig.delivery.handling = Reasons()
+    await rig.handle(record(1, "T:no such thing"))
+    for _ in range(3):
+        await rig.handle(record(2, "T:waits"))
+    await rig.handle(record(3, "T:" + "x" * 5000))
+    await rig.handle(record(4, "T:\ud800"))
+    letters = [DeadLetter.from_kafka(each.key, each.value, each.headers) for each in rig.sender.sent]
+    assert [(letter.offset, letter.attempts, letter.at) for letter in letters] == [
+        (1, 1, START), (2, 3, START), (3, 1, START), (4, 1, START)
+    ]  # fmt: skip
+    assert [letter.error for letter in letters[:2]] == ["ValueError: no such thing", "given up: not now"]
+    assert len(letters[2].error) == 2000
+    assert letters[3].error == "ValueError: ?"
+    assert {letter.sequence for letter in letters} == {None}
+
+
+async def test_a_record_after_one_that_was_given_up_has_all_its_tries() -> None:
+    rig = Rig(attempts=2)
+    for _ in range(2):
+        await rig.handle(record(1, "T:waits"))
+    assert rig.letters() == 1
+    assert await rig.handle(record(1, "T:waits")) == {("in", 0, 1)}, "as when the topic was made anew"
+
+
 @pytest.fixture
 async def poked(monkeypatch: pytest.MonkeyPatch) -> Rig:
     """T has taken its first event."""
@@ -213,6 +249,9 @@ async def test_more_missing_than_is_remembered_is_a_dead_letter_and_stalls_nothi
     assert await poked.handle(event(last), event(last + 1)) == set()
     assert await poked.offsets("T") == [1, last + 1]
     assert poked.letters() == 1
+    (letter,) = [DeadLetter.from_kafka(e.key, e.value, e.headers) for e in poked.sender.sent if e.topic == "dlq"]
+    assert (letter.source, letter.subject, letter.sequence) == ("/deskbus/ingest", "T", last)
+    assert letter.error.startswith("gap: more than 1000 events of /deskbus/ingest")
     assert counted("sequence_gaps") == gaps + MISSING_CAP + 1
     assert await poked.handle(event(last), event(last - 1), event(2)) == set(), "replayed, late, and given up"
     assert await poked.offsets("T") == [1, last + 1, last, last - 1]

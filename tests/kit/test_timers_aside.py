@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from kit.document import OUTBOX_CAP
 from kit.errors import Passing
 from kit.timers import AHEAD, ASIDE_MOST
 from tests.kit.test_outbox import START
+from tests.kit.test_reading import until
 from tests.kit.timer_rig import Rig
 
 
@@ -111,6 +114,46 @@ async def test_a_failing_ticker_rests_until_it_is_time_to_try_again() -> None:
     await rig.arm("T", 0)
     await rig.at(1)
     assert rig.ticker._rest() == pytest.approx(1)
+
+
+class Failing(Exception):
+    """A fault that nobody has foreseen."""
+
+
+@pytest.mark.parametrize("fault", [Passing("away"), Failing()])
+async def test_a_running_ticker_outlives_what_fails_and_tries_again_a_second_later(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(period=60)
+    tried: list[float] = []
+
+    async def due(*_: object) -> list[dict[str, Any]]:
+        tried.append(rig.clock.monotonic())
+        raise fault
+
+    await rig.arm("T", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "due", due)
+        running = asyncio.create_task(rig.ticker.run())
+        await until(lambda: rig.clock.sleepers == 1)
+        rig.clock.advance(0.9)
+        await asyncio.sleep(0)
+        assert tried == [0.0]
+        rig.clock.advance(0.1)
+        await until(lambda: len(tried) == 2 or running.done())
+    rig.clock.advance(1)
+    await until(lambda: rig.fired == ["T"] or running.done())
+    running.cancel()
+    assert rig.fired == ["T"]
+
+
+async def test_a_failing_document_that_falls_due_later_is_waited_for_with_the_grace() -> None:
+    rig = Rig(period=60)
+    await rig.at(0)
+    await rig.arm("T", 10)
+    assert rig.ticker._rest() == pytest.approx(10.05)
+    rig.ticker._set_aside("T", rig.clock.now(), ValueError())
+    assert rig.ticker._rest() == pytest.approx(10.05)
 
 
 async def test_how_long_something_is_due_is_told_until_it_fires() -> None:
