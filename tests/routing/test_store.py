@@ -160,3 +160,25 @@ async def test_a_queue_that_nobody_serves_now_does_not_stand_in_the_way(replica:
     await replica.put(profile("bua", capacity=200, skills={"lang-th": 3}))
     await replica.turn()
     assert await replica.holders("bua") == {"bua": thai}
+
+
+async def test_agents_and_tickets_that_do_not_load_stop_no_other() -> None:
+    store, clock, log = FakeStore(), fake_clock(), Log()
+    one = Replica(store, clock, log, claim_seconds=1)
+    await one.put(profile("ann", capacity=3))
+    await one.hear(opened(ticket("t1")), opened(ticket("t2", required_skills={"juggling": 2})))
+    await one.put(profile("bea", capacity=3))
+    store.rows["agents"]["bea"]["state"] = store.rows["tickets"]["t1"]["state"] = {"written": "by a newer replica"}
+    other = Replica(store, clock, log, claim_seconds=1)
+    await other.roster.load_all()
+    await other.hear(opened(ticket("t3")))
+    for _ in range(40):
+        clock.advance(5)
+        await other.turn()
+        await other.reconciler.turn()
+    assert (await other.ticket("t3")).agent == "ann"
+    assert log.said("t2") == ["queued", "unroutable"]
+    assert await other.holders("ann") == {"ann": ["t1", "t3"]}, "whose t1 is nobody knows here"
+    await other.presence("ann", "offline")
+    await other.absence.sweep()
+    assert (await other.ticket("t3")).agent is None
