@@ -1,5 +1,7 @@
 """Who is a machine: delivery reports in every dress, what only looks like one, groups and forms that pass people on."""
 
+from typing import Any
+
 import pytest
 
 from services.ingest.accounts import Account
@@ -183,3 +185,105 @@ def test_a_report_that_names_no_mail_names_the_ticket_of_its_address() -> None:
     assert isinstance(fact, DeliveryStatus)
     assert (fact.channel_message_id, fact.ticket, fact.recipient) == ("", TICKET, "anna@example.pl")
     assert len(parse(raw)) == 1
+
+
+# --- Every field of a fact. ---
+
+
+def dsn(*groups: str, kind: str = "message/delivery-status", about: str = OURS, head: str = "") -> str:
+    status = "\r\n\r\n".join(groups)
+    return (
+        f"From: x@mx.example.pl\r\n{head}Content-Type: multipart/report; boundary=b\r\n\r\n"
+        f"--b\r\n\r\ntext\r\n--b\r\nContent-Type: {kind}\r\n\r\n{status}\r\n"
+        f"--b\r\nContent-Type: message/rfc822\r\n\r\n{about}--b--\r\n"
+    )
+
+
+def facts(raw: str, **query: Any) -> list[Inbound]:
+    return parse(raw, **query)[:-1]
+
+
+def fact(state: Delivery, **fields: Any) -> DeliveryStatus:
+    known = {"channel": "email", "account": "support-nimbus", "at": s.NOW, "state": state}
+    return DeliveryStatus(**{"channel_message_id": "<m-1@nimbus.example>", **known, **fields})
+
+
+def test_each_recipient_of_a_report_has_a_fact() -> None:
+    raw = dsn(
+        "Reporting-MTA: dns; mx\r\nArrival-Date: today",
+        "Final-Recipient: rfc822; a@b.pl\r\nAction: failed (x)\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 no",
+        "Original-Recipient: rfc822; c@b.pl\r\nAction: delayed\r\nStatus: 4.2.2",
+        "Final-Recipient: d@b.pl\r\nOriginal-Recipient: rfc822; e@b.pl\r\nAction: relayed",
+        "Final-Recipient: rfc822; f@b.pl\r\nAction: vanished",
+        "Final-Recipient: rfc822; g@b.pl\r\nAction:",
+        "Action: expanded",
+    )
+    assert facts(raw) == [
+        fact(Delivery.BOUNCED, permanent=True, reason="5.1.1 550 no", recipient="a@b.pl"),
+        fact(Delivery.BOUNCED, reason="4.2.2", recipient="c@b.pl"),
+        fact(Delivery.SENT, recipient="d@b.pl"),
+        fact(Delivery.SENT),
+    ]
+
+
+def test_a_report_of_very_many_recipients_is_read_as_far_as_a_hundred() -> None:
+    groups = [f"Final-Recipient: rfc822; {n}@b.pl\r\nAction: failed" for n in range(150)]
+    assert len(facts(dsn("Reporting-MTA: dns; mx", *groups))) == 100
+
+
+@pytest.mark.parametrize(
+    ("group", "read"),
+    [
+        (
+            "Original-Message-ID: <m-1@nimbus.example>\r\nDisposition: x; Displayed\r\nFinal-Recipient: rfc822;a@b.pl",
+            True,
+        ),
+        ("Original-Message-ID: <m-1@nimbus.example>\r\nDisposition: x; deleted", False),
+        ("Disposition: x; displayed", False),
+    ],
+)
+def test_only_what_was_displayed_was_read(group: str, *, read: bool) -> None:
+    found = facts(dsn(group, kind="message/disposition-notification"))
+    assert found == ([fact(Delivery.READ, recipient="a@b.pl")] if read else [])
+
+
+@pytest.mark.parametrize("head", ["Original-Message-ID", "In-Reply-To", "References"])
+def test_a_report_without_a_copy_is_about_what_it_answers(head: str) -> None:
+    raw = dsn(
+        "Final-Recipient: rfc822; a@b.pl\r\nAction: failed", about="", head=f"{head}: <0@x> <m-1@nimbus.example>\r\n"
+    )
+    assert facts(raw) == [fact(Delivery.BOUNCED, permanent=True, recipient="a@b.pl")]
+
+
+@pytest.mark.parametrize("raw", [dsn("Final-Recipient: rfc822; anna@example.pl\r\nAction: failed", about=""), QMAIL])
+def test_a_report_about_a_ticket_is_a_whole_fact(raw: str) -> None:
+    token = address_token.mint("support@nimbus.example", TICKET, "mail key of nimbus")
+    reason = "550 5.1.1 no such user" if raw == QMAIL else None
+    wanted = fact(
+        Delivery.BOUNCED,
+        permanent=True,
+        recipient="anna@example.pl",
+        ticket=TICKET,
+        channel_message_id="",
+        reason=reason,
+    )
+    assert facts(raw.partition("--- Below")[0], rcpt_to=token, mail_from="") == [wanted]
+    assert facts(raw.partition("--- Below")[0]) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "X-Autoreply: yes\r\n",
+        "X-Autorespond: yes\r\n",
+        "Precedence: Bulk\r\n",
+        "Auto-Submitted: Auto-Replied ;x\r\n",
+    ],
+)
+def test_other_machines_are_told_by_their_headers(more: str) -> None:
+    reason = only(f"From: anna@example.pl\r\n{more}\r\nx").automated_because
+    assert reason in {
+        "auto-reply header",
+        "Precedence: bulk",
+        "Auto-Submitted: auto-replied",
+    }

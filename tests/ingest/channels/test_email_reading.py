@@ -2,15 +2,18 @@
 
 import base64
 import tracemalloc
+from datetime import UTC, datetime
 
 import pytest
 
+from contracts.contacts import Identity
+from contracts.ticket import Market
 from services.ingest.accounts import Account
 from services.ingest.channels import charsets, mime
 from services.ingest.channels import email as mail
 from services.ingest.channels import headers as heads
 from services.ingest.channels.flowed import unflowed
-from services.ingest.core.messages import InboundMessage
+from services.ingest.core.messages import InboundMessage, Mail, Part, Sender
 from tests.ingest.channels import samples as s
 
 HEAD = "From: Anna Kowalska <anna@example.pl>\r\nTo: support@nimbus.example\r\nMessage-ID: <a1@example.pl>\r\n"
@@ -281,3 +284,60 @@ def test_headers_of_all_parts_together_are_bounded() -> None:
         tracemalloc.stop()
     assert len(root.children) == 290
     assert peak < 4_000_000
+
+
+# --- All of it at once. ---
+
+
+def test_every_field_of_a_mail_is_read() -> None:
+    raw = (
+        "Return-Path: <bounce@example.pl>\r\nDelivered-To: support@nimbus.example\r\n"
+        "From: Anna Kowalska <Anna@example.pl>\r\nReply-To: Office <office@example.pl>\r\n"
+        "To: Nimbus <support+amazon@nimbus.example>, other@x.example\r\nCc: third@x.example\r\n"
+        "Subject: Re: [#0190163D-8694] Paczka\r\nMessage-ID: <a1@example.pl>\r\nIn-Reply-To: <m-1@nimbus.example>\r\n"
+        "References: <m-0@nimbus.example> <a1@example.pl> <m-1@nimbus.example>\r\n"
+        "Date: Sat, 21 Nov 2026 10:29:30 +0100\r\nContent-Language: pl-PL, en\r\nX-Auto-Response-Suppress: All\r\n"
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
+        "<p>Tak</p><blockquote>Czy?</blockquote>\r\n"
+        "--b\r\nContent-Type: text/plain; name=a.txt\r\n\r\nfile\r\n"
+        "--b\r\nContent-Type: image/png\r\nContent-ID: <1>\r\n\r\npng\r\n"
+        "--b\r\nContent-Type: image/png\r\n\r\n\r\n--b--\r\n"
+    )
+    message = one(raw.encode(), rcpt_to="Support@nimbus.example", mail_from="<Anna@Example.pl>")
+    assert message == InboundMessage(
+        channel="email",
+        account="support-nimbus",
+        message_id="<a1@example.pl>",
+        sender=Sender(
+            (Identity(channel="email", id="anna@example.pl"),),
+            name="Anna Kowalska",
+            address="office@example.pl",
+            email="anna@example.pl",
+        ),
+        sent_at=datetime(2026, 11, 21, 9, 29, 30, tzinfo=UTC),
+        text="Tak",
+        text_full="Tak\n\n> Czy?",
+        html=True,
+        subject="Re: [#0190163D-8694] Paczka",
+        language="pl-PL",
+        in_reply_to="<m-1@nimbus.example>",
+        parts=(
+            Part("a.txt", "text/plain", content=b"file", size=4),
+            Part("part-3.png", "image/png", content=b"png", size=3, inline=True),
+        ),
+        mail=Mail(
+            message_id="<a1@example.pl>",
+            made_up=False,
+            in_reply_to=("<m-1@nimbus.example>",),
+            references=("<m-0@nimbus.example>", "<m-1@nimbus.example>"),
+            sender="anna@example.pl",
+            reply_to="office@example.pl",
+            return_path="anna@example.pl",
+            recipients=(
+                "support@nimbus.example", "support+amazon@nimbus.example", "other@x.example", "third@x.example",
+            ),
+            ticket_by_subject="0190163d-8694",
+            no_auto_reply=True,
+        ),
+        market=Market(marketplace="amazon", country="DE"),
+    )  # fmt: skip

@@ -145,3 +145,149 @@ def test_a_reply_code_says_whether_trying_again_can_help() -> None:
     assert isinstance(later, Refused)
     assert isinstance(never, Refused)
     assert (later.permanent, never.permanent) == (False, True)
+
+
+TAGGED = address_token.mint("support@nimbus.example", TICKET, KEY)
+GOLDEN: list[tuple[dict[str, Any], str, list[str]]] = [
+    (
+        {
+            "to_name": 'Anna "the" Kowal\\ska', "author_name": "Zofia", "subject": "Paczka",
+            "in_reply_to": "<a1@example.pl>", "references": tuple(f"<{n}@x>" for n in range(25)),
+        },
+        TAGGED,
+        [
+            'From: "Zofia (Nimbus Support)" <support@nimbus.example>',
+            f"Reply-To: {TAGGED}",
+            'To: "Anna the Kowalska" <anna@example.pl>',
+            "Subject: Re: Paczka",
+            "Date: Sat, 21 Nov 2026 09:30:00 +0000",
+            "Message-ID: <m-1@nimbus.example>",
+            "In-Reply-To: <a1@example.pl>",
+            "References: <0@x>",
+            *(f" <{n}@x>" for n in range(7, 25)),
+            " <a1@example.pl>",
+        ],
+    ),
+    (
+        {
+            "to_name": "김민준", "author_name": "김민준", "subject": "답장: " + "환불 요청 " * 3, "message_id": "a/b c",
+            "references": ("no id", "<1@x>", "<1@x>", " <2@x> ", "<ü@x>"),
+        },
+        TAGGED,
+        [
+            "From: =?utf-8?b?6rmA66+87KSAIChOaW1idXMgU3VwcG9ydCk=?=",
+            " <support@nimbus.example>",
+            f"Reply-To: {TAGGED}",
+            "To: =?utf-8?b?6rmA66+87KSA?=",
+            " <anna@example.pl>",
+            "Subject: =?utf-8?b?64u17J6lOiDtmZjrtogg7JqU7LKtIO2ZmOu2iCDsmpTssq0g7ZmY?=",
+            " =?utf-8?b?67aIIOyalOyyrQ==?=",
+            "Date: Sat, 21 Nov 2026 09:30:00 +0000",
+            "Message-ID: <a-b-c@nimbus.example>",
+            "References: <1@x>",
+            " <2@x>",
+        ],
+    ),
+    (
+        {"automated": True, "author_name": "Bot"},
+        "",
+        [
+            'From: "Nimbus Support" <support@nimbus.example>',
+            f"Reply-To: {TAGGED}",
+            "To: anna@example.pl",
+            "Subject: Re: Your message",
+            "Date: Sat, 21 Nov 2026 09:30:00 +0000",
+            "Message-ID: <m-1@nimbus.example>",
+            "Auto-Submitted: auto-replied",
+            "X-Auto-Response-Suppress: All",
+        ],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "sender", "rows"), GOLDEN, ids=["plain", "hangul", "automated"])
+def test_a_header_block_is_written_so(fields: dict[str, Any], sender: str, rows: list[str]) -> None:
+    out = mail.render(s.reply("x", to="anna@example.pl", ticket_id=TICKET, **fields), s.NIMBUS, s.OUTSIDE)
+    body = ['Content-Type: text/plain; charset="utf-8"', "Content-Transfer-Encoding: 7bit", "MIME-Version: 1.0"]
+    assert out.data.decode().split("\r\n") == [*rows, *body, "", "x", ""]
+    assert (out.sender, out.message_id) == (sender, next(row[12:] for row in rows if row.startswith("Message-ID")))
+
+
+@pytest.mark.parametrize("count", [19, 20])
+def test_twenty_references_are_kept_whole(count: int) -> None:
+    message, _ = sent(references=tuple(f"<{n}@x>" for n in range(count - 1)), in_reply_to="<last@x>")
+    assert len(message["References"].split()) == count
+
+
+@pytest.mark.parametrize(
+    ("subject", "written"),
+    [
+        ("re: x", "re: x"),
+        ("AW : x", "AW : x"),
+        ("Odp: x", "Odp: x"),
+        ("ตอบ: x", "ตอบ: x"),
+        ("Retour: x", "Re: Retour: x"),
+    ],
+)
+def test_an_answer_is_called_one_once(subject: str, written: str) -> None:
+    assert sent(subject=subject)[0]["Subject"] == written
+
+
+def test_what_is_too_long_is_cut() -> None:
+    message, _ = sent(subject="x" * 500, to_name="y" * 200, message_id="z" * 200, files=(File("f" * 300, "a/b", b"1"),))
+    assert message["Subject"].replace(" ", "") == f"Re:{'x' * 400}"
+    assert message["To"].addresses[0].display_name == "y" * 100
+    assert message["Message-ID"] == f"<{'z' * 100}@nimbus.example>"
+    assert [part.get_filename() for part in message.iter_attachments()] == ["f" * 200]
+
+
+def test_an_account_without_a_name_lends_its_agents_none() -> None:
+    own = s.NIMBUS.model_copy(update={"display_name": None})
+    for author, shown in (("Zofia", "Zofia <support@nimbus.example>"), (None, "support@nimbus.example")):
+        out = mail.render(s.reply(to="anna@example.pl", author_name=author, message_id="Ü"), own, s.OUTSIDE)
+        message = email.message_from_bytes(out.data, policy=email.policy.default)
+        assert (message["From"], message["Message-ID"]) == (shown, "<-@nimbus.example>")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "sent_as"),
+    [
+        ("Image/PNG", "image/png"),
+        ("multipart/mixed", "application/octet-stream"),
+        ("message/rfc822", "application/octet-stream"),
+        ("a/b/c", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_a_file_without_a_name_has_one(media_type: str, sent_as: str) -> None:
+    _, data = sent(files=(File("", media_type, b"1"),))
+    assert f"Content-Type: {sent_as}\r\n" in data.decode()
+    assert 'filename="file"' in data.decode()
+
+
+@pytest.mark.parametrize("files", [(File("a", "b/c", None),), ()])
+def test_what_has_nothing_in_it_is_not_sent(files: tuple[File, ...]) -> None:
+    with pytest.raises(Unsendable):
+        sent(text=" ", files=files)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Sent(None)),
+        (299, Sent(None)),
+        (300, Refused("SMTP 300: no ü", permanent=False)),
+        (199, Refused("SMTP 199: no ü", permanent=False)),
+        (499, Refused("SMTP 499: no ü", permanent=False)),
+        (500, Refused("SMTP 500: no ü", permanent=True)),
+        (599, Refused("SMTP 599: no ü", permanent=True)),
+        (600, Refused("SMTP 600: no ü", permanent=False)),
+    ],
+)
+def test_the_bounds_of_reply_codes(status: int, outcome: Sent | Refused) -> None:
+    assert mail.outcome(status, {}, "no ü".encode()) == outcome
+
+
+def test_a_reason_is_read_as_far_as_it_goes() -> None:
+    for body, reason in ((b"", "no reason given"), (b"x" * 600, "x" * 500), (b"\xff", "\ufffd")):
+        assert mail.outcome(550, {}, body) == Refused(f"SMTP 550: {reason}", permanent=True)
