@@ -1,8 +1,12 @@
 """Requests that services make reach public addresses, and others only when the operator allows the host by name."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import httpcore
 import pytest
 
-from kit.outward import MOST_ANSWER, Answer, Forbidden, Outward, Unreached, is_public, resolve
+from kit.outward import MOST_ANSWER, Answer, Forbidden, GuardedNetwork, Outward, Unreached, is_public, resolve
 from tests.notify.receivers import HttpReceiver, Reply
 
 PRIVATE = [
@@ -150,3 +154,54 @@ async def test_no_more_of_an_answer_is_read_than_was_asked_for(local: HttpReceiv
     answer = await way_out.call("GET", f"http://127.0.0.1:{local.port}/", {}, b"", most=most)
     await way_out.close()
     assert (answer.body, answer.cut) == (b"0123456789"[:most], cut)
+
+
+class Network(httpcore.AsyncMockBackend):
+    """Connects to nothing; the addresses in `away` do not answer."""
+
+    def __init__(self, *away: str) -> None:
+        super().__init__([])
+        self.away, self.asked = away, list[str]()
+
+    async def connect_tcp(self, host: str, *more: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        self.asked.append(host)
+        if host in self.away:
+            raise httpcore.ConnectError("away")
+        return await super().connect_tcp(host, *more, **options)
+
+
+def guarded(network: Network, *addresses: str, allowed: Sequence[str] = ()) -> GuardedNetwork:
+    async def lookup(_: str, __: int) -> list[str]:
+        return list(addresses)
+
+    return GuardedNetwork(lambda: allowed, lookup, network)
+
+
+async def test_a_public_host_is_called_at_the_address_that_was_looked_up() -> None:
+    network = Network()
+    await guarded(network, "8.8.8.8").connect_tcp("hooks.example", 443)
+    assert network.asked == ["8.8.8.8"]
+
+
+async def test_an_address_that_does_not_answer_leaves_the_next_of_the_first_four() -> None:
+    addresses = [f"8.8.8.{n}" for n in range(6)]
+    network = Network(*addresses[:3])
+    await guarded(network, *addresses).connect_tcp("hooks.example", 443)
+    assert network.asked == addresses[:4]
+    with pytest.raises(httpcore.ConnectError):
+        await guarded(Network(*addresses), *addresses).connect_tcp("hooks.example", 443)
+    with pytest.raises(httpcore.ConnectError, match="no address"):
+        await guarded(Network()).connect_tcp("hooks.example", 443)
+
+
+async def test_an_address_of_version_six_is_allowed_in_brackets() -> None:
+    network = Network()
+    await guarded(network, "::1", allowed=["[::1]:8080"]).connect_tcp("[::1]", 8080)
+    assert network.asked == ["::1"]
+    with pytest.raises(Forbidden):
+        await guarded(network, "::1", allowed=["[::1]:8080"]).connect_tcp("[::1]", 80)
+
+
+async def test_no_socket_of_the_file_system_is_called() -> None:
+    with pytest.raises(Forbidden):
+        await guarded(Network()).connect_unix_socket("/run/docker.sock")
