@@ -197,16 +197,23 @@ class Audit:
                 self._fault("messages without effect", f"{place} receipt {receipt}")
 
     def _commands_accounted(self) -> None:
-        """A reply is sent once, or refused; nobody who waits for it may wait in vain."""
-        done: dict[str, str] = {}
+        """A reply is sent once, or refused; nobody who waits for it may wait in vain.
+
+        Files that leave as messages of their own have no text, and are told apart by their ids.
+        """
+        told: dict[tuple[str, str], str] = {}
+        done: set[str] = set()
         for _, events in self._of("/deskbus/ingest"):
             for event in events:
-                if isinstance(event.data, tickets.MessageSent) and event.data.command_id:
-                    first = done.setdefault(event.data.command_id, event.id)
-                    if first != event.id:
-                        self._fault("replies sent twice", f"{event.data.command_id}: {first} and {event.id}")
-                elif isinstance(event.data, tickets.MessageFailed | tickets.CommandRejected) and event.data.command_id:
-                    done.setdefault(event.data.command_id, event.id)
+                data = event.data
+                if isinstance(data, tickets.MessageSent | tickets.MessageFailed) and data.command_id:
+                    done.add(data.command_id)
+                    piece = data.command_id, "" if data.message.text else data.message.id
+                    first = told.setdefault(piece, event.id)
+                    if first != event.id and isinstance(data, tickets.MessageSent):
+                        self._fault("replies sent twice", f"{data.command_id}: {first} and {event.id}")
+                elif isinstance(data, tickets.CommandRejected) and data.command_id:
+                    done.add(data.command_id)
         dead = {letter.value for letter in self._letters}
         for identifier, (command, raw) in self._commands.items():
             if isinstance(command.data, commands.Reply) and identifier not in done and raw not in dead:

@@ -5,6 +5,7 @@ Rule: every try comes to an outcome, whatever fails in it; only a store or a bro
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -37,6 +38,9 @@ from services.ingest.threads import Threads
 log = structlog.get_logger(__name__)
 #: Bytes of all files of one message.
 MOST_FILES = 25 * 1024 * 1024
+#: Messages whose files are in memory at once, each of them several times; and how long another one waits for a turn.
+TURNS = 2
+TURN_SECONDS = 10.0
 
 
 class Sending(Protocol):
@@ -68,6 +72,7 @@ class WayOut:
         """`commands` is the topic that forwards go to."""
         self._files, self._threads, self._producer, self._wire = files, threads, producer, wire
         self._accounts, self._outside, self._commands = accounts, outside, commands
+        self._turns = asyncio.Semaphore(TURNS)
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
         """Make one try; raises Passing while the store, or for a forward Kafka, is away."""
@@ -85,6 +90,19 @@ class WayOut:
         assert ticket is not None
         if tried.into is not None:
             return await self._forward(ticket.id, tried, tried.into)
+        if all(file.url is not None for file in tried.message.attachments):
+            return await self._send(ticket, state, tried)
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            return Refused("the files of other messages are on their way", permanent=False)
+        try:
+            return await self._send(ticket, state, tried)
+        finally:
+            self._turns.release()
+
+    async def _send(self, ticket: Ticket, state: TicketState, tried: Pending) -> SendOutcome:
         account = self._accounts().named(ticket.channel, ticket.account)
         channel = CHANNELS.get(ticket.channel)
         if account is None or channel is None:

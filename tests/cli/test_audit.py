@@ -180,6 +180,18 @@ FAULTS: dict[str, list[Line]] = {
 }  # fmt: skip
 
 
+def test_files_that_leave_by_themselves_are_no_second_reply_unless_one_leaves_twice() -> None:
+    def file(sequence: int, said: str, kind: type[Payload] = tickets.MessageSent, **fields: Any) -> Line:
+        sent = message(said, Direction.OUT).model_copy(update={"text": ""})
+        payload = kind(ticket=ticket(), message=sent, command_id="c1", **fields)
+        return event("tickets", "t1", sequence, payload, "c1")
+
+    once = [opened(), answered(2), file(3, "f1"), file(4, "f2", tickets.MessageFailed, error="too large")]
+    assert "replies sent twice" not in audit(once).faults
+    assert "replies sent twice" in audit([*once, file(5, "f1")]).faults
+    assert "replies sent twice" in audit([*once, file(5, "f2")]).faults
+
+
 def test_a_contact_is_no_effect_of_a_message() -> None:
     contact = contacts.Contact(id="c1", created_at=T0, updated_at=T0)
     told = Event.of(

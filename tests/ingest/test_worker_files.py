@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from kit.http import door
 from kit.settings import ServiceSettings
 from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
+from services.ingest.outgoing import TURNS
 from tests.ingest.channels import samples as s
 from tests.ingest.sender_rig import ALL, FakeWire, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
@@ -347,3 +349,25 @@ async def test_a_file_that_the_channel_does_not_give_is_a_problem_and_is_not_kep
     assert (await get(http, file.ref)).status_code == status
     worker.channel.kept["https://cdn.example/box.jpg"] = (200, {}, b"JPEG")
     assert (await get(http, file.ref)).content == b"JPEG"
+
+
+async def test_only_so_many_messages_have_their_files_in_memory_at_once(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingest.outgoing.TURN_SECONDS", 0.05)
+    for n in range(TURNS + 2):
+        file = await mailed(worker, str(n))
+        files = (file,) if n <= TURNS else ()  # the last one has none, and waits for nobody
+        await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id, f"c{n}"))
+    wire = FakeWire(before=asyncio.Event())
+    hands = sender(worker, wire, *ALL)
+    await hands.serve()
+    tasks = list(hands._busy.values())
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=5)
+    assert (len(done), len(wire.sent)) == (1, TURNS + 1)
+    assert wire.before is not None
+    wire.before.set()
+    await asyncio.wait(tasks)
+    worker.clock.advance(10)
+    await served(hands)
+    assert worker.types().count("message.sent") == TURNS + 2

@@ -15,7 +15,7 @@ def pieces(whole: Pending, *, files_apart: bool) -> tuple[Pending, ...]:
     that the reply asks for comes with the last one.
     """
     message = whole.message
-    if not files_apart or not message.attachments:
+    if not (files_apart and message.attachments):
         return (whole,)
     text = replace(whole, message=message.model_copy(update={"attachments": ()}), status=None)
     files = [
