@@ -2,23 +2,31 @@
 
 `python -m tests.mutants` tests all mutants of the files that `[tool.mutmut]` in pyproject.toml names. Paths narrow it,
 `--changed` takes the files that differ from the merge base with `--base`, `--sample` picks some of what is left.
+Survivors with a reason (`reasons.json`) do not count against `--least`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
 
 from deploy.local import guardian
-from tests.mutants.score import Result, load, pick, table
+from kit.clock import SystemClock
+from tests.mutants import report
+from tests.mutants.score import Result, forget, load, pick, table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "mutants"
+LOG = ROOT / ".local" / "mutants.log"
+_PROGRAM = (sys.executable, "-m", "tests.mutants.lifting")
 #: Matches nothing: mutmut then makes the mutants and looks which tests run which function, and stops.
 _NOTHING = "no mutant of this name"
 #: Few examples and interleavings for each mutant, and the same ones each time.
@@ -26,26 +34,43 @@ _ENVIRONMENT = {"DESKBUS_HYPOTHESIS": "mutants", "DESKBUS_STORMS": "3"}
 
 
 def main() -> int:
-    """Run and print the table; 1 where a room's score is below `--least`."""
+    """Run and print the table; 1 where the share is below `--least`, 2 where nothing could be tested."""
     options = _options()
     paths = options.paths + (_changed(options.base) if options.changed else [])
     if options.changed and not paths:
         print("no file that is mutated has changed")
         return 0
-    _mutmut(_NOTHING)
+    _mutmut(_NOTHING)  # makes the mutants and learns which test runs what, then fails
     names = [name for name, _ in load(RESULTS, paths)]
     if not names:
         print(f"no mutants under {', '.join(paths)}" if paths else "no mutants")
         return 0 if options.changed else 2
     chosen = pick(names, options.sample, Random(options.seed))
-    _mutmut(*chosen, seconds=options.seconds)
-    tested = [result for name, result in load(RESULTS, paths) if name in set(chosen) and result is not Result.UNTESTED]
-    print(table(list(load(RESULTS, paths)), set(chosen), survivors=options.survivors))
-    killed = sum(result is Result.KILLED for result in tested)
-    print(f"{killed} of {len(tested)} mutants killed, {len(chosen) - len(tested)} not reached")
+    forget(RESULTS, set(chosen))
+    if not _mutmut(*chosen, seconds=options.seconds):
+        print(f"mutmut failed, or the tests do without a mutant; {LOG.relative_to(ROOT)} ends with:\n{_tail()}")
+        return 2
+    return _judge(options, paths, set(chosen))
+
+
+def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> int:
+    found = {name: came_to for name, came_to in load(RESULTS, paths) if name in chosen}
+    tested = {name: came_to for name, came_to in found.items() if came_to is not Result.UNTESTED}
+    rooms = report.by_room(tested, _diffs([name for name in tested if tested[name] is not Result.KILLED]))
+    survivors = [survivor for room in rooms.values() for survivor in room.survivors]
+    reasons = sum(bool(survivor.why) for survivor in survivors)
+    print(table(found.items(), chosen))
+    if options.survivors:
+        print("\n".join(report.shown(survivors)))
+    killed = len(tested) - len(survivors)
+    print(f"{killed} of {len(tested)} mutants killed, {len(found) - len(tested)} not reached, {reasons} with a reason")
+    if options.record:
+        whole = report.whole(rooms, (name for name, _ in load(RESULTS)))
+        report.record(whole, f"{SystemClock().now():%F}")
+        print(f"recorded: {', '.join(whole) or 'nothing, for no room was tested whole'}")
     if not tested:
         return 2
-    return 0 if killed >= options.least / 100 * len(tested) else 1
+    return 0 if killed >= options.least / 100 * (len(tested) - reasons) else 1
 
 
 def _options() -> argparse.Namespace:
@@ -57,32 +82,49 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--seconds", type=int, default=0, help="stop after so many seconds; 0: run to the end")
     parser.add_argument("--least", type=float, default=90.0, help="per cent that must be killed (90)")
-    parser.add_argument("--survivors", action="store_true", help="list the mutants that no test noticed")
+    parser.add_argument("--survivors", action="store_true", help="show the changes that no test noticed")
+    parser.add_argument("--record", action="store_true", help="write what came of whole rooms into docs/testing.md")
     return parser.parse_args()
 
 
-def _mutmut(*names: str, seconds: int = 0) -> None:
+def _mutmut(*names: str, seconds: int = 0) -> bool:
     """Run mutmut; it keeps its results in files, so a run that is cut short counts as far as it came."""
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", *names]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **_ENVIRONMENT},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL if names == (_NOTHING,) else None,
-        start_new_session=True,
-    )
-    guardian.adopt(process.pid)
-    try:
-        process.wait(seconds or None)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("wb") as log:
+        process = subprocess.Popen(
+            [*_PROGRAM, "run", *names],
+            cwd=ROOT,
+            env={**os.environ, **_ENVIRONMENT},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        guardian.adopt(process.pid)
+        try:
+            return process.wait(seconds or None) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+            return True
+
+
+def _tail() -> str:
+    said = LOG.read_text("utf-8", "replace").replace("\r", "\n").splitlines()
+    return "\n".join([line for line in said if line.strip()][-20:])
+
+
+def _diffs(names: list[str]) -> dict[str, str]:
+    """What mutants change."""
+    command = [*_PROGRAM, "diffs"]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(names).encode(), capture_output=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def _changed(base: str) -> list[str]:
-    """Python files that differ from the merge base; where nothing does, or there is no base, from the last commit."""
-    for against in (f"{base}...HEAD", "HEAD~1"):
+    """Files to mutate that differ from the merge base; where none does, or there is no base, from the last commit."""
+    mutated = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]["only_mutate"]
+    for against in (f"{base}...HEAD", "main...HEAD", "HEAD~1"):
         found = subprocess.run(
             ["git", "diff", "--name-only", "--diff-filter=d", against],
             cwd=ROOT,
@@ -91,7 +133,7 @@ def _changed(base: str) -> list[str]:
             check=False,
         )
         if found.returncode == 0 and (names := found.stdout.split()):
-            return [name for name in names if name.endswith(".py")]
+            return [name for name in names if any(fnmatch(name, pattern) for pattern in mutated)]
     return []
 
 

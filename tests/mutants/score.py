@@ -39,6 +39,15 @@ def load(folder: Path, paths: Sequence[str] = ()) -> Iterator[tuple[str, Result]
                 yield name, result(code)
 
 
+def forget(folder: Path, names: Collection[str]) -> None:
+    """Take back the results of these mutants: a run that is cut short must not be told with those of the one before."""
+    for file in sorted(folder.rglob("*.py.meta")):
+        kept = json.loads(file.read_text("utf-8"))
+        codes = kept["exit_code_by_key"]
+        if again := dict.fromkeys((name for name in codes if name in names), None):
+            file.write_text(json.dumps(kept | {"exit_code_by_key": codes | again}), "utf-8")
+
+
 def pick(names: Sequence[str], count: int, random: Random) -> list[str]:
     """Choose `count` of the names, or all."""
     return list(names) if not count or count >= len(names) else sorted(random.sample(list(names), count))
@@ -49,16 +58,17 @@ def module(name: str) -> str:
     return name.rsplit(".", 1)[0]
 
 
-def table(mutants: Iterable[tuple[str, Result]], chosen: Collection[str], *, survivors: bool = False) -> str:
-    """Lines of module, killed, tested and score; with `survivors`, the names below."""
+def source(name: str) -> str:
+    """`kit.timers.xǁTickerǁtick__mutmut_3` -> `kit/timers.py`."""
+    return module(name).replace(".", "/") + ".py"
+
+
+def table(mutants: Iterable[tuple[str, Result]], chosen: Collection[str]) -> str:
+    """Lines of module, killed, tested and score."""
     tested: Counter[str] = Counter()
     killed: Counter[str] = Counter()
-    alive = []
     for name, came_to in mutants:
         if name in chosen and came_to is not Result.UNTESTED:
             tested[module(name)] += 1
             killed[module(name)] += came_to is Result.KILLED
-            if came_to is Result.SURVIVED:
-                alive.append(name)
-    lines = [f"{100 * killed[m] / n:5.1f} %  {killed[m]:5} of {n:5}  {m}" for m, n in sorted(tested.items())]
-    return "\n".join([*lines, *(alive if survivors else ())])
+    return "\n".join(f"{100 * killed[m] / n:5.1f} %  {killed[m]:5} of {n:5}  {m}" for m, n in sorted(tested.items()))

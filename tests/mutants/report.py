@@ -1,0 +1,123 @@
+"""What came of a run by room, survivors with their reasons, and the page in docs/testing.md. No mutmut here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.mutants.score import Result, source
+
+HERE = Path(__file__).parent
+REASONS = HERE / "reasons.json"
+RECORD = HERE / "results.json"
+PAGE = HERE.parents[1] / "docs" / "testing.md"
+MARKS = ("<!-- mutants -->", "<!-- /mutants -->")
+ROOMS = {
+    "services/ingest/core/": "ingest",
+    "services/ingest/channels/": "channels",
+    "services/routing/core/": "routing",
+    "services/sla/core/": "sla",
+    "services/notify/core/": "notify",
+    "kit/": "kit",
+}
+"""Beginning of a path -> room that its results are told under."""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A change that no test noticed; `why` is empty until somebody has said why that is right."""
+
+    file: str
+    old: str
+    new: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What became of a room's mutants."""
+
+    mutants: int
+    killed: int
+    survivors: tuple[Survivor, ...]
+
+    @property
+    def score(self) -> float:
+        """Per cent of all mutants that were killed; a survivor with a reason is a survivor."""
+        return 100 * self.killed / self.mutants
+
+
+def survivor(diff: str) -> Survivor:
+    """Read mutmut's difference, and look up the reason that was given for it."""
+    lines = diff.splitlines()
+    file = next(line[4:] for line in lines if line.startswith("--- "))
+    old = [line[1:].strip() for line in lines if line.startswith("-") and not line.startswith("--- ")]
+    new = [line[1:].strip() for line in lines if line.startswith("+") and not line.startswith("+++ ")]
+    found = Survivor(file, " ".join(old), " ".join(new))
+    return next((one for one in reasons() if (one.file, one.old, one.new) == (file, found.old, found.new)), found)
+
+
+def reasons() -> list[Survivor]:
+    """The survivors that are right, each with its reason."""
+    return [Survivor(**each) for each in json.loads(REASONS.read_text("utf-8"))]
+
+
+def by_room(tested: Mapping[str, Result], diffs: Mapping[str, str]) -> dict[str, Room]:
+    """Count the mutants of each room; `diffs` has those that survived."""
+    found = {}
+    for beginning, room in ROOMS.items():
+        own = [name for name in tested if source(name).startswith(beginning)]
+        alive = sorted(name for name in own if tested[name] is not Result.KILLED)
+        if own:
+            found[room] = Room(len(own), len(own) - len(alive), tuple(survivor(diffs[name]) for name in alive))
+    return found
+
+
+def whole(rooms: Mapping[str, Room], every: Iterable[str]) -> dict[str, Room]:
+    """The rooms of which each mutant was tested; `every` has the names of all that there are."""
+    there = Counter(room for name in every for start, room in ROOMS.items() if source(name).startswith(start))
+    return {name: room for name, room in rooms.items() if room.mutants == there[name]}
+
+
+def shown(survivors: Iterable[Survivor]) -> Iterator[str]:
+    """Those without a reason, as lines for a terminal."""
+    for each in survivors:
+        if not each.why:
+            yield f"{each.file}\n  - {each.old}\n  + {each.new}"
+
+
+def record(rooms: Mapping[str, Room], day: str) -> None:
+    """Write down the results of whole rooms and bring the page up to date; other rooms keep what they had."""
+    kept = {**_recorded(), **{name: {"day": day, **asdict(room)} for name, room in rooms.items()}}
+    RECORD.write_text(json.dumps(dict(sorted(kept.items())), ensure_ascii=False, indent=2) + "\n", "utf-8")
+    before, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
+    PAGE.write_text(before + MARKS[0] + "\n" + page() + MARKS[1] + rest.partition(MARKS[1])[2], "utf-8")
+
+
+def _recorded() -> dict[str, dict[str, object]]:
+    kept: dict[str, dict[str, object]] = json.loads(RECORD.read_text("utf-8"))
+    return kept
+
+
+def page() -> str:
+    """The recorded part of docs/testing.md: a table of the rooms, and the survivors."""
+    rows = ["", "| room | mutants | killed | score | survivors with a reason | day |", "|---|---|---|---|---|---|"]
+    items: list[str] = []
+    for name, kept in json.loads(RECORD.read_text("utf-8")).items():
+        room = Room(kept["mutants"], kept["killed"], tuple(Survivor(**each) for each in kept["survivors"]))
+        explained = f"{sum(bool(each.why) for each in room.survivors)} of {len(room.survivors)}"
+        rows.append(f"| {name} | {room.mutants} | {room.killed} | {room.score:.1f} % | {explained} | {kept['day']} |")
+        items += _items(room.survivors)
+    return "\n".join([*rows, "", *(["Survivors:", "", *items, ""] if items else []), ""])
+
+
+def _items(survivors: Sequence[Survivor]) -> Iterator[str]:
+    for each in survivors:
+        yield f"- `{each.file}`: {_code(each.old)} → {_code(each.new)}: {each.why or 'no reason yet'}"
+
+
+def _code(text: str) -> str:
+    return f"`` {text} ``" if text else "nothing"
