@@ -205,6 +205,7 @@ class IngestHandling:
         await self._people.publish()
 
     async def _redeem(self, items: list[Incoming]) -> None:
+        await self._check_signatures(items)
         whole: list[Incoming] = []
         for item in items:
             if not isinstance(item.value, InboundRecord):
@@ -215,9 +216,9 @@ class IngestHandling:
             try:
                 if body is None:
                     raise Unparsable(f"the body {raw.claim} is not there")
-                raw = raw.model_copy(update={"body": body})
-                if self._parsing.checks_dkim(raw):
-                    raw = await self._signatures.check(raw)
+                if raw.claim is not None:
+                    raw = raw.model_copy(update={"body": body})
+                    raw = await self._signatures.check(raw) if self._parsing.checks_dkim(raw) else raw
                 found = self._parsing.items(item.record, raw)
                 # Before the next body comes: a batch of large mails must not be held all at once.
                 await self._keep_files([each.value for each in found if isinstance(each.value, Arrival)])
@@ -226,6 +227,13 @@ class IngestHandling:
                 whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
             self._beat()
         items[:] = whole
+
+    async def _check_signatures(self, items: Sequence[Incoming]) -> None:
+        """Check those that are here at once: while DNS does not answer, a batch waits as long as one mail does."""
+        here = [(item, item.value) for item in items if isinstance(item.value, InboundRecord)]
+        mails = [(item, raw) for item, raw in here if raw.claim is None]
+        for (item, _), checked in zip(mails, await self._signatures.check_all([raw for _, raw in mails]), strict=True):
+            item.value = checked
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

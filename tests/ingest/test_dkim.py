@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 from functools import cache
@@ -68,10 +69,11 @@ async def test_right_signatures_are_told_by_their_domains() -> None:
         signed().replace(b"Subject: Parcel", b"Subject: Refund"),
         signed(length=True) + b"More\r\n",
         signed().replace(b"s=s1", b"s=s2"),
+        b"From: Boss <boss@example.org>\r\n" + signed(),
         b"DKIM-Signature: v=1; a=\r\n" + MAIL,
         b"\x00\xff",
     ],
-    ids=["none", "body", "header", "part of the body", "no key", "broken", "no mail"],
+    ids=["none", "body", "header", "part of the body", "no key", "two authors", "broken", "no mail"],
 )
 async def test_what_is_not_right_is_not_told(body: bytes) -> None:
     assert await found(body) == []
@@ -102,6 +104,31 @@ async def test_dns_that_does_not_answer_in_time_leaves_the_sender_unproven() -> 
         assert await found(signed(), Signatures(silent, seconds=0.05)) == []
     finally:
         answer.set()
+
+
+async def test_a_batch_waits_for_dns_as_long_as_one_mail_does() -> None:
+    answer = threading.Event()
+
+    def silent(name: bytes, timeout: int) -> bytes | None:
+        answer.wait(10)
+        return None
+
+    worker = Worker(signatures=Signatures(silent, seconds=0.2))
+    mails = [signed(MAIL.replace(b"<1@x>", b"<%d@x>" % n)) for n in range(20)]
+    try:
+        async with asyncio.timeout(3):
+            await worker.take(*(worker.raw(mail, account="first-hop", channel="email") for mail in mails))
+    finally:
+        answer.set()
+    assert [event.data.message.authentication for event in worker.events()] == ["none"] * 20
+
+
+async def test_a_large_mail_is_checked_once_its_body_is_here() -> None:
+    worker = Worker(signatures=Signatures(dns))
+    await worker.store.put_blob("claim-1", signed())
+    large = worker.raw(b"", account="first-hop", channel="email", claim="claim-1")
+    await worker.take(large)
+    assert [event.data.message.authentication for event in worker.events()] == ["pass"]
 
 
 async def test_a_mail_that_is_signed_by_its_senders_domain_is_proven() -> None:

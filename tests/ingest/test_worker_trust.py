@@ -53,13 +53,22 @@ async def test_an_automated_mail_does_not_move_the_address_of_replies() -> None:
     assert worker.ticket().contact == ticket.contact
 
 
-async def test_who_disowns_the_mail_is_not_answered_where_reply_to_says() -> None:
+@pytest.mark.parametrize(
+    ("account", "said", "followed"),
+    [
+        ("help-korale", "pass", True),
+        ("help-korale", None, False),
+        ("help-korale", "fail", False),
+        ("support-nimbus", None, True),
+    ],
+)
+async def test_a_reply_to_of_a_sender_whom_nobody_vouches_for_is_not_followed(
+    account: str, said: str | None, followed: bool
+) -> None:
     worker = Worker()
     reply_to: dict[str, Any] = {"Reply_To": "thief@evil.example"}
-    await worker.take(worker.mails("a", "<1@x>", JAN, account="help-korale", said="fail", **reply_to))
-    assert worker.ticket().contact.address == JAN
-    await worker.take(worker.mails("b", "<2@x>", JAN, account="help-korale", said="pass", **reply_to))
-    assert worker.ticket().contact.address == "thief@evil.example"
+    await worker.take(worker.mails("a", "<1@x>", JAN, account=account, said=said, **reply_to))
+    assert worker.ticket().contact.address == ("thief@evil.example" if followed else JAN)
 
 
 @pytest.mark.parametrize(

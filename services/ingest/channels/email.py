@@ -34,6 +34,8 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = "email"
+#: Whose Reply-To is followed: whoever is proven, and anybody where nobody is asked.
+_BELIEVED = {None, Authentication.PASS}
 _LIGHT_LOOK = 64 * 1024
 _MAX_REFERENCES = 200
 _TICKET_IN_SUBJECT = re.compile(r"\[#([0-9a-z][0-9a-z-]{7,39})\]", re.IGNORECASE)
@@ -88,7 +90,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
         sender=Sender(
             (Identity(channel=CHANNEL, id=author[1]),),
             name=author[0],
-            address=author[1] if proven is Authentication.FAIL else mail.reply_to or author[1],
+            address=(mail.reply_to if proven in _BELIEVED else None) or author[1],
             email=author[1],
         ),
         sent_at=_date(headers, record.received_at),
