@@ -322,10 +322,15 @@ async def test_a_file_on_whatsapp_is_asked_for_with_the_accounts_own_login(
     (file,) = worker.events()[-1].data.message.attachments
     assert (file.url, file.media_id) == (None, "me/dia")
     api, cdn = "https://graph.example/v25.0/me%2Fdia", "https://lookaside.example/1"
-    worker.channel.kept = {api: (200, {}, json.dumps({"url": cdn}).encode()), cdn: (200, {}, b"JPEG")}
+    store = "https://store.example/1"
+    worker.channel.kept = {
+        api: (200, {}, json.dumps({"url": cdn}).encode()),
+        cdn: (307, {"location": store}, b""),
+        store: (200, {}, b"JPEG"),
+    }
     assert (await get(http, file.ref, "wa")).content == b"JPEG"
     login = f"Bearer {worker.outside.secret(('env:S',))}"
-    assert worker.channel.asked == [(api, login), (cdn, login)]
+    assert worker.channel.asked == [(api, login), (cdn, login), (store, None)]  # a redirect may lead anywhere
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from contracts.commands import AddNote, Merge, Reply, SetPriority
+from contracts.commands import AddNote, Merge, Reply, SetFacts, SetPriority
 from contracts.ticket import Priority
 from kit.http import door
 from kit.settings import ServiceSettings
@@ -25,6 +25,7 @@ LIMITED = (
     "accounts=coupang-kr",
     "brands=nimbus accounts=coupang-kr",
     "authors=bot/x",
+    "brands=nimbus,korale",
 )
 
 
@@ -128,6 +129,7 @@ async def test_another_scope_does_not_open_it(http: httpx.AsyncClient) -> None:
         ("accounts=coupang-kr", [1]),  # that account has no brand: a token of a brand does not see it
         ("brands=nimbus accounts=coupang-kr", []),
         ("authors=bot/x", [0, 1]),
+        ("brands=nimbus,korale", [0]),
     ],
 )
 async def test_a_limited_token_sees_its_brands_and_accounts_only(
@@ -142,3 +144,17 @@ async def test_a_limited_token_sees_its_brands_and_accounts_only(
     assert single == [200 if number in seen else 404 for number in range(2)]
     asked = (await http.get("/v1/tickets", params={"brand": "nimbus"}, headers=bearer)).json()
     assert len(asked["tickets"]) == (1 if 0 in seen else 0)
+    asked = (await http.get("/v1/tickets", params={"brand": "korale"}, headers=bearer)).json()
+    assert asked["tickets"] == []
+
+
+async def test_a_limited_token_does_not_see_what_was_merged_from_another_brand(
+    worker: Worker, http: httpx.AsyncClient
+) -> None:
+    await worker.take(worker.says("one", "m1", "jan"), worker.says("two", "m2", "ola", after=1))
+    old, young = worker.opened()
+    await worker.take(worker.asks(Merge(by=AGENT, into=old.id), young.id))
+    await worker.take(worker.asks(SetFacts(by=AGENT, brand="korale"), old.id, "c2"))
+    for limits, texts in (("brands=korale", ["one"]), ("brands=nimbus,korale", ["one", "two"])):
+        answer = await http.get(f"/v1/tickets/{old.id}", headers={"authorization": f"Bearer {limits}"})
+        assert [entry["message"]["text"] for entry in answer.json()["thread"]] == texts
