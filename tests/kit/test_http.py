@@ -31,7 +31,7 @@ def app() -> FastAPI:
     tokens = f"anna:{hashed('let-me')}:things:read,things:write;bob:{hashed('look')}:things:read"
     for limit in ("brands=a", "accounts=a", "authors=a", "brands=a authors=a"):
         tokens += f";limited:{hashed(limit)}:things:read,things:write {limit}"
-    app = door("things", ServiceSettings(tokens=SecretStr(tokens)), max_body=1000, seconds=0.5)
+    app = door("things", ServiceSettings(tokens=SecretStr(tokens)), max_body=1000, seconds=3)
     router = APIRouter(prefix="/v1")
 
     @router.post("/things", status_code=201)
