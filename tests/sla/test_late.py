@@ -59,6 +59,8 @@ def test_time_that_would_have_stood_still_does_not_count() -> None:
     desk.take(desk.write.reopened(200))
     desk.take(desk.write.tier(210, "gold"))
     assert desk.due("resolution") == 210 + 120 - (10 + 10 + 10)
+    assert desk.state is not None
+    assert {clock.started_at for clock in desk.state.live} == {at(0)}
     assert desk.due("total_resolution") == 330
 
 

@@ -100,7 +100,7 @@ def test_a_clock_that_is_met_names_the_reply() -> None:
     desk.take(reply)
     met = desk.said[-1]
     assert isinstance(met, ClockMet)
-    assert met.message_id == reply.data.message.id  # type: ignore[attr-defined]
+    assert met.message_id == reply.data.message.id
 
 
 def test_a_clock_that_is_moot_says_since_when_and_that_it_was_not_breached() -> None:
@@ -212,3 +212,73 @@ def test_a_successor_is_found_under_a_new_number() -> None:
     assert isinstance(started, ClockStarted)
     assert started.message_id == "m-1"
     assert started.due_at == at(0) + timedelta(minutes=60)
+
+
+def test_terms_that_change_while_the_ticket_is_solved_hold_from_the_reopening() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.status(10, "solved"))
+    desk.shelf.put(book("on_change: rebase\n" + RESOLUTION.replace("120m", "60m")))
+    assert desk.rebase(20) == []
+    assert desk.take(desk.write.reopened(100)) == [
+        "resolution resumed reopened",
+        "resolution cancelled policy_changed",
+        "resolution started",
+    ]
+    assert desk.due("resolution") == 150
+
+
+def test_a_priority_that_changes_while_the_ticket_is_solved_holds_from_the_reopening() -> None:
+    desk = opened("policies: [{name: a, targets: {resolution: {urgent: 60m, default: 120m}}}]")
+    desk.take(desk.write.status(10, "solved"))
+    assert desk.take(desk.write.priority(20, "urgent")) == []
+    desk.take(desk.write.reopened(100))
+    assert desk.due("resolution") == 150
+
+
+def test_a_breach_stays_as_it_was_told_although_no_policy_asks_for_it_any_more() -> None:
+    desk = opened("policies: [{name: a, when: {priority: normal}, targets: {first_reply: 10m}}]")
+    desk.tick(10)
+    assert desk.take(desk.write.priority(11, "low")) == []
+    assert desk.take(desk.write.replied(12)) == ["first_reply cancelled stopped_late"]
+
+
+def test_a_ticket_first_seen_solved_has_clocks_from_its_reopening() -> None:
+    desk = Desk("policies: [{name: a, targets: {resolution: 120m, total_resolution: 300m}}]")
+    desk.write.opened(0)
+    desk.write.status(10, "solved")
+    assert desk.take(desk.write.noted(50)) == []
+    assert desk.take(desk.write.reopened(100)) == ["resolution started", "total_resolution started"]
+    assert (desk.due("resolution"), desk.due("total_resolution")) == (220, 400)
+
+
+def test_a_closed_ticket_keeps_nothing_that_only_a_live_one_needs() -> None:
+    desk = opened(ALL)
+    desk.take(desk.write.closed(5))
+    assert desk.state is not None
+    assert (desk.state.live, desk.state.asked_at, desk.state.waits_since, desk.state.history) == ((), None, None, ())
+
+
+def test_a_resolution_runs_since_the_door_took_the_ticket_however_late_we_hear_of_it() -> None:
+    desk = Desk(ALL)
+    desk.take(desk.write.opened(20, taken=0))
+    assert (desk.due("first_reply"), desk.due("resolution")) == (60, 120)
+
+
+def test_a_resolution_stays_with_the_file_of_its_ticket_while_a_question_has_a_newer_one() -> None:
+    text = (
+        "on_change: keep\npolicies: [{name: a, targets: {next_reply: 20m, resolution: {urgent: 60m, default: 120m}}}]"
+    )
+    desk = opened(text)
+    desk.take(desk.write.replied(1))
+    desk.shelf.put(book(text.replace("60m", "30m").replace("20m", "5m")))
+    desk.take(desk.write.received(10))
+    desk.take(desk.write.priority(12, "urgent"))
+    assert (desk.due("next_reply"), desk.due("resolution")) == (15, 60)
+
+
+def test_a_rebase_does_not_go_back_behind_what_has_happened() -> None:
+    desk = opened(RESOLUTION)
+    desk.take(desk.write.noted(20))
+    desk.shelf.put(book("on_change: rebase\n" + RESOLUTION.replace("120m", "60m")))
+    desk.rebase(10)
+    assert (desk.said[-1].elapsed_seconds, desk.due("resolution")) == (1200, 60)
