@@ -88,6 +88,17 @@ def test_a_clock_says_when_it_wants_to_be_looked_at_next() -> None:
     assert wanted == [30, 45, 60]
 
 
+def test_a_clock_that_goes_on_wants_to_be_looked_at_for_what_it_has_not_said_yet() -> None:
+    clock, _ = clocks.tick(in_phase(Phase.RUNNING), at(30), setting())
+    clock, _ = clocks.pause(clock, at(35), "pending", setting())
+    clock, _ = clocks.resume(clock, at(100), "status", setting())
+    assert (clock.next_at, clock.due_at) == (at(110), at(125))
+    clock, _ = clocks.tick(clock, at(110), setting())
+    clock, _ = clocks.pause(clock, at(115), "pending", setting())
+    clock, _ = clocks.resume(clock, at(200), "status", setting())
+    assert clock.next_at == clock.due_at == at(210)
+
+
 def test_a_pause_that_gets_another_reason_keeps_its_beginning() -> None:
     clock, _ = clocks.pause(in_phase(Phase.PAUSED), at(9), "solved", setting())
     assert (clock.paused_at, clock.pause_reason) == (at(1), "solved")

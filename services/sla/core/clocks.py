@@ -286,7 +286,7 @@ def _breach(clock: Clock, to: datetime, where: Setting, *, included: bool = Fals
         return clock, []
     if due > to or (due == to and not included):
         return clock, []
-    clock = replace(clock, breached_at=due, next_at=None, warned=len(clock.terms.warnings))
+    clock = replace(clock, breached_at=due, next_at=None)
     seen = max(to, where.now)
     beyond = where.calendar.ms_between(due, seen) / 1000
     event = _event(ClockBreached, clock, seen, where, breached_at=due, noticed_at=seen, breached_by_seconds=beyond)

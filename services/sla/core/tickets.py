@@ -79,7 +79,6 @@ def _unseen(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
         Status.NEW,
         event.time,
         books.current.version,
-        bot=ticket.handled_by_bot,
         replied=ticket.first_reply_at is not None,
     )
 
