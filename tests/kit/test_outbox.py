@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.envelope import Event
 from contracts.payload import Payload
 from kit import outbox
 from kit.clock import FakeClock
-from kit.document import OUTBOX_CAP, Decision, Kind
+from kit.document import OUTBOX_CAP, Cause, Decision, Kind
 from kit.errors import Passing, Unloadable
 from kit.outbox import CLEARED, Documents
 from kit.producer import Outgoing
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import Contested, FakeStore
 
 KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -296,3 +297,37 @@ async def test_who_watches_is_told_of_what_was_written_and_not_of_what_was_lost(
         documents.apply(docs["T"], Decision({}, [Said()]))
         await documents.save(list(docs.values()))
     assert told == ["T"]
+
+
+async def test_a_sweeper_leaves_what_is_fresh_and_takes_so_much_at_once() -> None:
+    documents, sender, clock = rig()
+    sender.go.set()
+    for name in "TUVW":
+        await decided(documents, name)
+    await documents.sweep(timedelta(seconds=5))
+    assert sender.sent == [], "who has decided it is about to publish it"
+    clock.advance(7)
+    assert await documents.sweep(timedelta(seconds=5), limit=1) == 1
+    assert REGISTRY.get_sample_value("deskbus_outbox_oldest_seconds", {"collection": "docs"}) == pytest.approx(7)
+    documents.owned = list
+    clock.advance(30)
+    assert await documents.sweep(timedelta(seconds=5), limit=1) == 1
+    assert len(sender.sent) == 2
+    documents.owned = None
+    assert await documents.sweep(timedelta(seconds=5)) == 2
+    await documents.sweep(timedelta(seconds=5))
+    assert REGISTRY.get_sample_value("deskbus_outbox_oldest_seconds", {"collection": "docs"}) == 0
+
+
+async def test_a_change_keeps_its_cause_and_gives_up_after_so_many_lost_guards() -> None:
+    store, sender = Contested(), SlowSender()
+    documents = Documents(KIND, store, sender, FakeClock(START))
+    sender.go.set()
+    store.loses["T"] = 10
+    with pytest.raises(Passing, match="T changed under us 10 times"):
+        await documents.change("T", lambda _: Decision({}, [Said()]))
+    assert sender.sent == []
+    store.loses["T"] = 9
+    assert await documents.change("T", lambda _: Decision({"x": 1}, [Said()]), cause=Cause("c", "first")) == {"x": 1}
+    (event,) = [Event.parse(value or b"") for value in sender.sent]
+    assert (event.causationid, event.correlationid) == ("c", "first")

@@ -144,6 +144,23 @@ async def test_more_than_one_look_can_hold_fires_whole_and_the_longest_due_first
     assert rig.store.asked == 2
 
 
+async def test_so_many_fire_at_once() -> None:
+    rig = Rig(limit=3)
+    for n in range(7):
+        await rig.arm(f"T{n}", 0)
+    rig.clock.advance(1)
+    assert [await rig.ticker.tick() for _ in range(4)] == [3, 3, 1, 0]
+
+
+async def test_what_nothing_is_decided_about_is_asked_about_once_a_period() -> None:
+    rig = Rig()
+    rig.undecided.add("T")
+    await rig.arm("T", 0)
+    for tick in range(1, 11):
+        await rig.at(tick * 0.1)
+    assert rig.tries == ["T"] * 2
+
+
 async def test_what_fires_again_soon_is_not_forgotten() -> None:
     rig = Rig()
     rig.again = 0.1

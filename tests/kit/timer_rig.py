@@ -82,16 +82,18 @@ class Rig:
         self.own = Documents(KIND, self.store, sender, self.clock)
         self.other = Documents(KIND, self.store, sender, self.clock)
         self.fired: list[str] = []
-        self.broken = set[str]()
+        self.broken, self.undecided = set[str](), set[str]()
         self.tries: list[str] = []
         self.again: float | None = None
         """Seconds after which whatever fires is due once more."""
         self.ticker = Ticker(self.own, self.place, self.fire, self.clock, grace=GRACE, period=period, limit=limit)
 
-    def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]]:
+    def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]] | None:
         self.tries.append(state["name"])
         if state["name"] in self.broken:
             raise ValueError("a bug")
+        if state["name"] in self.undecided:
+            return None
         self.fired.append(state["name"])
         due = None if self.again is None else state["due"] + timedelta(seconds=self.again)
         return Decision(state | {"due": due}, [Said()])
