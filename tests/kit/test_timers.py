@@ -157,8 +157,22 @@ async def test_what_nothing_is_decided_about_is_asked_about_once_a_period() -> N
     rig.undecided.add("T")
     await rig.arm("T", 0)
     for tick in range(1, 11):
-        await rig.at(tick * 0.1)
+        rig.clock.set(START + timedelta(seconds=tick * 0.1))
+        assert await rig.ticker.tick() == 0
     assert rig.tries == ["T"] * 2
+
+
+async def test_what_is_beyond_the_last_that_a_look_could_hold_fires_in_time_too() -> None:
+    rig = Rig(limit=3)
+    due = {f"T{n}": 0.1 + 0.01 * n for n in range(3 * AHEAD + 5)}
+    for name, seconds in due.items():
+        await rig.arm(name, seconds, rig.other)
+    fired: dict[str, float] = {}
+    for tick in range(60):
+        for name in await rig.at(tick * 0.01):
+            fired.setdefault(name, tick * 0.01)
+    assert {name: round(at - due[name], 3) for name, at in fired.items()} == dict.fromkeys(due, 0.05)
+    assert rig.store.asked == 2, "at the start, and where the first look ended"
 
 
 async def test_what_fires_again_soon_is_not_forgotten() -> None:
