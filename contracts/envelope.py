@@ -164,6 +164,17 @@ class Command(_Envelope):
         None, description="Accounts that the caller is limited to, with commas between; nothing: all."
     )
 
+    @classmethod
+    def envelope_only(cls, value: bytes | str) -> Self:
+        """Read a command whose data `parse` refused, so that it can be answered; `data` is an UnknownPayload then.
+
+        Raises ValueError when not even that can be read.
+        """
+        try:
+            return cls.model_validate(_json_object(value) | {"data": UnknownPayload(raw=None)})
+        except ValidationError as error:
+            raise ValueError(f"envelope: {_first_faults(error)}") from None
+
     def reaches(self, brand: str | None, account: str | None) -> bool:
         """Whether the caller may ask something of a ticket of this brand and account."""
         limits = ((self.brands, brand), (self.accounts, account))

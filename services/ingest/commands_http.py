@@ -19,14 +19,11 @@ from kit.ids import stable_id
 from kit.producer import Outgoing
 from kit.settings import LIMITS
 from services.ingest import metrics
+from services.ingest.core.commands import COMMAND_BYTES
 from services.ingest.intake import Intake
 
 SCOPE = "commands:write"
 SOURCE = "/deskbus/door/commands"
-#: A command's texts come back in events that carry the ticket too: this leaves room for it.
-MAX_COMMAND_BYTES = 384 * 1024
-
-
 #: Keys that a door remembers, to refuse one that comes with another body. Past them and across replicas the core does.
 MAX_KEYS = 20_000
 
@@ -121,8 +118,8 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
             accounts=_limit(caller, "accounts"),
         )
         value = wrapped.encode()
-        if len(value) > MAX_COMMAND_BYTES:
-            raise Problem(413, "The command is too large", f"At most {MAX_COMMAND_BYTES} bytes are taken")
+        if len(value) > COMMAND_BYTES:
+            raise Problem(413, "The command is too large", f"At most {COMMAND_BYTES} bytes are taken")
         keys.check(wrapped.id, stable_id(body.ticket_id, payload.type, wrapped.data.model_dump_json()))
         await intake.send(Outgoing(topic, body.ticket_id.encode(), value, HEADERS))
         metrics.COMMANDS.labels(_name(payload)).inc()

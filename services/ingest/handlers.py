@@ -40,6 +40,8 @@ from services.ingest.store import THREADS, Keeping, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
+#: Characters of a command's ids and of its type, all of which its answer has to name.
+MAX_ID = 10_000
 #: Digits of the largest size that a record may announce: what is longer was not written by our door.
 MAX_DIGITS = 12
 
@@ -148,12 +150,10 @@ class IngestHandling:
                 raise Unparsable(f"inbound record: {fault}") from fault
             later = raw.claim is not None or self._parsing.checks_dkim(raw)
             return [Incoming(record, value=raw)] if later else self._parsing.items(record, raw)
-        try:
-            command = Command.parse(record.value or b"")
-        except ValueError as fault:
-            raise Unparsable(f"command: {fault}") from fault
+        asked = _asked(record.value or b"")
+        command = asked.command
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
-        return [Incoming(record, doc_id=command.subject, value=Asked(command), cause=cause)]
+        return [Incoming(record, doc_id=command.subject, value=asked, cause=cause)]
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Fetch what was left by claim check, then find the tickets that messages and reports are about."""
@@ -281,7 +281,8 @@ class IngestHandling:
                 )
                 into = asked.command.data.into
                 other = (await self._threads.tickets([into]))[into]
-                item.value = Asked(asked.command, other, tuple(public_message(row) for row in reversed(rows)))
+                messages = tuple(public_message(row) for row in reversed(rows))
+                item.value = replace(asked, other=other, messages=messages)
 
     async def _look_up_files(self, items: Sequence[Incoming]) -> None:
         for item in items:
@@ -291,6 +292,24 @@ class IngestHandling:
                 if refs:
                     command = asked.command
                     item.value = replace(asked, files=await self._files.usable(command.subject, refs, command.caller))
+
+
+def _asked(value: bytes) -> Asked:
+    """Read a command; one whose data is wrong is answered.
+
+    What cannot even be answered is a dead letter, and no fault of ours.
+    """
+    try:
+        asked = Asked(Command.parse(value))
+    except ValueError as fault:
+        try:
+            asked = Asked(Command.envelope_only(value), fault=str(fault))
+        except ValueError:
+            raise Unparsable(f"command: {fault}", stranger=True) from fault
+    command = asked.command
+    if max(map(len, (command.id, command.source, command.type, command.subject, command.correlationid or ""))) > MAX_ID:
+        raise Unparsable(f"command: an id of more than {MAX_ID} characters", stranger=True)
+    return asked
 
 
 def _reported(report: StatusReport) -> list[str]:

@@ -64,6 +64,9 @@ PENDING_BYTES = 2_000_000
 #: Bytes that a ticket may take in each of its events.
 TICKET_BYTES = 100_000
 KEY_CHARACTERS = 200
+#: Bytes of a command: its texts come back in events that carry the ticket too.
+COMMAND_BYTES = 384 * 1024
+AUTHOR_CHARACTERS = 10_000
 CUSTOMER_FACTS = frozenset(CustomerFacts.model_fields)
 SOURCE = "/deskbus/ingest"
 
@@ -73,12 +76,14 @@ class Asked:
     """A command, and what the worker looked up for it.
 
     For a merge the other ticket and this one's messages; for a reply which of the files that it names it may name.
+    `fault` says why its data cannot be read.
     """
 
     command: Command
     other: Ticket | None = None
     messages: tuple[Message, ...] = ()
     files: frozenset[str] = frozenset()
+    fault: str | None = None
 
 
 class Refused(Exception):
@@ -94,7 +99,8 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     command = asked.command
     key = f"{command.source}:{command.id}"
     key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
-    taken = f"{key}#{stable_id('asked', command.type, command.data.model_dump_json())[:16]}"
+    data = command.data.model_dump_json()
+    taken = f"{key}#{stable_id('asked', command.type, data)[:16]}"
     beyond = state.ticket is not None and not command.reaches(state.ticket.brand, state.ticket.account)
     if taken in state.commands or (isinstance(command.data, Transfer) and not beyond):
         return Decision()  # taken already; or routing's to carry out
@@ -109,6 +115,10 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
             raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
         if beyond:
             raise Refused(RejectReason.FORBIDDEN, "the caller is limited to other brands or accounts")
+        if asked.fault is not None:
+            raise Refused(RejectReason.INVALID, asked.fault)
+        if len(data.encode()) > COMMAND_BYTES and not isinstance(command.data, Forward):
+            raise Refused(RejectReason.INVALID, f"the command takes more than {COMMAND_BYTES} bytes")
         draft = Draft(noted, now)
         _carry_out(draft, asked, policy)
     except Refused as refused:
@@ -119,7 +129,9 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
 
 
 def _refusal(state: TicketState, command: Command, reason: RejectReason, detail: str) -> Decision[TicketState]:
-    by = getattr(command.data, "by", None)
+    by: Author | None = getattr(command.data, "by", None)
+    if by is not None and len(by.model_dump_json()) > AUTHOR_CHARACTERS:
+        by = None  # the answer must fit into an event, however large the command was
     rejected = CommandRejected(
         ticket=state.ticket,
         ticket_id=command.subject,
