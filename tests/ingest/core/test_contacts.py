@@ -125,6 +125,24 @@ def test_only_so_many_tickets_are_remembered() -> None:
     assert state.nth("T0") == 1
 
 
+def test_a_later_subject_does_not_change_what_a_ticket_is_about() -> None:
+    state, _ = learn(None, (replace(message(), subject="a"), "T1"))
+    state, _ = learn(state, (replace(message(), subject="b"), "T1"))
+    state, _ = learn(state, (replace(message(), subject="b"), "T2"))
+    assert [state.nth("T1"), state.nth("T2")] == [1, 1]
+
+
+def test_what_teaches_nothing_is_not_written() -> None:
+    state, _ = learn(None, (message(), "T1"))
+    assert decide(state, "C1", [(message(), "T1", "")], minute(1)).state is None
+
+
+def test_a_new_name_is_learnt() -> None:
+    state, _ = learn(None, (message(), "T1"))
+    state, changed = learn(state, (message(name="Somchai J."), "T1"))
+    assert (changed, state.contact.name) == (["name"], "Somchai J.")
+
+
 def test_an_id_follows_from_the_identity_and_its_account() -> None:
     one, other = Identity(channel="line", account="a", id="x"), Identity(channel="line", account="b", id="x")
     assert contact_id(one) == contact_id(one) != contact_id(other)

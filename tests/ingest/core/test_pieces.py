@@ -1,0 +1,45 @@
+"""A reply as the messages that carry it."""
+
+from __future__ import annotations
+
+from contracts.ticket import Attachment, Direction, Message, Status
+from services.ingest.core.pieces import pieces
+from services.ingest.core.state import Pending
+from tests.ingest.core.timeline import AGENT, minute
+
+
+def reply(files: int) -> Pending:
+    attachments = tuple(Attachment(name=f"{n}.pdf", media_type="application/pdf", ref=f"f{n}") for n in range(files))
+    message = Message(
+        id="r1", direction=Direction.OUT, author=AGENT, text="Here", attachments=attachments, sent_at=minute(0)
+    )
+    return Pending(message, "c1", minute(0), minute(0), html="<p>Here</p>", status=Status.SOLVED)
+
+
+def test_a_reply_is_one_message_where_files_go_with_the_text_or_where_there_are_none() -> None:
+    assert pieces(reply(2), files_apart=False) == (reply(2),)
+    assert pieces(reply(0), files_apart=True) == (reply(0),)
+    assert pieces(reply(0), files_apart=False) == (reply(0),)
+
+
+def test_where_files_leave_by_themselves_the_text_goes_first_and_the_status_comes_last() -> None:
+    text, first, last = pieces(reply(2), files_apart=True)
+    assert (text.message.id, text.message.text, text.message.attachments, text.html) == (
+        "r1",
+        "Here",
+        (),
+        "<p>Here</p>",
+    )
+    for n, file in enumerate((first, last)):
+        assert (file.message.text, file.html, [each.name for each in file.message.attachments]) == (
+            "",
+            None,
+            [f"{n}.pdf"],
+        )
+    assert [each.status for each in (text, first, last)] == [None, None, Status.SOLVED]
+    assert len({each.message.id for each in (text, first, last)}) == 3
+    assert {each.command for each in (text, first, last)} == {"c1"}
+
+
+def test_a_piece_has_the_same_id_whenever_the_reply_is_taken_apart() -> None:
+    assert pieces(reply(3), files_apart=True) == pieces(reply(3), files_apart=True)
