@@ -225,3 +225,11 @@ def test_the_example_file_promises_what_it_says(root: Path, given: dict[str, Any
     policies = load(root / "deploy/config/sla.yaml", Book)
     first = promises(policies, facts(**given), asked)[0]
     assert (first.terms.policy.name, first.due_at.strftime("%Y-%m-%dT%H:%M")) == (policy, due)
+
+
+def test_a_target_that_is_never_due_is_refused_whichever_priority_has_it() -> None:
+    text = "policies: [{name: a, calendar: seldom, targets: {first_reply: {urgent: 1h, default: 1h}}}]\n"
+    text += 'calendars: {seldom: {zone: UTC, hours: {mon: "09:00-09:01"}}}\n'
+    book(text)
+    with pytest.raises(InvalidPolicy, match="are not done within"):
+        book(text.replace("default: 1h", "default: 1000h"))

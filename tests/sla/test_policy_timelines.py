@@ -36,6 +36,7 @@ def test_warnings_come_in_working_time_before_the_breach() -> None:
 def test_a_warning_that_nobody_could_use_is_not_given() -> None:
     desk = opened(WARNED)
     assert "first_reply at_risk time" not in desk.tick(500)
+    assert desk.tick(600) == []
     assert [event.metric for event in desk.said if isinstance(event, ClockBreached)] == ["first_reply", "resolution"]
 
 
