@@ -14,17 +14,22 @@ _DECISIONS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
 
 ASSIGNED = Counter("deskbus_routing_assigned_total", "Tickets given to an agent, by why that one.", ("reason",))
 WAIT_SECONDS = Histogram(
-    "deskbus_routing_wait_seconds", "From queued to assigned.", ("queue",), buckets=_WAITS
+    "deskbus_routing_wait_seconds", "How long tickets had waited when they got an agent.", ("queue",), buckets=_WAITS
 )  # fmt: skip
 DECISION_SECONDS = Histogram(
     "deskbus_routing_decision_seconds", "Time to choose an agent for one ticket.", buckets=_DECISIONS
 )
 CLAIMS = Counter("deskbus_routing_claims_total", "Claims on agents by what became of them.", ("outcome",))
-RECONCILED = Counter("deskbus_routing_reconciled_claims_total", "Claims without a ticket that were given up late.")
+RECONCILED = Counter(
+    "deskbus_routing_reconciled_claims_total",
+    "Claims that were given up or made lighter late: their ticket is elsewhere, or weighs less.",
+)
 REQUEUED = Counter("deskbus_routing_requeued_total", "Tickets taken from agents who went offline, away or for good.")
 UNROUTABLE = Counter("deskbus_routing_unroutable_total", "Tickets that nobody can serve, by why.", ("reason",))
 WAITING = Gauge("deskbus_routing_waiting_tickets", "Tickets that wait, at the last count.", ("queue",))
-OLDEST_SECONDS = Gauge("deskbus_routing_oldest_wait_seconds", "Wait of the oldest of them.", ("queue",))
+OLDEST_SECONDS = Gauge(
+    "deskbus_routing_oldest_wait_seconds", "How long the one has waited that has waited longest.", ("queue",)
+)
 AGENTS = Gauge("deskbus_routing_agents", "Agents by presence.", ("presence",))
 OCCUPANCY = Gauge("deskbus_routing_occupancy_ratio", "Load over capacity of the agents online.")
 

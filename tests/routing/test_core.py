@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
-from contracts.assignments import QueueReason, TicketQueued, TicketUnassigned, UnassignReason
+from contracts.assignments import (
+    AgentRef,
+    QueueReason,
+    TicketQueued,
+    TicketTransferAnswered,
+    TicketUnassigned,
+    TransferReason,
+    UnassignReason,
+)
 from contracts.ticket import Status
 from services.routing.core import agents, moves, ranking, tickets, transfers
 from services.routing.core.agents import AgentState, Hold
@@ -91,6 +99,8 @@ def test_agents_are_announced_anew_once_the_period_is_over(announced: Any, says:
         assert decision.state == replace(state, announced_at=at(3600), touched_at=at(3600))
     gone = agents.announce(replace(state, removed_at=at(7)), at(7200), timedelta(hours=1))
     assert gone is not None
+    assert gone.state is not None
+    assert gone.state.announced_at == at(7200)
     assert gone.events == [AgentRemoved(agent_id="ann", removed_at=at(7))]
 
 
@@ -254,6 +264,42 @@ def test_what_keeps_an_agent_from_a_ticket(
     assert transfers.hindrance(of, who, RULES) == (reason, detail)
     if who is not None:
         assert transfers.hindrance(of, replace(who, removed_at=at(1)), RULES) == ("agent_removed", None)
+
+
+def test_a_refusal_says_everything_that_the_caller_asked_for() -> None:
+    state = waiting()
+    (event,) = transfers.transfer(state, transfer(agent_id="zoe"), "c-1", at(50), RULES, PEOPLE).events
+    assert event == TicketTransferAnswered(
+        ticket_id="t1", queue="english", facts=state.facts, command_id="c-1", outcome="refused",
+        reason="unknown_agent", detail="there is no agent 'zoe'", to_agent=AgentRef(id="zoe"),
+    )  # fmt: skip
+    (event,) = transfers.transfer(state, transfer(queue="no"), "c-1", at(50), RULES, PEOPLE).events
+    assert isinstance(event, TicketTransferAnswered)
+    assert (event.to_queue, event.to_agent, event.detail) == ("no", None, "there is no queue 'no'")
+    placeholder = transfers.unknown_ticket("t9")
+    (event,) = transfers.transfer(placeholder, transfer(queue="thai"), "c-1", at(50), RULES, PEOPLE).events
+    assert event == TicketTransferAnswered(
+        ticket_id="t9", command_id="c-1", outcome="refused", reason="unknown_ticket",
+        detail="there is no such ticket", to_queue="thai",
+    )  # fmt: skip
+
+
+def test_a_wait_and_its_end_say_whom_the_ticket_waits_for() -> None:
+    target = Target("bob", at(350), "Bob", "c-1")
+    state, full = waiting(target=target), agent("bob", load=2)
+    said = transfers.wait(state, full, RULES)
+    assert said is not None
+    assert said.state == replace(state, target=replace(target, told=True))
+    told = TicketTransferAnswered(
+        ticket_id="t1", queue="english", facts=state.facts, command_id="c-1", outcome="waiting",
+        reason="agent_full", detail="2 of 2 in use, 1 wanted", to_agent=AgentRef(id="bob", name="Bob"), until=at(350),
+    )  # fmt: skip
+    assert said.events == [told]
+    assert transfers.wait(said.state, full, RULES) is None
+    over = transfers.fall_back(said.state, full, RULES)
+    assert over.state == replace(state, target=None)
+    assert over.events == [told.model_copy(update={"outcome": "fell_back", "until": None})]
+    assert transfers.superseded(waiting(target=Target("bob", at(350))), TransferReason.SOLVED) == []
 
 
 def test_who_has_answered_and_has_no_room_in_time_leaves_the_ticket_to_the_others_without_a_word() -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from services.routing.http import build_app
 from services.routing.settings import RoutingSettings
 from tests.kit.fake_store import FakeStore
-from tests.routing.scenario import Log, Replica, at, fake_clock, opened, ticket
+from tests.routing.scenario import Log, Replica, at, fake_clock, opened, ticket, transfer
 
 TOKENS = ";".join(
     f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scopes}"
@@ -122,6 +122,42 @@ async def test_decision_is_told_for_who_has_a_ticket_and_for_who_waits(
     assert (told["phase"], told["agent"], told["now"]["agent"]) == ("waiting", None, None)
     assert told["now"]["passed_over"] == {"at_capacity": 1}
     assert told["now"]["nobody"] is None
+
+
+async def test_decision_tells_what_else_a_ticket_waits_for(door: httpx.AsyncClient, replica: Replica) -> None:
+    await door.put("/v1/agents/bob", json={**ANN, "name": "Bob", "capacity": 0})
+    await door.put("/v1/agents/ann", json=ANN)
+    await replica.hear(opened(ticket("t1", language="th")))
+    replica.clock.advance(121)  # type: ignore[attr-defined]
+    await replica.turn()
+    await replica.command("t1", transfer(agent_id="bob"))
+    told = (await door.get("/v1/tickets/t1/decision")).json()
+    assert (told["queue"], told["overflow_queues"]) == ("thai", ["english"])
+    assert (told["waits_for"], told["waits_for_until"]) == ({"id": "bob", "name": "Bob"}, "2026-11-02T09:07:01Z")
+    assert (told["now"]["agent"], told["now"]["queue"]) == (None, "thai")
+    assert told["now"]["passed_over"] == {"at_capacity": 1, "declined": 1}
+
+
+async def test_ticket_that_is_not_there_has_no_decision_although_a_transfer_of_it_was_refused(
+    door: httpx.AsyncClient, replica: Replica
+) -> None:
+    record = replica.asked("t9", transfer(queue="thai"))
+    replica.clock.advance(3)  # type: ignore[attr-defined]
+    assert await replica.delivery.handle([record]) == set()
+    assert (await door.get("/v1/tickets/t9/decision")).status_code == 404
+
+
+async def test_queues_tell_the_wait_without_the_time_in_somebodys_hands(
+    door: httpx.AsyncClient, replica: Replica
+) -> None:
+    await door.put("/v1/agents/ann", json=ANN)
+    await replica.hear(opened(ticket("t1")))
+    replica.clock.advance(600)  # type: ignore[attr-defined]
+    await door.put("/v1/agents/ann/presence", json={"presence": "offline"})
+    await replica.turn()
+    replica.clock.advance(5)  # type: ignore[attr-defined]
+    queues = {view["queue"]: view for view in (await door.get("/v1/queues")).json()}
+    assert (queues["english"]["oldest_wait_seconds"], queues["english"]["depth"]) == (5, 1)
 
 
 async def test_simulation_says_queue_agent_and_reasons_and_changes_nothing(

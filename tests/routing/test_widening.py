@@ -208,6 +208,17 @@ async def test_that_somebody_could_serve_it_again_is_said_before_they_are_free(d
     assert words(desk)[2:] == ["unroutable returns no_agent_with_skills"], "and when nobody can, it is said again"
 
 
+async def test_who_comes_now_need_not_queue_up_behind_what_nobody_can_serve(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=5))
+    await desk.hear(opened(ticket("t1", required_skills={"juggling": 1})))
+    await turns(desk, 40)
+    assert words(desk) == ["unroutable english no_agent_with_skills"]
+    await desk.put(profile("ann", capacity=6))
+    await desk.turn()
+    await desk.hear(opened(ticket("t2")))
+    assert (await desk.ticket("t2")).agent == "ann"
+
+
 async def test_assignment_and_solving_leave_nothing_to_take_back(desk: Replica) -> None:
     await desk.hear(opened(ticket("t1")), opened(ticket("t2")))
     await turns(desk, 40)
