@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
 from contracts.assignments import (
@@ -17,13 +19,13 @@ from contracts.assignments import (
     UnassignReason,
 )
 from contracts.ticket import Status
-from services.routing.core import agents, moves, ranking, tickets, transfers
+from services.routing.core import agents, looks, moves, ranking, tickets, transfers
 from services.routing.core.agents import AgentState, Hold
 from services.routing.core.need import Need
 from services.routing.core.policy import Policy
 from services.routing.core.pool import Pool
 from services.routing.core.state import Overflowed, Target, TicketState
-from tests.routing.scenario import POLICY, agent, at, opened, policy, profile, status, ticket, transfer
+from tests.routing.scenario import POLICY, START, agent, at, opened, policy, profile, status, ticket, transfer
 
 RULES = policy()
 PEOPLE = {name: agent(name) for name in ("ann", "bob", "cat")}
@@ -307,6 +309,66 @@ def test_who_has_answered_and_has_no_room_in_time_leaves_the_ticket_to_the_other
     decision = transfers.fall_back(state, agent("bob", load=2), RULES)
     assert (decision.state, list(decision.events)) == (replace(state, target=None), [])
     assert transfers.wait(state, agent("bob", load=2), RULES) is None
+
+
+# -- looks -------------------------------------------------------------------------------------------------------------
+
+PATIENT = policy(b"""
+unroutable_after: 30s
+look: {first: 1s, most: 1h}
+queues:
+  a: {preferred: {vip: 1}, relax_after: [10s, 20s], overflow: {after: 100s, to: b}}
+  b: {relax_after: [15s], overflow: {after: 50s, to: c}}
+  c: {}
+""")
+
+
+def test_a_ticket_is_looked_at_at_every_step_of_its_wait() -> None:
+    state, now, seen = waiting(queue="a", looks=12, target=Target("bob", at(300))), at(0), list[float]()
+    while len(seen) < 12:
+        now = looks.next_look(state, now, PATIENT)
+        seen.append((now - START).total_seconds())
+        if now == at(100):
+            state = replace(state, overflow=(Overflowed("b", now),))
+    assert seen[:8] == [10, 20, 30, 100, 115, 130, 150, 300], "its steps, then only now and then"
+    assert looks.next_look(replace(state, overflow=(Overflowed("c", at(200)),)), at(150), PATIENT) == at(230)
+
+
+@given(st.integers(0, 30), st.text(max_size=5))
+def test_looks_of_many_tickets_are_spread_and_later_each_time_up_to_the_most(number: int, name: str) -> None:
+    state = waiting(queue="c", looks=number)
+    state = replace(state, id=name)
+    pause = (looks.next_look(state, at(1000.0005), PATIENT) - at(1000.0005)).total_seconds()
+    assert 0.799 * min(4**number, 3600) <= pause <= 1.2 * min(4**number, 3600)
+    assert looks.next_look(state, at(1000.0005), PATIENT).microsecond % 1000 == 0
+
+
+@pytest.mark.parametrize("state", [held(), replace(waiting(), phase="aside"), waiting(queued_at=None),
+                                   waiting(entered_at=None)])  # fmt: skip
+def test_only_what_waits_is_looked_at(state: TicketState) -> None:
+    assert looks.look(state, at(9), PATIENT, {}) is None
+
+
+def test_nothing_is_said_of_nobody_before_the_agents_are_known() -> None:
+    for people, said in ((None, 0), ({}, 1)):
+        decision = looks.look(waiting(queue="c", pinned=True), at(60), PATIENT, people)
+        assert decision is not None
+        assert len(decision.events) == said
+
+
+def test_queue_that_the_file_adds_to_its_own_overflow_is_not_added_twice() -> None:
+    state = waiting(queue="c", pinned=True, overflow=(Overflowed("a", at(0)), Overflowed("b", at(0))))
+    decision = looks.look(state, at(500), policy(b"queues: {a: {}, b: {overflow: {after: 1s, to: a}}, c: {}}"), PEOPLE)
+    assert decision is not None
+    assert decision.state is not None
+    assert [more.queue for more in decision.state.overflow] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("known", "told", "counts"), [(0, 0, True), (1, 0, False), (2, 1, False), (1, 1, True)])
+def test_an_older_picture_counts_for_nothing(known: int, told: int, counts: bool) -> None:
+    state = waiting(ticket_version=known)
+    decision = tickets.decide(state, opened(ticket("t1", told)), at(9), RULES, lambda _: True)
+    assert (decision.state is not None) == counts
 
 
 # -- the index ---------------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ async def test_weight_that_a_crash_left_is_given_up_by_the_reconciler(
     await desk.delivery.handle(records)
     monkeypatch.undo()
     assert await weights(desk) == {"t1": 1}
-    pass_time(desk, 131)
+    pass_time(desk, 11)
     await desk.reconciler.turn()
     assert await weights(desk) == {"t1": 0}
 

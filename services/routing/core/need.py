@@ -4,14 +4,16 @@ Rule: the longer the wait, the less is asked: preferred skills go step by step.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from contracts.assignments import AssignReason, UnroutableReason
 from services.routing.core.policy import Policy, Queue
 from services.routing.core.state import OURS_TO_ANSWER, TicketState
 
 Pairs = Iterable[tuple[str, int]]
+
+_AFTER_ANY_WAIT = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,8 @@ def needs_of(state: TicketState, policy: Policy, now: datetime) -> tuple[Need, .
 
 
 def least_of(state: TicketState, policy: Policy) -> tuple[Need, ...]:
-    """Return what a ticket still asks for in its queues after any wait, of whomever."""
-    forever = timedelta(days=3650)
-    since = max((more.since for more in state.overflow), default=state.entered_at)
-    assert since is not None
-    needs = needs_of(state, policy, since + forever)
-    return tuple(replace(need, avoid=frozenset(), target=None) for need in needs)
+    """Return what a ticket still asks for in its queues after any wait."""
+    return needs_of(state, policy, _AFTER_ANY_WAIT)
 
 
 def _need(
