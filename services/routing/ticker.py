@@ -99,8 +99,13 @@ class Reconciler:
             agent_id = doc.state.agent
             agent = self._desk.roster.get(agent_id) if agent_id is not None else None
             hold = agent.state.holds.get(doc.id) if agent is not None and agent.state is not None else None
-            if agent is not None and hold is not None and hold.weight <= self._desk.claims.weigh(doc.state, agent.id):
-                self._verified[agent.id, doc.id, hold.stamp] = now
+            if agent is None or hold is None:
+                continue
+            mark = agent.id, doc.id, hold.stamp
+            if hold.weight <= self._desk.claims.weigh(doc.state, agent.id):
+                self._verified[mark] = now
+            else:  # it is about to be made lighter
+                self._verified.pop(mark, None)
 
     async def turn(self) -> None:
         """Look at claims of some age, of the tickets whose partitions are ours; at good ones again after a while."""
