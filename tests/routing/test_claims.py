@@ -10,7 +10,7 @@ import pytest
 from contracts.ticket import Status
 from kit.clock import FakeClock
 from tests.kit.fake_store import FakeStore
-from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, status, ticket
+from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, status, ticket, transfer
 from tests.routing.stepping import Stepping
 
 
@@ -61,6 +61,32 @@ async def test_claim_left_by_a_crash_is_used_when_the_ticket_comes_again(clock: 
     assert (await other.ticket("t1")).agent == "ann"
     assert log.last("t1").load_before == 0
     assert store.loose() == []
+
+
+async def test_claim_left_by_a_crash_is_made_as_light_as_the_ticket_has_become(clock: FakeClock) -> None:
+    store, log = Stepping(), Log()
+    one, other = two(store, clock, log)
+    await one.put(profile("ann", capacity=1))
+    await crash_before_ticket_write(one, store)
+    await other.roster.load_all()
+    await other.hear(opened(ticket(status=Status.PENDING)))
+    assert (await other.ticket("t1")).agent == "ann"
+    assert store.heavy() == []
+
+
+async def test_claim_left_by_a_crash_is_no_way_around_a_transfer(clock: FakeClock) -> None:
+    store, log = Stepping(), Log()
+    one, other = two(store, clock, log)
+    await one.put(profile("ann", capacity=1))
+    await one.put(profile("bob", capacity=0))
+    await crash_before_ticket_write(one, store)
+    await other.presence("ann", "away")
+    await other.roster.load_all()
+    await other.hear(opened(ticket()))
+    await other.command("t1", transfer(agent_id="bob"))
+    await other.presence("ann", "online")
+    await other.turn()
+    assert (await other.ticket("t1")).phase == "waiting"
 
 
 async def test_claim_of_a_ticket_that_went_elsewhere_is_found_and_given_up(clock: FakeClock) -> None:

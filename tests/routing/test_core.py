@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
 from contracts.assignments import (
     AgentRef,
+    AssignmentDecision,
     QueueReason,
+    TicketAssigned,
     TicketQueued,
     TicketTransferAnswered,
     TicketUnassigned,
+    TicketUnroutable,
     TransferReason,
     UnassignReason,
 )
@@ -138,6 +141,39 @@ def test_overflow_begins_the_looks_anew_and_forgets_who_gave_it_away() -> None:
     assert decision.state.overflow == (Overflowed("all", at(60), own=True),)
     assert (decision.state.looks, decision.state.avoid, decision.state.next_look) == (0, (), at(61))
     assert (decision.state.entered_at, decision.state.waiting_since) == (at(0), at(0))
+
+
+def test_rules_that_lead_elsewhere_begin_the_wait_there_anew_but_not_the_wait() -> None:
+    state = waiting(
+        queue="thai", overflow=(Overflowed("english", at(3)),), looks=7, avoid=("ann",), unroutable="no_queue"
+    )
+    after = moves.placed_anew(state, at(60), RULES).state
+    assert after is not None
+    assert (after.queue, after.overflow, after.looks, after.avoid, after.unroutable) == ("english", (), 0, (), None)
+    assert (after.entered_at, after.waiting_since, after.queued_at) == (at(60), at(0), at(0))
+
+
+def test_an_assignment_leaves_nothing_of_the_wait_behind() -> None:
+    state = waiting(
+        target=Target("ann", at(99)), avoid=("bob",), unroutable="no_queue", looks=4, left=("ann", "bob"),
+        waiting_since=at(4),
+    )  # fmt: skip
+    how = AssignmentDecision(looked_at=3)
+    ann = AgentRef(id="ann", name="Ann")
+    decision = moves.assigned(
+        state, ann, "sticky", at(9), load_before=1, load_after=2, decision=how, overflow_queue="thai", share=0.5
+    )
+    assert decision.events == [
+        TicketAssigned(
+            ticket_id="t1", queue="english", facts=state.facts, agent=ann, reason="sticky", sticky=True,
+            queued_at=at(0), assigned_at=at(9), waited_ms=5000, load_before=1, load_after=2, decision=how,
+            overflow_queue="thai",
+        )
+    ]  # fmt: skip
+    assert decision.state == replace(
+        state, phase="assigned", agent="ann", agent_name="Ann", assigned_at=at(9), share=0.5, previous="ann",
+        target=None, avoid=(), unroutable=None, next_look=None, looks=0, left=("bob",), decision=how,
+    )  # fmt: skip
 
 
 def test_only_a_waiting_ticket_is_assigned() -> None:
@@ -347,6 +383,28 @@ def test_looks_of_many_tickets_are_spread_and_later_each_time_up_to_the_most(num
                                    waiting(entered_at=None)])  # fmt: skip
 def test_only_what_waits_is_looked_at(state: TicketState) -> None:
     assert looks.look(state, at(9), PATIENT, {}) is None
+
+
+def test_that_nobody_can_serve_it_is_said_with_all_that_is_known() -> None:
+    state = waiting(queue=None, next_look=None)
+    rules = policy(b"queues: {a: {}}\nrules: [{match: {brand: korale}, queue: a}]")
+    decision = looks.look(state, at(60), rules, PEOPLE)
+    assert decision is not None
+    assert decision.events == [
+        TicketUnroutable(
+            ticket_id="t1", queue=None, facts=state.facts, reason="no_queue", queued_at=at(0),
+            detail="no rule of the policy matches the ticket",
+        )
+    ]  # fmt: skip
+    state = waiting(queue="c", pinned=True)
+    decision = looks.look(state, at(60), PATIENT, {"ann": agent("ann", queues=("a",))})
+    assert decision is not None
+    assert decision.events == [
+        TicketUnroutable(
+            ticket_id="t1", queue="c", facts=state.facts, reason="no_agent_in_queue", queued_at=at(0),
+            detail="lang-en at 1 in queue c; 1 wrong_queue",
+        )
+    ]  # fmt: skip
 
 
 def test_nothing_is_said_of_nobody_before_the_agents_are_known() -> None:

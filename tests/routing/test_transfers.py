@@ -93,6 +93,16 @@ async def test_transfer_falls_back_as_soon_as_the_agent_is_removed(desk: Replica
     assert desk.log.last("t1").agent.id == "cat"
 
 
+async def test_nobody_else_gets_a_ticket_whose_agent_was_removed_before_that_is_said(desk: Replica) -> None:
+    await held_by(desk, bob=0)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.remove("bob")
+    await desk.put(profile("cat"))
+    await desk.looker.turn()
+    assert answers(desk)[1:] == [("c-1", "fell_back", "agent_removed")]
+    assert desk.log.said("t1")[-2:] == ["transfer_answered", "assigned"]
+
+
 async def test_what_waits_for_one_agent_does_not_hold_up_the_queue(desk: Replica) -> None:
     await held_by(desk, bob=0)
     await desk.command("t1", transfer(agent_id="bob"))
@@ -237,6 +247,16 @@ async def test_transfer_of_a_ticket_that_is_not_there_is_refused_once_all_that_w
     assert desk.log.last("t1").facts is None
     await desk.hear(opened(ticket()))
     assert desk.log.said("t1") == ["transfer_answered", "queued"], "should the ticket come after all, it is routed"
+
+
+async def test_transfer_of_a_ticket_that_is_not_there_is_refused_whatever_the_limits_of_the_token(
+    desk: Replica,
+) -> None:
+    records = [desk.asked("t1", transfer(queue="returns"), f"c-{n}", brands="korale") for n in range(2)]
+    pass_time(desk, 3)
+    for record in records:
+        assert await desk.delivery.handle([record]) == set()
+    assert answers(desk) == [(f"c-{n}", "refused", "unknown_ticket") for n in range(2)]
 
 
 async def test_transfer_of_a_ticket_whose_events_are_behind_is_not_refused(desk: Replica) -> None:

@@ -151,6 +151,28 @@ async def test_newcomer_does_not_overtake_who_has_overflowed_into_the_queue(desk
     assert await desk.holders("ann") == {"ann": ["thai"]}
 
 
+async def test_who_has_overflowed_is_found_behind_many_whom_nobody_serves_now(desk: Replica) -> None:
+    await desk.hear(*(opened(ticket(f"r{n:03}", tags=("returns",))) for n in range(60)))
+    pass_time(desk, 1)
+    await desk.hear(opened(ticket("thai", language="th")))
+    await turns(desk, 125)
+    await desk.put(profile("ann"))
+    await desk.looker.look()
+    assert await desk.holders("ann") == {"ann": ["thai"]}
+
+
+async def test_what_one_overflow_gave_up_the_next_does_not_ask_for_again() -> None:
+    chain = CHAIN.replace(b"to: spoken, keep_required: true", b"to: spoken").replace(
+        b"to: all}", b"to: all, keep_required: true}"
+    )
+    desk = replica(chain)
+    await desk.hear(opened(ticket(language="th", tier="gold")))
+    await turns(desk, 65)
+    await turns(desk, 65)
+    needs = needs_of(await desk.ticket("t1"), desk.policy, desk.clock.now())
+    assert [(n.queue, n.required) for n in needs[1:]] == [("spoken", (("calm", 1),)), ("all", ())]
+
+
 async def test_the_shipped_vip_queue_never_asks_for_two_languages(root: Path) -> None:
     desk = replica()
     desk.policy = load(root / "deploy" / "config" / "routing.yaml", Policy)
@@ -326,10 +348,10 @@ async def test_answer_by_an_agent_who_is_full_keeps_the_ticket_for_them_until_it
 @pytest.mark.parametrize("who", ["a lead who is no agent", "bot", "machine", "contact"])
 async def test_answer_of_nobody_whom_routing_knows_changes_nothing(desk: Replica, who: str) -> None:
     await desk.hear(opened(ticket()))
-    authors: dict[str, Any] = {"bot": Author(kind="bot", id="zoe"), "contact": Author(kind="contact", id="zoe")}
-    await desk.hear(sent(ticket("t1", 2), authors.get(who, "zoe"), automated=who == "machine"))
     if who != "a lead who is no agent":
         await desk.put(profile("zoe", skills={}))
+    authors: dict[str, Any] = {"bot": Author(kind="bot", id="zoe"), "contact": Author(kind="contact", id="zoe")}
+    await desk.hear(sent(ticket("t1", 2), authors.get(who, "zoe"), automated=who == "machine"))
     await desk.put(profile("ann"))
     await desk.turn()
     assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("ann", "best_match")
