@@ -149,7 +149,7 @@ def _plausible(text: str, codec: str) -> bool:
         return not _BROKEN_THAI.search(text)
     if (common := _CANDIDATES.get(codec)) is not None:
         narrow = [_strictly_encoded(c, common[0]) for c in text if c.isalpha() and not c.isascii()]
-        return all(each[:1] and each[0] < common[1] for each in narrow)
+        return all(0 < len(each) <= 2 and each[0] < common[1] for each in narrow)  # EUC-KR spells rare ones in eight
     letters = [c for c in text if c.isalpha()]
     latin = [c for c in letters if _LATIN.match(c)]
     if any(a.islower() and b.isupper() for a, b in itertools.pairwise(text)):
