@@ -1,7 +1,7 @@
 """`deskbus run`: all services in the foreground, their logs as short lines of one terminal. No more.
 
-The doors are on the default ports; the policies are those of deploy/config. Variables come from the shell, then from
-`.env`, as with Docker Compose; secrets that neither has are made up.
+The doors of the first replica of each are on the ports that its settings say; the policies are those of deploy/config.
+Variables come from the shell, then from `.env`, as with Docker Compose; secrets that neither has are made up.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cli.traffic import secrets_environment, tokens
 
 ENV_FILE = ROOT / ".env"
 PORTS = {"ingest": 8081, "routing": 8082, "sla": 8083, "notify": 8084}
+SMTP_PORT = 8025
 _COLOURS = {"ingest": "cyan", "routing": "green", "sla": "yellow", "notify": "magenta"}
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -49,6 +50,21 @@ def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
     """
     made_up = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
     return {**made_up, **{name: value for name, value in given.items() if name.startswith("DESKBUS_") and value}}
+
+
+def ports(given: Mapping[str, str], service: str) -> dict[str, int]:
+    """The ports of a service's first replica, from its own variables, as `Fleet.add` takes them."""
+
+    def port(name: str, default: int) -> int:
+        variable = f"DESKBUS_{service.upper()}_{name}"
+        text = given.get(variable) or str(default)
+        if not text.isdecimal():
+            raise FleetError(f"{variable} must be the number of a port, not {text!r}")
+        return int(text)
+
+    public = port("PORT", PORTS[service])
+    found = {"port": public, "ops_port": port("OPS_PORT", public + 1000)}
+    return {**found, "smtp_port": port("SMTP_PORT", SMTP_PORT)} if service == "ingest" else found
 
 
 def compact(raw: str) -> tuple[str, str, str]:
@@ -91,10 +107,11 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
         say(f"read {ENV_FILE.name}: {', '.join(sorted(kept))}")
     shared = environment({**kept, **given}, folder)
     fleet = Fleet(shared, logs=None)
-    for service in SERVICES:
-        fleet.add(service, port=PORTS[service], ops_port=PORTS[service] + 1000, smtp_port=8025)
-        for _ in range(replicas - 1):
-            fleet.add(service)
+    try:
+        _fill(fleet, shared, replicas)
+    except FleetError as fault:
+        say(str(fault))
+        return 1
     readers = []
     with interruptible() as asked:
         try:
@@ -118,6 +135,13 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
             for reader in readers:
                 reader.join(2)
     return 0
+
+
+def _fill(fleet: Fleet, shared: Mapping[str, str], replicas: int) -> None:
+    for service in SERVICES:
+        fleet.add(service, **ports(shared, service))
+        for _ in range(replicas - 1):
+            fleet.add(service)
 
 
 def doors(fleet: Fleet, setting: str) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli import running
-from cli.fleet import Fleet
-from cli.running import doors, environment, from_file
+from cli.fleet import SERVICES, Fleet
+from cli.running import doors, environment, from_file, ports
 from cli.traffic import tokens
+from deploy.reference import settings_class
 
 FOLDER = Path("policies")
 
@@ -73,3 +74,24 @@ def test_a_run_says_which_variables_it_took_from_a_file_and_lets_the_shell_win(
     assert said[0] == "read .env: DESKBUS_PUBLIC_URL, DESKBUS_TOKENS"
     assert given[0]["DESKBUS_TOKENS"] == "from-shell:00:x"
     assert given[0]["DESKBUS_PUBLIC_URL"] == "https://file.example"
+
+
+def test_a_run_opens_the_doors_where_the_variables_say() -> None:
+    moved = {"DESKBUS_INGEST_PORT": "18081", "DESKBUS_INGEST_SMTP_PORT": "18025", "DESKBUS_SLA_OPS_PORT": "19999"}
+    assert ports(moved, "ingest") == {"port": 18081, "ops_port": 19081, "smtp_port": 18025}
+    assert ports(moved, "sla") == {"port": 8083, "ops_port": 19999}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_ports_of_a_run_are_by_default_those_of_the_settings(service: str) -> None:
+    fields = settings_class(service).model_fields
+    assert ports({}, service)["port"] == fields["port"].default
+    if service == "ingest":
+        assert ports({}, service)["smtp_port"] == fields["smtp_port"].default
+
+
+def test_a_run_with_what_is_no_port_says_so_and_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "ENV_FILE", tmp_path / "none")
+    said: list[str] = []
+    assert running.run({"DESKBUS_NOTIFY_PORT": "http"}, FOLDER, 1, said.append) == 1
+    assert said == ["DESKBUS_NOTIFY_PORT must be the number of a port, not 'http'"]
