@@ -168,7 +168,11 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
     async def get_agent(agent_id: Id) -> AgentView:
         return _view(_present((await documents.load([agent_id]))[agent_id].state, agent_id))
 
-    @router.put("/{agent_id}", dependencies=[writes])
+    @router.put(
+        "/{agent_id}",
+        dependencies=[writes],
+        responses={201: {"model": AgentView, "description": "The agent was not there before"}},
+    )
     async def put_agent(agent_id: Id, body: AgentBody, response: Response) -> AgentView:
         profile = Agent(id=agent_id, **body.model_dump())
         before, after = await change(agent_id, lambda state: agents.put(state, profile, clock.now()))
