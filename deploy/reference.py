@@ -23,7 +23,7 @@ from kit.settings import ServiceSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-_SHARED = {"port", "ops_port", "policy"}  # in every service, and never the same
+APART = {"port", "ops_port", "policy"}  # in every service, and never the same
 
 
 def outputs() -> dict[Path, str]:
@@ -113,13 +113,14 @@ def _settings() -> str:
         "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to",
         "one service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
         "`DESKBUS_SECRETS_DIR`, a file in that folder that is named like the variable, in small letters, does as well.",
+        "What stands in a service's table too has another default there.",
     ]
     common = ServiceSettings.model_fields
-    shared = {name: field for name, field in common.items() if name not in _SHARED}
+    shared = {name: field for name, field in common.items() if name not in APART}
     chapters: list[tuple[str, str, dict[str, FieldInfo]]] = [("Every service", "DESKBUS_", shared)]
     for service in SERVICES:
         fields = settings_class(service).model_fields
-        own = {name: field for name, field in fields.items() if name not in common or name in _SHARED}
+        own = {name: field for name, field in fields.items() if name in APART or _differs(field, common.get(name))}
         chapters.append((service, f"DESKBUS_{service.upper()}_", own))
     for title, prefix, fields in chapters:
         cells = [
@@ -128,6 +129,10 @@ def _settings() -> str:
         ]
         lines += ["", f"## {title}", "", *_table(("variable", "default", "meaning"), cells)]
     return "\n".join(lines) + "\n"
+
+
+def _differs(field: FieldInfo, common: FieldInfo | None) -> bool:
+    return common is None or (field.default, field.description) != (common.default, common.description)
 
 
 def _default(name: str, field: FieldInfo, fields: dict[str, FieldInfo]) -> str:

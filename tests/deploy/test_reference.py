@@ -8,6 +8,7 @@ import pytest
 from contracts.topics import SERVICES
 from deploy import reference
 from kit import metrics
+from kit.settings import ServiceSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -38,3 +39,14 @@ def test_a_secret_s_variable_is_in_it_and_never_a_value(outputs: dict[Path, str]
     table = outputs[reference.DOCS / "settings.md"]
     assert "| `DESKBUS_TOKENS` |  |" in table
     assert "SecretStr" not in table
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_default_that_a_service_has_of_its_own_is_in_its_table(service: str, outputs: dict[Path, str]) -> None:
+    table = outputs[reference.DOCS / "settings.md"]
+    fields, common = reference.settings_class(service).model_fields, ServiceSettings.model_fields
+    own = {name: field.default for name, field in fields.items() if name in common and name not in reference.APART}
+    changed = {name: default for name, default in own.items() if default != common[name].default}
+    lines = [f"| `DESKBUS_{service.upper()}_{name.upper()}` | `{default}` |" for name, default in changed.items()]
+    assert [line for line in lines if line not in table] == []
+    assert lines or service != "notify"  # it gathers longer and takes larger batches than the others
