@@ -85,6 +85,7 @@ async def test_claim_left_by_a_crash_is_no_way_around_a_transfer(clock: FakeCloc
     await other.hear(opened(ticket()))
     await other.command("t1", transfer(agent_id="bob"))
     await other.presence("ann", "online")
+    clock.advance(2)
     await other.turn()
     assert (await other.ticket("t1")).phase == "waiting"
 
