@@ -113,6 +113,7 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         Wire(_relay(settings), way_out, seconds=settings.send_seconds),
         lambda: accounts.current,
         outside,
+        clock,
         commands=topic_name(topics.COMMAND, prefix),
     )
     farewell = min(settings.send_seconds + 1, settings.grace_seconds / 2)

@@ -14,6 +14,7 @@ import structlog
 from contracts.commands import Forward
 from contracts.envelope import HEADERS, Command
 from contracts.ticket import Attachment, Ticket
+from kit.clock import Clock
 from kit.errors import Passing
 from kit.producer import Outgoing
 from services.ingest.accounts import Accounts, MissingSecret, Outside
@@ -66,12 +67,13 @@ class WayOut:
         wire: Carrying,
         accounts: Callable[[], Accounts],
         outside: Outside,
+        clock: Clock,
         *,
         commands: str,
     ) -> None:
         """`commands` is the topic that forwards go to."""
         self._files, self._threads, self._producer, self._wire = files, threads, producer, wire
-        self._accounts, self._outside, self._commands = accounts, outside, commands
+        self._accounts, self._outside, self._clock, self._commands = accounts, outside, clock, commands
         self._turns = asyncio.Semaphore(TURNS)
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
@@ -140,6 +142,7 @@ class WayOut:
             text=message.text,
             html=tried.html,
             at=tried.asked_at,
+            tried_at=self._clock.now(),
             author_name=message.author.name,
             files=files,
             subject=ticket.subject,

@@ -52,7 +52,7 @@ def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
 
     way = WayOut(
         worker.files, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.outside,
-        commands="deskbus.commands.v1",
+        worker.clock, commands="deskbus.commands.v1",
     )  # fmt: skip
     return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)
 

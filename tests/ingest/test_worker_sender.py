@@ -80,6 +80,20 @@ async def test_replies_of_one_ticket_leave_in_their_order() -> None:
     assert texts == ["first", "first", "second"]
 
 
+async def test_each_try_is_signed_with_its_own_time_and_is_the_same_reply() -> None:
+    """A receiver refuses a signature that is five minutes old: a try after an outage must not bear the old time."""
+    worker, wire = Worker(), FakeWire(outcomes=[Refused("away", permanent=False)])
+    await promised(worker)
+    tries = []
+    for _ in range(2):
+        tries.append(worker.clock.now())
+        await served(sender(worker, wire, *ALL))
+        worker.clock.advance(600)
+    first, second = (call for call in wire.sent if isinstance(call, HttpCall))
+    assert [int(call.headers["webhook-timestamp"]) for call in (first, second)] == [int(at.timestamp()) for at in tries]
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 async def test_what_cannot_be_rendered_fails_for_good(text: str) -> None:
     worker, wire = Worker(), FakeWire()

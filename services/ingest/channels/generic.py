@@ -282,7 +282,7 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
     }
     body = json_body({name: value for name, value in document.items() if value not in (None, [])})
     identifier = line(reply.message_id) or "reply"
-    headers = sign(identifier, reply.at, body, outside.secret(account.signing))
+    headers = sign(identifier, reply.tried_at, body, outside.secret(account.signing))
     return HttpCall("POST", outside.expand(account.base_url), {"content-type": "application/json", **headers}, body)
 
 

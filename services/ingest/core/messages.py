@@ -213,7 +213,9 @@ class OutgoingReply:
     #: `Sender.address` of the contact.
     to: str
     text: str
+    #: When it was asked for, the same at every try; and when this try is made, which is what a signature says.
     at: datetime
+    tried_at: datetime
     html: str | None = None
     to_name: str | None = None
     author_name: str | None = None

@@ -149,4 +149,4 @@ def reply(text: str = "สวัสดีค่ะ", **more: Any) -> OutgoingRep
         "ticket_id": "0190163d-8694-739b-aea5-966c26f8ad91",
         "to": "66811111111",
     }
-    return OutgoingReply(**{**fields, "text": text, "at": NOW, **more})
+    return OutgoingReply(**{**fields, "text": text, "at": NOW, "tried_at": NOW, **more})
