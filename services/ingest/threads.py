@@ -33,7 +33,7 @@ from services.ingest.store import THREADS
 PolicyOf = Callable[[str, str], TicketPolicy]
 """Channel and account -> what holds for its tickets."""
 ROUNDS = 50
-"""Looks that one batch may take; each one places a message, learns something, or waits for a lost claim."""
+"""Looks that may place none of a batch's messages; such a one learns something, or waits for a lost claim."""
 
 
 class Threads:
@@ -63,14 +63,16 @@ class Threads:
         view.take({anchor for arrival in arrivals for anchor in arrival.anchors}, found)
         view.hold(holders)
         waiting = list(arrivals)
-        for _ in range(ROUNDS):
-            waiting = self._round(view, waiting)
+        fruitless = 0
+        while waiting:
+            left = self._round(view, waiting)
             await self._claim(view)
-            await self._learn(view, waiting)
-            if not waiting:
-                break
-        else:
-            raise Passing("threads change faster than they can be read")
+            await self._learn(view, left)
+            # Strangers who answer one mail are placed one after another, however many a batch has of them.
+            fruitless = fruitless + 1 if len(left) == len(waiting) else 0
+            if fruitless == ROUNDS:
+                raise Passing("threads change faster than they can be read")
+            waiting = left
         await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
         return view.docs
 

@@ -58,6 +58,15 @@ async def found(body: bytes, signatures: Signatures | None = None) -> list[str]:
 
 async def test_right_signatures_are_told_by_their_domains() -> None:
     assert await found(signed()) == ["example.org"]
+
+
+async def test_the_author_who_is_shown_is_the_one_who_is_signed_for() -> None:
+    """A carriage return alone is no line end to who signs, so it must not begin another From here."""
+    worker = Worker(signatures=Signatures(dns))
+    mail = MAIL.replace(b"From: Jan <jan@", b"Subject: a\rFrom: ola@example.org\r\rHi\r\nFrom: Jan <jan@")
+    await worker.take(worker.raw(signed(mail), "first-hop", "email"))
+    message = worker.events()[0].data.message
+    assert (worker.ticket().contact.address, message.authentication) == ("jan@example.org", "pass")
     assert await found(signed(signed(), b"list.example")) == ["list.example", "example.org"]
 
 

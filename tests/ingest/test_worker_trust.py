@@ -144,6 +144,19 @@ async def test_what_one_sender_writes_to_a_thread_that_they_may_not_join_is_one_
     assert worker.types().count("message.received") == 1
 
 
+async def test_a_batch_may_have_any_number_of_strangers_who_answer_one_mail() -> None:
+    """Anybody can send such mails: they must not keep the batch, and with it all other tickets, from being handled."""
+    worker = Worker()
+    ticket = await opened(worker)
+    names = [f"stranger-{number}" for number in range(60)]
+    mails = [
+        worker.mails("me too", f"<{name}@x>", f"{name}@example.com", account="help-korale", In_Reply_To="<1@x>")
+        for name in names
+    ]
+    assert await worker.take(*mails) == set()
+    assert [each.linked_to for each in worker.opened()[1:]] == [ticket.id] * len(names)
+
+
 async def test_a_sender_who_may_not_join_is_told_apart_within_one_batch() -> None:
     worker = Worker()
     first = worker.mails("a", "<1@x>", JAN, account="help-korale", said="pass")

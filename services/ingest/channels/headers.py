@@ -26,8 +26,7 @@ MAX_HEADERS = 2000
 MAX_ADDRESSES = 16_000
 MAX_ADDRESS = 320
 
-_ROW = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|\Z)")
-_END = re.compile(rb"\r?\n\r?\n|\r\r")
+_END = {b"\n": re.compile(rb"\r?\n\r?\n"), b"\r": re.compile(rb"\r\r")}
 _BEGIN = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _FOLLOWS = 5
 """Rows after a broken one in which a header has to come for the block to go on."""
@@ -57,52 +56,59 @@ def split(raw: bytes, start: int, end: int, budget: Budget | None = None) -> tup
     """The headers that begin at `start`, and where the body begins.
 
     The block ends at the first empty line; where that is missing, at the first line that is no header, so that no
-    text is lost. Undecodable bytes become surrogates until `decoded_words` reads them.
+    text is lost. Undecodable bytes become surrogates until `decoded_words` reads them. A carriage return alone ends a
+    line only where no line feed does: other readers, those that check a signature among them, see no line end there,
+    and must not read another From than is read here.
     """
     budget = budget or Budget()
+    feed = b"\r" if raw.find(b"\n", start, end) < 0 else b"\n"
     rows: list[str] = []
     at, stop = start, min(end, start + min(MAX_BLOCK, budget.header_bytes))
     room = count = 0
     body = None
     while at < stop:
-        row = _ROW.match(raw, at, end)
-        if row is None:
+        last, after = _row(raw, at, end, feed)
+        if last == at:
+            body = after
             break
-        length = row.end(1) - at
-        if not length:
-            body = row.end()
-            break
-        text = raw[at : at + min(length, MAX_LONG_HEADER)].replace(b"\0", b"")
+        text = raw[at : min(last, at + MAX_LONG_HEADER)].replace(b"\0", b"").replace(b"\r", b" ")
         if begin := _BEGIN.match(text):
             count += 1
             # Parameters are read by code whose time grows with the square of their length.
             room = MAX_HEADER if begin[1].lower().startswith(b"content-") else MAX_LONG_HEADER
             room = 0 if count > MAX_HEADERS else room
         elif text[:1] not in {b" ", b"\t"} or not count:
-            if not (at == start and text.startswith(_MBOX)) and not _goes_on(raw, row.end(), end):
+            if not (at == start and text.startswith(_MBOX)) and not _goes_on(raw, after, end, feed):
                 body = at
                 break
             text = b""
         if room > 0 and text:
             rows.append(text[:room].decode("ascii", "surrogateescape"))
             room -= len(text)
-        at = row.end()
+        at = after
     if body is None:
-        over = _END.search(raw, max(at - 2, start), end) if at >= stop else None
+        over = _END[feed].search(raw, max(at - 2, start), end) if at >= stop else None
         body = over.end() if over else end
     budget.header_bytes -= min(at, stop) - start
     return Parser(policy=policy.compat32).parsestr("\n".join(rows), headersonly=True), body
 
 
-def _goes_on(raw: bytes, at: int, end: int) -> bool:
+def _row(raw: bytes, at: int, end: int, feed: bytes) -> tuple[int, int]:
+    """Where the row that begins at `at` ends, and where the next one begins."""
+    found = raw.find(feed, at, end)
+    last, after = (end, end) if found < 0 else (found, found + 1)
+    return (last - 1 if last > at and raw[last - 1] == 0x0D else last), after
+
+
+def _goes_on(raw: bytes, at: int, end: int, feed: bytes) -> bool:
     """Whether a row that is no header is only a broken one: headers that are known follow it."""
     for _ in range(_FOLLOWS):
-        row = _ROW.match(raw, at, end)
-        if row is None or row.end(1) == at:
+        last, after = _row(raw, at, end, feed)
+        if last == at:
             return False
-        if _KNOWN.match(raw, at, row.end(1)):
+        if _KNOWN.match(raw, at, last):
             return True
-        at = row.end()
+        at = after
     return False
 
 
