@@ -17,6 +17,7 @@ from contracts import inbound as inbound_contract
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
+from contracts.ticket import Direction, Message, Ticket
 from contracts.values import trace_context
 from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
@@ -273,16 +274,25 @@ class IngestHandling:
         for item in items:
             asked = item.value
             if isinstance(asked, Asked) and isinstance(asked.command.data, Merge):
-                rows = await self._store.find(
-                    MESSAGES,
-                    {"ticket": asked.command.subject, "kind": "message"},
-                    sort=[("at", -1)],
-                    limit=MERGED_MESSAGES,
-                )
-                into = asked.command.data.into
-                other = (await self._threads.tickets([into]))[into]
-                messages = tuple(public_message(row) for row in reversed(rows))
-                item.value = replace(asked, other=other, messages=messages)
+                own, into = asked.command.subject, asked.command.data.into
+                tickets = await self._threads.tickets([own, into])
+                messages = await self._unanswered(tickets[own])
+                item.value = replace(asked, other=tickets[into], messages=messages)
+
+    async def _unanswered(self, ticket: Ticket | None) -> tuple[Message, ...]:
+        """What the customer wrote since the oldest message that is not answered: of a long ticket, not its end."""
+        if ticket is None or ticket.oldest_unanswered_at is None:
+            return ()
+        rows = await self._store.find(
+            MESSAGES,
+            {
+                "ticket": ticket.id, "kind": "message", "at": {"$gte": ticket.oldest_unanswered_at},
+                "body.direction": Direction.IN.value, "body.automated": False,
+            },
+            sort=[("at", 1)],
+            limit=MERGED_MESSAGES,
+        )  # fmt: skip
+        return tuple(public_message(row) for row in rows)
 
     async def _look_up_files(self, items: Sequence[Incoming]) -> None:
         for item in items:

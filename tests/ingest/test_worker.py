@@ -227,6 +227,15 @@ async def test_merging_lets_the_open_questions_and_all_later_messages_go_to_the_
     assert worker.types()[-1] == "message.received"
 
 
+async def test_a_ticket_with_more_open_questions_than_are_counted_is_merged() -> None:
+    worker = Worker()
+    await worker.take(worker.says("one", "m1", "jan"))
+    await worker.take(*(worker.says("and?", f"o{number}", "ola", after=number) for number in range(510)))
+    old, young = worker.opened()
+    assert await worker.take(worker.asks(Merge(by=AGENT, into=old.id), young.id)) == set()
+    assert worker.types()[-2:] == ["ticket.merged", "ticket.closed"]
+
+
 async def test_the_older_ticket_cannot_be_merged_into_the_younger() -> None:
     worker = Worker()
     await worker.take(worker.says("one", "m1", "jan"), worker.says("two", "m2", "ola"))

@@ -61,6 +61,8 @@ from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, TAKEN_CAP
 PENDING_CAP = 100
 #: Bytes of all messages of one ticket that wait to be sent: the document has its limit.
 PENDING_BYTES = 2_000_000
+#: Bytes of the messages that go on to the other ticket in a merge: they wait in the document too.
+FORWARDED_BYTES = 4_000_000
 #: Bytes that a ticket may take in each of its events.
 TICKET_BYTES = 100_000
 KEY_CHARACTERS = 200
@@ -303,6 +305,9 @@ def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
     messages = [message for message in asked.messages if _came_at(message) in waiting and not message.automated]
     if {_came_at(message) for message in messages} != waiting:
         raise Passing("not all messages of the ticket are stored yet")
+    if sum(len(message.model_dump_json().encode()) for message in messages) > FORWARDED_BYTES:
+        detail = f"what is unanswered takes more than {FORWARDED_BYTES} bytes: answer or solve the ticket first"
+        raise Refused(RejectReason.NOT_ALLOWED, detail)
     for message in messages:
         _forward_on(draft, message, asked.command, data.into, draft.ticket.contact)
     draft.say(lambda t: TicketMerged(ticket=t, into=data.into, actor=data.by), merged_into=data.into)

@@ -56,6 +56,18 @@ def test_a_merge_that_cannot_be_is_refused_and_changes_nothing(into: str, other:
     assert story.state.pending == ()
 
 
+def test_what_goes_on_to_the_other_ticket_has_to_fit_into_the_own_one() -> None:
+    story = Story()
+    messages = tuple(story.writes(number, text="ก" * 30_000).message() for number in range(50))
+    there = story.ticket.model_copy(update={"id": "T0"})
+    story.asks(60, Merge(by=AGENT, into="T0"), other=there, messages=messages)
+    assert story.words()[-1] == "command.rejected"
+    assert story.events[-1].reason == "not_allowed"  # type: ignore[attr-defined]
+    story.replies(61)
+    story.asks(62, Merge(by=AGENT, into="T0"), other=there)
+    assert story.ticket.merged_into == "T0"
+
+
 @pytest.mark.parametrize(
     "data",
     [
