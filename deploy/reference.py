@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
+from deploy import policies
 from kit import metrics
 from kit.service import Service
 from kit.settings import ServiceSettings
@@ -32,6 +33,7 @@ def outputs() -> dict[Path, str]:
     return {
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
+        DOCS / "policies.md": policies.page(),
         **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in doors.items()},
     }
 

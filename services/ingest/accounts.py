@@ -89,7 +89,7 @@ class Outside:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class MarketPolicy(_Strict):
@@ -107,10 +107,15 @@ class Alias(_Strict):
     """A mail address that says more than the account does: which market, which brand, which tags."""
 
     address: Address
+    """The address."""
     brand: str | None = None
+    """Brand of what comes here; by default the account's."""
     market: MarketPolicy | None = None
+    """Where the sale took place; by default the account's."""
     language: str | None = None
+    """Language to assume, BCP 47; by default the account's."""
     tags: tuple[str, ...] = ()
+    """Tags of every ticket that comes here, besides the account's."""
 
 
 class Account(_Strict):
@@ -118,8 +123,11 @@ class Account(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="As events and URLs name it.")
     channel: ChannelKind
+    """webhook, whatsapp, line, sms or email."""
     brand: str | None = None
+    """Brand that is sold there."""
     market: MarketPolicy = MarketPolicy()
+    """Where sales take place."""
     language: str | None = Field(None, description="Language to assume, BCP 47.")
     tags: tuple[str, ...] = Field((), description="Tags of every ticket that comes in here.")
 
@@ -199,6 +207,7 @@ class Accounts(_Strict):
     """The whole policy."""
 
     accounts: tuple[Account, ...] = Field(min_length=1)
+    """Every account, each with a name of its own."""
     allow_hosts: tuple[str, ...] = Field(
         (),
         description="Hosts that may be called although private or without TLS: `host` or `host:port`, as in base_url.",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contracts.topics import SERVICES
-from deploy import reference
+from deploy import policies, reference
 from kit import metrics
 from kit.settings import ServiceSettings
 
@@ -50,3 +50,21 @@ def test_a_default_that_a_service_has_of_its_own_is_in_its_table(service: str, o
     lines = [f"| `DESKBUS_{service.upper()}_{name.upper()}` | `{default}` |" for name, default in changed.items()]
     assert [line for line in lines if line not in table] == []
     assert lines or service != "notify"  # it gathers longer and takes larger batches than the others
+
+
+@pytest.mark.parametrize("service", policies.FILES)
+def test_every_key_of_a_policy_file_is_in_its_reference_with_its_meaning(
+    service: str, outputs: dict[Path, str]
+) -> None:
+    chapter = outputs[reference.DOCS / "policies.md"].split(f"## {service}.yaml")[1].split("\n## ")[0]
+    for place, part in policies.parts(policies.FILES[service]):
+        assert not place or f"`{place}`" in chapter
+        for name, field in part.model_fields.items():
+            assert field.description, f"{part.__name__}.{name} has no description"
+            assert f"| `{field.alias or name}` |" in chapter
+
+
+def test_the_reference_of_policies_reaches_what_stands_deep_in_a_file() -> None:
+    places = {place for model in policies.FILES.values() for place, _ in policies.parts(model)}
+    deep = {"accounts[].aliases[]", "queues.*.overflow", "rules[].match", "holidays.*.*", "chains.*.steps[]"}
+    assert deep <= places

@@ -72,7 +72,7 @@ Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_t
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # --- Receivers. ---
@@ -80,7 +80,9 @@ class _Strict(BaseModel):
 
 class _Receiver(_Strict):
     kind: Literal["person", "schedule", "team", "webhook"] = "team"
+    """What it is, for those who read the events."""
     send_resolved: bool = True
+    """Whether it is also told that what it was told of is over."""
     retry_for: Duration = 86_400.0
     """How long a notification is tried before it counts as failed."""
 
@@ -89,22 +91,30 @@ class WebhookReceiver(_Receiver):
     """A system that takes signed webhooks (Standard Webhooks)."""
 
     sink: Literal["webhook"]
+    """webhook."""
     url: Url
+    """Where to; `${NAME:-default}` in it is filled in."""
     secret: SecretRefs
     """Several while it is being changed: all sign."""
     retry_for: Duration = 3 * 86_400.0
+    """How long a notification is tried before it counts as failed."""
 
 
 class SlackReceiver(_Receiver):
     """A Slack channel: with a token messages of one escalation form a thread; an incoming webhook cannot do that."""
 
     sink: Literal["slack"]
+    """slack."""
     token: SecretRef | None = None
+    """Of a bot that may write to the channel."""
     channel: str | None = None
+    """Id of the channel."""
     webhook: SecretRef | None = None
     """The whole URL of an incoming webhook is a secret."""
     api: Url = "https://slack.com/api"
+    """Slack's API."""
     text: Template = text.LINE
+    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -117,9 +127,13 @@ class EmailReceiver(_Receiver):
     """Mail addresses. The relay is in the service's settings."""
 
     sink: Literal["email"]
+    """email."""
     to: Annotated[tuple[Address, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=20)]
+    """Up to 20 addresses."""
     subject: Template = text.LINE
+    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
     text: Template = text.LONG
+    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
 
 Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(discriminator="sink")]
@@ -132,13 +146,16 @@ class Step(_Strict):
     """Who is told, and how long until the next step if nobody acknowledges."""
 
     targets: Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    """Receivers that are told."""
     wait: Duration = 900.0
+    """Time to the next step."""
 
 
 class Chain(_Strict):
     """Steps taken one after the other until somebody acknowledges or it is over."""
 
     steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
+    """Up to 20."""
     repeat: int = Field(0, ge=0, le=100)
     """How often the whole chain begins again."""
     remind_after: Duration | None = None
@@ -162,19 +179,24 @@ class Route(_Strict):
     """A node of the tree. What it does not say is its parent's."""
 
     name: Name
+    """A name of its own."""
     match: Matchers = Field(default_factory=dict)
-    """All labels must have one of the values; "*" is any value but the empty one."""
+    """By label (kind, metric, reason, policy, brand, channel, market, country, priority, tier, language, queue): each
+    must have one of the values; "*" is any value but the empty one."""
     unless: Matchers = Field(default_factory=dict)
     """No label may have one of the values."""
     go_on: bool = Field(False, alias="continue")
     """Also look at the routes beside it that follow."""
     receiver: Name | None = None
+    """Who is told: once, and again after `repeat_interval`."""
     chain: Name | None = None
+    """The chain that is begun."""
     silent: bool = False
     """Nobody is told."""
     repeat_interval: Duration | None = None
     """A route with a receiver says again after it what still holds. What was over and holds again is told at once."""
     routes: tuple["Route", ...] = ()
+    """Asked in order; where none matches, this route takes the alert."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
@@ -193,16 +215,22 @@ class Backoff(_Strict):
     """Waits between the tries of one notification: doubling, with jitter."""
 
     first: Duration = 5.0
+    """First wait."""
     most: Duration = 3600.0
+    """Longest wait."""
 
 
 class Policy(_Strict):
     """The whole file."""
 
     receivers: Mapping[Name, Receiver] = Field(min_length=1)
+    """Receivers by name."""
     chains: Mapping[Name, Chain] = Field(default_factory=dict)
+    """Chains by name."""
     route: Route
+    """The first route; it takes every alert."""
     backoff: Backoff = Backoff()
+    """Waits between the tries of a notification."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
 

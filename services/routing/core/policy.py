@@ -43,20 +43,27 @@ Whole = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Match(_Part):
     """What a ticket must be for a rule to apply: every field that is given, one of its values. None given: all."""
 
     brand: Names = ()
+    """Any of these brands."""
     channel: Names = ()
+    """Any of these channels."""
     account: Names = ()
+    """Any of these channel accounts."""
     marketplace: Names = ()
+    """Any of these marketplaces."""
     country: Names = ()
+    """Any of these countries of the market, ISO 3166-1 alpha-2."""
     language: Names = Field((), description="Primary subtags: `th` also matches th-TH.")
     tier: Names = ()
+    """Any of these tiers of customers."""
     priority: tuple[Priority, ...] = ()
+    """low, normal, high, urgent."""
     tags: Names = Field((), description="Any of these tags.")
     all_tags: Names = Field((), description="All of these tags.")
 
@@ -91,16 +98,22 @@ class Rule(_Part):
 
     name: str = Field("", description="For explanations.")
     match: Match = Match()
+    """Conditions; without any it takes every ticket."""
     queue: str
+    """Queue that the ticket waits in."""
     required: SkillLevels = Field(default_factory=dict)
+    """Skills needed there besides the queue's, with levels from 1 to 5."""
     preferred: SkillLevels = Field(default_factory=dict)
+    """Skills that are better to have, besides the queue's."""
 
 
 class Overflow(_Part):
     """A queue that may serve a ticket besides its own, once nobody of its own has taken it for a while."""
 
     after: Duration
+    """Wait after which it begins."""
     to: str
+    """The other queue."""
     keep_required: bool = Field(
         default=False,
         description="The ticket's own skills and language are required there too, besides what that queue requires.",
@@ -116,6 +129,7 @@ class Queue(_Part):
         (), description="Until these waits preferred skills are required; each step drops one, the lowest level first."
     )
     overflow: Overflow | None = None
+    """Another queue that may serve what waits here for long."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -138,7 +152,9 @@ class StatusWeights(_Part):
     """Share of its channel's weight that a ticket takes of its agent's capacity, by status."""
 
     new: Whole = 1.0
+    """Nobody has answered yet."""
     open: Whole = 1.0
+    """We owe the customer an answer."""
     pending: Share = Field(0.0, description="The customer owes us an answer.")
     on_hold: Share = Field(1.0, description="A third party owes us an answer.")
 
@@ -153,7 +169,9 @@ class Look(_Part):
     """When a waiting ticket is looked at again though nothing was heard that would help it."""
 
     first: Duration = timedelta(seconds=1)
+    """First wait; each further one is four times as long."""
     most: Duration = timedelta(minutes=5)
+    """Longest wait."""
 
 
 class Policy(_Part):
@@ -161,21 +179,29 @@ class Policy(_Part):
 
     channel_weights: dict[str, Weight] = Field(default_factory=dict, description="Units of work a ticket takes.")
     default_weight: Weight = 1.0
+    """Units of channels that `channel_weights` does not name."""
     status_weights: StatusWeights = StatusWeights()
+    """Share of that weight by status."""
     live_channels: Names = Field(
         (Channel.PHONE.value, Channel.CHAT.value),
         description="Channels whose tickets keep their whole weight in every status: the customer is on the line.",
     )
     language_skill: str = Field("lang-{language}", description="Template for the name of a language's skill.")
     language_level: Annotated[int, Field(ge=1, le=5)] = 1
+    """Level of that skill that a ticket in the language needs, 1 to 5."""
     unroutable_after: Duration = Field(
         timedelta(seconds=30), description="Delay before a ticket is announced as unroutable."
     )
     requeue: Requeue = Requeue()
+    """Work of agents who are gone."""
     transfer: Transfers = Transfers()
+    """Tickets transferred to an agent who cannot take them now."""
     look: Look = Look()
+    """When waiting tickets are looked at again."""
     queues: dict[str, Queue] = Field(min_length=1)
+    """Queues by name."""
     rules: tuple[Rule, ...] = ()
+    """In order; the first that matches wins. A ticket that none matches is unroutable."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

@@ -45,14 +45,23 @@ class When(Spec):
     """Conditions; what is left out does not matter, what the ticket does not have never holds."""
 
     marketplace: Words | None = None
+    """Any of these marketplaces."""
     country: Words | None = None
+    """Any of these countries of the market, ISO 3166-1 alpha-2."""
     channel: Words | None = None
+    """Any of these channels."""
     account: Words | None = None
+    """Any of these channel accounts."""
     brand: Words | None = None
+    """Any of these brands."""
     priority: Annotated[tuple[Priority, ...], BeforeValidator(one_or_more), Field(min_length=1)] | None = None
+    """low, normal, high, urgent."""
     tier: Words | None = None
+    """Any of these tiers of customers."""
     tags: Words | None = None
+    """Any of these tags."""
     language: Words | None = None
+    """Any of these languages, BCP 47; `pt` also matches pt-BR."""
 
     @cached_property
     def _plain(self) -> tuple[tuple[Callable[[TicketFacts], Any], Sequence[str]], ...]:
@@ -79,11 +88,15 @@ class Policy(Spec):
     """What is promised to whom."""
 
     name: str = Field(min_length=1)
+    """As events and routes name it."""
     when: When = When()
+    """Conditions that must all hold."""
     calendar: str | dict[str, str] = "always"
     """One calendar, or one by the market's country, with a `default` for all others."""
     targets: dict[str, Target] = Field(min_length=1)
+    """first_reply, next_reply, resolution, total_resolution: a duration, or one by priority with a `default`."""
     warn: Warnings = Warnings()
+    """When to say that a clock is about to run out."""
     pause_on: tuple[Literal["pending", "on_hold"], ...] = ("pending",)
     """Statuses that stop the working resolution clock."""
 
@@ -121,8 +134,11 @@ class CalendarSpec(Spec):
     """Hours of a week in a zone, less the holidays of the lists that it names."""
 
     zone: str
+    """IANA time zone."""
     hours: str | dict[str, str | tuple[str, ...]] = "always"
+    """always, or by day: `mon-fri: \"09:00-12:00, 13:00-18:00\"`, local time."""
     holidays: tuple[str, ...] = ()
+    """Lists of holidays that it keeps."""
 
     @field_validator("zone")
     @classmethod
@@ -141,7 +157,9 @@ class Holiday(Spec):
     """One date: closed, or open for some hours."""
 
     name: str
+    """Its name."""
     hours: str | tuple[str, ...] = "closed"
+    """closed, or the hours of that day."""
 
     @model_validator(mode="before")
     @classmethod
@@ -169,8 +187,11 @@ class Book(Spec):
     on_change: Literal["keep", "rebase"] = "keep"
     """What a new version does to clocks that run: nothing, or put them on its terms from then on."""
     calendars: dict[str, CalendarSpec] = Field(default_factory=dict)
+    """Calendars by name; `always` is there without being written down."""
     holidays: dict[str, dict[DateText, Holiday]] = Field(default_factory=dict)
+    """Lists by name, of dates."""
     policies: tuple[Policy, ...] = Field(min_length=1)
+    """In order; the first whose conditions all hold applies."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Book:

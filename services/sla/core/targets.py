@@ -28,7 +28,7 @@ def parse_duration(value: Any) -> int:
 
 
 class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def one_or_more(value: Any) -> Any:
@@ -76,7 +76,9 @@ class Warnings(Spec):
     """When to say that a clock is about to run out."""
 
     due_soon: Marks = ()
+    """One mark or several: `15m` before it is due, or `80%` of the target used."""
     at_risk: Marks = ()
+    """The same marks; told apart from `due_soon` by the event and by routes."""
 
     def within(self, target_ms: int) -> tuple[Warn, ...]:
         """Return the warnings of one target; an offset longer than the target never comes."""

@@ -1,0 +1,114 @@
+"""docs/policies.md, made from the models of the policy files: every key with its default and its meaning."""
+
+import types
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from services.ingest.accounts import Accounts
+from services.notify.core import durations
+from services.notify.core import policy as notify
+from services.routing.core import policy as routing
+from services.sla.core import policy as sla
+from services.sla.core.targets import Target
+
+FILES: dict[str, type[BaseModel]] = {
+    "ingest": Accounts,
+    "routing": routing.Policy,
+    "sla": sla.Book,
+    "notify": notify.Policy,
+}
+"""Service -> what its file is."""
+_INTRO = """# Policy files
+
+Made by `python -m deploy.reference` from the code; do not edit. Examples with comments: `deploy/config/`. What a file
+may not say is refused with its line by `deskbus check config DIR`, unknown keys too. In the paths below `*` is a name
+that you choose and `[]` each element of a list.
+
+Durations: `30s`, `2m`, `1h`; routing and notify also take `1d` and `1.5h`, sla also `1h30m`. Secrets are `env:NAME` or
+`file:/path`.
+"""
+
+
+def page() -> str:
+    """The whole document."""
+    lines = [_INTRO]
+    for service, model in FILES.items():
+        lines += [f"## {service}.yaml", ""]
+        for path, part in parts(model):
+            if path:
+                lines += [f"### {service}: `{path}`", ""]
+            if part is not model:
+                lines += [_first_paragraph(part), ""]
+            lines += ["| key | default | meaning |", "|---|---|---|"]
+            lines += [_row(field.alias or name, field) for name, field in part.model_fields.items()]
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def parts(
+    model: type[BaseModel], path: str = "", seen: set[type] | None = None
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The model and all that its fields hold, each once, with the place in the file."""
+    seen = {Target} if seen is None else seen  # a target is written as a duration, or by priority
+    if model in seen:
+        return
+    seen.add(model)
+    yield path, model
+    for name, field in model.model_fields.items():
+        at = f"{path}.{field.alias or name}" if path else field.alias or name
+        for place, part in _held(field.annotation, at):
+            yield from parts(part, place, seen)
+
+
+def _held(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield path, annotation
+        return
+    origin, given = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return
+    plain = origin in {Union, types.UnionType, Annotated, Literal}
+    mapping = not plain and issubclass(origin, Mapping)
+    for inner in given[1:] if mapping else given:
+        yield from _held(inner, path if plain else f"{path}.*" if mapping else f"{path}[]")
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{key}` | {_default(field)} | {meaning} |"
+
+
+def _first_paragraph(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel) or value in (None, (), {}, ""):
+        return ""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, float) and any(getattr(each, "func", None) is durations.seconds for each in field.metadata):
+        value = timedelta(seconds=value)
+    if isinstance(value, timedelta):
+        value = _duration(value)
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return "(several lines)" if "\n" in str(value) else f"`{value}`"
+
+
+def _duration(value: timedelta) -> str:
+    seconds = round(value.total_seconds())
+    unit, length = next(
+        (u, n) for u, n in (("h", 3600), ("m", 60), ("s", 1)) if seconds % n == 0 and (seconds or n == 1)
+    )
+    return f"{seconds // length}{unit}"
