@@ -119,8 +119,37 @@ class Delivery(Generic[S]):
             return {}
         self._bury(batch, record, f"{type(reason).__name__}: {reason}")
         await self._write_dead(batch)
+        await self._pass_by(record)
         batch.settle(records, ())
         return {}
+
+    async def _pass_by(self, record: Record) -> None:
+        """Mark what a hook has failed on as a hole: its replay would count as seen, were it the first of its source.
+
+        Raises Passing.
+        """
+        items = _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
+        numbered = [item for item in items if item.head is not None]
+        if not numbered:
+            return
+        try:
+            await self.handling.locate(numbered)
+        except Exception:  # the hook that has failed, perhaps: then the event is its subject's
+            log.info("whose a dead letter is was not looked up", place=place(record))
+        try:
+            docs = await self.documents.load(item.doc_id for item in numbered if item.doc_id is not None)
+            for item in numbered:
+                doc, head = docs.get(item.doc_id or ""), item.head
+                if doc is not None and head is not None and not doc.has_seen(head.source, head.sequence):
+                    self._take(doc, head, dead=True)
+            saved = await self.documents.save(list(docs.values()))
+        except Passing:
+            raise
+        except Exception:
+            log.exception("a dead letter leaves no hole", place=place(record))
+            return
+        if saved.lost:
+            raise Passing("another writer was faster where a dead letter is passed by")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""

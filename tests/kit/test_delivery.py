@@ -310,6 +310,45 @@ async def test_what_a_hook_needs_and_does_not_load_stops_no_other(aged: Rig) -> 
     assert aged.letters() == 1
 
 
+async def locating(_: object) -> Mapping[str, Document[dict[str, Any]]]:
+    raise RuntimeError("a bug")
+
+
+async def writing(_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(("hook", "bug"), [("locate", locating), ("before_write", writing)])
+@pytest.mark.parametrize("faster", [False, True])
+async def test_a_first_event_that_a_hook_fails_on_is_taken_when_it_is_replayed(
+    poked: Rig, monkeypatch: pytest.MonkeyPatch, hook: str, bug: Any, faster: bool
+) -> None:
+    first = event(1, "U")
+    with monkeypatch.context() as patched:
+        patched.setattr(poked.delivery.handling, hook, bug)
+        if faster:
+            poked.store.loses["U"] = 1
+            assert await poked.handle(first) == {place(first)}, "another writer was faster"
+        assert await poked.handle(first) == set()
+    assert poked.letters() == 1
+    assert await poked.handle(event(2, "U")) == set()
+    assert await poked.handle(first) == set()
+    assert await poked.offsets("U") == [2, 1]
+
+
+async def test_an_event_whose_effect_is_stored_leaves_no_hole_when_a_hook_fails_after_it(
+    poked: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def after(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(poked.delivery.handling, "after_write", after)
+        assert await poked.handle(event(1, "U")) == set()
+    assert await poked.handle(event(1, "U")) == set()
+    assert await poked.offsets("U") == [1]
+
+
 async def test_whoever_watches_is_not_told_of_what_does_not_load(aged: Rig) -> None:
     told: list[object] = []
     aged.documents.watch(lambda docs: told.extend(doc.state for doc in docs))
