@@ -160,10 +160,13 @@ class Polls:
     async def _go_back(self) -> None:
         """Go back to what is committed. Until that has worked nothing is polled: it would be committed past this."""
         client = self._client
-        async with in_time():
-            for tp in client.assignment():
+        for (
+            tp
+        ) in client.assignment():  # each has its time: many may take longer together, and would begin again for ever
+            async with in_time():
                 at = await client.committed(tp)
                 client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
+            self._beat()
         self._dropped = False
         self._in_hand({})
 
@@ -243,10 +246,11 @@ class Ends:
             if (client := self._client) is None:
                 raise Passing("not connected")
             try:
-                async with in_time():
-                    for tp, offset in places.items():
-                        if record := await _look(client, tp, offset):
-                            found[tp] = record.timestamp / 1000
+                for tp, offset in places.items():
+                    async with in_time():
+                        record = await _look(client, tp, offset)
+                    if record:
+                        found[tp] = record.timestamp / 1000
             except KafkaError as error:
                 raise Passing(f"what waits is not known: {error!r}") from error
             finally:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from contracts.topics import TICKETS, topic_name
+from kit import reading
 from kit.batch_size import BatchSize
 from kit.clock import FakeClock
 from kit.errors import Passing
@@ -184,6 +185,47 @@ async def test_what_waits_is_dropped_with_a_poll_that_fails_and_comes_again(faul
     client.fails, client.answers = None, [records(5), records(*URGENT)]
     assert [record.offset for record in (await rig.polls.getmany())[HERE]] == [5, *URGENT]
     assert client.sought == [5]
+
+
+class Unhurried(Client):
+    """Answers each question in time, and takes longer for all of them together."""
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("in", p) for p in range(4)}
+
+    async def committed(self, _: TopicPartition) -> int:
+        await asyncio.sleep(0.2)
+        return 5
+
+
+async def test_positions_of_many_partitions_are_gone_back_to_however_long_they_take_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "ANSWER_SECONDS", 0.6)
+    client = Unhurried(records(5))
+    rig = Rig(client, gather=2.0)
+    client.fails = RuntimeError("a bug")
+    with pytest.raises(RuntimeError):
+        await rig.polls.getmany()
+    client.fails, client.answers = None, [records(*URGENT)]
+    await rig.polls.getmany()
+    assert client.sought == [5, 5, 5, 5]
+    assert rig.beats >= 4, "and the loop is seen to live"
+
+
+async def test_what_waits_in_many_partitions_is_told_however_long_it_takes_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def look(_: object, tp: TopicPartition, offset: int) -> Any:
+        await asyncio.sleep(0.2)
+        return SimpleNamespace(timestamp=1000 * offset) if tp.partition else None
+
+    monkeypatch.setattr(reading, "ANSWER_SECONDS", 0.6)
+    monkeypatch.setattr(reading, "_look", look)
+    ends = Ends("nowhere:1", "test")
+    monkeypatch.setattr(ends, "_client", SimpleNamespace(unsubscribe=lambda: None))
+    places = {TopicPartition("in", p): 7 for p in range(4)}
+    assert list((await ends.instants(places)).values()) == [7, 7, 7]
 
 
 async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_once() -> None:
