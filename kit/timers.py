@@ -216,11 +216,12 @@ class Ticker(Generic[S]):
 
     def _note(self, docs: Iterable[Document[S]]) -> None:
         """Take what this process has just written: its instant may have come nearer, or gone."""
+        for doc in docs:
+            self._aside.pop(doc.id, None)  # it is another one now: what failed may go well
         if self._until is None:
             return
         nearer = False
         for doc in docs:
-            self._aside.pop(doc.id, None)  # it is another one now: what failed may go well
             due = self._documents.kind.due(doc.state) if doc.state is not None else None
             partition = self._documents.home_partition(doc.id)
             if due is None or due > self._until or partition not in self._owned:
@@ -238,7 +239,9 @@ class Ticker(Generic[S]):
         if self._until is None:
             return again
         first = min((self._next(doc_id, at) for doc_id, (at, _) in self._soon.items()), default=self._until)
-        return again if first <= now else max(BREATH, (min(first, self._until) - now).total_seconds())
+        # No longer than a period, also where the clock was set back: it may be set forward again.
+        rest = min((min(first, self._until) - now).total_seconds(), period)
+        return again if first <= now else max(BREATH, rest)
 
     def _next(self, doc_id: str, at: datetime) -> datetime:
         """Return when a document that is known to fall due is to be fired, or tried again."""

@@ -84,6 +84,27 @@ async def test_a_document_that_failed_is_tried_at_once_when_this_process_has_cha
     assert await rig.at(10.1) == ["T"]
 
 
+async def test_a_document_that_failed_is_tried_at_once_when_it_was_changed_before_the_next_look() -> None:
+    rig = Rig()
+    rig.broken.add("T")
+    await rig.arm("T", 0)
+    for seconds in range(1, 10):
+        await rig.at(seconds)
+    rig.place.mine = []
+    await rig.at(9.5)
+    rig.broken.clear()
+    await rig.arm("T", 10)
+    rig.place.mine = [0, 1, 2, 3]
+    assert await rig.at(10.1) == ["T"]
+
+
+async def test_a_clock_that_was_set_back_makes_nobody_rest_for_longer_than_a_period() -> None:
+    rig = Rig()
+    await rig.at(7200)
+    await rig.at(0)
+    assert rig.ticker._rest() == pytest.approx(0.5)
+
+
 async def test_a_document_that_failed_is_as_any_other_once_it_was_not_due_for_a_while() -> None:
     rig = Rig()
     rig.broken.add("T")
