@@ -201,6 +201,17 @@ async def test_a_command_to_an_unknown_ticket_is_refused_once_and_is_no_dead_let
     assert worker.dead() == []
 
 
+async def test_what_one_person_writes_to_two_brands_are_two_conversations() -> None:
+    worker = Worker()
+    asked = (("m1", None), ("m2", "korale"), ("m3", "nimbus"), ("m4", "korale"))  # the account's own is nimbus
+    await worker.take(*(worker.says(number, number, brand=brand) for number, brand in asked[:3]))
+    await worker.take(worker.says("m4", "m4", brand="korale", after=60))
+    nimbus, korale = worker.opened()
+    assert (nimbus.brand, korale.brand) == ("nimbus", "korale")
+    found = [event.subject for event in worker.events() if event.type == "deskbus.message.received.v1"]
+    assert found == [nimbus.id, korale.id]
+
+
 async def test_a_reply_waits_in_the_ticket_and_wakes_the_sender() -> None:
     worker = Worker()
     await worker.take(worker.says("a", "m1"))

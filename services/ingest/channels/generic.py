@@ -101,7 +101,9 @@ class MessageDocument(_Document):
     location: Location | None = None
     sent_at: Moment | None = None
     in_reply_to: Id | None = Field(None, description="Id of the message that this answers: theirs, or a reply of ours.")
-    brand: Line | None = None
+    brand: Line | None = Field(
+        None, description="The account's if left out. Conversations with two brands stay apart: give it every time."
+    )
     market: Market | None = None
     order_ref: Line | None = None
     tags: tuple[Line, ...] = Field((), max_length=50)

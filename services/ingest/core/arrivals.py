@@ -51,7 +51,8 @@ class Arrival:
         inbound = self.inbound
         named = inbound.message_id if inbound.mail is None else f"{inbound.message_id} {inbound.sender.key}"
         self.id = message_id(inbound.channel, inbound.account, named)
-        self.anchors = (conversation_anchor(self.inbound),) if self.inbound.mail is None else mail_anchors(self.inbound)
+        talk = conversation_anchor(inbound, self.defaults.brand)
+        self.anchors = (talk,) if inbound.mail is None else mail_anchors(inbound)
 
     def contact(self) -> ContactRef:
         """The person, as this message knows them."""

@@ -90,9 +90,14 @@ def message_anchor(channel: str, account: str, channel_message_id: str) -> str:
     return stable_id("thread", channel, account, channel_message_id)
 
 
-def conversation_anchor(inbound: InboundMessage) -> str:
-    """Return the claim's id for a chat-like conversation."""
-    return stable_id("conversation", inbound.channel, inbound.account, inbound.conversation or inbound.sender.key)
+def conversation_anchor(inbound: InboundMessage, brand: str | None = None) -> str:
+    """Return the claim's id for a chat-like conversation.
+
+    `brand` is the account's own. A person who writes to another one has a conversation with that one, apart.
+    """
+    other = () if inbound.brand in {None, brand} else (str(inbound.brand),)
+    talk = inbound.conversation or inbound.sender.key
+    return stable_id("conversation", inbound.channel, inbound.account, talk, *other)
 
 
 def successor_anchor(ticket_id: str) -> str:
