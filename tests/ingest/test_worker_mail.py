@@ -127,6 +127,17 @@ async def test_the_same_mail_handed_over_twice_is_taken_once() -> None:
     assert worker.types() == ["ticket.opened"]
 
 
+async def test_a_form_that_has_one_message_id_for_ever_is_heard_each_time() -> None:
+    worker = Worker()
+    first = worker.mails("Where is it?", "<form@x>", Date="Sat, 21 Nov 2026 09:00:00 +0000")
+    copy = worker.mails("Where is it?\n-- \nThe list", "<form@x>", Date="Sat, 21 Nov 2026 10:00:00 +0100")
+    second = worker.mails("It came broken", "<form@x>", Date="Sat, 21 Nov 2026 11:00:00 +0000")
+    for mail in (first, copy, second):
+        await worker.take(mail)
+    assert worker.types() == ["ticket.opened", "message.received"]
+    assert worker.events()[-1].data.message.text == "It came broken"
+
+
 async def test_a_second_sender_with_the_same_message_id_is_heard() -> None:
     for batches in (1, 2):
         worker = Worker()

@@ -93,7 +93,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
             address=(mail.reply_to if proven in _BELIEVED else None) or author[1],
             email=author[1],
         ),
-        sent_at=_date(headers, record.received_at),
+        sent_at=mail.dated or record.received_at,
         text=text,
         text_full=body if body != text else None,
         html=as_html,
@@ -188,6 +188,7 @@ def _mail(
         ticket_by_subject=subject[1].lower() if subject else None,
         no_auto_reply=reports.wants_no_answer(headers),
         authentication=proven,
+        dated=_date(headers),
     )
 
 
@@ -209,7 +210,8 @@ def _return_path(record: InboundRecord, headers: Message) -> str | None:
     value = heads.unfolded(headers, "return-path")
     if not value:
         return None
-    return next((address for _, address in heads.addresses([value])), "")
+    # The null sender, or its name in the words of some servers; an address that we cannot read is not known.
+    return next((address for _, address in heads.addresses([value])), None if "@" in value else "")
 
 
 def _recipients(headers: Message, rcpt_to: list[str]) -> tuple[str, ...]:
@@ -228,12 +230,12 @@ def _made_up_id(root: mime.Node) -> str:
     return f"<{digest.hexdigest()[:40]}@made-up.invalid>"
 
 
-def _date(headers: Message, fallback: datetime) -> datetime:
+def _date(headers: Message) -> datetime | None:
     try:
         date = parsedate_to_datetime(heads.unfolded(headers, "date", 100))
         return to_instant(date if date.tzinfo else date.replace(tzinfo=UTC))
     except (ValueError, TypeError, OverflowError, IndexError):
-        return fallback
+        return None
 
 
 def _language(headers: Message) -> str | None:

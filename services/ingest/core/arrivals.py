@@ -45,11 +45,11 @@ class Arrival:
     def __post_init__(self) -> None:
         """Hash once what is asked for often.
 
-        A Message-ID is whatever its sender's mailer wrote: two senders may use one, by fault or by design, and neither
-        mail may be lost for it.
+        A Message-ID is whatever its sender's mailer wrote: two senders may use one, or a shop's form the same one for
+        ever, by fault or by design, and no mail may be lost for it. Copies of one mail have its Date too.
         """
-        inbound = self.inbound
-        named = inbound.message_id if inbound.mail is None else f"{inbound.message_id} {inbound.sender.key}"
+        inbound, mail = self.inbound, self.inbound.mail
+        named = inbound.message_id if mail is None else f"{inbound.message_id} {inbound.sender.key} {mail.dated or ''}"
         self.id = message_id(inbound.channel, inbound.account, named)
         talk = conversation_anchor(inbound, self.defaults.brand)
         self.anchors = (talk,) if inbound.mail is None else mail_anchors(inbound)

@@ -83,6 +83,8 @@ class Mail:
     no_auto_reply: bool = False
     #: Whether the sender is who From says; None: nobody was asked.
     authentication: Authentication | None = None
+    #: When it was written, as its own header has it: copies of one mail have the same.
+    dated: datetime | None = None
 
     @property
     def ancestors(self) -> tuple[str, ...]:

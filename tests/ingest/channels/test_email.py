@@ -276,7 +276,13 @@ def test_mail_of_machines_is_told_by_its_headers(more: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", ["Auto-Submitted: no\r\n", "X-Auto-Response-Suppress: All\r\n", "Precedence: first-class\r\n"]
+    "more",
+    [
+        "Auto-Submitted: no\r\n",
+        "X-Auto-Response-Suppress: All\r\n",
+        "Precedence: first-class\r\n",
+        "Return-Path: <anna@[IPv6:2001:db8::1]>\r\n",
+    ],
 )
 def test_these_headers_do_not_make_a_person_a_machine(more: str) -> None:
     assert not one(plain("x", more=more)).automated

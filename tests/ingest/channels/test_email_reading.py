@@ -338,6 +338,7 @@ def test_every_field_of_a_mail_is_read() -> None:
             ),
             ticket_by_subject="0190163d-8694",
             no_auto_reply=True,
+            dated=datetime(2026, 11, 21, 9, 29, 30, tzinfo=UTC),
         ),
         market=Market(marketplace="amazon", country="DE"),
     )  # fmt: skip
