@@ -115,7 +115,7 @@ def _settings() -> str:
         "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to",
         "one service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
         "`DESKBUS_SECRETS_DIR`, a file in that folder that is named like the variable, in small letters, does as well.",
-        "What stands in a service's table too has another default there.",
+        "What stands in a service's table too has another default there. A variable without a value is not set.",
     ]
     common = ServiceSettings.model_fields
     shared = {name: field for name, field in common.items() if name not in APART}

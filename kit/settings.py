@@ -98,7 +98,13 @@ def _files(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ..
 class ServiceSettings(BaseSettings):
     """Common fields. A service declares `class RoutingSettings(ServiceSettings, env_prefix="DESKBUS_ROUTING_")`."""
 
-    model_config = SettingsConfigDict(env_prefix="DESKBUS_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DESKBUS_",
+        env_ignore_empty=True,  # `NAME=` in an .env file, or a template without a value, is not set
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
     service: ClassVar[str] = "service"
 
     kafka: str = Field("127.0.0.1:9092", min_length=1, description="Bootstrap servers, separated by commas.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from contracts.topics import SERVICES
 from deploy.local import free_port, guardian
@@ -177,3 +178,15 @@ def test_compose_gives_settings_that_exist_and_asks_at_the_right_port(service: s
     port = fields["port"].default
     assert f"http://127.0.0.1:{port + 1000}/readyz" in described["healthcheck"]["test"][-1]
     assert {f"127.0.0.1:{number}:{number}" for number in (port, port + 1000)} <= set(described["ports"])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_example_env_file_as_it_is_stops_no_start(
+    service: str, root: Path, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose hands a variable without a value on as an empty one."""
+    example = dotenv_values(root / ".env.example")
+    assert {"DESKBUS_INGEST_RELAY_PASSWORD", "DESKBUS_NOTIFY_SMTP_CA"} <= example.keys()
+    for name in example.keys() & compose["services"][service]["environment"].keys():
+        monkeypatch.setenv(name, example[name] or "")
+    assert settings_class(service)().service == service

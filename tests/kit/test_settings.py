@@ -31,6 +31,15 @@ def test_own_variable_wins_over_the_shared_one(monkeypatch: pytest.MonkeyPatch) 
     assert RoutingSettings().kafka == "own:9092"
 
 
+def test_a_variable_without_a_value_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DESKBUS_ROUTING_PORT", "DESKBUS_BATCH_RECORDS", "DESKBUS_ROUTING_KAFKA", "DESKBUS_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("DESKBUS_KAFKA", "shared:9092")
+    settings = RoutingSettings()
+    assert (settings.port, settings.batch_records, settings.kafka) == (8082, 500, "shared:9092")
+    assert settings.log_level == "info"
+
+
 def test_what_must_differ_between_services_is_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DESKBUS_PORT", "1")
     monkeypatch.setenv("DESKBUS_POLICY", "x.yaml")
