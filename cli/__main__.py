@@ -56,7 +56,7 @@ def run(
     """Run all services in the foreground; Ctrl-C ends them."""
     from cli.running import run as run_all
 
-    _create(kafka, prefix, LOCAL_PARTITIONS)
+    _create(kafka, prefix, catalogue.partitions(os.environ, LOCAL_PARTITIONS))
     given = {**os.environ, "DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
     raise typer.Exit(run_all(given, config, replicas))
 
