@@ -27,6 +27,16 @@ def test_every_link_between_documents_leads_somewhere(root: Path) -> None:
     assert broken == []
 
 
+def test_every_decision_record_has_a_number_of_its_own_and_a_status(root: Path) -> None:
+    records = sorted((root / "docs" / "adr").glob("*.md"))
+    numbers = [int(file.name[:4]) for file in records]
+    assert numbers == list(range(1, len(records) + 1))
+    for number, file in zip(numbers, records, strict=True):
+        title, _, status = file.read_text("utf-8").split("\n")[:3]
+        assert title.startswith(f"# {number}. "), file.name
+        assert status.startswith("Status: "), file.name
+
+
 def test_every_make_target_that_documents_name_exists(root: Path) -> None:
     targets = set(re.findall(r"(?m)^([a-z-]+):", (root / "Makefile").read_text("utf-8")))
     named = {target for file in documents(root) for target in re.findall(r"`make ([a-z-]+)", file.read_text("utf-8"))}
