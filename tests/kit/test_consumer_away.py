@@ -106,3 +106,36 @@ async def test_a_poll_loop_that_cannot_go_back_comes_round_and_shows_that_it_liv
             with pytest.raises(KafkaTimeoutError):
                 await polls.getmany()
             assert len(beats) == round_
+
+
+class Moving(Silent):
+    """A client whose partitions are on the move: it waits for its share first, however long a poll may last."""
+
+    def __init__(self) -> None:
+        self.assigned = asyncio.Event()
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        await self.assigned.wait()
+        return {HERE: [Raw("in", 0, 7, b"")]}
+
+
+async def test_a_poll_loop_whose_partitions_stay_on_the_move_shows_that_it_lives() -> None:
+    beats: list[int] = []
+    client = Moving()
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) == 3:
+            client.assigned.set()
+
+    polls = Polls(
+        cast("Any", client),
+        SystemClock(),
+        running=lambda: True,
+        beat=beat,
+        in_hand=lambda _: None,
+        size=BatchSize(1, 1, 1000),
+    )
+    async with asyncio.timeout(5):
+        assert list(await polls.getmany()) == [HERE]
+    assert len(beats) == 3
