@@ -9,19 +9,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from services.ingest.accounts import Accounts
+from cli.checking import models
 from services.notify.core import durations
-from services.notify.core import policy as notify
-from services.routing.core import policy as routing
-from services.sla.core import policy as sla
 from services.sla.core.targets import Target
 
-FILES: dict[str, type[BaseModel]] = {
-    "ingest": Accounts,
-    "routing": routing.Policy,
-    "sla": sla.Book,
-    "notify": notify.Policy,
-}
+FILES = models()
 """Service -> what its file is."""
 _INTRO = """# Policy files
 

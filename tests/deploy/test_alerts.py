@@ -77,3 +77,15 @@ def test_promtool_finds_rules_and_their_tests_in_order(prometheus: Path) -> None
     for command in (["check", "config", "prometheus.yml"], ["test", "rules", "tests/alerts.test.yml"]):
         done = subprocess.run(["promtool", *command], cwd=prometheus, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_runbooks_look_for_in_the_log_is_logged(root: Path) -> None:
+    code = "".join(file.read_text("utf-8") for room in ("kit", "services") for file in (root / room).rglob("*.py"))
+    lines = [
+        (file.name, line)
+        for file in sorted((root / "docs" / "runbooks").glob("*.md"))
+        for line in re.findall(r"in the log: ([^\n]*)", file.read_text("utf-8"))
+    ]
+    named = [(name, words) for name, line in lines for words in re.findall(r'"([^"]+)"', line)]
+    assert len(named) > 8
+    assert [(name, words) for name, words in named if words not in code] == []
