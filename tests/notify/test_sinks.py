@@ -1,9 +1,11 @@
 """Sinks against real servers on loopback, which are allowed by name; a reference client checks what they sign."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from kit.outward import Outward
 from services.notify.channels.base import Letter, Outside
 from services.notify.channels.email import EmailSink, Relay
 from services.notify.channels.slack import SlackSink
-from services.notify.channels.webhook import WebhookSink
+from services.notify.channels.webhook import WebhookSink, render
 from services.notify.core import escalation
 from services.notify.core.policy import Receiver
 from services.notify.core.settle import Later, Refused, Sent
@@ -71,6 +73,13 @@ async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, 
     assert body["data"]["ticket_id"] == TICKET
     assert body["data"]["alert"]["labels"]["kind"] == "breached"
     assert request.headers["webhook-id"] == sent.planned.id
+
+
+def test_the_document_of_receivers_shows_what_is_sent(root: Path) -> None:
+    page = (root / "docs" / "receivers.md").read_text("utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    sent = letter(sink="webhook", url="https://hooks.nimbus.example/lead", secret="env:S")
+    assert json.loads(shown) == json.loads(render(sent))
 
 
 async def test_while_a_secret_is_changed_both_verify(http: HttpReceiver, outbound: Outward) -> None:
