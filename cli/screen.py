@@ -7,6 +7,7 @@ a line read as something else. They are shown as backslash escapes instead.
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from typing import IO
@@ -18,6 +19,8 @@ _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = {"\u200c", "\u200d"}
 """Formats that only choose letter forms, as Persian and emoji need them."""
 _LAYOUT = {"\n", "\t"}
+PIPED_WIDTH = 250
+"""Columns where nobody looks at a terminal: what is searched or kept is not broken over lines."""
 
 
 def clean(text: str, *, lines: bool = False) -> str:
@@ -44,4 +47,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 def console(file: IO[str] | None = None, *, soft_wrap: bool = False) -> Console:
     """Return a console that takes square brackets and `:names:` in what it prints for text."""
-    return Console(file=file, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+    made = Console(file=file, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPED_WIDTH
+    return made

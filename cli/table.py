@@ -24,7 +24,7 @@ def of_audit(report: Report, *, settled: bool) -> Table:
     table = Table(title="audit: " + ("clean" if report.holds(settled=settled) else "NOT CLEAN"), title_justify="left")
     table.add_column("what")
     table.add_column("number", justify="right")
-    table.add_column("which")
+    table.add_column("which", overflow="fold")
     for name, count in report.counts.items():
         table.add_row(name, str(count), "")
     table.add_section()
@@ -46,7 +46,7 @@ def of_letters(found: Sequence[Found]) -> Table:
     """Dead letters, one a row."""
     table = Table(title=f"{len(found)} dead letters", title_justify="left")
     for name in ("letter", "at", "from", "receipt", "reason", "replayed"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in {"letter", "receipt"})  # to be copied into a command
     for each in found:
         letter = each.letter
         table.add_row(

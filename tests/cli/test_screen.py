@@ -191,3 +191,22 @@ def test_what_is_said_goes_to_stdout_and_what_is_wrong_to_stderr(capsys: pytest.
 def test_the_examples_that_are_poisoned_here_are_events_still() -> None:
     parsed = [Event.parse(line.value or b"") for line in poisoned_lines() if line.topic == topics.TICKETS]
     assert all(event.known for event in parsed)
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_what_is_copied_from_the_list_of_letters_stands_in_one_piece(
+    width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a pipe, where there is no width: a receipt that is broken over lines is found by no grep."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    receipt = "01a21648-ab55-7124-89fc-34e41c71bc11"
+    headers = (("ce_id", receipt.encode()),)
+    told = letter(error="priority: Input should be 'low'", topic=topics.INBOUND, original_headers=headers)
+    found = Found("0/1", told, replayed=False)
+    out = io.StringIO()
+    console = screen.console(out)
+    console.width = width or console.width
+    console.print(table.of_letters([found]))
+    assert receipt in out.getvalue()
+    if width is None:
+        assert any(receipt in line and "'low'" in line for line in out.getvalue().splitlines())
