@@ -84,7 +84,10 @@ class Starts:
         finally:
             if stop is not None:
                 stop()
-            self._outlived |= {TopicPartition(record.topic, record.partition) for record in records}
+            handled = {TopicPartition(record.topic, record.partition) for record in records}
+            self._outlived |= handled
+            # The count is that one record's: partitions may move now, and then the next one is a first one too.
+            self._counts = {tp: count for tp, count in self._counts.items() if tp not in handled}
         self._noted = {}
 
     async def forget(self) -> None:

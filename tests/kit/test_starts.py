@@ -103,6 +103,18 @@ async def test_the_count_is_of_the_place_and_not_of_the_partition() -> None:
         assert await dies(group, record(0, offset)) == [[record(0, offset)]]
 
 
+async def test_the_count_of_a_record_is_not_the_next_ones_where_partitions_move_in_between() -> None:
+    group, batch = Group(), [record(0, 7), record(0, 8)]
+    group.committed[ONE] = (7, "starts=2")
+    process = group.process()
+    first, rest = await process.divide(batch)
+    async with process.watched(first):
+        assert group.committed == {ONE: (7, "starts=3")}
+    process.clear()
+    async with process.watched(rest):
+        assert group.committed == {ONE: (8, "starts=1")}
+
+
 async def test_a_partition_is_watched_until_something_of_it_was_handled_and_anew_when_it_comes_again() -> None:
     group = Group()
     process = group.process()
