@@ -170,8 +170,9 @@ class Delivery(Generic[S]):
         saved = await self.documents.save(touched)
         self.beat()
         try:
-            said = await self.documents.publish(saved.won)
+            said = await self.documents.publish(saved.won, self.beat)
         except Passing:
+            self.beat()
             await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
             raise
         await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))

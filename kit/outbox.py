@@ -168,15 +168,19 @@ class Documents(Generic[S]):
             doc.said = []
         return Saved(unchanged + written, lost)
 
-    async def publish(self, docs: Iterable[Document[S]]) -> set[str]:
-        """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say."""
+    async def publish(self, docs: Iterable[Document[S]], beat: Callable[[], object] = lambda: None) -> set[str]:
+        """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say.
+
+        `beat` is called with each bounded wait that is over: in an outage several may follow one another.
+        """
         docs = list(docs)
         silent = {doc.id for doc in docs if not doc.outbox}
         talking = [doc for doc in docs if doc.outbox]
         if not talking:
             return silent
-        async with self._turn({doc.id for doc in talking}):
+        async with self._turn({doc.id for doc in talking}, beat):
             confirmed = await self._send(talking)
+            beat()
             self._remember(confirmed)
             self._owe(confirmed)
             if not self._later:
@@ -232,10 +236,11 @@ class Documents(Generic[S]):
         return {doc.id: old + new for doc, old, new in zip(docs, told, sent, strict=True) if old or new}
 
     @asynccontextmanager
-    async def _turn(self, ids: set[str]) -> AsyncIterator[None]:
+    async def _turn(self, ids: set[str], beat: Callable[[], object]) -> AsyncIterator[None]:
         """Wait until nobody else in this process publishes one of these documents: he would say the same twice."""
         while others := [self._talking[i] for i in ids if i in self._talking]:
             await others[0].wait()
+            beat()
         done = asyncio.Event()
         self._talking.update(dict.fromkeys(ids, done))
         try:

@@ -70,6 +70,21 @@ async def test_two_tasks_of_one_process_say_the_same_once() -> None:
     assert (await documents.load(["T"]))["T"].outbox == []
 
 
+async def test_who_waits_for_its_turn_to_publish_shows_that_it_lives_with_each_wait_that_is_over() -> None:
+    documents, sender, _ = rig()
+    await decided(documents, "T")
+    first, second = await documents.load(["T"]), await documents.load(["T"])
+    beats: list[int] = []
+    other = asyncio.create_task(documents.publish(first.values()))
+    await asyncio.sleep(0)
+    waits = asyncio.create_task(documents.publish(second.values(), lambda: beats.append(1)))
+    await asyncio.sleep(0)
+    assert not beats
+    sender.go.set()
+    await asyncio.gather(other, waits)
+    assert len(beats) == 2, "the other's turn, and its own"
+
+
 async def test_more_than_two_tasks_of_one_process_say_the_same_once() -> None:
     documents, sender, _ = rig()
     await decided(documents, "T")
