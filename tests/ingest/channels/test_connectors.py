@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.ingest.accounts import Accounts
 from services.ingest.channels import generic
 from services.ingest.channels.channel import Request
 from services.ingest.core.messages import DeliveryStatus, File, HttpCall, InboundMessage, Refused
+from services.ingest.handlers import policy_of
 from tests.ingest.channels import samples as s
 
 
@@ -91,3 +93,11 @@ def test_the_answers_that_are_tried_again_are_the_ones_named(page: str) -> None:
 def test_the_account_is_one_that_the_policy_takes(page: str) -> None:
     (account,) = blocks(page, "yaml")
     assert Accounts.model_validate(yaml.safe_load(account)).named("webhook", "allegro-pl") is not None
+
+
+def test_a_reply_is_tried_as_often_and_for_as_long_as_is_told(page: str) -> None:
+    policy = policy_of(s.ALLEGRO)
+    waits = [min(policy.send_backoff * 2**n, policy.send_backoff_max) for n in range(policy.send_attempts - 1)]
+    assert "eight times in\nall within about four minutes" in page
+    assert policy.send_attempts == 8
+    assert timedelta(minutes=3.5) < sum(waits, timedelta()) < timedelta(minutes=4.5)
