@@ -74,6 +74,7 @@ class Threads:
                 raise Passing("threads change faster than they can be read")
             waiting = left
         await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
+        await self._agree(view, arrivals)
         return view.docs
 
     async def known(self, anchors: Iterable[str]) -> dict[str, Claim]:
@@ -191,6 +192,19 @@ class Threads:
             if after is None:
                 raise view.propose(anchor, 0, ticket, arrival)
             claim = after
+
+    async def _agree(self, view: View, arrivals: Sequence[Arrival]) -> None:
+        """Raise Passing if a mail's own id was claimed for another ticket while it was placed here.
+
+        Another replica has the same mail, and knew other ancestors of it, or has an answer to it. Its claim was first,
+        and is where the mail goes when it comes again.
+        """
+        own = {arrival.anchors[0] for arrival in arrivals} & view.fresh.keys()
+        if not own:
+            return
+        stored = await self.known(own)
+        if any(claim.ticket != view.fresh[anchor].ticket for anchor, claim in stored.items()):
+            raise Passing("a mail was placed by two replicas at once")
 
     # -- reading and writing -------------------------------------------------------------------------------------
 

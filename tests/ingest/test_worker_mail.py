@@ -56,6 +56,18 @@ async def test_replicas_that_take_two_answers_at_once_make_one_ticket() -> None:
     assert len({event.subject for event in one.events() + two.events()}) == 1
 
 
+async def test_replicas_that_know_different_ancestors_of_a_mail_place_it_once() -> None:
+    """As while partitions move: one of them has the mail alone, the other one with a mail that it answers."""
+    one = Worker()
+    other = Worker(one.store, one.clock, one.broker)
+    before = one.mails("before", "<1@x>")
+    mail = one.mails("the mail", "<2@x>", References="<0@x> <1@x>")
+    undone = await asyncio.gather(one.take(mail), other.take(before, mail))
+    again = [row for row in (before, mail) if row.offset in undone[0] | undone[1]]
+    assert await one.take(*again) == set()
+    assert sorted(event.data.message.text for event in one.events()) == ["before", "the mail"]
+
+
 async def test_the_same_subject_alone_is_not_a_thread() -> None:
     worker = Worker()
     await worker.take(worker.mails("a", "<a@x>", subject="Parcel"), worker.mails("b", "<b@x>", subject="Parcel"))
