@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -14,6 +14,7 @@ from kit.mongo import Row
 from kit.outbox import Documents, Store
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.contacts import ContactState, about, contact_id, decide, identity_claim
+from services.ingest.core.messages import identity_key
 from services.ingest.store import THREADS
 
 ROUNDS = 10
@@ -43,10 +44,12 @@ class People:
         """Set `contact_id`: who is known by any of the identities, else somebody new. `claims` are the stored ones."""
         known = {claim: row["contact"] for claim, row in claims.items() if "contact" in row}
         existing = {doc.id for doc in self._loaded.values() if doc.version}
+        people = await self._people(arrivals, known)
         fresh = []
         for arrival in arrivals:
             own = arrival.inbound.sender.identities
-            arrival.contact_id = _whose(own, known, existing)
+            arrival.contact_id = _whose(own, known, existing, people)
+            people.setdefault(arrival.contact_id, set()).update(map(identity_key, own))
             for identity in own:
                 claim = identity_claim(identity)
                 if contact_id(identity) != arrival.contact_id and claim not in known:
@@ -54,6 +57,14 @@ class People:
                     fresh.append({"_id": claim, "version": 1, "contact": arrival.contact_id})
         if fresh:
             await self._store.insert(THREADS, fresh)
+
+    async def _people(self, arrivals: Sequence[Arrival], known: Mapping[str, str]) -> dict[str, set[str]]:
+        """Return the identities of contacts whom senders may be by another identity than their first."""
+        others = (identity for arrival in arrivals for identity in arrival.inbound.sender.identities[1:])
+        found = {known[claim] for claim in map(identity_claim, others) if claim in known}
+        docs = self._loaded | await self._documents.load(sorted(found - self._loaded.keys()))
+        states = {doc.id: doc.state for doc in docs.values()}
+        return {i: set(map(identity_key, state.contact.identities)) for i, state in states.items() if state is not None}
 
     async def learn(self, arrivals: Sequence[tuple[Arrival, Cause | None]]) -> None:
         """Write what the contacts' documents learn, and set `nth_contact` of messages whose tickets are known."""
@@ -86,11 +97,22 @@ class People:
             log.info("left to the sweeper", fault=str(fault))
 
 
-def _whose(identities: Sequence[Identity], known: dict[str, str], existing: set[str]) -> str:
+def _whose(
+    identities: Sequence[Identity], known: Mapping[str, str], existing: Collection[str], people: Mapping[str, set[str]]
+) -> str:
+    """Return who is known by the first of the identities that anybody is known by, else a new contact.
+
+    A phone number may go on to somebody else. So whoever has a first identity that is new, and shares another with a
+    contact who has yet another one of the same channel and account, is not that contact.
+    """
+    first, own = identities[0], set(map(identity_key, identities))
     for identity in identities:
-        if (claimed := known.get(identity_claim(identity))) is not None:
-            return claimed
-    for identity in identities:
-        if contact_id(identity) in existing:
-            return contact_id(identity)
-    return contact_id(identities[0])
+        contact = known.get(identity_claim(identity))
+        if contact is None and contact_id(identity) in existing:
+            contact = contact_id(identity)
+        if contact is None:
+            continue
+        alike = f"{first.channel}:{first.account or ''}:"
+        if identity is first or not any(key.startswith(alike) for key in people.get(contact, set()) - own):
+            return contact
+    return contact_id(first)

@@ -50,6 +50,20 @@ async def test_all_identities_that_were_seen_together_are_one_person(sightings: 
     assert len(in_one_batch) == 2
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_number_that_went_on_to_somebody_else_makes_nobody_that_person(*, at_once: bool) -> None:
+    worker = Worker()
+    sightings = [("anna", "number"), ("ola", "number"), ("ola", "number"), ("anna", "number"), ("ola",)]
+    arrivals = [arrival(str(n), *ids) for n, ids in enumerate(sightings)]
+    if at_once:
+        found = await met(worker, *arrivals)
+    else:
+        found = [(await met(worker, each))[0] for each in arrivals]
+    anna, ola = found[:2]
+    assert anna != ola
+    assert found == [anna, ola, ola, anna, ola]
+
+
 @given(order=st.permutations([0, 1, 2, 3]))
 async def test_contacts_are_announced_in_sequence_whatever_the_order(order: list[int]) -> None:
     worker = Worker()

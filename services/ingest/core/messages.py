@@ -25,7 +25,8 @@ class Sender:
     """The person on the other side.
 
     `identities` is never empty. The first is the one to key the contact by; the others are the same person according
-    to this message (WhatsApp: user id, then number), so a contact that is already known by any of them is this one.
+    to this message (WhatsApp: user id, then number), so a contact that is already known by any of them is this one,
+    unless it has another user id: numbers go on to other people.
     A phone number is never an identity by itself, except on SMS, which knows nothing else. `account` is None where
     the id means the same to everyone (mail addresses, phone numbers).
     """
