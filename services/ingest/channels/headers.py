@@ -41,7 +41,7 @@ _DOMAIN = r"[^\s@<>\"(),:;\\]+"
 _ADDRESS = re.compile(rf"(?:[^\s@<>\"(),:;\\]+|\"(?:[^\"\\\x00-\x1f\x7f]|\\[ -~])+\")@{_DOMAIN}")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"')
 _ATOMS = re.compile(r"[^\s@<>\"(),:;\[\]\\.]+(?:\.[^\s@<>\"(),:;\[\]\\.]+)*")
-_FOLD = re.compile(r"[\r\n]+")
+_FOLD = re.compile(r"[\r\n]+[ \t]?")
 
 
 @dataclass(slots=True)

@@ -92,6 +92,7 @@ def test_a_text_is_read_whatever_its_charset_is_called(declared: str, actual: st
         (b"=?x-odd?Q?abc?=", "abc"),
         (b"=?utf-8?B?!!!?=", "=?utf-8?B?!!!?="),
         (b"Zwrot" + b"\xb3", "Zwrot³"),
+        (b"Zwrot\r\n paczki\r\n\tnr =?utf-8?Q?=C5=BC?=\r\n 7", "Zwrot paczki nr ż 7"),
     ],
 )
 def test_a_subject_is_read_encoded_raw_or_broken(raw: bytes, text: str) -> None:
