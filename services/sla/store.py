@@ -41,7 +41,7 @@ _CLOCK = (
 )  # fmt: skip
 _STATE = (
     "ticket_id", "at", "version", "bot", "asked_at", "waits_since", "waits_version", "replied", "solved_at", "reopens",
-    "closed", "serial",
+    "closed", "serial", "ticket_version",
 )  # fmt: skip
 _BREACH = ("clock_id", "metric", "policy", "breached_at", "target_ms")
 

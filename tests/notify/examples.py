@@ -159,13 +159,14 @@ def routable(seconds: float, **more: Any) -> Event:
     return event(data, at(seconds), "routing", **more)
 
 
-def ticket_with(status: Status) -> Ticket:
+def ticket_with(status: Status, version: int | None = None) -> Ticket:
     return Ticket(
         id=TICKET,
         channel="whatsapp",
         account="wa-th",
         contact=ContactRef(id="contact-1"),
         status=status,
+        version=version,
         created_at=START,
         updated_at=START,
     )
@@ -174,15 +175,15 @@ def ticket_with(status: Status) -> Ticket:
 AGENT = Author(kind="agent", id="somchai")
 
 
-def solved(seconds: float, **more: Any) -> Event:
-    data = TicketStatusChanged(ticket=ticket_with(Status.SOLVED), old=Status.OPEN, new=Status.SOLVED, actor=AGENT)
+def solved(seconds: float, version: int | None = None, **more: Any) -> Event:
+    ticket = ticket_with(Status.SOLVED, version)
+    data = TicketStatusChanged(ticket=ticket, old=Status.OPEN, new=Status.SOLVED, actor=AGENT)
     return event(data, at(seconds), "ingest", **more)
 
 
-def reopened(seconds: float, **more: Any) -> Event:
-    return event(
-        TicketReopened(ticket=ticket_with(Status.OPEN), old=Status.SOLVED, actor=AGENT), at(seconds), "ingest", **more
-    )
+def reopened(seconds: float, version: int | None = None, **more: Any) -> Event:
+    data = TicketReopened(ticket=ticket_with(Status.OPEN, version), old=Status.SOLVED, actor=AGENT)
+    return event(data, at(seconds), "ingest", **more)
 
 
 def types(events: Sequence[Payload]) -> list[str]:

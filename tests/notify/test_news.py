@@ -186,3 +186,25 @@ def test_a_pause_in_between_does_not_make_a_breach_news() -> None:
     line.happens(resumed(3, sequence=3))
     assert line.told == [(1, "lead", "firing")]
     assert len(line.events("escalation.opened")) == 1
+
+
+# -- replayed ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_old_solve_that_is_replayed_ends_nothing_that_is_the_matter_since() -> None:
+    line = Timeline()
+    line.happens(reopened(10, version=6))
+    line.happens(unroutable(20))
+    line.happens(solved(5, version=5))
+    assert line.standing() == Standing.OPEN
+    line.happens(solved(30, version=7))
+    assert line.standing() == Standing.RESOLVED
+
+
+def test_an_old_reopening_that_is_replayed_reopens_nothing() -> None:
+    line = Timeline()
+    line.happens(solved(20, version=7))
+    line.happens(reopened(10, version=6))
+    line.happens(breached(15))
+    assert line.told == []
+    assert line.standing() == Standing.RESOLVED

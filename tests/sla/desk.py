@@ -88,7 +88,7 @@ class Writer:
 
     def event(self, t: float, data_type: Any, *, changes: dict[str, Any] | None = None, **data: Any) -> Event:
         self.sequence += 1
-        self.ticket = self.ticket.model_copy(update={"updated_at": at(t), **(changes or {})})
+        self.ticket = self.ticket.model_copy(update={"updated_at": at(t), "version": self.sequence, **(changes or {})})
         payload = data_type(ticket=self.ticket, **data)
         return Event.of(payload, source="/deskbus/ingest", subject=self.ticket.id, sequence=self.sequence, time=at(t))
 

@@ -20,6 +20,7 @@ from contracts.notifications import (
     ResolveReason,
     Target,
 )
+from contracts.tickets import TicketEvent
 from kit.document import Decision
 from services.notify.core import alerts
 from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
@@ -52,6 +53,10 @@ def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime
     if not signals:
         return Decision()
     draft = Draft.of(state or Escalation(ticket_id=event.subject), policy, now)
+    if isinstance(event.data, TicketEvent) and event.data.ticket.version is not None:
+        if event.data.ticket.version < (draft.old.ticket_version or 0):
+            return Decision()
+        draft.changes["ticket_version"] = event.data.ticket.version
     for signal in signals:
         match signal:
             case Raised():

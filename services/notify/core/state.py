@@ -99,6 +99,8 @@ class Escalation(Value):
     agent: str | None = None
     over_at: datetime | None = None
     """When the ticket was solved or closed; what was raised before that and arrives later is not told."""
+    ticket_version: int | None = None
+    """Version of the ticket with which it was last solved, closed or reopened: an earlier such event comes too late."""
     alarms: tuple[Alarm, ...] = ()
     planned: tuple[Planned, ...] = ()
     count: int = 0

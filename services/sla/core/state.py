@@ -42,6 +42,8 @@ class TicketClocks:
     """Time of the latest event taken."""
     version: str
     """Version of the policies that its resolution clocks are bound to: the one in force when they began."""
+    ticket_version: int | None = None
+    """Version of the latest picture of the ticket: what an older one says of it has been overtaken."""
     bot: bool = False
     asked_at: datetime | None = None
     """Oldest customer message without an answer, as the ticket says."""

@@ -45,7 +45,10 @@ def decide(state: TicketClocks | None, event: Event, books: Books, now: datetime
     at = event.time if state is None else max(event.time, state.at)
     before = state or _unseen(data.ticket, event, books)
     turn = _Turn(before, books, at, now)
-    turn.take(data, event)
+    if _is_older(data.ticket, before):
+        turn.take_late(data, event)
+    else:
+        turn.take(data, event)
     return Decision(turn.state, turn.events) if turn.state != state else Decision()
 
 
@@ -101,6 +104,7 @@ class _Turn:
         ticket, old = data.ticket, self.old
         self._set(
             at=self.at,
+            ticket_version=old.ticket_version if ticket.version is None else ticket.version,
             facts=ticket.facts(),
             status=ticket.status,
             bot=ticket.handled_by_bot,
@@ -120,6 +124,18 @@ class _Turn:
         if self.state.facts != old.facts or self.state.solved_at != old.solved_at:
             self.agree()
         self.begin(data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None)
+
+    def take_late(self, data: TicketEvent, event: Event) -> None:
+        """Take an event that newer ones have overtaken: a reply was given then, all else is known from the newer."""
+        if not isinstance(data, MessageSent) or not _by_a_person(data.message):
+            return
+        open_since = data.ticket.oldest_unanswered_at
+        for clock in self._of(*REPLIES):
+            answered = clock.metric == Metric.FIRST_REPLY or open_since is None or open_since > clock.started_at
+            if answered and clock.started_at <= event.time:
+                self.step(clock, lambda c, w: clocks.stop(c, event.time, w, data.message.id))
+        self._set(replied=True)
+        self.begin()
 
     def bind(self, version: str) -> None:
         """Hold the ticket and its wait to another version of the policies."""
@@ -306,6 +322,10 @@ class _Turn:
 
     def _set(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+
+
+def _is_older(ticket: Ticket, state: TicketClocks) -> bool:
+    return None not in (ticket.version, state.ticket_version) and (ticket.version or 0) < (state.ticket_version or 0)
 
 
 def _by_a_person(message: Message) -> bool:
