@@ -33,6 +33,8 @@ class ResumeReason(StrEnum):
     STATUS = "status"
     CUSTOMER_REPLIED = "customer_replied"
     REOPENED = "reopened"
+    BOUNCED = "bounced"
+    """The reply that had ended it never arrived: it goes on as if there had been none."""
 
 
 class RiskReason(StrEnum):
@@ -56,6 +58,8 @@ class CancelReason(StrEnum):
     MERGED = "merged"
     POLICY_CHANGED = "policy_changed"
     HANDLED_BY_BOT = "handled_by_bot"
+    SUPERSEDED = "superseded"
+    """An earlier wait goes on, whose answer never arrived."""
 
 
 class PolicyRef(Value):

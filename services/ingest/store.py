@@ -14,7 +14,7 @@ from kit.mongo import MongoStore
 from kit.outbox import Store
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
-from services.ingest.core.state import MESSAGES, Pending, TicketState
+from services.ingest.core.state import MESSAGES, Answer, Pending, TicketState
 
 TICKETS = "tickets"
 CONTACTS = "contacts"
@@ -43,6 +43,10 @@ def dump_ticket(state: TicketState) -> dict[str, Any]:
         "participants": list(state.participants),
         "proven": list(state.proven),
         "unanswered": list(state.unanswered),
+        "answered": [
+            {"message": a.message, "given_at": a.given_at, "sent_at": a.sent_at, "questions": list(a.questions)}
+            for a in state.answered
+        ],
         "reopened": list(state.reopened),
         "closes_at": state.closes_at,
         "pending": [_dump_pending(pending) for pending in state.pending],
@@ -85,6 +89,7 @@ def load_ticket(raw: Mapping[str, Any]) -> TicketState:
         participants=tuple(raw["participants"]),
         proven=tuple(raw.get("proven", ())),
         unanswered=tuple(raw["unanswered"]),
+        answered=tuple(Answer(**{**a, "questions": tuple(a["questions"])}) for a in raw.get("answered", ())),
         reopened=tuple(raw["reopened"]),
         closes_at=raw["closes_at"],
         pending=tuple(_load_pending(pending) for pending in raw["pending"]),

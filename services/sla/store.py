@@ -38,6 +38,7 @@ def _plain(record: Any, *names: str) -> dict[str, Any]:
 _CLOCK = (
     "id", "metric", "started_at", "since", "elapsed_ms", "due_at", "next_at", "warned", "paused_at", "pause_reason",
     "breached_at", "ended_at", "outcome", "message_id",
+    "answered_by",
 )  # fmt: skip
 _STATE = (
     "ticket_id", "at", "version", "bot", "asked_at", "waits_since", "waits_version", "replied", "solved_at", "reopens",

@@ -10,6 +10,7 @@ from contracts.payload import Payload
 from contracts.sla import ClockEvent
 from contracts.ticket import Author, ContactRef, CustomerFacts, Direction, Market, Message, Priority, Status, Ticket
 from contracts.tickets import (
+    MessageBounced,
     MessageReceived,
     MessageSent,
     NoteAdded,
@@ -72,6 +73,8 @@ class Writer:
     def __init__(self, ticket_id: str = "t-1", **facts: Any) -> None:
         self.sequence = 0
         self.unanswered: list[datetime] = []
+        self.answers: dict[str, tuple[datetime, datetime, list[datetime]]] = {}
+        """Replies since the last solve: when each went out, when it was given, and what it answered."""
         defaults: dict[str, Any] = {
             "channel": "email",
             "account": "support-nimbus",
@@ -127,9 +130,22 @@ class Writer:
         if author.kind == "bot" or automated:
             return self.event(t, MessageSent, message=message)
         given = at(t if asked is None else asked)
+        self.answers[message.id] = at(t), given, [instant for instant in self.unanswered if instant <= given]
         self.unanswered = [instant for instant in self.unanswered if instant > given]
-        changes = {"first_reply_at": self.ticket.first_reply_at or at(t), "oldest_unanswered_at": self._oldest()}
-        return self.event(t, MessageSent, message=message, changes=changes)
+        return self.event(t, MessageSent, message=message, changes=self._waits())
+
+    def bounced(self, t: float, message_id: str, *, permanent: bool = True) -> Event:
+        """A reply came back: what it answered waits again, but for what a later reply answers."""
+        for instant in self.answers.pop(message_id)[2] if permanent and message_id in self.answers else ():
+            later = next((asked for _, given, asked in self.answers.values() if given >= instant), self.unanswered)
+            later.append(instant)
+        self.unanswered.sort()
+        data = {"message_id": message_id, "permanent": permanent, "error": "no such mailbox", "at": at(t)}
+        return self.event(t, MessageBounced, changes=self._waits(), **data)
+
+    def _waits(self) -> dict[str, Any]:
+        first = min((sent for sent, _, _ in self.answers.values()), default=None)
+        return {"first_reply_at": first, "oldest_unanswered_at": self._oldest()}
 
     def _oldest(self) -> datetime | None:
         return self.unanswered[0] if self.unanswered else None
@@ -147,7 +163,7 @@ class Writer:
         """Solving and closing end every wait."""
         if new not in {"solved", "closed"}:
             return {}
-        self.unanswered = []
+        self.unanswered, self.answers = [], {}
         return {"oldest_unanswered_at": None}
 
     def reopened(self, t: float) -> Event:

@@ -16,7 +16,7 @@ class Move(StrEnum):
     REPLY = "reply"
     """A person's reply was sent."""
     REPLY_OVERTAKEN = "reply_overtaken"
-    """A person's reply was sent, but the customer had written again meanwhile."""
+    """A person's reply was sent, but the customer had written again meanwhile; or it never arrived."""
     BOT_REPLY = "bot_reply"
     """A bot's or the system's message was sent."""
     SET_NEW = "set_new"

@@ -6,6 +6,7 @@ Each takes a draft and puts into it what changed and the events that say so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -86,17 +87,44 @@ def move(
         if new == Status.SOLVED:
             # What was not answered by now is taken as settled: solving ends the wait.
             changes |= {"solved_at": draft.now, "oldest_unanswered_at": None}
-            draft.keep(unanswered=(), closes_at=draft.now + (policy or TicketPolicy()).reopen_window)
+            draft.keep(unanswered=(), answered=(), closes_at=draft.now + (policy or TicketPolicy()).reopen_window)
         draft.say(
             lambda ticket: TicketStatusChanged(ticket=ticket, old=old, new=new, actor=actor, reason=reason), **changes
         )
+
+
+def unanswer(draft: Draft, message_id: str) -> dict[str, Any]:
+    """Take back what a reply answered that never arrived, unless a later one answers it; returns the ticket's changes.
+
+    What was solved since stays settled.
+    """
+    lost = next((answer for answer in draft.state.answered if answer.message == message_id), None)
+    if lost is None:
+        return {}
+    rest = [answer for answer in draft.state.answered if answer is not lost]
+    waits = list(draft.state.unanswered)
+    for question in lost.questions:
+        place = next((n for n, answer in enumerate(rest) if answer.given_at >= question), None)
+        if place is None:
+            waits.append(question)
+        else:
+            other = rest[place]
+            rest[place] = replace(other, questions=tuple(sorted((*other.questions, question))))
+    draft.keep(unanswered=tuple(sorted(waits))[:UNANSWERED_CAP], answered=tuple(rest))
+    first, last = draft.ticket.first_reply_at, draft.ticket.last_reply_at
+    if first == lost.sent_at:
+        first = rest[0].sent_at if rest else None
+    if last == lost.sent_at:
+        last = rest[-1].sent_at if rest else first
+    oldest = draft.state.unanswered[0] if draft.state.unanswered else None
+    return {"first_reply_at": first, "last_reply_at": last, "oldest_unanswered_at": oldest}
 
 
 def close(draft: Draft, reason: CloseReason, actor: Author, by: Move) -> None:
     """Freeze the ticket; raises Illegal."""
     old = draft.ticket.status
     new = after(old, by)
-    draft.keep(closes_at=None, unanswered=())
+    draft.keep(closes_at=None, unanswered=(), answered=())
     draft.say(
         lambda ticket: TicketClosed(ticket=ticket, old=old, reason=reason.value, actor=actor),
         status=new,

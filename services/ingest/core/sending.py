@@ -19,7 +19,7 @@ from services.ingest.core.lifecycle import SET, Move, allowed
 from services.ingest.core.messages import Refused, SendOutcome, Sent
 from services.ingest.core.moves import move
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import TAKEN_CAP, Draft, Pending, TicketState, remember
+from services.ingest.core.state import ANSWERED_CAP, TAKEN_CAP, Answer, Draft, Pending, TicketState, remember
 
 
 def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[TicketState] | None:
@@ -96,7 +96,9 @@ def _sent(
             hand_off(draft, message.author, "a person answered")
         # What the customer wrote after the reply was given has not been answered by it.
         open_still = tuple(at for at in state.unanswered if at > tried.message.sent_at)
-        draft.keep(unanswered=open_still)
+        given = tried.message.sent_at
+        answer = Answer(message.id, given, now, tuple(at for at in state.unanswered if at <= given))
+        draft.keep(unanswered=open_still, answered=(*state.answered, answer)[-ANSWERED_CAP:])
         changes |= {
             "first_reply_at": draft.ticket.first_reply_at or now,
             "last_reply_at": now,

@@ -16,6 +16,7 @@ TAKEN_CAP = 1_000
 COMMANDS_CAP = 500
 PARTICIPANTS_CAP = 100
 REFERENCES_CAP = 20
+ANSWERED_CAP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,17 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's reply that the channel took, and what it answered: the wait goes on if it comes back."""
+
+    message: str
+    given_at: datetime
+    sent_at: datetime
+    #: When the messages came that it answered, oldest first.
+    questions: tuple[datetime, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TicketState:
     """Everything about one ticket. `ticket` is None for an id that only refused commands are known of."""
 
@@ -47,6 +59,8 @@ class TicketState:
     proven: tuple[str, ...] = ()
     #: When the messages came that a person has not answered yet, oldest first.
     unanswered: tuple[datetime, ...] = ()
+    #: Replies since the last solve, the latest ones.
+    answered: tuple[Answer, ...] = ()
     reopened: tuple[datetime, ...] = ()
     closes_at: datetime | None = None
     pending: tuple[Pending, ...] = ()

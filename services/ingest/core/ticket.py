@@ -16,9 +16,9 @@ from kit.errors import Passing
 from services.ingest.core import commands, sending
 from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
 from services.ingest.core.commands import Asked
-from services.ingest.core.lifecycle import Move
+from services.ingest.core.lifecycle import Move, allowed
 from services.ingest.core.messages import Delivery, Sent
-from services.ingest.core.moves import SYSTEM, close, receive
+from services.ingest.core.moves import SYSTEM, close, move, receive, unanswer
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, TAKEN_CAP, Draft, TicketState, remember
 from services.ingest.core.threading import is_proven, may_join, same_house, takes
@@ -188,6 +188,7 @@ def _note_report(draft: Draft, ours: str, report: StatusReport) -> bool:
         draft.say(lambda ticket: MessageDelivered(ticket=ticket, message_id=ours, state=reached, at=status.at))
         return True
     reason = (status.reason or "the channel gave no reason")[:2000]
+    changes = unanswer(draft, ours) if permanent else {}
     draft.say(
         lambda ticket: MessageBounced(
             ticket=ticket,
@@ -196,6 +197,9 @@ def _note_report(draft: Draft, ours: str, report: StatusReport) -> bool:
             error=reason,
             recipient=status.recipient,
             at=report.received_at,
-        )
+        ),
+        **changes,
     )
+    if changes and draft.state.unanswered and allowed(draft.ticket.status, Move.REPLY_OVERTAKEN):
+        move(draft, Move.REPLY_OVERTAKEN, SYSTEM, "bounced")
     return True

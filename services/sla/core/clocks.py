@@ -30,6 +30,7 @@ from contracts.sla import (
     ClockStarted,
     PauseReason,
     PolicyRef,
+    ResumeReason,
     RiskReason,
 )
 from contracts.ticket import TicketFacts
@@ -50,6 +51,7 @@ class Trigger(StrEnum):
     RESUME = "resume"
     STOP = "stop"
     CANCEL = "cancel"
+    REINSTATE = "reinstate"
 
 
 #: All that may happen; what is not here is a fault of the caller. Time may always pass.
@@ -61,6 +63,7 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.PAUSED, Trigger.RESUME): Phase.RUNNING,
     (Phase.PAUSED, Trigger.STOP): Phase.ENDED,
     (Phase.PAUSED, Trigger.CANCEL): Phase.ENDED,
+    (Phase.ENDED, Trigger.REINSTATE): Phase.RUNNING,  # the reply that ended it never arrived
 }
 
 
@@ -110,6 +113,8 @@ class Clock:
     ended_at: datetime | None = None
     outcome: str | None = None
     message_id: str | None = None
+    answered_by: str | None = None
+    """The reply that ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +190,7 @@ def resume(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     used = clock.elapsed_ms + (gap if clock.metric == TOTAL_RESOLUTION else 0)
     clock = replace(clock, phase=phase, elapsed_ms=used, paused_at=None, pause_reason=None)
     clock = _run(clock, at, where.calendar)
-    # After a breach there is no new instant to announce; the old one was told with the breach.
-    told = clock if clock.breached_at is None else replace(clock, due_at=None)
-    return clock, [_event(ClockResumed, told, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)]
+    return clock, [_resumed(clock, at, reason, gap, where)]
 
 
 def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
@@ -200,11 +203,19 @@ def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = No
     late = breached_at is not None and breached_at < at
     if not late:
         clock = replace(clock, breached_at=None)
-    clock = _end(clock, at, Trigger.STOP, "late" if late else "met", where)
+    clock = replace(_end(clock, at, Trigger.STOP, "late" if late else "met", where), answered_by=message_id)
     if breached_at is None:
         return clock, [*events, _event(ClockMet, clock, at, where, met_at=at, message_id=message_id)]
     reason = CancelReason.STOPPED_LATE if late else CancelReason.IN_TIME
     return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
+
+
+def reinstate(clock: Clock, at: datetime, where: Setting) -> Step:
+    """Go on from where it was, as if the reply that ended it had not been: it never arrived."""
+    assert clock.ended_at is not None
+    back = replace(clock, phase=_to(clock, Trigger.REINSTATE), ended_at=None, outcome=None, answered_by=None)
+    back = _run(back, clock.ended_at, where.calendar)
+    return back, [_resumed(back, at, ResumeReason.BOUNCED, 0, where)]
 
 
 def cancel(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
@@ -303,6 +314,12 @@ def _end(clock: Clock, at: datetime, trigger: Trigger, outcome: str, where: Sett
         ended_at=at,
         outcome=outcome,
     )
+
+
+def _resumed(clock: Clock, at: datetime, reason: str, gap: int, where: Setting) -> Payload:
+    # After a breach there is no new instant to announce; the old one was told with the breach.
+    told = clock if clock.breached_at is None else replace(clock, due_at=None)
+    return _event(ClockResumed, told, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)
 
 
 def _cancelled(clock: Clock, at: datetime, reason: str, where: Setting) -> Payload:

@@ -16,6 +16,7 @@ from contracts.sla import CancelReason, Metric, PauseReason, ResumeReason
 from contracts.ticket import AuthorKind, Direction, Message, Status, Ticket
 from contracts.tickets import (
     CloseReason,
+    MessageBounced,
     MessageReceived,
     MessageSent,
     TicketClosed,
@@ -120,6 +121,8 @@ class _Turn:
             self._solved()
         self._stand_or_go(data)
         self._wait(ticket, event)
+        if isinstance(data, MessageBounced) and data.permanent:
+            self._unanswered(data)
         self._live(data)
         if self.state.facts != old.facts or self.state.solved_at != old.solved_at:
             self.agree()
@@ -150,6 +153,27 @@ class _Turn:
         for clock in self._of(*REPLIES) if answered else self._of(Metric.FIRST_REPLY):
             self.step(clock, lambda c, w: clocks.stop(c, self.at, w, message.id))
         self._set(replied=True)
+
+    def _unanswered(self, data: MessageBounced) -> None:
+        """Let the wait go on whose reply never arrived, where the ticket says that its question is open again."""
+        state, asked = self.state, data.ticket.oldest_unanswered_at
+        if state.waits_since is None or asked is None or (self.old.asked_at is not None and asked >= self.old.asked_at):
+            return
+        if data.ticket.first_reply_at is None and data.ticket.reopen_count == 0:
+            self._set(replied=False)
+        lost = [c for c in state.ended if c.answered_by is not None and c.answered_by == data.message_id]
+        if not lost:
+            return
+        for newer in self._of(*REPLIES):
+            self.step(newer, lambda c, w: clocks.cancel(c, self.at, CancelReason.SUPERSEDED, w))
+        clock = lost[0]
+        ended = tuple(c for c in self.state.ended if c.id != clock.id)
+        self._set(live=(*self.state.live, clock), ended=ended)
+        self._set(waits_since=clock.started_at, waits_version=clock.terms.policy.version)
+        if clock.metric == Metric.FIRST_REPLY:
+            self._set(replied=False)
+        self.step(clock, lambda c, w: clocks.reinstate(c, self.at, w))
+        self.agree()
 
     def _is_over(self, data: TicketEvent) -> bool:
         merged = data.ticket.merged_into is not None or (
