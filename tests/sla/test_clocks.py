@@ -55,8 +55,12 @@ MOVES: dict[Trigger, Callable[[Clock, datetime], Step]] = {
     Trigger.RESUME: lambda clock, t: clocks.resume(clock, t, "status", setting()),
     Trigger.STOP: lambda clock, t: clocks.stop(clock, t, setting()),
     Trigger.CANCEL: lambda clock, t: clocks.cancel(clock, t, "closed", setting()),
+    Trigger.REINSTATE: lambda clock, t: clocks.reinstate(clock, t, setting()),
 }
-SAYS = {Trigger.PAUSE: "paused", Trigger.RESUME: "resumed", Trigger.STOP: "met", Trigger.CANCEL: "cancelled"}
+SAYS = {
+    Trigger.PAUSE: "paused", Trigger.RESUME: "resumed", Trigger.STOP: "met", Trigger.CANCEL: "cancelled",
+    Trigger.REINSTATE: "resumed",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("phase", "trigger"), list(product(Phase, Trigger)))

@@ -212,8 +212,9 @@ def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = No
 
 def reinstate(clock: Clock, at: datetime, where: Setting) -> Step:
     """Go on from where it was, as if the reply that ended it had not been: it never arrived."""
+    phase = _to(clock, Trigger.REINSTATE)
     assert clock.ended_at is not None
-    back = replace(clock, phase=_to(clock, Trigger.REINSTATE), ended_at=None, outcome=None, answered_by=None)
+    back = replace(clock, phase=phase, ended_at=None, outcome=None, answered_by=None)
     back = _run(back, clock.ended_at, where.calendar)
     return back, [_resumed(back, at, ResumeReason.BOUNCED, 0, where)]
 
