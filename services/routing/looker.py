@@ -93,6 +93,7 @@ class Looker:
         """Go through those who wait in queues that somebody can serve now."""
         if not self._desk.roster.loaded:
             await self._desk.roster.load_all()
+        await self._look_at_meant()
         behind: set[str] = set()
         queues = self._open_queues()
         for urgency in (3, 2, 1, 0) if queues else ():
@@ -102,6 +103,12 @@ class Looker:
             behind |= await self._look_at(urgency, queues)
         closed = self._desk.backlog - set(queues)
         self._desk.backlog = frozenset(behind | closed)
+
+    async def _look_at_meant(self) -> None:
+        """Serve those meant for one agent who has room now: their queue may be one that this agent does not serve."""
+        pool = self._desk.roster.pool
+        if pool.with_room() and await self._find({"state.target.agent": {"$gt": ""}}, 1):
+            await self._desk.serve(await self._find({"state.target.agent": {"$in": pool.free()}}, PAGE))
 
     def _open_queues(self) -> list[str]:
         policy, pool = self._desk.policy, self._desk.roster.pool

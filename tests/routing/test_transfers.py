@@ -266,3 +266,36 @@ async def test_transfer_of_a_ticket_whose_events_are_behind_is_not_refused(desk:
     pass_time(desk, 60)
     assert len(await desk.delivery.handle([record])) == 1
     assert answers(desk) == []
+
+
+async def test_agent_gets_what_is_meant_for_them_as_soon_as_they_have_room_also_from_a_queue_they_do_not_serve(
+    desk: Replica,
+) -> None:
+    await desk.put(profile("bob", capacity=1, queues=("english",)))
+    await desk.hear(opened(ticket("t0")), opened(ticket("t1", language="th")))
+    await desk.command("t1", transfer(agent_id="bob"))
+    for _ in range(8):
+        pass_time(desk, 5)
+        await desk.turn()
+    assert "unroutable" not in desk.log.said("t1"), "bob will serve it"
+    await desk.hear(status(ticket("t0", 2, status=Status.SOLVED)))
+    await desk.turn()
+    assert (await desk.ticket("t1")).agent == "bob"
+
+
+async def test_ticket_that_no_rule_wants_can_be_given_to_an_agent_and_to_nobody_else() -> None:
+    text = b"queues: {a: {}}\nrules: [{match: {brand: korale}, queue: a}]\nunroutable_after: 30s"
+    desk = Replica(FakeStore(), fake_clock(), Log(), text)
+    await desk.put(profile("ann", queues=("a",)))
+    await desk.put(profile("bob", capacity=0))
+    await desk.hear(opened(ticket("t1")), opened(ticket("t2")))
+    await desk.command("t1", transfer(agent_id="ann"), "c-1")
+    assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("ann", "transferred")
+    await desk.command("t2", transfer(agent_id="bob"), "c-2")
+    assert answers(desk) == [("c-2", "waiting", "agent_full")]
+    await desk.remove("bob")
+    pass_time(desk, 40)
+    await desk.turn()
+    assert answers(desk)[1:] == [("c-2", "fell_back", "agent_removed")]
+    assert (await desk.ticket("t2")).phase == "waiting"
+    assert desk.log.said("t2")[-1] == "unroutable"

@@ -87,6 +87,8 @@ def _overflow(state: TicketState, now: datetime, policy: Policy, _: People) -> D
 
 def _tell(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState]:
     """Say once that nobody could serve it, and once that somebody could again."""
+    if state.target is not None:
+        return Decision(state)  # the one agent it waits for will
     last, since = (state.overflow[-1].queue, state.overflow[-1].since) if state.overflow else (None, state.entered_at)
     queue = policy.queues.get(last or state.queue or "")
     assert since is not None

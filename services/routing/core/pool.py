@@ -136,11 +136,18 @@ class Pool:
 
     def with_room(self) -> int:
         """Count those online who have room for anything; if there are none, looking at who waits is in vain."""
+        return self._free().bit_count()
+
+    def free(self) -> list[str]:
+        """Return the ids of those online who have room for anything."""
+        return [agent.profile.id for agent in self._by_idleness(self._free())]
+
+    def _free(self) -> int:
         self._refresh()
         some = 0
         for channel in (None, *self._channels):
             some |= self._mask(("room", channel, 1.0))
-        return (self._mask(ONLINE) & some).bit_count()
+        return self._mask(ONLINE) & some
 
     @property
     def channels(self) -> frozenset[str]:

@@ -119,7 +119,10 @@ class Desk:
         for doc in waiting:
             assert doc.state is not None
             begin = self.clock.monotonic()
-            needs = needs_of(self._without_gone_target(doc, policy), policy, now)
+            state = self._without_gone_target(doc, policy)
+            if not _waits(state, policy):
+                continue
+            needs = needs_of(state, policy, now)
             skip = crc32(doc.id.encode()) % spread if spread else 0
             choice = self._held(doc, needs, policy) or self.roster.pool.pick(needs, skip=skip)
             self._observer.decided(self.clock.monotonic() - begin)
@@ -301,7 +304,8 @@ class Desk:
 
 
 def _waits(state: TicketState, policy: Policy) -> bool:
-    return state.phase == "waiting" and state.queue in policy.queues
+    """Whether there is somebody to ask: those of its queue, or the one agent it is meant for, whatever the queue."""
+    return state.phase == "waiting" and (state.queue in policy.queues or state.target is not None)
 
 
 def _may_go_first(state: TicketState, backlog: frozenset[str]) -> bool:

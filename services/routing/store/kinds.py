@@ -118,4 +118,6 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_outbox_indexes("tickets")
     await store.ensure_outbox_indexes("agents")
     await store.ensure_indexes("tickets", ["state.phase", "state.urgency", "state.queued_at"])
+    meant = {"state.target.agent": {"$exists": True}}  # few are: the others take no place in it
+    await store.ensure_indexes("tickets", ["state.target.agent"], partial=meant)
     await store.ensure_indexes("agents", ["state.touched_at"])
