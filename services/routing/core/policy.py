@@ -59,7 +59,8 @@ class Match(_Part):
     """Any of these marketplaces."""
     country: Names = ()
     """Any of these countries of the market, ISO 3166-1 alpha-2."""
-    language: Names = Field((), description="Primary subtags: `th` also matches th-TH.")
+    language: Names = ()
+    """Any of these languages, BCP 47; `pt` also matches pt-BR."""
     tier: Names = ()
     """Any of these tiers of customers."""
     priority: tuple[Priority, ...] = ()
@@ -82,15 +83,25 @@ class Match(_Part):
             (self.account, facts.account),
             (self.marketplace, facts.market.marketplace),
             (self.country, facts.market.country),
-            (self.language, primary(facts.language)),
             (self.tier, facts.tier),
             (self.priority, facts.priority),
         )
         return (
             all(not wanted or value in wanted for wanted, value in single)
+            and (not self.language or _speaks(facts.language, self.language))
             and (not self.tags or not set(self.tags).isdisjoint(facts.tags))
             and set(self.all_tags) <= set(facts.tags)
         )
+
+
+def _speaks(language: str | None, wanted: tuple[str, ...]) -> bool:
+    """`pt` covers `pt-BR`; `pt-BR` does not cover `pt`."""
+    given = _tag(language or "")
+    return any(given == word or given.startswith(word + "-") for word in map(_tag, wanted))
+
+
+def _tag(language: str) -> str:
+    return language.replace("_", "-").lower()
 
 
 class Rule(_Part):
@@ -256,4 +267,4 @@ def _language_skills(name: str, languages: tuple[str, ...]) -> dict[str, int]:
 
 def primary(language: str | None) -> str | None:
     """Return the language of a BCP 47 tag without region or script."""
-    return language.replace("_", "-").split("-", 1)[0].lower() if language else None
+    return _tag(language).split("-", 1)[0] if language else None
