@@ -116,7 +116,7 @@ class Looker:
             name
             for name, queue in policy.queues.items()
             if any(
-                pool.able(Need("", channel, name, required=tuple(queue.required.items())))
+                pool.able(Need("", channel, name, required=tuple(queue.required.items()), share=policy.least_share))
                 for channel in ("", *pool.channels)
             )
         ]

@@ -255,6 +255,17 @@ async def test_room_that_only_an_agents_own_weight_leaves_is_found_at_once(desk:
     assert await weights(desk) == {"t1": 1, "t3": 0.5}
 
 
+async def test_room_for_a_status_that_weighs_less_is_found_at_once() -> None:
+    desk = replica(b"status_weights: {open: 0.5}")
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(*(opened(ticket(name, status=OPEN)) for name in ("t1", "t2", "t3")))
+    pass_time(desk, 100)
+    await desk.turn()
+    await desk.hear(status(ticket("t1", 2, status=SOLVED)))
+    await desk.turn()
+    assert await weights(desk) == {"t2": 0.5, "t3": 0.5}
+
+
 async def test_time_in_somebodys_hands_is_no_waiting(desk: Replica) -> None:
     await desk.hear(opened(ticket("t1")))
     pass_time(desk, 10)

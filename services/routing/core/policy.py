@@ -255,6 +255,11 @@ class Policy(_Part):
         weights = self.status_weights
         return tuple(sorted({1.0, weights.new, weights.open, weights.pending, weights.on_hold}))
 
+    @property
+    def least_share(self) -> float:
+        """The least share that a ticket takes which we owe an answer."""
+        return min(self.status_weights.new, self.status_weights.open)
+
     def language_skills(self, languages: tuple[str, ...]) -> Mapping[str, int]:
         """Return the skills that speaking these languages is."""
         return _language_skills(self.language_skill, languages)

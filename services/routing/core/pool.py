@@ -135,18 +135,18 @@ class Pool:
         return able
 
     def with_room(self) -> int:
-        """Count those online who have room for anything; if there are none, looking at who waits is in vain."""
+        """Count those online who have room for something that we owe; without them looking at who waits is in vain."""
         return self._free().bit_count()
 
     def free(self) -> list[str]:
-        """Return the ids of those online who have room for anything."""
+        """Return the ids of those online who have room for something that we owe an answer."""
         return [agent.profile.id for agent in self._by_idleness(self._free())]
 
     def _free(self) -> int:
         self._refresh()
         some = 0
         for channel in (None, *self._channels):
-            some |= self._mask(("room", channel, 1.0))
+            some |= self._mask(("room", channel, self.policy.least_share))
         return self._mask(ONLINE) & some
 
     @property
