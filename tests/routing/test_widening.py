@@ -309,6 +309,36 @@ async def test_ticket_of_a_queue_that_is_gone_is_placed_by_the_rules_also_when_s
     assert (state.queue, state.pinned) == ("a", False)
 
 
+@pytest.mark.parametrize(
+    ("to", "overflow", "who"),
+    [
+        (b"to: vip", ["vip"], "val"),
+        (b"to: spoken, keep_required: true", ["spoken"], None),
+        (b"to: spoken", ["spoken"], "ann"),
+        (b"", [], None),
+    ],
+)
+async def test_changed_rules_change_the_queues_that_may_serve_who_waits_besides(
+    to: bytes, overflow: list[str], who: str | None
+) -> None:
+    queues = b"  home: {overflow: {after: 60s, to: spoken}}\n  spoken: {}\n  vip: {}\n"
+    desk = replica(b"unroutable_after: 30s\nqueues:\n" + queues + b"rules: [{queue: home}]")
+    await desk.hear(opened(ticket(required_skills={"calm": 1})))
+    await turns(desk, 61)
+    there = b"overflow: {after: 60s, to: spoken}"
+    desk.policy = replica(
+        b"unroutable_after: 30s\nqueues:\n"
+        + queues.replace(there, b"overflow: {after: 60s, " + to + b"}" if to else b"")
+        + b"rules: [{match: {brand: korale}, queue: home}]"
+    ).policy
+    await turns(desk, 3)
+    for name, serves in (("ann", "spoken"), ("val", "vip")):
+        await desk.put(profile(name, queues=(serves,)))
+    await desk.turn()
+    state = await desk.ticket("t1")
+    assert (state.queue, [more.queue for more in state.overflow], state.agent) == ("home", overflow, who)
+
+
 # -- answered while it waits -------------------------------------------------------------------------------------------
 
 

@@ -80,8 +80,6 @@ def _overflow(state: TicketState, now: datetime, policy: Policy, _: People) -> D
     overflow = policy.queues.get(last or "", Queue()).overflow
     if overflow is None or since is None or now < since + overflow.after:
         return Decision(state)
-    if overflow.to == state.queue or overflow.to in {more.queue for more in state.overflow}:
-        return Decision(state)  # the file has changed meanwhile
     return widen(state, overflow.to, now, policy, own=own and overflow.keep_required)
 
 

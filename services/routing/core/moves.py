@@ -19,14 +19,16 @@ from contracts.assignments import (
     UnassignReason,
 )
 from kit.document import Decision
-from services.routing.core.policy import Policy
+from services.routing.core.policy import Policy, Queue
 from services.routing.core.state import Overflowed, TicketState
 
 
 def queue(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
     """Let a ticket wait in its queue, and say so. What was said of it as unroutable is taken back."""
-    if not (state.pinned or state.overflow):
-        state = place(state, policy)
+    return _enter(state if state.pinned or state.overflow else place(state, policy), reason, now, policy)
+
+
+def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
     if state.phase != "waiting" or state.entered_at is None:
         state = replace(state, entered_at=now, waiting_since=now, looks=0)
     cleared = routable(state, RoutableReason.MOVED)
@@ -50,22 +52,36 @@ def queue(state: TicketState, reason: QueueReason, now: datetime, policy: Policy
 def widen(state: TicketState, to: str, now: datetime, policy: Policy, *, own: bool) -> Decision[TicketState]:
     """Let one more queue serve a waiting ticket; it stays in its own, and keeps its age."""
     more = (*state.overflow, Overflowed(to, now, own))
-    return queue(replace(state, overflow=more, looks=0, avoid=()), QueueReason.OVERFLOW, now, policy)
+    return _enter(replace(state, overflow=more, looks=0, avoid=()), QueueReason.OVERFLOW, now, policy)
+
+
+def _narrowed(state: TicketState, now: datetime, policy: Policy) -> Decision[TicketState]:
+    """Take away the queues to which a ticket would not overflow any more, as the file has changed."""
+    kept, last, own = list[Overflowed](), state.queue, True
+    for more in state.overflow:
+        overflow = policy.queues.get(last or "", Queue()).overflow
+        if overflow is None or overflow.to != more.queue:
+            fewer = replace(state, overflow=tuple(kept), looks=0)
+            return _enter(fewer, QueueReason.RULES_CHANGED, now, policy)
+        last, own = more.queue, own and overflow.keep_required
+        kept.append(replace(more, own=own))
+    return Decision(replace(state, overflow=tuple(kept)))
 
 
 def placed_anew(state: TicketState, now: datetime, policy: Policy) -> Decision[TicketState]:
     """Follow the rules and the facts of a ticket that waits: they may lead to another queue.
 
-    It stays where somebody put it, and where it is when no rule matches any more, as long as that queue is there.
+    It stays where somebody put it, and where it is when no rule matches any more, as long as that queue is there. The
+    queues that may serve it besides are those that its own overflows to now.
     """
     there = state.queue in policy.queues
     moved = place(state, policy)
     if there and (state.pinned or moved.queue is None):
-        return Decision(state)
+        return _narrowed(state, now, policy)
     if moved.queue == state.queue:
-        return Decision(moved)
+        return _narrowed(moved, now, policy)
     anew = replace(moved, pinned=False, overflow=(), entered_at=now, looks=0, avoid=())
-    return queue(anew, QueueReason.RULES_CHANGED, now, policy)
+    return _enter(anew, QueueReason.RULES_CHANGED, now, policy)
 
 
 def place(state: TicketState, policy: Policy) -> TicketState:
