@@ -12,6 +12,7 @@ from tests.notify.examples import (
     met,
     paused,
     policy,
+    reopened,
     resumed,
     solved,
 )
@@ -196,3 +197,16 @@ def test_a_warning_that_comes_behind_the_solve_ends_with_the_clock_that_the_solv
     line.happens(at_risk(6))
     line.happens(paused(7, reason="solved", sequence=2))
     assert line.told == [(6, "slack", "firing"), (7, "slack", "resolved")]
+
+
+def test_a_warning_that_a_solve_ended_before_its_breach_was_heard_of_does_not_come_back_beside_the_breach() -> None:
+    line = Timeline()
+    line.happens(due_soon(1))
+    line.happens(solved(20))
+    line.takes(breached(10))  # before the solve, and heard of after it
+    line.takes(cancelled(20))
+    line.happens(reopened(30))
+    line.happens(resumed(30, reason="reopened"))
+    assert line.state is not None
+    holding = [alarm.kind for alarm in line.state.alarms if alarm.standing != Standing.RESOLVED]
+    assert holding == ["breached"]

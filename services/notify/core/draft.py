@@ -98,8 +98,9 @@ class Draft:
         ]
 
     def supersede(self, alarm: Alarm) -> None:
-        """Say nothing more about it, as worse is told in its place. It ends when that does."""
-        self.withdraw([alarm.key])
+        """Say nothing more about it, as worse is told in its place. It ends when that does, if it has not already."""
+        if alarm.standing != Standing.RESOLVED:  # what says that it is over still goes out
+            self.withdraw([alarm.key])
         self.set(alarm, superseded=True, next_at=None, left=None)
 
     def end(self, alarm: Alarm, reason: str, at: datetime) -> None:

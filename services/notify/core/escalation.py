@@ -92,7 +92,7 @@ def _raise(draft: Draft, raised: Raised, event: Event) -> None:
         _open(draft, alarm)
     for alarm in list(draft.alarms.values()):
         same = alarm.about == raised.about and alarm.kind in raised.supersedes
-        if same and alarm.key not in ends and alarm.standing != Standing.RESOLVED and not alarm.superseded:
+        if same and alarm.key not in ends and not alarm.superseded:
             draft.supersede(alarm)
 
 
