@@ -105,10 +105,12 @@ class Looker:
         self._desk.backlog = frozenset(behind | closed)
 
     async def _look_at_meant(self) -> None:
-        """Serve those meant for one agent who has room now: their queue may be one that this agent does not serve."""
-        pool = self._desk.roster.pool
-        if pool.with_room() and await self._find({"state.target.agent": {"$gt": ""}}, 1):
-            await self._desk.serve(await self._find({"state.target.agent": {"$in": pool.free()}}, PAGE))
+        """Serve those meant for one agent who has room now, of whatever queue, or who is gone for good."""
+        if not await self._find({"state.target.agent": {"$gt": ""}}, 1):
+            return
+        gone = [state.profile.id for state in self._desk.roster.states() if state.removed_at is not None]
+        meant = {"state.target.agent": {"$in": [*self._desk.roster.pool.free(), *gone]}}
+        await self._desk.serve(await self._find(meant, PAGE))
 
     def _open_queues(self) -> list[str]:
         policy, pool = self._desk.policy, self._desk.roster.pool

@@ -299,3 +299,15 @@ async def test_ticket_that_no_rule_wants_can_be_given_to_an_agent_and_to_nobody_
     assert answers(desk)[1:] == [("c-2", "fell_back", "agent_removed")]
     assert (await desk.ticket("t2")).phase == "waiting"
     assert desk.log.said("t2")[-1] == "unroutable"
+
+
+async def test_others_get_what_was_meant_for_an_agent_at_once_when_they_are_removed(desk: Replica) -> None:
+    await held_by(desk, bob=0, cat=1)
+    await desk.command("t1", transfer(agent_id="bob"))
+    pass_time(desk, 32)
+    for _ in range(2):
+        await desk.turn()
+    await desk.remove("bob")
+    await desk.turn()
+    assert answers(desk)[1:] == [("c-1", "fell_back", "agent_removed")]
+    assert (await desk.ticket("t1")).agent == "cat"

@@ -1,13 +1,12 @@
 """Overflow adds queues and takes none away; what nobody can serve is said, and so is that somebody can again."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from contracts.assignments import TicketRoutable, TicketUnroutable
 from contracts.envelope import Event
-from contracts.ticket import Author, Status
+from contracts.ticket import Status
 from kit.policy import load
 from services.routing.core.need import needs_of
 from services.routing.core.policy import Policy
@@ -21,7 +20,6 @@ from tests.routing.scenario import (
     message,
     opened,
     profile,
-    sent,
     status,
     ticket,
     transfer,
@@ -337,51 +335,3 @@ async def test_changed_rules_change_the_queues_that_may_serve_who_waits_besides(
     await desk.turn()
     state = await desk.ticket("t1")
     assert (state.queue, [more.queue for more in state.overflow], state.agent) == ("home", overflow, who)
-
-
-# -- answered while it waits -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("presence", ["online", "offline", "away"])
-async def test_ticket_that_is_answered_while_it_waits_is_given_to_who_answered(desk: Replica, presence: str) -> None:
-    await desk.hear(opened(ticket()))
-    await desk.put(profile("zoe", capacity=1, skills={}, presence=presence))
-    pass_time(desk, 7)
-    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"), status(ticket("t1", 3, status=Status.PENDING)))
-    told = desk.log.last("t1")
-    assert (told.agent.id, told.reason, told.waited_ms, told.load_after) == ("zoe", "answered", 7000, 0)
-
-
-async def test_answered_ticket_is_not_handed_out_before_its_status_says_so(desk: Replica) -> None:
-    await desk.hear(opened(ticket()))
-    await desk.put(profile("ann"))
-    await desk.put(profile("zoe", capacity=1))
-    await desk.hear(opened(ticket("t2", required_skills={"lang-en": 3})))
-    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"))
-    await desk.turn()
-    assert (await desk.ticket("t1")).agent in ("zoe", None)
-
-
-async def test_answer_by_an_agent_who_is_full_keeps_the_ticket_for_them_until_it_is_pending(desk: Replica) -> None:
-    await desk.put(profile("zoe", capacity=1))
-    await desk.hear(opened(ticket("t2")))
-    await desk.hear(opened(ticket("t1")))
-    await desk.put(profile("ann"))
-    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"))
-    await desk.turn()
-    assert (await desk.ticket("t1")).phase == "waiting"
-    await desk.hear(status(ticket("t1", 3, status=Status.PENDING)))
-    assert (await desk.ticket("t1")).agent == "zoe"
-    assert "transfer_answered" not in desk.log.said("t1")
-
-
-@pytest.mark.parametrize("who", ["a lead who is no agent", "bot", "machine", "contact"])
-async def test_answer_of_nobody_whom_routing_knows_changes_nothing(desk: Replica, who: str) -> None:
-    await desk.hear(opened(ticket()))
-    if who != "a lead who is no agent":
-        await desk.put(profile("zoe", skills={}))
-    authors: dict[str, Any] = {"bot": Author(kind="bot", id="zoe"), "contact": Author(kind="contact", id="zoe")}
-    await desk.hear(sent(ticket("t1", 2), authors.get(who, "zoe"), automated=who == "machine"))
-    await desk.put(profile("ann"))
-    await desk.turn()
-    assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("ann", "best_match")

@@ -117,7 +117,10 @@ def _answered(
         return state, []
     other = state.target is not None and state.target.agent != author.id
     target = Target(author.id, now + policy.transfer.wait)
-    return replace(state, target=target, avoid=()), superseded(state, TransferReason.ANSWERED) if other else []
+    look = min(state.next_look or target.until, target.until)
+    return replace(state, target=target, avoid=(), next_look=look), superseded(
+        state, TransferReason.ANSWERED
+    ) if other else []
 
 
 def _why_queued(data: TicketEvent) -> QueueReason:

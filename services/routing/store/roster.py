@@ -52,7 +52,10 @@ class Roster:
         return self._holders.get(ticket, set())
 
     def put(self, doc: Document[AgentState]) -> bool:
-        """Take a document if it is newer; says whether there is room, or an ability, that was not there before."""
+        """Take a document if it is newer; says whether somebody who waits may be served who could not be before.
+
+        There is room, or an ability, that was not there, or an agent is gone for good for whom tickets waited.
+        """
         if doc.fault is not None or doc.state is None:
             return False
         known = self._docs.get(doc.id)
@@ -135,7 +138,7 @@ class Roster:
 
 def _gained(before: AgentState | None, after: AgentState) -> bool:
     if not after.online:
-        return False
+        return before is not None and before.removed_at is None and after.removed_at is not None
     if before is None or not before.online:
         return True
     free_before, free_after = before.profile.capacity - before.load, after.profile.capacity - after.load
