@@ -6,7 +6,7 @@ import pytest
 
 from contracts.ticket import Author, Status
 from tests.kit.fake_store import FakeStore
-from tests.routing.scenario import POLICY, Log, Replica, fake_clock, opened, profile, sent, status, ticket
+from tests.routing.scenario import POLICY, Log, Replica, fake_clock, message, opened, profile, sent, status, ticket
 
 
 def replica(text: bytes = POLICY) -> Replica:
@@ -89,3 +89,20 @@ async def test_answer_of_nobody_whom_routing_knows_changes_nothing(desk: Replica
     await desk.put(profile("ann"))
     await desk.turn()
     assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("ann", "best_match")
+
+
+@pytest.mark.parametrize(("presence", "automated", "who"), [
+    ("offline", False, "ann"), ("away", False, "ann"), ("online", False, None), ("offline", True, None),
+])  # fmt: skip
+async def test_ticket_is_not_kept_for_who_answered_and_is_gone_when_the_customer_writes_again(
+    desk: Replica, presence: str, automated: bool, who: str | None
+) -> None:
+    await desk.put(profile("zoe", capacity=0, presence=presence))
+    await desk.hear(opened(ticket()))
+    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "zoe"))
+    await desk.put(profile("ann"))
+    await desk.turn()
+    assert (await desk.ticket("t1")).agent is None
+    await desk.hear(message(ticket("t1", 3, status=Status.OPEN), automated=automated))
+    await desk.turn()
+    assert (await desk.ticket("t1")).agent == who

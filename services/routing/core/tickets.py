@@ -9,7 +9,7 @@ from datetime import datetime
 
 from contracts.assignments import AssignmentEvent, QueueReason, TransferReason, UnassignReason
 from contracts.ticket import AuthorKind, Status, Ticket
-from contracts.tickets import MessageSent, TicketEvent, TicketHandedOff, TicketReopened
+from contracts.tickets import MessageReceived, MessageSent, TicketEvent, TicketHandedOff, TicketReopened
 from kit.document import Cause, Decision
 from services.routing.core.moves import pairs, placed_anew, queue, unassigned
 from services.routing.core.policy import Policy
@@ -35,7 +35,7 @@ def decide(
     if not _wanted(ticket):
         return _put_aside(state, ticket, now)
     if state.phase != "assigned":
-        state, over = _answered(state, data, now, policy)
+        state, over = _answered(_asked_again(state, data, available), data, now, policy)
         if state.phase == "aside":
             waiting = replace(state, cause=cause, queued_at=now, overflow=(), pinned=False)
             return queue(waiting, _why_queued(data), now, policy)
@@ -104,6 +104,14 @@ def _put_aside(state: TicketState, ticket: Ticket, now: datetime) -> Decision[Ti
         events.append(event)
     gone = replace(state, phase="aside", aside=str(aside), unroutable=None, next_look=None, target=None, avoid=())
     return Decision(gone, events)
+
+
+def _asked_again(state: TicketState, data: TicketEvent, available: Callable[[str], bool]) -> TicketState:
+    """Keep a ticket no longer for who answered it, when the customer writes again and they are gone."""
+    target = state.target
+    if target is None or target.command is not None or not isinstance(data, MessageReceived):
+        return state
+    return state if data.message.automated or available(target.agent) else replace(state, target=None)
 
 
 def _answered(
