@@ -82,13 +82,34 @@ def test_without_a_policy_for_first_replies_the_next_answer_is_still_the_first()
     assert desk.take(desk.write.received(14)) == ["next_reply started"]
 
 
-@pytest.mark.parametrize("what", ["later", "solved", "delayed", "unknown"])
-def test_what_is_answered_or_settled_or_may_still_arrive_waits_for_nothing(what: str) -> None:
+@pytest.mark.parametrize(("second", "ends"), [(20, "met"), (40, "cancelled stopped_late")])
+def test_the_first_reply_is_the_first_that_arrived(second: float, ends: str) -> None:
     desk = opened(FIRST)
     reply = sent(desk, 10)
-    if what == "later":
-        sent(desk, 11)
-    elif what == "solved":
+    sent(desk, second)
+    heard = desk.take(desk.write.bounced(50, reply))
+    breached = ["first_reply breached"] if second > 30 else []
+    assert heard == ["first_reply resumed bounced", *breached, f"first_reply {ends}"]
+    assert desk.state is not None
+    assert minute(desk.state.ended[-1].ended_at) == second
+    assert desk.running() == set()
+
+
+def test_a_next_reply_is_met_by_the_one_that_bounced_where_another_has_answered_since() -> None:
+    desk = opened(FIRST)
+    sent(desk, 1)
+    desk.take(desk.write.received(5))
+    reply = sent(desk, 10)
+    sent(desk, 11)
+    assert desk.take(desk.write.bounced(12, reply)) == []
+    assert desk.running() == set()
+
+
+@pytest.mark.parametrize("what", ["solved", "delayed", "unknown"])
+def test_what_is_settled_or_may_still_arrive_waits_for_nothing(what: str) -> None:
+    desk = opened(FIRST)
+    reply = sent(desk, 10)
+    if what == "solved":
         desk.take(desk.write.status(11, "solved"))
     lost = "m-other" if what == "unknown" else reply
     assert desk.take(desk.write.bounced(12, lost, permanent=what != "delayed")) == []

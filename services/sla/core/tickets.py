@@ -155,25 +155,34 @@ class _Turn:
         self._set(replied=True)
 
     def _unanswered(self, data: MessageBounced) -> None:
-        """Let the wait go on whose reply never arrived, where the ticket says that its question is open again."""
-        state, asked = self.state, data.ticket.oldest_unanswered_at
-        if state.waits_since is None or asked is None or (self.old.asked_at is not None and asked >= self.old.asked_at):
-            return
-        if data.ticket.first_reply_at is None and data.ticket.reopen_count == 0:
-            self._set(replied=False)
-        lost = [c for c in state.ended if c.answered_by is not None and c.answered_by == data.message_id]
-        if not lost:
-            return
-        for newer in self._of(*REPLIES):
-            self.step(newer, lambda c, w: clocks.cancel(c, self.at, CancelReason.SUPERSEDED, w))
-        clock = lost[0]
+        """Let the wait go on whose reply never arrived: until now, or until the next reply if there was one."""
+        ticket, asked = data.ticket, data.ticket.oldest_unanswered_at
+        ended = [c for c in self.state.ended if c.answered_by is not None and c.answered_by == data.message_id]
+        lost, first = ended[0] if ended else None, ticket.first_reply_at
+        again = asked is not None and (self.old.asked_at is None or asked < self.old.asked_at)
+        if again and self.state.waits_since is not None:
+            if lost is None:
+                self._set(replied=self.state.replied and (first is not None or ticket.reopen_count > 0))
+                return
+            for newer in self._of(*REPLIES):
+                self.step(newer, lambda c, w: clocks.cancel(c, self.at, CancelReason.SUPERSEDED, w))
+            self._reinstate(lost)
+            self._set(waits_since=lost.started_at, waits_version=lost.terms.policy.version)
+            self._set(replied=lost.metric != Metric.FIRST_REPLY)
+            self.agree()
+        elif (
+            lost is not None
+            and lost.metric == Metric.FIRST_REPLY
+            and first is not None
+            and first > (lost.ended_at or first)
+        ):
+            self.step(self._reinstate(lost), lambda c, w: clocks.stop(c, first, w))
+
+    def _reinstate(self, clock: Clock) -> Clock:
         ended = tuple(c for c in self.state.ended if c.id != clock.id)
         self._set(live=(*self.state.live, clock), ended=ended)
-        self._set(waits_since=clock.started_at, waits_version=clock.terms.policy.version)
-        if clock.metric == Metric.FIRST_REPLY:
-            self._set(replied=False)
         self.step(clock, lambda c, w: clocks.reinstate(c, self.at, w))
-        self.agree()
+        return next(c for c in self.state.live if c.id == clock.id)
 
     def _is_over(self, data: TicketEvent) -> bool:
         merged = data.ticket.merged_into is not None or (
