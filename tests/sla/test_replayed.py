@@ -56,6 +56,15 @@ def test_a_replayed_reply_to_an_earlier_question_ends_no_later_wait() -> None:
     assert desk.due("next_reply") == 33
 
 
+def test_a_replayed_reply_from_before_the_first_question_gives_that_no_second_clock() -> None:
+    desk = Desk(FIRST)
+    desk.take(desk.write.opened(0, automated=True))
+    reply = desk.write.replied(5)
+    desk.take(desk.write.received(10))
+    assert desk.take(reply, now=20) == []
+    assert desk.running() == {"first_reply"}
+
+
 moves = st.lists(st.sampled_from(["received", "reply", "pending", "open", "high", "note"]), min_size=2, max_size=12)
 
 

@@ -137,8 +137,9 @@ class _Turn:
             answered = clock.metric == Metric.FIRST_REPLY or open_since is None or open_since > clock.started_at
             if answered and clock.started_at <= event.time:
                 self.step(clock, lambda c, w: clocks.stop(c, event.time, w, data.message.id))
-        self._set(replied=True)
-        self.begin()
+        if not self._of(Metric.FIRST_REPLY):  # one that began since stands for the wait that goes on
+            self._set(replied=True)
+            self.begin()
 
     def bind(self, version: str) -> None:
         """Hold the ticket and its wait to another version of the policies."""
