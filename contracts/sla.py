@@ -52,7 +52,8 @@ class CancelReason(StrEnum):
     STOPPED_LATE = "stopped_late"
     """What it waited for happened after the breach, which stays a fact."""
     IN_TIME = "in_time"
-    """What it waited for had happened in time and was heard of only after the breach was announced: it was none."""
+    """What stops or ends it had happened in time and was heard of only after the breach was announced: it was none.
+    One that `paused` follows goes on."""
     SOLVED = "solved"
     CLOSED = "closed"
     MERGED = "merged"

@@ -208,3 +208,24 @@ def test_an_old_reopening_that_is_replayed_reopens_nothing() -> None:
     line.happens(breached(15))
     assert line.told == []
     assert line.standing() == Standing.RESOLVED
+
+
+def test_a_breach_that_was_none_does_not_come_back_when_its_clock_goes_on() -> None:
+    line = Timeline()
+    line.happens(breached(5))
+    line.happens(cancelled(10, reason="in_time"))
+    line.happens(paused(10))
+    line.happens(resumed(20))
+    assert line.standing() == Standing.RESOLVED
+    line.happens(breached(30))
+    assert line.standing() == Standing.OPEN
+
+
+def test_a_breach_that_was_none_does_not_come_back_although_the_solve_was_heard_of_first() -> None:
+    line = Timeline()
+    line.happens(breached(5))
+    line.happens(solved(10))
+    line.happens(cancelled(11, reason="in_time"))
+    line.happens(reopened(20))
+    line.happens(resumed(20, reason="reopened"))
+    assert line.standing() == Standing.RESOLVED

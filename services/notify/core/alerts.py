@@ -60,6 +60,8 @@ class Over:
     reason: str
     whole_ticket: bool = False
     """Nothing about this ticket matters any more, nor what is still on its way from before this instant."""
+    untrue: bool = False
+    """It never was so: if the clock goes on, that does not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,8 @@ def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal
         case ClockMet():
             return (Over(None, about, ResolveReason.MET),)
         case ClockCancelled():
-            return (Over(None, about, _ENDS.get(data.reason, ResolveReason.CANCELLED)),)
+            why = _ENDS.get(data.reason, ResolveReason.CANCELLED)
+            return (Over(None, about, why, untrue=data.reason == CancelReason.IN_TIME),)
         case ClockPaused(reason=PauseReason.SOLVED):
             return (Over(None, about, ResolveReason.CANCELLED),)
         case ClockPaused():

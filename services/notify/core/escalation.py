@@ -139,6 +139,8 @@ def _over(draft: Draft, over: Over, event: Event) -> None:
         newer = over.whole_ticket and alarm.about != "" and alarm.raised_at > event.time
         if alarm.standing != Standing.RESOLVED and kind_fits and over.about in {None, alarm.about} and not newer:
             draft.end(alarm, over.reason, event.time)
+        if over.untrue and over.about == alarm.about:
+            draft.set(draft.alarms[alarm.key], superseded=True)
 
 
 def _pause(draft: Draft, about: str) -> None:

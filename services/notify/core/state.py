@@ -55,7 +55,7 @@ class Alarm(Value):
     told: tuple[str, ...] = ()
     """Receivers that took a firing notification since it opened."""
     superseded: bool = False
-    """Worse has been told in its place: nothing more is said about it until it is over."""
+    """Worse has been told in its place, or it never was so: nothing more is said about it when its clock goes on."""
     left: float | None = None
     """Seconds that were left until `next_at` when the clock it is about was paused."""
     acked_by: str | None = None

@@ -167,9 +167,11 @@ def pause(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     """Stand still. For a clock that was breached a solve is its end, unless the ticket is reopened."""
     clock, events = _breach(clock, at, where)
     phase = _to(clock, Trigger.PAUSE)
+    untrue = _is_untrue(clock, at)
     clock = replace(
         clock,
         phase=phase,
+        breached_at=None if untrue else clock.breached_at,
         elapsed_ms=elapsed(clock, at, where.calendar),
         since=None,
         due_at=None,
@@ -179,6 +181,8 @@ def pause(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     )
     if _told(clock):
         return clock, [*events, _cancelled(clock, at, CancelReason.STOPPED_LATE, where)]
+    if untrue:
+        events = [*events, _cancelled(clock, at, CancelReason.IN_TIME, where)]
     return clock, [*events, _event(ClockPaused, clock, at, where, reason=reason)]
 
 
@@ -200,8 +204,9 @@ def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = No
     """
     clock, events = _breach(clock, at, where)
     breached_at, told = clock.breached_at, _told(clock)
-    late = breached_at is not None and breached_at < at
-    if not late:
+    untrue = _is_untrue(clock, at)
+    late = breached_at is not None and not untrue
+    if untrue:
         clock = replace(clock, breached_at=None)
     clock = replace(_end(clock, at, Trigger.STOP, "late" if late else "met", where), answered_by=message_id)
     if breached_at is None:
@@ -223,7 +228,10 @@ def cancel(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     """It is moot."""
     clock, events = _breach(clock, at, where)
     told = _told(clock)
+    untrue = _is_untrue(clock, at)
     clock = _end(clock, at, Trigger.CANCEL, reason, where)
+    if untrue:
+        clock, reason = replace(clock, breached_at=None), CancelReason.IN_TIME
     return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
 
 
@@ -265,6 +273,11 @@ def settled(clock: Clock) -> bool:
 def _told(clock: Clock) -> bool:
     """Say whether its end after a breach was announced already, when the ticket was solved."""
     return clock.breached_at is not None and settled(clock)
+
+
+def _is_untrue(clock: Clock, at: datetime) -> bool:
+    """Say whether a breach was told that was none: what happens at `at` came in time and is heard of only now."""
+    return clock.phase is Phase.RUNNING and clock.breached_at is not None and at <= clock.breached_at
 
 
 def _to(clock: Clock, trigger: Trigger) -> Phase:
