@@ -92,10 +92,7 @@ class Files:
     async def usable(self, ticket: str, refs: Collection[str], caller: str | None) -> frozenset[str]:
         """Those of the files that a reply on the ticket may name: the ticket's own, and uploads of the caller."""
         wanted = sorted(set(refs))
-        merged = await self._store.find(
-            TICKETS, {"state.ticket.merged_into": ticket}, limit=MERGED, projection={"_id": 1}
-        )
-        tickets = [ticket, *(row["_id"] for row in merged)]
+        tickets = await self._merged_into(ticket)
         uploads, rows = await asyncio.gather(
             self.uploads(wanted, caller),
             self._store.find(
@@ -107,6 +104,17 @@ class Files:
         )
         own: set[str] = {file.get("ref") for row in rows for file in row["body"]["attachments"]}
         return frozenset(each for each in wanted if each in own or each in uploads)
+
+    async def _merged_into(self, ticket: str) -> list[str]:
+        """The ticket and those that were merged into it, also by way of others; the nearest, if there are too many."""
+        tickets, last = [ticket], [ticket]
+        while last and len(tickets) <= MERGED:
+            query = {"state.ticket.merged_into": {"$in": last}, "_id": {"$nin": tickets}}
+            most = MERGED + 1 - len(tickets)
+            rows = await self._store.find(TICKETS, query, limit=most, projection={"_id": 1})
+            last = [row["_id"] for row in rows]
+            tickets += last
+        return tickets
 
     async def read(self, ref: str, ticket: Ticket | None) -> bytes | None:
         """The bytes; of a file that the ticket's channel still keeps, fetched now and kept. Raises NotFetched.

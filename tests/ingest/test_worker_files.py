@@ -148,6 +148,19 @@ async def test_the_survivor_of_a_merge_has_the_files_of_the_merged_ticket(worker
     assert await answer(worker, old, attached(file.ref), number="c2") == "waiting"
 
 
+async def test_a_ticket_has_the_files_of_what_was_merged_into_it_by_way_of_another(worker: Worker) -> None:
+    await mailed(worker)
+    old = worker.ticket().id
+    await mailed(worker, "2")
+    middle = worker.ticket().id
+    file = await mailed(worker, "3")
+    young = worker.ticket().id
+    await worker.take(worker.asks(Merge(by=AGENT, into=middle), young))
+    assert await answer(worker, old, attached(file.ref)) == "forbidden"
+    await worker.take(worker.asks(Merge(by=AGENT, into=old), middle, "c1b"))
+    assert await answer(worker, old, attached(file.ref), number="c2") == "waiting"
+
+
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
