@@ -176,6 +176,9 @@ class Message(Value):
     text_full: str | None = Field(None, description="The whole body, when it differs from text.")
     html: bool = Field(default=False, description="The body came (or goes) as HTML; text is its plain rendering.")
     attachments: tuple[Attachment, ...] = Field((), description="Files in the order of the message.")
+    attachments_left_out: int | None = Field(
+        None, description="How many more files, or parts of a mail, came that are not kept; nothing: all are."
+    )
     location: Location | None = Field(None, description="The place, when the message is one.")
     sent_at: Instant = Field(description="When the author sent it, as the channel says.")
     received_at: Instant | None = Field(None, description="When the door took it; nothing for our own messages.")

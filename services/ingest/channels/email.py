@@ -101,6 +101,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
         language=(alias.language if alias else None) or _language(headers),
         in_reply_to=next(iter(mail.ancestors), None),
         parts=tuple(bodies.files(root, used)),
+        parts_left_out=root.left_out,
         mail=mail,
         automated_because=_automated_because(headers, return_path, report, author[1], accounts),
         brand=alias.brand if alias else None,

@@ -49,6 +49,8 @@ class Budget:
     """What one mail may still cost, however it is nested: parts, and bytes of header blocks."""
 
     parts: int = 300
+    #: Parts that were not read, since there were more.
+    left_out: int = 0
     header_bytes: int = 512 * 1024
 
 

@@ -37,6 +37,8 @@ class Node:
     start: int
     end: int
     children: list[Node] = field(default_factory=list)
+    #: Of the root: parts of the whole tree that were not read.
+    left_out: int = 0
 
     @property
     def media_type(self) -> str:
@@ -122,8 +124,11 @@ def _from_uu(body: bytes) -> bytes:
 
 
 def read(raw: bytes) -> Node:
-    """The whole tree. Beyond the bounds, parts stay unsplit or are left out."""
-    return _read(raw, 0, len(raw), Budget(), 0, "text/plain")
+    """The whole tree. Beyond the bounds, parts stay unsplit or are left out; the root says how many."""
+    budget = Budget()
+    root = _read(raw, 0, len(raw), budget, 0, "text/plain")
+    root.left_out = budget.left_out
+    return root
 
 
 def _read(raw: bytes, start: int, end: int, budget: Budget, depth: int, default: str) -> Node:
@@ -136,12 +141,16 @@ def _read(raw: bytes, start: int, end: int, budget: Budget, depth: int, default:
     found.set_default_type(default)
     node = Node(found, raw, body, end)
     boundary = _boundary(found)
-    if not boundary or depth >= MAX_DEPTH:
+    if not boundary:
+        return node
+    if depth >= MAX_DEPTH:
+        budget.left_out += 1
         return node
     inner = "message/rfc822" if found.get_content_subtype() == "digest" else "text/plain"
     for first, last in _pieces(node, boundary):
         if budget.parts <= 0:
-            break
+            budget.left_out += 1
+            continue
         budget.parts -= 1
         node.children.append(_read(raw, first, last, budget, depth + 1, inner))
     return node

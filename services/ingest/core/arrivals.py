@@ -80,6 +80,7 @@ class Arrival:
             text_full=None if text_full is None else cut(text_full, FULL_BYTES),
             html=inbound.html,
             attachments=attachments(self.id, inbound.parts),
+            attachments_left_out=(len(inbound.parts[ATTACHMENTS:]) + inbound.parts_left_out) or None,
             location=inbound.location,
             sent_at=inbound.sent_at,
             received_at=self.received_at,
@@ -116,17 +117,20 @@ def blob_id(message: str, index: int) -> str:
 
 
 def kept(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Return the files as they are once their bytes are stored: nobody has to hold the bytes any longer."""
+    """Return the files as they are once their bytes are stored: nobody has to hold the bytes any longer.
+
+    Of those beyond `ATTACHMENTS` no bytes are stored: they are only counted.
+    """
     return tuple(
         part
         if part.content is None
         else replace(part, content=None, ref=blob_id(message, index), size=len(part.content))
-        for index, part in enumerate(parts[:ATTACHMENTS])
+        for index, part in enumerate(parts)
     )
 
 
 def attachments(message: str, parts: Sequence[Part]) -> tuple[Attachment, ...]:
-    """Return the files as they are published: by reference."""
+    """Return the files as they are published: by reference, and no more than `ATTACHMENTS`."""
     return tuple(
         Attachment(
             name=part.name or f"file {index + 1}",

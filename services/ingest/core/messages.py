@@ -123,6 +123,8 @@ class InboundMessage:
     #: The channel's id of the message that this one answers: one of theirs, or one that we sent.
     in_reply_to: str | None = None
     parts: tuple[Part, ...] = ()
+    #: Further parts of a mail that has more than are read.
+    parts_left_out: int = 0
     location: Location | None = None
     mail: Mail | None = None
     automated_because: str | None = None
