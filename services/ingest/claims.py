@@ -67,6 +67,8 @@ class View:
     claims: dict[str, Claim | None] = field(default_factory=dict)
     tickets: dict[str, TicketState | None] = field(default_factory=dict)
     holders: dict[str, set[str]] = field(default_factory=dict)
+    taken: set[tuple[str, str]] = field(default_factory=set)
+    """Tickets and messages that they have taken, and may no longer remember."""
     active: dict[str, datetime] = field(default_factory=dict)
     writers: dict[str, dict[str, bool]] = field(default_factory=dict)
     """Ticket -> contacts whose messages of this batch take part in it, and whether they are proven."""
@@ -89,6 +91,8 @@ class View:
         """Note which tickets have which messages, and that these tickets must be known."""
         for row in holders:
             self.holders.setdefault(row["message"], set()).add(row["ticket"])
+            if row["taken"]:
+                self.taken.add((row["ticket"], row["message"]))
             if row["ticket"] not in self.tickets:
                 self.need_tickets.add(row["ticket"])
 

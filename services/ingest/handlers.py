@@ -184,7 +184,7 @@ class IngestHandling:
         """Ask the core, with what holds for the ticket's account."""
         if isinstance(item.value, Arrival):
             channel, account = item.value.inbound.channel, item.value.inbound.account
-            if state is not None and item.value.id in state.taken:
+            if item.value.taken or (state is not None and item.value.id in state.taken):
                 metrics.DUPLICATES.labels(channel).inc()
         elif state is not None and state.ticket is not None:
             channel, account = state.ticket.channel, state.ticket.account

@@ -85,6 +85,7 @@ def load_ticket(raw: Mapping[str, Any]) -> TicketState:
     return TicketState(
         ticket=None if raw["ticket"] is None else _load_public(raw["ticket"]),
         taken=tuple(raw["taken"]),
+        stored=len(raw["taken"]),
         commands=tuple(raw["commands"]),
         participants=tuple(raw["participants"]),
         proven=tuple(raw.get("proven", ())),

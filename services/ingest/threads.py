@@ -6,7 +6,6 @@ read what it wrote. Nothing is decided about the ticket here, only whose message
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from kit.outbox import Documents, Store
 from services.ingest.claims import Claim, Unknown, View, Wait
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import MESSAGES, TicketState
+from services.ingest.core.state import MESSAGES, TAKEN, TicketState, taken_id
 from services.ingest.core.threading import (
     aside_anchor,
     goes_on,
@@ -43,13 +42,16 @@ class Threads:
         self._store, self._documents, self._policy_of = store, documents, policy_of
 
     async def find_holders(self, arrivals: Sequence[Arrival]) -> list[Row]:
-        """Return which tickets have which of these messages already."""
+        """Return which tickets have which of these messages, and whether TAKEN says that they took them (`taken`)."""
         wanted = sorted({arrival.id for arrival in arrivals})
         if not wanted:
             return []
-        return await self._store.find(
+        rows = await self._store.find(
             MESSAGES, {"message": {"$in": wanted}}, limit=10 * len(wanted), projection={"ticket": 1, "message": 1}
         )
+        ids = [taken_id(row["ticket"], row["message"]) for row in rows]
+        sure = {row["_id"] for row in await self._store.fetch(TAKEN, ids)} if ids else set()
+        return [{**row, "taken": each in sure} for row, each in zip(rows, ids, strict=True)]
 
     async def place(
         self, arrivals: Sequence[Arrival], found: Mapping[str, Row], holders: Sequence[Row]
@@ -112,7 +114,8 @@ class Threads:
         policy = self._policy_of(arrival.inbound.channel, arrival.inbound.account)
         for holder in sorted(view.holders.get(arrival.id, ())):
             state = view.ticket(holder)
-            if state is not None and arrival.id in state.taken:
+            arrival.taken = (holder, arrival.id) in view.taken
+            if arrival.taken or (state is not None and arrival.id in state.taken):
                 arrival.ticket_id = holder
                 return
         mail = arrival.inbound.mail
@@ -215,6 +218,7 @@ class Threads:
     async def _learn(self, view: View, waiting: Sequence[Arrival]) -> None:
         """Read what is missing. Who has the messages is asked after the claims, and again after each newer claim.
 
+        It is asked after the tickets are read: a message that a ticket lets go of is in TAKEN before.
         A conversation goes on to another ticket only once the one before is stored, so whoever sees the claim of the
         later one, and asks then, also finds the message in the earlier one.
         """
@@ -223,7 +227,8 @@ class Threads:
             await self._look_up(view, claims)
         tickets, view.need_tickets = view.need_tickets - view.tickets.keys(), set()
         asked, view.newer = waiting if view.newer or tickets else (), False
-        loaded, holders = await asyncio.gather(self._documents.load(sorted(tickets)), self.find_holders(asked))
+        loaded = await self._documents.load(sorted(tickets))
+        holders = await self.find_holders(asked)
         view.docs.update(loaded)
         view.tickets.update({ticket: loaded[ticket].state for ticket in tickets})
         view.hold(holders)

@@ -35,6 +35,8 @@ class Arrival:
     thread: str | None = None
     #: That it may join its ticket is known: by a signed address, by who takes part, or because the ticket is new.
     admitted: bool = False
+    #: Its ticket took it so long ago that it no longer remembers it.
+    taken: bool = False
     #: It opens the ticket after one that is not stored yet, and has to come again.
     too_early: bool = False
     #: The message's id: the same whenever and wherever the channel's message is read again.

@@ -56,7 +56,7 @@ from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
 from services.ingest.core.moves import close, move, receive
 from services.ingest.core.pieces import pieces
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, TAKEN_CAP, Draft, Pending, TicketState, remember
+from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, Draft, Pending, TicketState, remember
 
 PENDING_CAP = 100
 #: Bytes of all messages of one ticket that wait to be sent: the document has its limit.
@@ -320,7 +320,7 @@ def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) ->
     message = data.message
     if message.id in draft.state.taken:
         return
-    draft.keep(taken=remember(draft.state.taken, message.id, TAKEN_CAP))
+    draft.take(message.id)
     if (further := draft.ticket.merged_into) is not None:
         _forward_on(draft, message, asked.command, further, data.contact)
         return

@@ -19,7 +19,7 @@ from services.ingest.core.lifecycle import SET, Move, allowed
 from services.ingest.core.messages import Refused, SendOutcome, Sent
 from services.ingest.core.moves import move
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import ANSWERED_CAP, TAKEN_CAP, Answer, Draft, Pending, TicketState, remember
+from services.ingest.core.state import ANSWERED_CAP, Answer, Draft, Pending, TicketState
 
 
 def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[TicketState] | None:
@@ -83,8 +83,8 @@ def _wait(attempts: int, outcome: Refused, policy: TicketPolicy) -> timedelta:
 def _sent(
     state: TicketState, tried: Pending, outcome: Sent, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState]:
-    taken = remember(state.taken, tried.message.id, TAKEN_CAP)
-    draft = Draft(replace(state, pending=state.pending[1:], taken=taken), now)
+    draft = Draft(replace(state, pending=state.pending[1:]), now)
+    draft.take(tried.message.id)
     if tried.into is not None:
         return draft.decision()
     message = tried.message.model_copy(update={"channel_message_id": outcome.channel_message_id, "sent_at": now})

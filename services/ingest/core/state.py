@@ -11,7 +11,9 @@ from contracts.ticket import ContactRef, Message, Status, Ticket
 from kit.document import Decision, Insert
 
 MESSAGES = "messages"
-#: Ids that a ticket remembers, to tell what it has taken. The older ones are told by the messages' own documents.
+TAKEN = "taken"
+"""Which tickets have taken which messages that they no longer remember themselves: `taken_id`, and nothing else."""
+#: Ids that a ticket remembers, to tell what it has taken. The older ones are in TAKEN.
 TAKEN_CAP = 1_000
 COMMANDS_CAP = 500
 PARTICIPANTS_CAP = 100
@@ -52,6 +54,8 @@ class TicketState:
 
     ticket: Ticket | None = None
     taken: tuple[str, ...] = ()
+    #: How many of `taken`, from the oldest on, were read from the store; 0 for what was never loaded.
+    stored: int = field(default=0, compare=False)
     commands: tuple[str, ...] = ()
     #: Contacts who wrote here: only they may go on with the ticket by ids, or by its token in a subject line.
     participants: tuple[str, ...] = ()
@@ -113,6 +117,17 @@ class Draft:
         """Change what only the owner knows."""
         self.state = replace(self.state, **fields)  # type: ignore[arg-type]
 
+    def take(self, message: str) -> None:
+        """Remember that the ticket has taken a message, and let go of the oldest beyond the cap.
+
+        A message's own document is written before the ticket that counts it, and proves nothing if that write is lost.
+        So only what the store's ticket had taken already is let go: that stays true, whatever becomes of this write.
+        """
+        taken = (*self.state.taken, message)
+        gone = min(max(0, len(taken) - TAKEN_CAP), self.state.stored)
+        self.inserts += [Insert(TAKEN, {"_id": taken_id(self.ticket.id, each)}) for each in taken[:gone]]
+        self.keep(taken=taken[gone:], stored=self.state.stored - gone)
+
     def say(self, event: Callable[[Ticket], Payload], **changes: object) -> None:
         """Change the ticket and announce it."""
         version = (self.ticket.version or 0) + 1
@@ -127,6 +142,11 @@ class Draft:
     def decision(self) -> Decision[TicketState]:
         """Return what was decided."""
         return Decision(self.state, self.events, self.inserts)
+
+
+def taken_id(ticket: str, message: str) -> str:
+    """Return the id under which TAKEN says that a ticket has taken a message."""
+    return f"{ticket}:{message}"
 
 
 def message_document(ticket: str, message: Message, *, kind: str, whole: str | None = None) -> dict[str, object]:

@@ -20,7 +20,7 @@ from services.ingest.core.lifecycle import Move, allowed
 from services.ingest.core.messages import Delivery, Sent
 from services.ingest.core.moves import SYSTEM, close, move, receive, unanswer
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, TAKEN_CAP, Draft, TicketState, remember
+from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, Draft, TicketState
 from services.ingest.core.threading import is_proven, may_join, same_house, takes
 
 RECEIPTS_CAP = 500
@@ -58,7 +58,7 @@ def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
 
 
 def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
-    if arrival.id in state.taken:
+    if arrival.taken or arrival.id in state.taken:
         return Decision()
     if arrival.too_early:
         raise Passing("the thread goes on with another ticket, once this one is stored")
@@ -69,6 +69,7 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
     if not arrival.admitted and not _admits(state, state.ticket, arrival):
         raise Passing("the sender may not join this ticket: it was opened while the thread was looked up")
     draft = Draft(_noted(state, arrival), now)
+    draft.take(arrival.id)
     draft.store(arrival.message(), whole=arrival.whole())
     receive(draft, arrival.message(), arrival.received_at, policy, _news(state.ticket, arrival))
     return draft.decision()
@@ -81,14 +82,13 @@ def _admits(state: TicketState, ticket: Ticket, arrival: Arrival) -> bool:
 
 
 def _noted(state: TicketState, arrival: Arrival) -> TicketState:
-    """Remember that the message was taken, who wrote it, and how to answer it."""
+    """Remember who wrote the message, and how to answer it."""
     inbound, mail = arrival.inbound, arrival.inbound.mail
     # A machine's mail was let in unproven: it must not open the way for the next one under its name.
     proven = (arrival.contact_id,) if is_proven(inbound) else ()
     known = state.participants if inbound.automated and state.ticket else (*state.participants, arrival.contact_id)
     state = replace(
         state,
-        taken=remember(state.taken, arrival.id, TAKEN_CAP),
         participants=tuple(dict.fromkeys(known))[-PARTICIPANTS_CAP:],
         proven=tuple(dict.fromkeys((*state.proven, *proven)))[-PARTICIPANTS_CAP:],
         conversation=inbound.conversation or state.conversation,
@@ -128,6 +128,7 @@ def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[Ticke
     )
     noted = replace(_noted(state, arrival), ticket=ticket, unanswered=(at,) if waits else ())
     draft = Draft(noted, now)
+    draft.take(arrival.id)
     draft.store(message, whole=arrival.whole())
     draft.say(
         lambda ticket: TicketOpened(ticket=ticket, message=message),
