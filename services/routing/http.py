@@ -296,10 +296,12 @@ def _explain(state: TicketState, desk: Desk, now: datetime) -> Explanation:
     policy = desk.policy
     asked = need.needs_of(state, policy, now)
     everybody = [agent for agent in desk.roster.states() if agent.removed_at is None]
-    choice = desk.roster.pool.pick(asked)
+    why = need.unplaced(state, policy)
+    choice = desk.roster.pool.pick(asked) if why is None else None
     met, chosen = (choice.need, choice.agent.profile) if choice is not None else (asked[0], None)
     whole = ranking.explain(everybody, asked, policy, now, choice, SHOWN)
-    why = ranking.nobody(everybody, need.least_of(state, policy), policy)
+    if why is None and state.target is None:
+        why = ranking.nobody(everybody, need.least_of(state, policy), policy)
     return Explanation(
         agent=AgentRef(id=chosen.id, name=chosen.name) if chosen is not None else None,
         queue=met.queue,

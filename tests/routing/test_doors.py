@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from services.routing.http import build_app
 from services.routing.settings import RoutingSettings
 from tests.kit.fake_store import FakeStore
-from tests.routing.scenario import Log, Replica, at, fake_clock, opened, ticket, transfer
+from tests.routing.scenario import Log, Replica, at, fake_clock, opened, policy, ticket, transfer
 
 TOKENS = ";".join(
     f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scopes}"
@@ -122,6 +122,15 @@ async def test_decision_is_told_for_who_has_a_ticket_and_for_who_waits(
     assert (told["phase"], told["agent"], told["now"]["agent"]) == ("waiting", None, None)
     assert told["now"]["passed_over"] == {"at_capacity": 1}
     assert told["now"]["nobody"] is None
+
+
+async def test_decision_names_nobody_for_a_ticket_that_no_rule_wants(door: httpx.AsyncClient, replica: Replica) -> None:
+    replica.policy = policy(b"queues: {a: {}}\nrules: [{match: {brand: korale}, queue: a}]")
+    await door.put("/v1/agents/ann", json=ANN)
+    await replica.hear(opened(ticket("t1")))
+    told = (await door.get("/v1/tickets/t1/decision")).json()
+    assert (told["phase"], told["queue"], told["now"]["agent"]) == ("waiting", None, None)
+    assert told["now"]["nobody"] == "no_queue: no rule of the policy matches the ticket"
 
 
 async def test_decision_tells_what_else_a_ticket_waits_for(door: httpx.AsyncClient, replica: Replica) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from contracts.assignments import RoutableReason, TicketUnroutable, UnroutableReason
+from contracts.assignments import RoutableReason, TicketUnroutable
 from contracts.payload import Payload
 from kit.document import Decision
 from services.routing.core import ranking, transfers
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import placed_anew, routable, widen
-from services.routing.core.need import Nobody, least_of
+from services.routing.core.need import least_of, unplaced
 from services.routing.core.policy import Policy, Queue
 from services.routing.core.state import TicketState
 
@@ -90,11 +90,11 @@ def _tell(state: TicketState, now: datetime, policy: Policy, people: People) -> 
     last, since = (state.overflow[-1].queue, state.overflow[-1].since) if state.overflow else (None, state.entered_at)
     queue = policy.queues.get(last or state.queue or "")
     assert since is not None
-    if state.queue not in policy.queues:
-        why: Nobody | None = Nobody(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
-    elif (queue is not None and queue.overflow is not None) or now < since + policy.unroutable_after or people is None:
-        return Decision(state)
-    else:
+    why = unplaced(state, policy)
+    if why is None:
+        wider = queue is not None and queue.overflow is not None
+        if wider or now < since + policy.unroutable_after or people is None:
+            return Decision(state)
         why = ranking.nobody(people.values(), least_of(state, policy), policy)
     if why is None:
         return routable(state, RoutableReason.AGENT_FOUND)

@@ -55,6 +55,13 @@ def needs_of(state: TicketState, policy: Policy, now: datetime) -> tuple[Need, .
     return (home, *(need for need in wider if need.queue in policy.queues))
 
 
+def unplaced(state: TicketState, policy: Policy) -> Nobody | None:
+    """Say why nobody is asked to take a waiting ticket: it is in no queue, nor meant for one agent. None when it is."""
+    if state.queue in policy.queues or state.target is not None:
+        return None
+    return Nobody(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
+
+
 def least_of(state: TicketState, policy: Policy) -> tuple[Need, ...]:
     """Return what a ticket still asks for in its queues after any wait."""
     return needs_of(state, policy, _AFTER_ANY_WAIT)

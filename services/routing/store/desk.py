@@ -17,7 +17,7 @@ from kit.document import Decision, Document
 from kit.errors import Passing, TooLarge
 from kit.outbox import Documents, Saved
 from services.routing.core import agents, moves, ranking, transfers
-from services.routing.core.need import Need, needs_of
+from services.routing.core.need import Need, needs_of, unplaced
 from services.routing.core.policy import Policy
 from services.routing.core.ranking import Choice
 from services.routing.core.state import TicketState
@@ -305,7 +305,7 @@ class Desk:
 
 def _waits(state: TicketState, policy: Policy) -> bool:
     """Whether there is somebody to ask: those of its queue, or the one agent it is meant for, whatever the queue."""
-    return state.phase == "waiting" and (state.queue in policy.queues or state.target is not None)
+    return state.phase == "waiting" and unplaced(state, policy) is None
 
 
 def _may_go_first(state: TicketState, backlog: frozenset[str]) -> bool:
