@@ -168,6 +168,8 @@ async def follow_agents(desk: Desk, told: Callable[[str], None]) -> None:
 async def count(desk: Desk, clock: Clock) -> None:
     """Set the gauges of queues and agents."""
     groups = await waiting(desk.documents)
+    metrics.WAITING.clear()  # a queue that the file has no more would keep its last numbers
+    metrics.OLDEST_SECONDS.clear()
     for name in desk.policy.queues:
         mine = [group for group in groups if group.queue == name]
         metrics.WAITING.labels(name).set(sum(group.count for group in mine))

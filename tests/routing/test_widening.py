@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.assignments import TicketRoutable, TicketUnroutable
 from contracts.envelope import Event
 from contracts.ticket import Status
 from kit.policy import load
+from services.routing import ticker
 from services.routing.core.need import needs_of
 from services.routing.core.policy import Policy
 from tests.kit.fake_store import FakeStore
@@ -286,6 +288,22 @@ async def test_rules_that_changed_while_routing_was_down_move_who_waits(desk: Re
     other = Replica(desk.store, desk.clock, desk.log, POLICY.replace(b"  - {queue: english}", b"  - {queue: returns}"))
     await other.turn()
     assert {(await other.ticket(f"t{n:03}")).queue for n in range(230)} == {"returns"}
+
+
+async def test_a_queue_that_is_gone_counts_nobody_any_more(desk: Replica) -> None:
+    await desk.hear(opened(ticket()))
+    names = [f"deskbus_routing_{name}" for name in ("waiting_tickets", "oldest_wait_seconds")]
+
+    async def counted(queue: str) -> list[float | None]:
+        await ticker.count(desk.desk, desk.clock)
+        return [REGISTRY.get_sample_value(name, {"queue": queue}) for name in names]
+
+    pass_time(desk, 7)
+    assert await counted("english") == [1, 7]
+    desk.policy = replica(b"queues: {a: {}}\nrules: [{queue: a}]").policy
+    await desk.turn()
+    assert await counted("english") == [None, None]
+    assert await counted("a") == [1, 7]
 
 
 async def test_ticket_stays_when_no_rule_wants_it_any_more_but_its_queue_is_there(desk: Replica) -> None:
