@@ -326,12 +326,21 @@ def test_nothing_is_said_of_nobody_before_the_agents_are_known() -> None:
         assert len(decision.events) == said
 
 
-def test_queue_that_the_file_adds_to_its_own_overflow_is_not_added_twice() -> None:
+@pytest.mark.parametrize(
+    ("queues", "left"),
+    [
+        (b"{a: {}, b: {overflow: {after: 1s, to: a}}, c: {}}", []),
+        (b"{a: {}, b: {}, c: {overflow: {after: 1h, to: a}}}", ["a"]),
+        (b"{a: {overflow: {after: 1h, to: b}}, b: {}, c: {overflow: {after: 1h, to: a}}}", ["a", "b"]),
+        (b"{a: {}, b: {overflow: {after: 1s, to: a}}, c: {overflow: {after: 1s, to: b}}}", ["b"]),
+    ],
+)
+def test_queues_that_the_file_leads_to_no_more_are_taken_away(queues: bytes, left: list[str]) -> None:
     state = waiting(queue="c", pinned=True, overflow=(Overflowed("a", at(0)), Overflowed("b", at(0))))
-    decision = looks.look(state, at(500), policy(b"queues: {a: {}, b: {overflow: {after: 1s, to: a}}, c: {}}"), PEOPLE)
+    decision = looks.look(state, at(500), policy(b"queues: " + queues), PEOPLE)
     assert decision is not None
     assert decision.state is not None
-    assert [more.queue for more in decision.state.overflow] == ["a", "b"]
+    assert [more.queue for more in decision.state.overflow] == left
 
 
 @pytest.mark.parametrize(("known", "told", "counts"), [(0, 0, True), (1, 0, False), (2, 1, False), (1, 1, True)])
