@@ -129,7 +129,7 @@ class TransferReason(StrEnum):
     TRANSFERRED = "transferred"
     """By another command."""
     ANSWERED = "answered"
-    """By an agent who answered the customer meanwhile."""
+    """By an agent who answered the customer meanwhile, be it the one whom the ticket waited for."""
 
 
 class AgentRef(Value):

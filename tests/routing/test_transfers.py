@@ -134,6 +134,16 @@ async def test_solving_a_ticket_ends_its_wait_for_an_agent(desk: Replica) -> Non
     assert answers(desk)[1:] == [("c-1", "superseded", "solved")]
 
 
+async def test_an_answer_by_the_agent_waited_for_ends_the_wait_aloud_and_the_ticket_is_theirs(desk: Replica) -> None:
+    await held_by(desk, bob=0)
+    await desk.command("t1", transfer(agent_id="bob"))
+    await desk.hear(sent(ticket("t1", 2, status=Status.OPEN), "bob"))
+    assert answers(desk) == [("c-1", "waiting", "agent_full"), ("c-1", "superseded", "answered")]
+    await desk.put(profile("bob", capacity=1))
+    await desk.turn()
+    assert (desk.log.last("t1").agent.id, desk.log.last("t1").reason) == ("bob", "answered")
+
+
 async def test_an_answer_by_somebody_else_ends_the_wait_for_an_agent(desk: Replica) -> None:
     await held_by(desk, bob=0, cat=2)
     await desk.command("t1", transfer(agent_id="bob"))

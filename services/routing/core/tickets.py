@@ -123,12 +123,9 @@ def _answered(
     author = data.message.author
     if author.kind != AuthorKind.AGENT or author.id is None:
         return state, []
-    other = state.target is not None and state.target.agent != author.id
     target = Target(author.id, now + policy.transfer.wait)
     look = min(state.next_look or target.until, target.until)
-    return replace(state, target=target, avoid=(), next_look=look), superseded(
-        state, TransferReason.ANSWERED
-    ) if other else []
+    return replace(state, target=target, avoid=(), next_look=look), superseded(state, TransferReason.ANSWERED)
 
 
 def _why_queued(data: TicketEvent) -> QueueReason:
