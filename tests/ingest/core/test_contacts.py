@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from contracts.contacts import Identity
+from contracts.contacts import Contact, ContactUpdated, Identity
 from contracts.ticket import CustomerFacts
-from services.ingest.core.contacts import TICKETS_CAP, ContactState, about, contact_id, decide
-from services.ingest.core.messages import InboundMessage
+from kit.document import Decision
+from kit.ids import stable_id
+from services.ingest.core.contacts import TICKETS_CAP, ContactState, about, contact_id, decide, identity_claim
+from services.ingest.core.messages import InboundMessage, identity_key
 from services.ingest.store import dump_contact, load_contact
 from tests.ingest.core.timeline import Story, minute
 
@@ -146,3 +149,98 @@ def test_a_new_name_is_learnt() -> None:
 def test_an_id_follows_from_the_identity_and_its_account() -> None:
     one, other = Identity(channel="line", account="a", id="x"), Identity(channel="line", account="b", id="x")
     assert contact_id(one) == contact_id(one) != contact_id(other)
+
+
+NOW = minute(7)
+SOMCHAI = Identity(channel="whatsapp", id="u1")
+
+
+def test_a_new_contact_is_all_that_its_first_message_says() -> None:
+    gold = CustomerFacts(tier="gold")
+    said = replace(message(language="th"), customer=gold)
+    decision = decide(None, "C1", [(said, "T1", "topic:x")], NOW)
+    contact = Contact(
+        id="C1", name="Somchai", language="th", identities=(SOMCHAI,), customer=gold, created_at=NOW, updated_at=NOW
+    )
+    assert decision.state == ContactState(contact, (("T1", "topic:x"),))
+    changed = ("name", "language", "identities", "customer")
+    assert decision.events == [ContactUpdated(contact=contact, changed=changed)]
+
+
+def test_a_change_is_dated_and_the_beginning_stays() -> None:
+    state, _ = learn(None, (message(), "T1"))
+    gold = CustomerFacts(tier="gold")
+    verified = Identity(channel="whatsapp", id="u1", verified=True)
+    said = replace(
+        message(name="S.", language="th", identities=(verified, Identity(channel="line", id="1"))), customer=gold
+    )
+    decision = decide(state, "C1", [(said, "T1", "")], NOW)
+    contact = Contact(
+        id="C1", name="S.", language="th", identities=(SOMCHAI, Identity(channel="line", id="1")), customer=gold,
+        created_at=minute(0), updated_at=NOW,
+    )  # fmt: skip
+    changed = ("name", "language", "identities", "customer")
+    assert decision.events == [ContactUpdated(contact=contact, changed=changed)]
+    assert decision.state == ContactState(contact, (("T1", ""),))
+    # What is not said stays as it is.
+    assert decide(decision.state, "C1", [(message(name=None, language=None), "T1", "")], minute(8)) == Decision()
+
+
+def test_a_further_ticket_alone_is_kept_without_an_event_and_without_a_new_date() -> None:
+    state, _ = learn(None, (message(), "T1"))
+    decision = decide(state, "C1", [(message(), "T2", "topic:y")], NOW)
+    assert decision == Decision(ContactState(state.contact, (("T1", ""), ("T2", "topic:y"))))
+
+
+@pytest.mark.parametrize(
+    ("known", "later", "kept"),
+    [
+        ("", "order:1", "order:1"),
+        ("topic:a", "order:1", "order:1"),
+        ("order:1", "order:2", "order:1"),
+        ("topic:a", "topic:b", "topic:a"),
+        ("", "topic:b", ""),
+        ("order:1", "", "order:1"),
+    ],
+)
+def test_a_ticket_stays_about_what_it_was_unless_an_order_becomes_known(known: str, later: str, kept: str) -> None:
+    first = decide(None, "C1", [(message(), "T1", known)], NOW).state
+    after = decide(first, "C1", [(message(), "T1", later)], NOW).state or first
+    assert after is not None
+    assert after.tickets == (("T1", kept),)
+
+
+def test_nothing_said_is_no_contact() -> None:
+    assert decide(None, "C1", [], NOW) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"order_ref": " A1 ", "tags": ("x",), "subject": "s"}, "order:" + stable_id("order", "nimbus", "a1")),
+        ({"tags": ("B ", "a"), "subject": "s"}, "topic:" + stable_id("tags", "nimbus", "a", "b")),
+        ({"subject": "Re:  My   PARCEL"}, "topic:" + stable_id("subject", "nimbus", "my parcel")),
+        ({"subject": "Report: x"}, "topic:" + stable_id("subject", "nimbus", "report: x")),
+        ({"subject": "x", "brand": "korale"}, "topic:" + stable_id("subject", "korale", "x")),
+        ({"subject": None}, ""),
+        ({"subject": "AW: [#T1] "}, ""),
+    ],
+)
+def test_a_ticket_is_about_its_order_else_its_tags_else_its_subject(fields: dict[str, Any], found: str) -> None:
+    assert about(replace(message(), **fields), "nimbus") == found
+
+
+def test_without_a_brand_numbers_of_orders_are_told_apart_by_themselves() -> None:
+    assert about(replace(message(), order_ref="1"), None) == "order:" + stable_id("order", "", "1")
+
+
+def test_claims_of_identities_have_names_of_their_own() -> None:
+    key = identity_key(SOMCHAI)
+    assert contact_id(SOMCHAI) == stable_id("contact", key)
+    assert identity_claim(SOMCHAI) == stable_id("identity", key)
+
+
+def test_the_number_of_a_ticket_counts_those_about_the_same_in_the_order_in_which_they_were_opened() -> None:
+    contact = Contact(id="C1", created_at=NOW, updated_at=NOW)
+    state = ContactState(contact, (("T1", "a"), ("T2", "b"), ("T3", "a"), ("T4", ""), ("T5", "")))
+    assert [state.nth(f"T{n}") for n in range(1, 7)] == [1, 1, 2, 1, 1, 1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from contracts.ticket import Attachment, Direction, Message, Status
+from kit.ids import stable_id
 from services.ingest.core.pieces import pieces
 from services.ingest.core.state import Pending
 from tests.ingest.core.timeline import AGENT, minute
@@ -43,3 +46,21 @@ def test_where_files_leave_by_themselves_the_text_goes_first_and_the_status_come
 
 def test_a_piece_has_the_same_id_whenever_the_reply_is_taken_apart() -> None:
     assert pieces(reply(3), files_apart=True) == pieces(reply(3), files_apart=True)
+
+
+def test_pieces_are_the_reply_but_for_what_each_carries() -> None:
+    whole = replace(reply(2), attempts=3, next_at=minute(9))
+    message = whole.message
+    files = [
+        replace(
+            whole,
+            message=message.model_copy(
+                update={"id": stable_id("file of", "r1", str(n)), "text": "", "attachments": (message.attachments[n],)}
+            ),
+            html=None,
+            status=None,
+        )
+        for n in range(2)
+    ]
+    text = replace(whole, message=message.model_copy(update={"attachments": ()}), status=None)
+    assert pieces(whole, files_apart=True) == (text, files[0], replace(files[1], status=Status.SOLVED))
