@@ -1,14 +1,16 @@
 """The policy file: what it may say, what is refused and where, and which queue a ticket comes to."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts.ticket import Market, Status, TicketFacts
 from kit.errors import InvalidPolicy
 from kit.policy import load, parse
-from services.routing.core.policy import Policy
+from services.routing.core.policy import Match, Policy, primary
 from tests.routing.scenario import ticket
 
 QUEUES = b"queues: {a: {}, b: {}}\n"
@@ -94,3 +96,121 @@ def test_example_policy_is_valid_and_places_every_ticket(root: Path) -> None:
     placed = policy.place(ticket(language="th", tier="gold").facts())
     assert placed is not None
     assert placed.queue == "vip"
+
+
+# -- values. A fresh policy each, since it remembers what it has worked out. --
+
+
+def fresh(**more: Any) -> Policy:
+    return Policy.model_validate({"queues": {"a": {}}, **more})
+
+
+def test_a_weight_is_the_agents_own_else_the_channels_else_the_default_times_the_share() -> None:
+    rules = fresh(channel_weights={"email": 2}, default_weight=3)
+    assert [rules.weight(*asked) for asked in (("email", {}), ("fax", {}), ("email", {"email": 5}))] == [2, 3, 5]
+    assert rules.weight("email", {"fax": 7}, 0.5) == 1
+
+
+def test_a_share_goes_by_status_unless_the_customer_is_on_the_line() -> None:
+    rules = fresh(status_weights={"new": 0.9, "open": 0.8, "pending": 0.1, "on_hold": 0.2})
+    for status, share in (("new", 0.9), ("open", 0.8), ("pending", 0.1), ("on_hold", 0.2), ("solved", 1.0)):
+        assert rules.share("email", Status(status)) == share
+        assert rules.share("phone", Status(status)) == rules.share("chat", Status(status)) == 1.0
+    assert rules.shares == (0.1, 0.2, 0.8, 0.9, 1.0)
+    assert rules.least_share == 0.8
+    assert fresh().shares == (0.0, 1.0)
+    assert fresh(status_weights={"new": 0.3}).least_share == 0.3
+
+
+def test_a_language_is_the_skill_of_that_name_at_its_highest_level_whatever_its_region() -> None:
+    rules = fresh(language_skill="speaks {language}")
+    assert rules.language_skills(("pt-BR", "TH", "zh_Hant_TW")) == {"speaks pt": 5, "speaks th": 5, "speaks zh": 5}
+    assert rules.language_skills(()) == {}
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"),
+    [("th", "th"), ("pt-BR", "pt"), ("zh-Hant-TW", "zh"), ("zh_Hant", "zh"), ("", None), (None, None)],
+)
+def test_the_primary_language_is_the_tag_without_region_or_script(tag: str | None, found: str | None) -> None:
+    assert primary(tag) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (90, 90), (1.5, 1.5), ("90", 90), (" 2.5 m ", 150), ("2 m", 120), ("0s", 0), ("365d", 365 * 86_400),
+        (timedelta(seconds=7), 7),
+    ],
+)  # fmt: skip
+def test_a_duration_is_seconds_or_a_number_with_a_unit(given: Any, seconds: float) -> None:
+    assert fresh(unroutable_after=given).unroutable_after == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (True, "a duration is wanted, such as 30s, 2m, 1h"),
+        ("2w", "'2w' is no duration; write 30s, 2m or 1h"),
+        ("30s and more", "is no duration"),
+        ("-1s", "is no duration"),
+        (-1, "greater than or equal to"),
+        ("366d", "less than or equal to"),
+    ],
+)
+def test_what_is_no_duration_is_refused(given: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        fresh(unroutable_after=given)
+
+
+@pytest.mark.parametrize(
+    ("match", "facts", "matches"),
+    [
+        ({"marketplace": "shopee"}, {"market": Market(marketplace="shopee")}, True),
+        ({"marketplace": "shopee"}, {}, False),
+        ({"country": ("TH", "PL")}, {"market": Market(country="PL")}, True),
+        ({"tags": ("x",)}, {"tags": ()}, False),
+        ({"tags": ("x", "y"), "all_tags": ("z",)}, {"tags": ("y", "z")}, True),
+        ({"tags": ("x", "y"), "all_tags": ("z", "w")}, {"tags": ("y", "z")}, False),
+        ({"priority": "high"}, {"priority": "high"}, True),
+        ({"priority": "high", "language": "th"}, {"priority": "high", "language": "en"}, False),
+        ({"language": ("de", "zh-Hant")}, {"language": "zh_hant_TW"}, True),
+        ({"language": "en"}, {"language": ""}, False),
+    ],
+)
+def test_a_match_holds_when_each_field_it_names_has_one_of_its_values(match: Any, facts: Any, matches: bool) -> None:
+    made = TicketFacts(**{"channel": "email", **facts})
+    assert Match.model_validate(match).holds(made) is matches
+
+
+def test_priorities_of_a_match_are_one_or_several() -> None:
+    assert Match.model_validate({"priority": "high"}) == Match.model_validate({"priority": ["high"]})
+    assert Match.model_validate({"priority": "high", "tier": "gold"}).tier == ("gold",)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"rules": [{"queue": "a"}, {"queue": "z"}]}, "rule 2 names the queue 'z', which is not there"),
+        ({"rules": [{"queue": "z"}]}, "rule 1 names the queue 'z', which is not there"),
+        ({"rules": [{"name": "all", "queue": "z"}]}, "rule all names the queue 'z', which is not there"),
+        ({"queues": {"a": {"overflow": {"after": 1, "to": "z"}}}}, "queue a overflows to 'z', which is not there"),
+        ({"queues": {"a": {"overflow": {"after": 1, "to": "a"}}}}, "queues overflow in a circle: a -> a"),
+        ({"queues": {n: {"overflow": {"after": 1, "to": to}} for n, to in (("a", "b"), ("b", "c"), ("c", "b"))}},
+         "queues overflow in a circle: a -> b -> c -> b"),
+        ({"queues": {"a": {"relax_after": [1, 1]}}}, "relax_after must rise from step to step"),
+        ({"queues": {}}, "at least 1 item"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_leads_nowhere_is_refused(more: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s){re.escape(reason)}"):
+        fresh(**more)
+
+
+def test_a_queue_may_overflow_to_one_that_overflows_further() -> None:
+    chain = {"a": {"overflow": {"after": 1, "to": "b"}}, "b": {"overflow": {"after": 1, "to": "c"}}, "c": {}}
+    assert list(fresh(queues=chain).queues) == ["a", "b", "c"]
+    assert fresh(queues={"a": {"relax_after": [1, 2]}}).queues["a"].relax_after == (
+        timedelta(seconds=1),
+        timedelta(seconds=2),
+    )
