@@ -102,6 +102,9 @@ def test_a_secret_that_is_no_base64_leaves_the_others_valid() -> None:
     account = s.COUPANG.model_copy(update={"signing": ("env:BAD", "env:EMPTY", "env:GOOD")})
     outside = Outside({"BAD": "whsec_###", "EMPTY": "whsec_", "GOOD": s.WHSEC})
     assert refused({}, account, outside) is None
-    bad = s.COUPANG.model_copy(update={"signing": ("env:BAD", "env:EMPTY")})
+
+
+@pytest.mark.parametrize("secret", ["whsec_###", "whsec_", "whsec_QUJD!", "ä"])
+def test_secrets_that_are_no_base64_are_missing(secret: str) -> None:
     with pytest.raises(MissingSecret, match="not base64"):
-        refused({}, bad, outside)
+        refused({}, outside=Outside({"DESKBUS_SECRET_COUPANG_KR": secret}))
