@@ -48,6 +48,7 @@ from services.ingest.core.commands import (
     SOURCE,
 )
 from services.ingest.core.moves import SYSTEM
+from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import PARTICIPANTS_CAP, Pending, TicketState, message_document
 from tests.ingest.core.asking import NEWS, NOTE, after, changed, given, refusal, stored
 from tests.ingest.core.timeline import AGENT, BOT, Story, minute
@@ -307,3 +308,13 @@ def test_a_forward_may_be_larger_than_a_command_and_is_told_apart_by_its_id_alon
     state, _ = after(forwarded(stored(), large))
     assert state.unanswered == (minute(0), minute(1))
     assert forwarded(state, QUESTION.model_copy(update={"text": "as a later release writes it"})) == Decision()
+
+
+@pytest.mark.parametrize(("reopens", "status"), [(1, Status.OPEN), (0, Status.SOLVED)])
+def test_a_forwarded_question_reopens_a_solved_ticket_as_often_as_the_policy_allows(
+    reopens: int, status: Status
+) -> None:
+    data = Forward(by=SYSTEM, message=QUESTION, from_ticket_id="T5")
+    solved = stored(ticket={"status": Status.SOLVED})
+    _, ticket = after(given(solved, data, policy=TicketPolicy(reopens=reopens), source=SOURCE))
+    assert ticket.status == status
