@@ -89,6 +89,7 @@ def test_a_label_that_names_no_charset_of_mail_is_none(label: str | None) -> Non
         ("退款問題".encode("big5") + b"\xff!", "big5", None, "退款問題\ufffd!"),
         ("ąęąę".encode() + b"\xc4 x", "big5", None, "ąęąę\ufffd x"),
         (b"abc", "utf-16", None, "abc"),
+        (b"\x1b$B0!", "iso-2022-jp", None, "亜"),
         (b"\x1b$B0!\x1b(B", "iso-2022-jp", None, "亜"),
         (b"\x1b$B-!\x1b(B", "iso-2022-jp", None, "①"),
         (b"\x1b$B0!\x1b(B", "utf-8", None, "\x1b$B0!\x1b(B"),
@@ -136,6 +137,7 @@ def test_strictly_read_is_all_or_nothing(raw: bytes, codec: str, text: str | Non
         ("ą".encode(), False),
         ("ą".encode() + b"\xff", True),
         ("ą".encode() + b"\xff\xff", False),
+        ("ąęą".encode() + b"\xff\xff", False),
         ("ąęąę".encode() + b"\xff\xff", True),
         ("ąęąę".encode() + b"\xff\xff\xff", False),
         ("한국".encode() + b"\xff", True),
@@ -153,6 +155,8 @@ def test_utf_8_is_damaged_where_a_fourth_of_it_at_most_is_wrong(raw: bytes, *, d
 @pytest.mark.parametrize(
     ("text", "codec", "plausible"),
     [
+        ("ﾀ", "cp932", False),
+        ("1²", "gb18030", True),
         ("é", "cp1252", False),
         ("éa", "cp1252", True),
         ("ééa", "cp1252", False),
