@@ -155,6 +155,7 @@ def test_it_is_given_up_where_the_next_try_would_come_too_late(
     assert list(decision.events) == ([expected] if given_up else [])
     assert decision.state is not None
     assert len(decision.state.planned) == (0 if given_up else 1)
+    assert decision.state.disabled == ()
 
 
 # -- withdrawn ----------------------------------------------------------------------------------------------------

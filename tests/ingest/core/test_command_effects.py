@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from contracts.commands import (
     Reply,
     SetFacts,
     SetPriority,
+    SetStatus,
     SetTags,
 )
 from contracts.ticket import (
@@ -187,6 +189,8 @@ def test_a_file_is_named_by_a_ref_that_the_caller_may_use_or_by_an_http_url(
     decision = given(stored(), data, looked={"files": frozenset({"f1"})})
     assert [event.reason for event in decision.events] == ([] if reason is None else [reason])  # type: ignore[attr-defined]
     assert len(after(decision)[0].pending) == (reason is None)
+    if reason is not None:
+        assert "the file 'a'" in str(refusal(decision)[1])
 
 
 # --- Merges and what is forwarded. ---
@@ -318,3 +322,9 @@ def test_a_forwarded_question_reopens_a_solved_ticket_as_often_as_the_policy_all
     solved = stored(ticket={"status": Status.SOLVED})
     _, ticket = after(given(solved, data, policy=TicketPolicy(reopens=reopens), source=SOURCE))
     assert ticket.status == status
+
+
+def test_a_ticket_that_is_solved_by_command_closes_when_the_window_of_the_policy_is_over() -> None:
+    policy = TicketPolicy(reopen_window=timedelta(days=3))
+    state, ticket = after(given(stored(), SetStatus(by=AGENT, status=Status.SOLVED), policy=policy))
+    assert (state.closes_at, ticket.solved_at) == (minute(2) + timedelta(days=3), minute(2))
