@@ -34,6 +34,7 @@ MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
         (b"--b\r\n--b--\r\n", [""]),
         (b"--b\r\n\r\n\r\n\r\none\r\n--b--", ["one"]),
         (b"--b\r\nX: y\r\n\r\none\r\n--b--", ["one"]),
+        (b"--b\r\n\r\nXone\r\n--b--", ["Xone"]),
         (b"no delimiter", "no delimiter"),
         (b"--b--\r\n\r\none\r\n--b--", "--b--\r\n\r\none\r\n--b--"),
     ],
@@ -117,6 +118,7 @@ def test_parts_beyond_the_bounds_are_counted_and_not_read() -> None:
         ("x-uuencode", b"begin 644 x\n#86)C\n#\xff\xff\xff\xff\n#86)C\n", b"abc"),
         ("x-uuencode", b"beginning", b"beginning"),
         ("8bit", b"h\xc4\x85", b"h\xc4\x85"),
+        ("8bit", b"begin 644 x\n#86)C\n", b"begin 644 x\n#86)C\n"),
         ("x-unknown", b"aGVs", b"aGVs"),
     ],
 )
