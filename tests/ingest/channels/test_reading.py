@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -184,15 +183,6 @@ def test_an_element_that_cannot_be_read_leaves_the_others_in_order() -> None:
 def test_a_time_is_in_seconds_or_the_fallback(seconds: object, at: datetime | None) -> None:
     fallback = datetime(2020, 1, 1, tzinfo=UTC)
     assert reading.instant(seconds, fallback) == (at or fallback)
-
-
-def test_a_time_is_the_same_wherever_the_server_stands() -> None:
-    with pytest.MonkeyPatch.context() as elsewhere:
-        elsewhere.setenv("TZ", "Asia/Bangkok")
-        time.tzset()
-        found = reading.instant(1795253400, datetime(2020, 1, 1, tzinfo=UTC))
-    time.tzset()
-    assert found == s.NOW
 
 
 @pytest.mark.parametrize(
