@@ -254,9 +254,14 @@ def answer(name: str, given: float, *questions: float) -> Answer:
             [answer("r1", 5, 0), answer("r2", 7, 6), answer("r3", 9, 8)], "r2", (),
             [answer("r1", 5, 0), answer("r3", 9, 6, 8)], (6, 10),
         ),
+        (
+            [answer("r1", 5, 0), answer("r2", 7, 6), answer("r3", 9, 8)], "r3", (8,),
+            [answer("r1", 5, 0), answer("r2", 7, 6)], (6, 8),
+        ),
         ([answer("r1", 5, 4), answer("r2", 4)], "r1", (), [answer("r2", 4, 4)], (5, 5)),
     ],
-    ids=["the only one", "a later one answers it", "the last one", "one in between", "given at that instant"],
+    ids=["the only one", "a later one answers it", "the last one", "one in between", "the last of three",
+         "given at that instant"],
 )  # fmt: skip
 def test_what_a_lost_reply_answered_waits_again_unless_a_later_one_answers_it(
     answered: list[Answer], lost: str, waits: tuple[float, ...], left: list[Answer], replies: tuple[Any, Any]
