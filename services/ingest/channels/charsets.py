@@ -189,7 +189,7 @@ def _japanese(raw: bytes) -> Iterator[str]:
 
 
 def _shifted(pairs: bytes) -> bytes:
-    """Rows and cells of JIS X 0208 as Shift_JIS has them; line ends stay."""
+    """Rows and cells of JIS X 0208 as Shift_JIS has them; line ends stay, and what is no pair is a question mark."""
     out = bytearray()
     at = 0
     while at < len(pairs):
@@ -199,7 +199,10 @@ def _shifted(pairs: bytes) -> bytes:
             at += 1
             continue
         cell = pairs[at + 1]
-        out.append((row + 1) // 2 + (0x70 if row < 0x5F else 0xB0))
-        out.append((cell + 0x1F + (cell > 0x5F) if row % 2 else cell + 0x7E) & 0xFF)
         at += 2
+        if row > 0x7E or not 0x21 <= cell <= 0x7E:
+            out.append(0x3F)
+            continue
+        out.append((row + 1) // 2 + (0x70 if row < 0x5F else 0xB0))
+        out.append(cell + 0x1F + (cell > 0x5F) if row % 2 else cell + 0x7E)
     return bytes(out)

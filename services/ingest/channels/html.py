@@ -124,10 +124,10 @@ def _read(html: str, limit: int) -> str:
             at = start + 1
             continue
         comment = html.startswith("<!--", start)
-        end = html.find("-->", start + 4) + 2 if comment else _end_of_tag(html, start)
-        if end < start:
+        end = html.find("-->", start + 4) if comment else _end_of_tag(html, start)
+        if end < 0:
             break  # it is never closed: a browser shows nothing of the rest either
-        at = end + 1
+        at = end + (3 if comment else 1)
         if tag is not None and not comment:
             skipped = _step(text, hidden, tag[2].lower(), html[tag.end() : end], closing=bool(tag[1]))
             if skipped is not None:

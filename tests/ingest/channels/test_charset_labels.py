@@ -95,6 +95,8 @@ def test_a_label_that_names_no_charset_of_mail_is_none(label: str | None) -> Non
         (b"\xb1\xb6", None, None, "捷"),
         (b"\x1b$B0!\x1b(B", "iso-2022-jp", None, "亜"),
         (b"\x1b$B-!\x1b(B", "iso-2022-jp", None, "①"),
+        (b"\x1b$B\xff\xff0!\x1b(B", "iso-2022-jp", None, "?亜"),
+        (b"\x1b$B0\x80\x7f!0!\x1b(B", "iso-2022-jp", None, "??亜"),
         (b"\x1b$B0!\x1b(B", "utf-8", None, "\x1b$B0!\x1b(B"),
         ("ą".encode(), None, "koi8-r", "ą"),
         ("退款".encode("gb18030"), None, "gb18030", "退款"),

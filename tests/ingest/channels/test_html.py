@@ -148,6 +148,8 @@ def test_scripts_and_the_like_are_passed_over_up_to_their_end(tag: str) -> None:
         ("ab<!-->c-->d", "abd"),
         ("a<!-- b -->c<!-- d -->e", "ace"),
         ("ab<!-- c", "ab"),
+        ("<!-- c", ""),
+        ("a<!-- c", "a"),
         ("a<!DOCTYPE html>b", "ab"),
         ("a<?xml version='1.0'?>b", "ab"),
         ("a</>b", "ab"),
