@@ -79,6 +79,8 @@ def split(raw: bytes, start: int, end: int, budget: Budget | None = None) -> tup
             # Parameters are read by code whose time grows with the square of their length.
             room = MAX_HEADER if begin[1].lower().startswith(b"content-") else MAX_LONG_HEADER
             room = 0 if count > MAX_HEADERS else room
+            # Old programs write a space before the colon, at which the parser would stop.
+            text = begin[1] + b":" + text[begin.end() :]
         elif text[:1] not in {b" ", b"\t"} or not count:
             if not (at == start and text.startswith(_MBOX)) and not _goes_on(raw, after, end, feed):
                 body = at
@@ -123,13 +125,13 @@ def decoded_words(value: str, hint: str | None = None) -> str:
     """A header's text: encoded words (RFC 2047), raw UTF-8, and what is neither: that is guessed, `hint` first."""
     value = value[:MAX_HEADER]
     try:
-        pieces = (
-            decode_header(value.encode("ascii", "surrogateescape").decode("ascii", "replace")) if "=?" in value else []
-        )
+        # As Latin-1, raw bytes beside encoded words come back as the bytes that they were.
+        pieces = decode_header(value.encode("ascii", "surrogateescape").decode("latin-1")) if "=?" in value else []
     except (HeaderParseError, ValueError, IndexError):
         pieces = []
     if any(charset for _, charset in pieces):
-        joined = "".join(p if isinstance(p, str) else decode(p, charset or "utf-8") for p, charset in pieces)
+        texts = (p if isinstance(p, str) else decode(p, charset, None if charset else hint) for p, charset in pieces)
+        joined = "".join(texts)
         if joined.strip():
             return joined
     return decode(value.encode("utf-8", "surrogateescape"), None, hint)

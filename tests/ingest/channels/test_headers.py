@@ -40,6 +40,7 @@ def split(raw: bytes) -> tuple[list[tuple[str, str]], bytes]:
         ),
         (b"A: 1\r\nbroken\r\n\r\nTo: x\r\n\r\nx", [("A", "1")], b"broken\r\n\r\nTo: x\r\n\r\nx"),
         (b"A: 1\r\nbroken", [("A", "1")], b"broken"),
+        (b"A : 1\r\nB\t:2\r\n\r\nx", [("A", "1"), ("B", "2")], b"x"),
     ],
 )
 def test_a_block_ends_at_an_empty_line_or_where_no_header_follows(
@@ -115,6 +116,8 @@ def test_a_block_takes_its_bytes_from_what_the_mail_may_cost() -> None:
         ("ą".encode().decode("ascii", "surrogateescape"), None, "ą"),
         ("文의"[:0] + "문의".encode("cp949").decode("ascii", "surrogateescape"), "euc-kr", "문의"),
         ("\udcb1\udcb6", "iso-8859-2", "ąś"),
+        ("=?utf-8?q?=C4=85?= \udcc4\udc99", None, "ą ę"),
+        ("\udcb1 =?utf-8?q?=C4=85?=", "iso-8859-2", "ą ą"),
         ("ą", None, "ą"),
         ("x" * 4001, None, "x" * 4000),
     ],
