@@ -278,3 +278,16 @@ def fake_clock() -> FakeClock:
 
 def transfer(**target: Any) -> Transfer:
     return Transfer(by=SYSTEM, **target)
+
+
+def pass_time(desk: Replica, seconds: float) -> None:
+    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+
+
+async def turns(desk: Replica, seconds: float) -> None:
+    """Let time pass in steps, with a turn after each."""
+    for _ in range(int(seconds // 5)):
+        pass_time(desk, 5)
+        await desk.turn()
+    pass_time(desk, seconds % 5)
+    await desk.turn()

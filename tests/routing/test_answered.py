@@ -6,7 +6,20 @@ import pytest
 
 from contracts.ticket import Author, Status
 from tests.kit.fake_store import FakeStore
-from tests.routing.scenario import POLICY, Log, Replica, fake_clock, message, opened, profile, sent, status, ticket
+from tests.routing.scenario import (
+    POLICY,
+    Log,
+    Replica,
+    fake_clock,
+    message,
+    opened,
+    pass_time,
+    profile,
+    sent,
+    status,
+    ticket,
+    turns,
+)
 
 
 def replica(text: bytes = POLICY) -> Replica:
@@ -16,19 +29,6 @@ def replica(text: bytes = POLICY) -> Replica:
 @pytest.fixture
 def desk() -> Replica:
     return replica()
-
-
-def pass_time(desk: Replica, seconds: float) -> None:
-    desk.clock.advance(seconds)  # type: ignore[attr-defined]
-
-
-async def turns(desk: Replica, seconds: float) -> None:
-    """Let time pass in steps, with a turn after each."""
-    for _ in range(int(seconds // 5)):
-        pass_time(desk, 5)
-        await desk.turn()
-    pass_time(desk, seconds % 5)
-    await desk.turn()
 
 
 @pytest.mark.parametrize("presence", ["online", "offline", "away"])

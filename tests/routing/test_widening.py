@@ -21,10 +21,12 @@ from tests.routing.scenario import (
     fake_clock,
     message,
     opened,
+    pass_time,
     profile,
     status,
     ticket,
     transfer,
+    turns,
 )
 
 CHAIN = b"""
@@ -47,19 +49,6 @@ def replica(text: bytes = POLICY) -> Replica:
 @pytest.fixture
 def desk() -> Replica:
     return replica()
-
-
-def pass_time(desk: Replica, seconds: float) -> None:
-    desk.clock.advance(seconds)  # type: ignore[attr-defined]
-
-
-async def turns(desk: Replica, seconds: float) -> None:
-    """Let time pass in steps, with a turn after each."""
-    for _ in range(int(seconds // 5)):
-        pass_time(desk, 5)
-        await desk.turn()
-    pass_time(desk, seconds % 5)
-    await desk.turn()
 
 
 def words(desk: Replica, subject: str = "t1") -> list[str]:
