@@ -1,7 +1,7 @@
 """Warnings: each level is told, the breach supersedes them, a pause resolves nothing. Timelines in seconds."""
 
 from contracts.notifications import EscalationResolved
-from services.notify.core.settle import Sent, settle
+from services.notify.core.settle import Refused, Sent, settle
 from services.notify.core.state import Standing
 from tests.notify.examples import (
     at,
@@ -167,17 +167,59 @@ def test_what_an_acknowledged_warning_waits_for_also_stands_still() -> None:
     assert of(line.told, "reminder") == [(5500, "lead")]
 
 
-def test_an_acknowledgement_while_the_clock_stands_still_is_reminded_in_its_own_time() -> None:
-    rules = policy(route={"name": "all", "chain": "breach"})
-    line = Timeline(rules)
+def test_an_acknowledgement_while_the_clock_stands_still_holds_until_the_clock_has_gone_on() -> None:
+    line = Timeline(policy(route={"name": "all", "chain": "breach"}))
     line.happens(at_risk(0))
     line.happens(paused(10, sequence=2))
-    line.acknowledged(20)
-    line.happens(resumed(30, sequence=3))
-    line.until(619)
+    assert line.acknowledged(20)
+    line.happens(resumed(5000, sequence=3))
+    assert line.standing() == Standing.ACKNOWLEDGED
+    line.until(5599)
+    assert line.told == [(0, "lead", "firing")]
+    line.until(5600)
+    assert line.told[1:] == [(5600, "lead", "reminder")]
+    line.until(5900)
+    assert line.told[2:] == [(5900, "lead", "firing")]
+
+
+def test_what_nobody_acknowledged_in_time_may_be_acknowledged_while_the_clock_stands_still() -> None:
+    line = Timeline(policy(route={"name": "all", "chain": "breach"}))
+    line.happens(at_risk(0))
+    line.until(1000)
+    assert len(line.events("escalation.exhausted")) == 1
+    line.happens(paused(1000, sequence=2))
+    line.happens(paused(1010, reason="on_hold", sequence=3))
+    assert line.acknowledged(1020)
+    line.happens(resumed(5000, sequence=4))
+    line.until(5599)
     assert of(line.told, "reminder") == []
-    line.until(620)
-    assert of(line.told, "reminder") == [(620, "lead")]
+    line.until(5600)
+    assert of(line.told, "reminder") == [(5600, "lead"), (5600, "oncall")]
+
+
+def test_an_acknowledgement_before_a_pause_is_not_reminded_in_it() -> None:
+    line = Timeline(policy(route={"name": "all", "chain": "breach"}))
+    line.happens(at_risk(0))
+    line.acknowledged(5)
+    line.happens(paused(10, sequence=2))
+    line.until(5000)
+    assert line.told == [(0, "lead", "firing")]
+    assert line.standing() == Standing.ACKNOWLEDGED
+
+
+def test_a_chain_that_goes_on_because_nobody_was_reached_waits_for_the_clock_after_that() -> None:
+    answers = {"lead": Refused("no", 400)}
+    rules = policy(route={"name": "all", "chain": "breach"})
+    line = Timeline(rules, lambda planned, now: answers.get(planned.receiver, Sent(200)))
+    line.takes(at_risk(0))
+    line.takes(paused(1, sequence=2))
+    line.until(4000)
+    assert line.told == [(1, "oncall", "firing")]
+    line.happens(resumed(5000, sequence=3))
+    line.until(5059)
+    assert len(line.told) == 1
+    line.until(5061)
+    assert line.told[1:] == [(5060, "oncall", "firing")]
 
 
 def test_a_warning_met_while_it_stands_still_is_over() -> None:

@@ -12,6 +12,7 @@ from contracts.notifications import EscalationResolved, NotificationKind
 from contracts.payload import Payload
 from kit.document import Decision
 from kit.ids import stable_id
+from services.notify.core.durations import after
 from services.notify.core.policy import Policy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
@@ -54,6 +55,12 @@ class Draft:
         alarm = alarm.model_copy(update=changes)
         self.alarms[alarm.key] = alarm
         return alarm
+
+    def wait(self, alarm: Alarm, seconds: float | None) -> Alarm:
+        """Let it wait from now on, or from when its clock goes on; None: for nothing."""
+        if alarm.paused:
+            return self.set(alarm, next_at=None, left=seconds)
+        return self.set(alarm, next_at=None if seconds is None else after(self.now, seconds), left=None)
 
     def facts(self) -> Mapping[str, str]:
         """What every event says."""
@@ -101,7 +108,7 @@ class Draft:
         """Say nothing more about it, as worse is told in its place. It ends when that does, if it has not already."""
         if alarm.standing != Standing.RESOLVED:  # what says that it is over still goes out
             self.withdraw([alarm.key])
-        self.set(alarm, superseded=True, next_at=None, left=None)
+        self.set(alarm, superseded=True, next_at=None, paused=False, left=None)
 
     def end(self, alarm: Alarm, reason: str, at: datetime) -> None:
         """It is over: say so to those who heard that it was not."""
@@ -110,6 +117,7 @@ class Draft:
             alarm,
             standing=Standing.RESOLVED,
             next_at=None,
+            paused=False,
             left=None,
             told=(),
             ended_at=max(at, alarm.opened_at),

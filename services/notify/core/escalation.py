@@ -25,7 +25,6 @@ from kit.document import Decision
 from services.notify.core import alerts
 from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
 from services.notify.core.draft import Draft
-from services.notify.core.durations import after
 from services.notify.core.policy import Policy
 from services.notify.core.route import End, route
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
@@ -146,15 +145,17 @@ def _over(draft: Draft, over: Over, event: Event) -> None:
 def _pause(draft: Draft, about: str) -> None:
     """Say nothing about a clock that stands still. A breach stays one, and is followed up."""
     for alarm in list(draft.alarms.values()):
-        if alarm.about == about and alarm.kind in alerts.WARNINGS and alarm.next_at is not None:
-            draft.set(alarm, next_at=None, left=(alarm.next_at - draft.now).total_seconds())
+        holds = alarm.standing != Standing.RESOLVED and not alarm.superseded
+        if alarm.about == about and alarm.kind in alerts.WARNINGS and holds and not alarm.paused:
+            left = None if alarm.next_at is None else (alarm.next_at - draft.now).total_seconds()
+            draft.set(alarm, paused=True, next_at=None, left=left)
 
 
 def _resume(draft: Draft, about: str, event: Event) -> None:
     """Go on where the pause left off; what the solving of the ticket has ended is the matter again."""
     for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
-        if alarm.left is not None:
-            draft.set(alarm, next_at=after(draft.now, alarm.left), left=None)
+        if alarm.paused:
+            draft.wait(draft.set(alarm, paused=False), alarm.left)
         elif alarm.standing == Standing.RESOLVED and not alarm.superseded:
             again = {name: getattr(alarm, name) for name in _LASTING}
             alert = alarm.alert.model_copy(update={"cause": event.id})
@@ -184,7 +185,7 @@ def _next_step(draft: Draft, alarm: Alarm) -> None:
     """Go on to the next step that has somebody to tell."""
     course = _course(draft.policy, alarm)
     if not course.steps:  # the policy tells nobody
-        draft.set(alarm, next_at=None)
+        draft.wait(alarm, None)
         return
     step, turn = (0, alarm.round) if alarm.step is None else (alarm.step + 1, alarm.round)
     for _ in range(len(course.steps) + 1):
@@ -193,11 +194,11 @@ def _next_step(draft: Draft, alarm: Alarm) -> None:
         if turn > course.repeat:
             break
         targets, wait = course.steps[step]
-        alarm = draft.set(alarm, step=step, round=turn, next_at=after(draft.now, wait))
+        alarm = draft.wait(draft.set(alarm, step=step, round=turn), wait)
         if _tell(draft, alarm, targets):
             return
         step += 1  # nobody of this step can be told: do not wait for them
-    draft.set(alarm, next_at=None, exhausted=True)
+    draft.wait(draft.set(alarm, exhausted=True), None)
     said = {"alert": alarm.alert, "chain": alarm.chain, "round": alarm.round, "exhausted_at": draft.now}
     draft.events.append(EscalationExhausted(**draft.facts(), **said))
 
@@ -225,8 +226,7 @@ def _forgotten(draft: Draft, alarm: Alarm) -> None:
         # Acknowledged before anybody could be told (over REST): then those who would have been are reminded.
         present = course.steps[alarm.step][0] if alarm.step is not None and alarm.step < len(course.steps) else ()
         draft.plan(alarm, NotificationKind.REMINDER, alarm.told or present)
-        undo = None if course.undo_after is None else after(draft.now, course.undo_after)
-        draft.set(alarm, reminded=True, next_at=undo)
+        draft.wait(draft.set(alarm, reminded=True), course.undo_after)
         return
     again = {"standing": Standing.OPEN, "acked_by": None, "acked_at": None, "exhausted": False}
     _next_step(draft, draft.set(alarm, step=None, round=0, **again))
@@ -265,16 +265,8 @@ def acknowledge(
     draft = Draft.of(state, policy, now)
     draft.withdraw(alarm.key for alarm in opened)
     for alarm in opened:
-        remind = _course(policy, alarm).remind_after
-        draft.set(
-            alarm,
-            standing=Standing.ACKNOWLEDGED,
-            acked_by=by,
-            acked_at=now,
-            reminded=False,
-            left=None,
-            next_at=None if remind is None else after(now, remind),
-        )
+        acked = draft.set(alarm, standing=Standing.ACKNOWLEDGED, acked_by=by, acked_at=now, reminded=False)
+        draft.wait(acked, _course(policy, alarm).remind_after)
     since = min(alarm.opened_at for alarm in opened)
     steps = [alarm.step for alarm in opened if alarm.step is not None]
     draft.events.append(

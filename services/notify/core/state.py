@@ -56,8 +56,10 @@ class Alarm(Value):
     """Receivers that took a firing notification since it opened."""
     superseded: bool = False
     """Worse has been told in its place, or it never was so: nothing more is said about it when its clock goes on."""
+    paused: bool = False
+    """The clock that it warns of stands still, and so does all that it waits for."""
     left: float | None = None
-    """Seconds that were left until `next_at` when the clock it is about was paused."""
+    """While paused: seconds until `next_at`, counted from when the clock goes on."""
     acked_by: str | None = None
     acked_at: datetime | None = None
     reminded: bool = False
