@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 #: Most sequence numbers of one source that a document remembers as missing. Beyond it the oldest are given up.
 MISSING_CAP = 1_000
-#: Most unconfirmed events of one document before its partition waits for the broker.
+#: Most unconfirmed events of one document before its partition waits for the broker, and most that one decision raises.
 OUTBOX_CAP = 1_000
 
 
@@ -191,9 +191,12 @@ def apply(
 ) -> None:
     """Put a decision into a document, or raise and leave it as it was.
 
-    Raises TooLarge for an event above `limit` bytes, Full when the outbox holds too much already, and Unloadable.
+    Raises TooLarge for an event above `limit` bytes or for more events than an empty outbox takes, Full when the
+    outbox holds too much already, and Unloadable.
     """
     state = doc.state
+    if len(decision.events) > OUTBOX_CAP:
+        raise TooLarge(f"{len(decision.events)} events of one decision, more than {OUTBOX_CAP}")
     if len(doc.outbox) + len(doc.fresh) + len(decision.events) > OUTBOX_CAP:
         raise Full(f"more than {OUTBOX_CAP} events wait to be published")
     entries = []

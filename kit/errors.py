@@ -15,7 +15,7 @@ class Unparsable(Exception):
 
 
 class TooLarge(Exception):
-    """Encoded, it is above the limit that the brokers take."""
+    """No later try makes it fit: an event above the limit that the brokers take, or too many of one decision."""
 
 
 class Full(Passing):

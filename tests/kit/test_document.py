@@ -142,6 +142,13 @@ def test_a_full_outbox_takes_no_more() -> None:
         document.apply(KIND, doc, Decision(None, [Said()]), now=NOW, cause=None, limit=10_000)
 
 
+def test_a_decision_of_more_events_than_an_outbox_takes_is_no_matter_of_waiting() -> None:
+    doc: Document[dict[str, Any]] = Document("T")
+    with pytest.raises(TooLarge, match="1001 events of one decision, more than 1000"):
+        document.apply(KIND, doc, Decision({"x": 1}, [Said()] * (OUTBOX_CAP + 1)), now=NOW, cause=None, limit=10_000)
+    assert (doc.state, doc.emitted, doc.fresh, doc.changed) == (None, 0, [], False)
+
+
 def test_a_document_whose_state_does_not_load_keeps_it_and_refuses_decisions() -> None:
     raw: dict[str, Any] = {"_id": "T", "version": 3, "state": 7, "emitted": 2, "seen": {}}
     doc = document.read(KIND, raw)
