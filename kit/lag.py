@@ -1,7 +1,7 @@
 """How far behind a consumer is: records and seconds for each partition that it owns.
 
 Rule: the age of a record is told by its own timestamp, so a process that dies again and again on the same record shows
-an age that grows, although each of its lives is short.
+an age that grows, although each of its lives is short. One without a timestamp waits since this process first saw it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 
 from kit import metrics
 from kit.clock import Clock
+from kit.reading import instant
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -39,9 +40,9 @@ class Lag:
             firsts.setdefault(TopicPartition(record.topic, record.partition), record)
         now = self._clock.now().timestamp()
         for tp, record in firsts.items():
-            if timestamp := getattr(record, "timestamp", 0):
-                self._first[tp] = record.offset, timestamp / 1000
-                _seconds(tp, now - timestamp / 1000)
+            if written := instant(record):
+                self._first[tp] = record.offset, written
+                _seconds(tp, now - written)
 
     async def measure(self, handled: Offsets) -> None:
         """Set the gauges of these partitions and forget all others; raises Passing while the broker is away."""

@@ -252,7 +252,7 @@ class Ends:
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
         """Return the timestamps (seconds) of the first records at these offsets or behind them.
 
-        What cannot be read is left out. Raises Passing while the broker is away.
+        What cannot be read or has no timestamp is left out. Raises Passing while the broker is away.
         """
         found: dict[TopicPartition, float] = {}
         async with self._looking:
@@ -262,13 +262,19 @@ class Ends:
                 for tp, offset in places.items():
                     async with in_time():
                         record = await _look(client, tp, offset)
-                    if record:
-                        found[tp] = record.timestamp / 1000
+                    if record and (written := instant(record)):
+                        found[tp] = written
             except KafkaError as error:
                 raise Passing(f"what waits is not known: {error!r}") from error
             finally:
                 client.unsubscribe()
         return found
+
+
+def instant(record: Any) -> float | None:
+    """Return when a record was written (seconds); None where its producer gave no time (Kafka: -1)."""
+    timestamp: int | None = getattr(record, "timestamp", None)
+    return timestamp / 1000 if timestamp and timestamp > 0 else None
 
 
 async def _look(client: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Any:

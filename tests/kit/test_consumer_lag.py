@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
 from contracts.topics import TICKETS, topic_name
@@ -20,7 +20,7 @@ HERE = TopicPartition("in", 0)
 
 
 class Broker:
-    """Ends of partitions and timestamps of records, by how many seconds ago they were written at START."""
+    """Ends of partitions and timestamps of records, by how many seconds ago that was at START; -1: none."""
 
     def __init__(self, *ages: float) -> None:
         self.ages, self.looks = list(ages), 0
@@ -30,7 +30,7 @@ class Broker:
 
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
         self.looks += 1
-        return {tp: START.timestamp() - self.ages[offset] for tp, offset in places.items()}
+        return {tp: START.timestamp() - self.ages[offset] for tp, offset in places.items() if self.ages[offset] >= 0}
 
     def record(self, offset: int) -> Raw:
         return Raw("in", 0, offset, b"", timestamp=round(1000 * (START.timestamp() - self.ages[offset])))
@@ -98,6 +98,17 @@ async def test_a_partition_of_another_replica_is_not_reported() -> None:
     assert (records(), seconds()) == (None, None)
 
 
+@pytest.mark.parametrize("timestamp", [-1, 0, None])
+async def test_a_record_without_a_timestamp_waits_since_it_was_first_seen(timestamp: int) -> None:
+    clock, broker = FakeClock(START), Broker(-1)
+    lag = Lag(clock, broker)
+    for age in (0, 30):
+        lag.begin([Raw("in", 0, 0, b"", timestamp=timestamp)])
+        await lag.measure({HERE: 0})
+        assert (records(), seconds()) == (1, age)
+        clock.advance(30)
+
+
 @pytest.fixture
 async def producer(kafka: str) -> AsyncIterator[Producer]:
     made = Producer(kafka, client_id="test")
@@ -122,5 +133,20 @@ async def test_the_broker_tells_when_a_waiting_record_was_written(kafka: str, to
         assert found[0] <= found[1]
         assert await ends.instants({tp: 2}) == {}, "nothing waits there"
         assert (await ends.of([tp])) == {tp: 2}
+        await _send_without_timestamp(kafka, tp)
+        assert (await ends.of([tp])) == {tp: 3}
+        assert await ends.instants({tp: 2}) == {}, "it has no timestamp"
     finally:
         await ends.stop()
+
+
+async def _send_without_timestamp(kafka: str, tp: TopicPartition) -> None:
+    client = AIOKafkaProducer(bootstrap_servers=kafka)
+    await client.start()
+    try:
+        batch = client.create_batch()
+        assert batch.append(timestamp=-1, key=b"k", value=b"third")
+        batch.close()
+        await (await client.send_batch(batch, tp.topic, partition=tp.partition))
+    finally:
+        await client.stop()
