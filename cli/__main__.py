@@ -50,15 +50,22 @@ LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 def run(
     replicas: Annotated[int, typer.Option(min=1, help="Of each service.")] = 1,
     config: Annotated[Path, typer.Option(help="Folder of the policy files.")] = ROOT / "deploy" / "config",
-    kafka: Kafka = _LOCAL,
-    prefix: Prefix = "",
+    kafka: Annotated[str | None, typer.Option(envvar="DESKBUS_KAFKA", help=f"Bootstrap servers ({_LOCAL}).")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="What goes before every topic.")
+    ] = None,
 ) -> None:
-    """Run all services in the foreground; Ctrl-C ends them."""
-    from cli.running import run as run_all
+    """Run all services in the foreground; Ctrl-C ends them. What the environment says wins over `.env`."""
+    from cli import running
 
-    _create(kafka, prefix, catalogue.partitions(os.environ, LOCAL_PARTITIONS))
-    given = {**os.environ, "DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
-    raise typer.Exit(run_all(given, config, replicas))
+    options = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    given = {**running.from_file(running.ENV_FILE), **os.environ, **chosen}
+    given["DESKBUS_KAFKA"] = given.get("DESKBUS_KAFKA") or _LOCAL
+    _create(
+        given["DESKBUS_KAFKA"], given.get("DESKBUS_TOPIC_PREFIX", ""), catalogue.partitions(given, LOCAL_PARTITIONS)
+    )
+    raise typer.Exit(running.run(given, config, replicas))
 
 
 @app.command()

@@ -6,11 +6,15 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cli import __main__ as command
 from cli import running
 from cli.fleet import SERVICES, Fleet
 from cli.running import doors, environment, from_file, ports
 from cli.traffic import tokens
+from contracts import topics
+from contracts.topics import LOCAL_PARTITIONS
 from deploy.reference import settings_class
 
 FOLDER = Path("policies")
@@ -74,6 +78,51 @@ def test_a_run_says_which_variables_it_took_from_a_file_and_lets_the_shell_win(
     assert said[0] == "read .env: DESKBUS_PUBLIC_URL, DESKBUS_TOKENS"
     assert given[0]["DESKBUS_TOKENS"] == "from-shell:00:x"
     assert given[0]["DESKBUS_PUBLIC_URL"] == "https://file.example"
+
+
+KAFKA, PREFIX, PARTITIONS = "DESKBUS_KAFKA", "DESKBUS_TOPIC_PREFIX", "DESKBUS_PARTITIONS"
+FILE = {KAFKA: "file:1", PREFIX: "file.", PARTITIONS: "7"}
+
+
+@pytest.mark.parametrize(
+    ("file", "shell", "options", "expected"),
+    [
+        ({}, {}, [], ("127.0.0.1:9092", "", LOCAL_PARTITIONS)),
+        (FILE, {}, [], ("file:1", "file.", 7)),
+        (FILE, {KAFKA: "shell:2", PREFIX: "shell.", PARTITIONS: "9"}, [], ("shell:2", "shell.", 9)),
+        (FILE, {KAFKA: "", PREFIX: "", PARTITIONS: ""}, [], ("127.0.0.1:9092", "", LOCAL_PARTITIONS)),
+        (FILE, {KAFKA: "shell:2"}, ["--kafka", "option:3", "--prefix", "o."], ("option:3", "o.", 7)),
+    ],
+)
+def test_a_run_takes_kafka_from_options_then_the_shell_then_the_file_then_its_default(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: dict[str, str],
+    shell: dict[str, str],
+    options: list[str],
+    expected: tuple[str, str, int],
+) -> None:
+    """The topics are made where the services look for them."""
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in file.items()), "utf-8")
+    monkeypatch.setattr(running, "ENV_FILE", tmp_path / ".env")
+    for name in FILE:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    seen: list[tuple[str, str, int]] = []
+
+    def create(kafka: str, prefix: str, partitions: int) -> None:
+        seen.append((kafka, prefix, partitions))
+
+    def run(given: dict[str, str], *_: object) -> int:
+        shared = environment({**from_file(running.ENV_FILE), **given}, FOLDER)
+        seen.append((shared[KAFKA], shared.get(PREFIX, ""), topics.partitions(shared, LOCAL_PARTITIONS)))
+        return 0
+
+    monkeypatch.setattr(command, "_create", create)
+    monkeypatch.setattr(running, "run", run)
+    assert CliRunner().invoke(command.app, ["run", *options]).exit_code == 0
+    assert seen == [expected, expected]
 
 
 def test_a_run_opens_the_doors_where_the_variables_say() -> None:
