@@ -19,6 +19,7 @@ from kit.mongo import MongoStore
 from services.sla.core.clocks import Clock, Phase, Terms, Warn
 from services.sla.core.history import Span
 from services.sla.core.policy import Book
+from services.sla.core.replies import Given
 from services.sla.core.state import Breach, TicketClocks, due
 
 COLLECTION = "clocks"
@@ -55,6 +56,7 @@ def dump(state: TicketClocks) -> dict[str, Any]:
         "facts": state.facts.model_dump(mode="json"),
         "status": state.status.value,
         "history": [{"since": span.since, "status": span.status.value} for span in state.history],
+        "replies": [_plain(reply, "message_id", "at") for reply in state.replies],
         "live": [_dump_clock(clock) for clock in state.live],
         "ended": [_dump_clock(clock) for clock in state.ended],
         "breaches": [_plain(breach, *_BREACH) for breach in state.breaches],
@@ -69,6 +71,7 @@ def load(raw: Mapping[str, Any]) -> TicketClocks:
         facts=TicketFacts.model_validate(raw["facts"]),
         status=Status(raw["status"]),
         history=tuple(Span(span["since"], Status(span["status"])) for span in raw["history"]),
+        replies=tuple(Given(**reply) for reply in raw.get("replies", ())),
         live=tuple(_load_clock(clock) for clock in raw["live"]),
         ended=tuple(_load_clock(clock) for clock in raw["ended"]),
         breaches=tuple(Breach(**breach) for breach in raw["breaches"]),

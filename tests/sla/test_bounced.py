@@ -95,14 +95,83 @@ def test_the_first_reply_is_the_first_that_arrived(second: float, ends: str) -> 
     assert desk.running() == set()
 
 
-def test_a_next_reply_is_met_by_the_one_that_bounced_where_another_has_answered_since() -> None:
+@pytest.mark.parametrize(("second", "ends"), [(11, "met"), (25, "met"), (25.5, "cancelled stopped_late")])
+def test_a_next_reply_is_the_next_that_arrived(second: float, ends: str) -> None:
     desk = opened(FIRST)
     sent(desk, 1)
     desk.take(desk.write.received(5))
     reply = sent(desk, 10)
-    sent(desk, 11)
-    assert desk.take(desk.write.bounced(12, reply)) == []
+    later = sent(desk, second)
+    breached = ["next_reply breached"] if second > 25 else []
+    assert desk.take(desk.write.bounced(40, reply)) == ["next_reply resumed bounced", *breached, f"next_reply {ends}"]
+    assert desk.state is not None
+    (*_, clock) = desk.state.ended
+    assert (minute(clock.started_at), minute(clock.ended_at), clock.answered_by) == (5, second, later)
+    assert [minute(breach.breached_at) for breach in desk.state.breaches] == ([25] if breached else [])
     assert desk.running() == set()
+
+
+def test_what_was_answered_after_a_bounce_and_asked_since_leaves_the_newer_wait_alone() -> None:
+    desk = opened(FIRST)
+    sent(desk, 1)
+    desk.take(desk.write.received(5))
+    reply = sent(desk, 10)
+    sent(desk, 12)
+    desk.take(desk.write.received(20))
+    assert desk.take(desk.write.bounced(30, reply)) == ["next_reply resumed bounced", "next_reply met"]
+    assert desk.due("next_reply") == 40
+
+
+@pytest.mark.parametrize("metric", ["first_reply", "next_reply"])
+def test_a_wait_goes_on_from_reply_to_reply_until_one_arrives(metric: str) -> None:
+    desk = opened(FIRST)
+    if metric == "next_reply":
+        sent(desk, 0.5)
+        desk.take(desk.write.received(1))
+    first, second, third = (sent(desk, t) for t in (2, 3, 4))
+    assert desk.take(desk.write.bounced(6, first)) == [f"{metric} resumed bounced", f"{metric} met"]
+    assert desk.take(desk.write.bounced(7, second)) == [f"{metric} resumed bounced", f"{metric} met"]
+    assert desk.take(desk.write.bounced(8, third)) == [f"{metric} resumed bounced"]
+    assert desk.state is not None
+    (clock,) = [clock for clock in desk.state.live if clock.metric == metric]
+    assert minute(clock.started_at) == (1 if metric == "next_reply" else 0)
+
+
+def test_a_reply_that_is_lost_behind_one_that_is_lost_ends_nothing() -> None:
+    desk = opened(FIRST)
+    sent(desk, 1)
+    desk.take(desk.write.received(5))
+    first, second = sent(desk, 10), sent(desk, 11)
+    third = sent(desk, 12)
+    assert desk.take(desk.write.bounced(13, second)) == []
+    desk.take(desk.write.bounced(14, first))
+    assert desk.state is not None
+    assert desk.state.ended[-1].answered_by == third
+
+
+def test_the_oldest_of_the_waits_that_one_reply_ended_goes_on() -> None:
+    desk = opened(FIRST)
+    sent(desk, 1)
+    desk.take(desk.write.received(5))
+    first = sent(desk, 10)
+    desk.take(desk.write.received(12))
+    second = sent(desk, 14)
+    desk.take(desk.write.bounced(15, first))
+    assert desk.take(desk.write.bounced(16, second)) == ["next_reply resumed bounced"]
+    assert desk.due("next_reply") == 25
+
+
+def test_a_reply_that_was_heard_of_late_stands_where_it_went_out() -> None:
+    desk = opened(FIRST)
+    sent(desk, 1)
+    desk.take(desk.write.received(5))
+    first = sent(desk, 10)
+    second, third = desk.write.replied(11), desk.write.replied(12)
+    desk.take(third)
+    desk.take(second)
+    desk.take(desk.write.bounced(20, first))
+    assert desk.state is not None
+    assert minute(desk.state.ended[-1].ended_at) == 11
 
 
 @pytest.mark.parametrize("what", ["solved", "delayed", "unknown"])
@@ -121,6 +190,33 @@ def test_what_ended_a_clock_is_kept() -> None:
     sent(desk, 10)
     assert desk.state is not None
     assert load(dump(desk.state)) == desk.state
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=6), st.data())
+def test_a_question_waited_until_the_first_reply_that_arrived(waits: list[int], data: st.DataObject) -> None:
+    """Whichever replies come back, and in whatever order: the clock ends as if they had never gone out."""
+    desk, plain = opened(FIRST), opened(FIRST)
+    for each in (desk, plain):
+        sent(each, 1)
+        each.take(each.write.received(2))
+    instants = [2 + sum(waits[: n + 1]) for n in range(len(waits))]
+    replies = [sent(desk, t) for t in instants]
+    lost = data.draw(st.sets(st.sampled_from(replies)))
+    for t, reply in zip(instants, replies, strict=True):
+        if reply not in lost:
+            sent(plain, t)
+    for number, reply in enumerate(data.draw(st.permutations(sorted(lost)))):
+        desk.take(desk.write.bounced(100 + number, reply))
+    for each in (desk, plain):
+        each.tick(200)
+    assert _ends(desk) == _ends(plain)
+
+
+def _ends(desk: Desk) -> tuple[object, ...]:
+    assert desk.state is not None
+    ended = {(c.metric, c.started_at, c.ended_at, c.breached_at, c.outcome) for c in desk.state.ended}
+    return ended, _view(desk), {(b.metric, b.breached_at) for b in desk.state.breaches}
 
 
 steps = st.lists(st.tuples(st.sampled_from(["ask", "ask", "reply", "bounce"]), st.integers(1, 15)), max_size=12)

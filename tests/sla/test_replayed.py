@@ -87,8 +87,8 @@ def test_what_is_replayed_leaves_the_ticket_as_the_latest_event_has_it(kinds: li
     )  # fmt: skip
     ends = {clock.id: minute(clock.ended_at) for clock in desk.state.ended}
     assert all(end is not None and 0 < end <= minute(known.at) for end in ends.values())  # type: ignore[operator]
-    assert replace(desk.state, live=(), ended=(), serial=0, replied=True, breaches=()) == replace(
-        known, live=(), ended=(), serial=0, replied=True, breaches=()
+    assert replace(desk.state, live=(), ended=(), serial=0, replied=True, replies=(), breaches=()) == replace(
+        known, live=(), ended=(), serial=0, replied=True, replies=(), breaches=()
     )
 
 

@@ -10,6 +10,7 @@ from contracts.ticket import Status, TicketFacts
 from services.sla.core.clocks import Clock, soonest
 from services.sla.core.history import History
 from services.sla.core.policy import Book
+from services.sla.core.replies import Replies
 
 
 class Books(Protocol):
@@ -55,6 +56,8 @@ class TicketClocks:
     """Statuses since the resolution clocks began; empty before, and while a bot has the ticket."""
     replied: bool = False
     """The first reply was given, or became moot."""
+    replies: Replies = ()
+    """Since the last solve."""
     solved_at: datetime | None = None
     reopens: int = 0
     closed: bool = False

@@ -25,7 +25,7 @@ from contracts.tickets import (
     TicketStatusChanged,
 )
 from kit.document import Decision
-from services.sla.core import clocks
+from services.sla.core import clocks, replies
 from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, Step
 from services.sla.core.history import History, Span, then, used
 from services.sla.core.state import Books, Breach, TicketClocks
@@ -113,6 +113,7 @@ class _Turn:
         )
         if isinstance(data, MessageSent) and _by_a_person(data.message):
             self._answered(data.message, ticket)
+            self._set(replies=replies.given(self.state.replies, data.message.id, self.at))
         if self._is_over(data):
             return
         if ticket.handled_by_bot and not old.bot:
@@ -132,6 +133,7 @@ class _Turn:
         """Take an event that newer ones have overtaken: a reply was given then, all else is known from the newer."""
         if not isinstance(data, MessageSent) or not _by_a_person(data.message):
             return
+        self._set(replies=replies.given(self.state.replies, data.message.id, event.time))
         open_since = data.ticket.oldest_unanswered_at
         for clock in self._of(*REPLIES):
             answered = clock.metric == Metric.FIRST_REPLY or open_since is None or open_since > clock.started_at
@@ -159,25 +161,25 @@ class _Turn:
         """Let the wait go on whose reply never arrived: until now, or until the next reply if there was one."""
         ticket, asked = data.ticket, data.ticket.oldest_unanswered_at
         ended = [c for c in self.state.ended if c.answered_by is not None and c.answered_by == data.message_id]
-        lost, first = ended[0] if ended else None, ticket.first_reply_at
+        rest, following = replies.lost(self.state.replies, data.message_id)
+        self._set(replies=rest)
         again = asked is not None and (self.old.asked_at is None or asked < self.old.asked_at)
         if again and self.state.waits_since is not None:
-            if lost is None:
-                self._set(replied=self.state.replied and (first is not None or ticket.reopen_count > 0))
+            if not ended:
+                first = ticket.first_reply_at is not None or ticket.reopen_count > 0
+                self._set(replied=self.state.replied and first)
                 return
             for newer in self._of(*REPLIES):
                 self.step(newer, lambda c, w: clocks.cancel(c, self.at, CancelReason.SUPERSEDED, w))
-            self._reinstate(lost)
-            self._set(waits_since=lost.started_at, waits_version=lost.terms.policy.version)
-            self._set(replied=lost.metric != Metric.FIRST_REPLY)
+            oldest = min(ended, key=lambda c: c.started_at)  # the others are about questions asked since
+            self._reinstate(oldest)
+            self._set(waits_since=oldest.started_at, waits_version=oldest.terms.policy.version)
+            self._set(replied=oldest.metric != Metric.FIRST_REPLY)
             self.agree()
-        elif (
-            lost is not None
-            and lost.metric == Metric.FIRST_REPLY
-            and first is not None
-            and first > (lost.ended_at or first)
-        ):
-            self.step(self._reinstate(lost), lambda c, w: clocks.stop(c, first, w))
+        elif following is not None:
+            for clock in ended:
+                back, at, by = self._reinstate(clock), following.at, following.message_id
+                self.step(back, lambda c, w, at=at, by=by: clocks.stop(c, at, w, by))  # type: ignore[misc]
 
     def _reinstate(self, clock: Clock) -> Clock:
         ended = tuple(c for c in self.state.ended if c.id != clock.id)
@@ -200,13 +202,13 @@ class _Turn:
             else:
                 done = solved_at if solved_at is not None and clocks.settled(clock) else self.at
                 self.step(clock, lambda c, w, done=done: clocks.stop(c, done, w))  # type: ignore[misc]
-        self._set(closed=True, asked_at=None, waits_since=None, waits_version="", history=())
+        self._set(closed=True, asked_at=None, waits_since=None, waits_version="", history=(), replies=())
         return True
 
     def _solved(self) -> None:
         for clock in self._of(*REPLIES):
             self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.SOLVED, w))
-        self._set(solved_at=self.at, replied=self.state.replied or bool(self.state.history))
+        self._set(solved_at=self.at, replied=self.state.replied or bool(self.state.history), replies=())
 
     def _stand_or_go(self, data: TicketEvent) -> None:
         status = self.state.status
