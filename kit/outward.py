@@ -19,11 +19,12 @@ import httpx
 
 MOST_ANSWER = 64 * 1024
 """Bytes of an answer that are read: an id, or a reason."""
-_NOT_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, OSError)
-"""What goes wrong before there is a connection. Whatever goes wrong on one may have happened behind the receiver."""
-_BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+_BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
+_LEAVES = "send_request_headers.started"
+"""What httpcore traces, after the version of HTTP, once there is a connection and its TLS."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+Trace = Callable[[str, object], Awaitable[None]]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -32,7 +33,7 @@ class Forbidden(Exception):
 
 
 class Unreached(Exception):
-    """No answer came. `unsure`: the request had left, so it may have arrived."""
+    """No answer came. `unsure`: the request was leaving or had left, so it may have arrived."""
 
     def __init__(self, reason: str, *, unsure: bool = False) -> None:
         super().__init__(reason)
@@ -156,22 +157,34 @@ class Outward:
         )
 
     async def call(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, most: int = MOST_ANSWER
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        most: int = MOST_ANSWER,
+        seconds: float | None = None,
     ) -> Answer:
-        """Send a request once, and read at most so many bytes of its answer.
+        """Send a request once, and read at most so many bytes of its answer. `seconds` may shorten the client's own.
 
         Raises Forbidden for what no later try will change, else Unreached.
         """
         self._look_at(url)
+        left = False
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal left
+            left = left or event.endswith(_LEAVES)
+
+        within = self._seconds if seconds is None else min(seconds, self._seconds)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._send(method, url, headers, body, most)
+            async with asyncio.timeout(within):
+                return await self._send(method, url, headers, body, most, trace)
         except TimeoutError:
-            raise Unreached(f"no answer within {self._seconds:g} s", unsure=True) from None
-        except _NOT_SENT as fault:
-            raise Unreached(f"{type(fault).__name__}: {fault}"[:300]) from fault
+            raise Unreached(f"no answer within {within:g} s", unsure=left) from None
         except _BROKEN_OFF as fault:
-            raise Unreached(f"{type(fault).__name__}: {fault}"[:300], unsure=True) from fault
+            raise Unreached(f"{type(fault).__name__}: {fault}"[:300], unsure=left) from fault
         except (httpcore.UnsupportedProtocol, ValueError, TypeError) as fault:
             raise Forbidden(f"{type(fault).__name__}: {fault}"[:300]) from fault
 
@@ -186,7 +199,9 @@ class Outward:
         if parts.scheme == "http" and not is_allowed(host, port, self._allowed()):
             raise Forbidden(f"{host} is not called without TLS unless it is allowed by name")
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Answer:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int, trace: Trace
+    ) -> Answer:
         step = self._seconds / 2
         timeouts = {"connect": step, "read": self._seconds, "write": step, "pool": step}
         sent = {
@@ -197,7 +212,7 @@ class Outward:
             **headers,
         }
         async with self._pool.stream(
-            method, url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
+            method, url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts, "trace": trace}
         ) as response:
             taken = bytearray()
             async for chunk in response.aiter_stream():

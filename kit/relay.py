@@ -1,4 +1,4 @@
-"""TLS to the mail relay that the operator names: what each mode promises, as aiosmtplib takes it.
+"""The operator's mail relay: a session with it, and what each mode of TLS promises, as aiosmtplib takes it.
 
 Rule: a mode that is called required verifies. What cannot be verified is either not asked to be (opportunistic), or
 not sent.
@@ -7,6 +7,9 @@ not sent.
 import ssl
 from pathlib import Path
 from typing import Literal, TypedDict
+
+import aiosmtplib
+from aiosmtplib.typing import Default
 
 RelayTls = Literal["none", "opportunistic", "required", "implicit"]
 """none: never. opportunistic: STARTTLS where the relay offers it, its certificate unverified (RFC 7435); keeps out who
@@ -25,6 +28,20 @@ class TlsOptions(TypedDict):
     use_tls: bool
     start_tls: bool | None
     tls_context: ssl.SSLContext | None
+
+
+class RelaySession(aiosmtplib.SMTP):
+    """One session, for one mail."""
+
+    left = False
+    """The mail was leaving or had left: without an answer to it, it may have arrived."""
+
+    async def data(
+        self, message: str | bytes, /, *, timeout: float | Literal[Default.token] | None = Default.token
+    ) -> aiosmtplib.SMTPResponse:
+        """Note that the mail leaves now."""
+        self.left = True
+        return await super().data(message, timeout=timeout)
 
 
 def refuse_unsafe(mode: RelayTls, ca: Path | None, *, password: bool) -> None:

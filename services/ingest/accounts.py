@@ -159,6 +159,13 @@ class Account(_Strict):
     bot: bool = Field(default=False, description="A bot answers first; people when it hands over.")
     quiet_minutes: float = Field(720, gt=0, le=525_600, description="Chat: silence after which a new ticket begins.")
     reopen_days: float = Field(14, ge=0, le=3650, description="Closed longer ago than this: a new, linked ticket.")
+    retry_hours: float = Field(
+        12,
+        ge=0,
+        le=168,
+        description="How long a reply is tried that surely has not arrived (no connection, 503); at least 8 times. "
+        "Tries that may have arrived are made 8 times at most: each may be another copy.",
+    )
 
     @property
     def quiet(self) -> timedelta:
@@ -169,6 +176,11 @@ class Account(_Strict):
     def reopen_window(self) -> timedelta:
         """How long after it was closed a ticket is opened again."""
         return timedelta(days=self.reopen_days)
+
+    @property
+    def retry_for(self) -> timedelta:
+        """How long a reply is tried that surely has not arrived."""
+        return timedelta(hours=self.retry_hours)
 
     def alias(self, address: str) -> Alias | None:
         """What the address that a customer wrote to says besides; plus-tags count only where an alias names them."""

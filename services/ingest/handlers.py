@@ -52,7 +52,9 @@ def policy_of(account: Account | None) -> TicketPolicy:
     if account is None:
         return TicketPolicy()
     apart = account.channel in FILES_APART
-    return TicketPolicy(quiet=account.quiet, reopen_window=account.reopen_window, files_apart=apart)
+    return TicketPolicy(
+        quiet=account.quiet, reopen_window=account.reopen_window, send_for=account.retry_for, files_apart=apart
+    )
 
 
 def defaults_of(account: Account | None) -> AccountDefaults:

@@ -85,7 +85,7 @@ class WayOut:
         except Exception as fault:
             # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
             log.exception("a message could not be sent", message=tried.message.id)
-            return Refused(f"an unforeseen fault: {type(fault).__name__}: {fault}"[:500], permanent=False)
+            return Refused(f"an unforeseen fault: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
 
     async def _try(self, state: TicketState, tried: Pending) -> SendOutcome:
         ticket = state.ticket

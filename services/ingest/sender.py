@@ -7,9 +7,10 @@ is served by the owner of its partition; one message of a ticket at a time, many
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 #: Tickets that are served at once.
 CONCURRENT = 32
+#: Of them, those that were tried before: while a provider is away, its messages must not keep all hands busy.
+AGAIN = 16
 #: Seconds between looks while nobody wakes the sender: retries, and promises of a process that died.
 PERIOD = 0.5
 #: How long a ticket rests that could not be served (its document does not load, the store is away).
@@ -75,6 +78,8 @@ class ReplySender:
         self._awake = promised or asyncio.Event()
         self._farewell = farewell
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._again = set[str]()
+        """Those of the busy tickets whose message was tried before."""
         self._resting: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -104,28 +109,40 @@ class ReplySender:
     async def serve(self) -> None:
         """Begin what is due, as far as hands are free."""
         partitions = self._owner.owned(self._commands)
-        free = CONCURRENT - len(self._busy)
-        if not partitions or free <= 0:
+        if not partitions:
             return
         now = self._clock.now()
         self._resting = {ticket: until for ticket, until in self._resting.items() if until > now}
-        query = {
-            "state.send_at": {"$lte": now},
-            "partition": {"$in": partitions},
-            "_id": {"$nin": [*self._resting, *self._busy]},
-        }
+        query = {"state.send_at": {"$lte": now}, "partition": {"$in": partitions}}
+        if await self._begin(query):
+            await self._begin({**query, "state.pending.0.attempts": 0})
+
+    async def _begin(self, query: Mapping[str, object]) -> bool:
+        """Begin what is found; says whether there is more, of which some may be begun still."""
+        if len(self._busy) >= CONCURRENT:
+            return False
         rows = await self._store.find(
-            self._documents.kind.collection, query, sort=[("state.send_at", 1)], limit=CONCURRENT, projection={"_id": 1}
+            self._documents.kind.collection,
+            {**query, "_id": {"$nin": [*self._resting, *self._busy]}},
+            sort=[("state.send_at", 1)],
+            limit=CONCURRENT,
+            projection={"state.pending.attempts": 1},
         )
+        passed_over = False
         for row in rows:
             ticket_id: str = row["_id"]
-            if ticket_id not in self._busy and len(self._busy) < CONCURRENT:  # both may have changed meanwhile
-                task = asyncio.create_task(self._serve_ticket(ticket_id))
-                self._busy[ticket_id] = task
+            again = _was_tried(row)
+            if again and len(self._again) >= AGAIN:
+                passed_over = True
+            elif ticket_id not in self._busy and len(self._busy) < CONCURRENT:  # both may have changed meanwhile
+                self._busy[ticket_id] = task = asyncio.create_task(self._serve_ticket(ticket_id))
+                self._again |= {ticket_id} if again else set()
                 task.add_done_callback(partial(self._done, ticket_id))
+        return passed_over and len(rows) == CONCURRENT
 
     def _done(self, ticket_id: str, _: asyncio.Task[None]) -> None:
         self._busy.pop(ticket_id, None)
+        self._again.discard(ticket_id)
         self._awake.set()
 
     async def _serve_ticket(self, ticket_id: str) -> None:
@@ -181,6 +198,13 @@ class ReplySender:
     def _policy(self, state: TicketState) -> TicketPolicy:
         assert state.ticket is not None
         return self._policy_of(state.ticket.channel, state.ticket.account)
+
+
+def _was_tried(row: Mapping[str, Any]) -> bool:
+    """Whether the first message that waits was tried before; the row may be of a document that does not load."""
+    pending = row.get("state", {}).get("pending")
+    first = pending[0] if isinstance(pending, list) and pending else None
+    return isinstance(first, dict) and bool(first.get("attempts"))
 
 
 def _named(outcome: SendOutcome) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiosmtplib
 import structlog
 
-from kit.outward import Forbidden, Outward, Unreached
-from kit.relay import TlsOptions, tls_options
+from kit.outward import Answer, Forbidden, Outward, Unreached
+from kit.relay import RelaySession, TlsOptions, tls_options
 from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import HttpCall, MailOut, Refused, Rendered, SendOutcome, Sent, Upload
 
@@ -36,47 +36,63 @@ class Wire:
 
     async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
         """Send, and let the channel read the answer."""
+        if isinstance(rendered, MailOut):
+            return await self._mail(rendered, channel)
         try:
-            async with asyncio.timeout(self._seconds):
-                if isinstance(rendered, MailOut):
-                    return await self._mail(rendered, channel)
-                return await self._call(rendered, channel)
+            outcome = await self._call(rendered, channel)
         except Forbidden as fault:
             return Refused(f"configuration: {fault}", permanent=False)  # which the operator can mend
-        except (TimeoutError, OSError, Unreached, aiosmtplib.SMTPException) as fault:
-            return Refused(f"could not be reached: {fault!r}"[:500], permanent=False)
+        except Unreached as fault:
+            outcome = Refused(f"could not be reached: {fault}", permanent=False, unsure=fault.unsure)
+        if isinstance(outcome, Refused) and channel.IDEMPOTENT:
+            return replace(outcome, unsure=False)
+        return outcome
 
     async def _call(self, wanted: HttpCall | Upload, channel: Channel) -> SendOutcome:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._seconds
         call: HttpCall | Refused
         if isinstance(wanted, Upload):
-            taken = await self._way_out.call(wanted.call.method, wanted.call.url, wanted.call.headers, wanted.call.body)
+            try:
+                taken = await self._ask(wanted.call, self._seconds)
+            except Unreached as fault:
+                raise Unreached(str(fault)) from fault  # the message itself has not been sent
             call = wanted.then(taken.status, taken.body)
             if isinstance(call, Refused):
                 return call
         else:
             call = wanted
-        answer = await self._way_out.call(call.method, call.url, call.headers, call.body)
+        answer = await self._ask(call, end - loop.time())
         return channel.outcome(answer.status, answer.headers, answer.body)
 
+    async def _ask(self, call: HttpCall, seconds: float) -> Answer:
+        return await self._way_out.call(call.method, call.url, call.headers, call.body, seconds=seconds)
+
     async def _mail(self, mail: MailOut, channel: Channel) -> SendOutcome:
-        smtp = self._smtp
+        smtp, said = self._smtp, None
+        # Not aiosmtplib.send, which takes the empty sender of automatic mail (RFC 5321, 4.5.5) for a forgotten one.
+        relay = RelaySession(
+            hostname=smtp.host,
+            port=smtp.port,
+            username=smtp.username,
+            password=smtp.password,
+            timeout=self._seconds,
+            **smtp.tls,
+        )
         try:
-            # Not aiosmtplib.send, which takes the empty sender of automatic mail (RFC 5321, 4.5.5) for a forgotten one.
-            async with aiosmtplib.SMTP(
-                hostname=smtp.host,
-                port=smtp.port,
-                username=smtp.username,
-                password=smtp.password,
-                timeout=self._seconds,
-                **smtp.tls,
-            ) as relay:
+            async with asyncio.timeout(self._seconds), relay:
                 refused, said = await relay.sendmail(mail.sender, list(mail.recipients), mail.data)
+                for response in refused.values():
+                    log.warning("a recipient was refused", code=response.code)
         except aiosmtplib.SMTPRecipientsRefused as fault:
             first = fault.recipients[0]
             return channel.outcome(first.code, {}, first.message.encode())
+        except aiosmtplib.SMTPAuthenticationError as fault:
+            return Refused(f"configuration: SMTP {fault.code}: {fault.message}"[:500], permanent=False)
         except aiosmtplib.SMTPResponseException as fault:
             return channel.outcome(fault.code, {}, fault.message.encode())
-        for response in refused.values():
-            log.warning("a recipient was refused", code=response.code)
-        outcome = channel.outcome(250, {}, said.encode())
+        except (TimeoutError, OSError, aiosmtplib.SMTPException) as fault:
+            if said is None:  # else only the farewell has failed
+                return Refused(f"could not be reached: {fault!r}"[:500], permanent=False, unsure=relay.left)
+        outcome = channel.outcome(250, {}, (said or "").encode())
         return Sent(mail.message_id) if isinstance(outcome, Sent) else outcome

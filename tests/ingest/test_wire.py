@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiosmtpd.smtp import SMTP
 
 from kit.outward import Outward
 from services.ingest.channels import email, generic, meta
-from services.ingest.core.messages import File, Refused, Sent
+from services.ingest.core.messages import File, MailOut, Refused, Sent
 from services.ingest.wire import Smtp, Wire
 from tests.ingest.channels import samples as s
 from tests.notify.receivers import HttpReceiver, Reply
@@ -111,3 +112,108 @@ async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
     await way_out.close()
     assert refused == Refused("HTTP 400: no such type", permanent=True)
     assert len(provider.requests) == 1
+
+
+def mail() -> MailOut:
+    return email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+
+
+@asynccontextmanager
+async def scripted(*answers: str | None) -> AsyncIterator[int]:
+    """An SMTP server that greets and answers line by line; at None it says nothing more."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            for answer in answers:
+                if answer is None:
+                    await reader.read()
+                    return
+                if answer:
+                    writer.write(answer.encode() + b"\r\n")
+                line = await reader.readline()
+                while answer.startswith("354") and line.strip() != b".":
+                    line = await reader.readline()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+HELLO = ("220 relay", "250 relay")
+BEFORE = (*HELLO, "250 sender", "250 recipient", "354 go on")
+
+
+@pytest.mark.parametrize(
+    ("answers", "unsure"),
+    [
+        ((None,), False),
+        (("220 relay", None), False),
+        ((*HELLO, None), False),
+        ((*HELLO, "250 sender", None), False),
+        ((*HELLO, "250 sender"), False),
+        ((*HELLO, "250 sender", "451 greylisted", "250 reset", "221 bye"), False),
+        ((*BEFORE, "452 full", "250 reset", "221 bye"), False),
+        ((*BEFORE, None), True),
+        (BEFORE, True),
+    ],
+)
+async def test_a_mail_may_have_arrived_once_it_was_leaving_and_had_no_answer(
+    answers: tuple[str | None, ...], unsure: bool
+) -> None:
+    async with scripted(*answers) as port:
+        outcome = await Wire(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(mail(), email)
+    assert isinstance(outcome, Refused)
+    assert (outcome.permanent, outcome.unsure) == (False, unsure)
+
+
+async def test_a_relay_that_is_not_there_has_surely_taken_nothing() -> None:
+    outcome = await Wire(Smtp(port=1), AGAINST_NOTHING, seconds=5).carry(mail(), email)
+    assert isinstance(outcome, Refused)
+    assert not outcome.unsure
+
+
+async def test_a_mail_that_was_taken_is_sent_whatever_becomes_of_the_farewell() -> None:
+    async with scripted(*BEFORE, "250 taken", None) as port:
+        sent = mail()
+        assert await Wire(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(sent, email) == Sent(sent.message_id)
+
+
+async def test_a_password_that_the_relay_does_not_take_waits_for_the_operator() -> None:
+    async with scripted("220 relay", "250-relay\r\n250 AUTH PLAIN", "535 no", "221 bye") as port:
+        smtp = Smtp(port=port, username="u", password="wrong")
+        outcome = await Wire(smtp, AGAINST_NOTHING, seconds=5).carry(mail(), email)
+    assert outcome == Refused("configuration: SMTP 535: no", permanent=False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "unsure"),
+    [(Reply(hang=True), True), (Reply(502), True), (Reply(503), False), (Reply(429), False)],
+)
+async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwise(reply: Reply, unsure: bool) -> None:
+    provider = await HttpReceiver(lambda _: reply).start()
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    wire = Wire(Smtp(), way_out, seconds=0.5)
+    at_meta = meta.render(s.reply(), s.WA.model_copy(update={"base_url": provider.url}), s.OUTSIDE)
+    at_connector = generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.OUTSIDE)
+    copied, keyed = await wire.carry(at_meta, meta), await wire.carry(at_connector, generic)
+    await way_out.close()
+    assert isinstance(copied, Refused)
+    assert isinstance(keyed, Refused)
+    assert (copied.unsure, keyed.unsure) == (unsure, False)
+
+
+@pytest.mark.parametrize("reply", [Reply(hang=True), Reply(500), Reply(200, body=b"{}")])
+async def test_a_message_whose_file_was_not_uploaded_has_surely_not_arrived(reply: Reply) -> None:
+    provider = await HttpReceiver(lambda _: reply).start()
+    files = (File("a.pdf", "application/pdf", content=b"%PDF"),)
+    account = s.WA.model_copy(update={"base_url": provider.url})
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    call = meta.render(s.reply("", to="66811111111", files=files), account, s.OUTSIDE)
+    outcome = await Wire(Smtp(), way_out, seconds=0.5).carry(call, meta)
+    await way_out.close()
+    assert isinstance(outcome, Refused)
+    assert (outcome.permanent, outcome.unsure) == (False, False)

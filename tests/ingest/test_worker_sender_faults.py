@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.sender import CONCURRENT
+from services.ingest.sender import AGAIN, CONCURRENT
 from services.ingest.store import TICKETS
 from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
 from tests.ingest.worker_rig import START, Worker
@@ -61,6 +61,31 @@ async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn(
     assert wire.sent == []
     await served(hands)
     assert [worker.events()[-1].subject, len(wire.sent)] == [ticket, 1]
+
+
+async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() -> None:
+    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    ticket = await promised(worker)
+    rows = worker.store._collection(TICKETS)
+    state = {"send_at": START - timedelta(hours=1), "pending": [{"attempts": 1}]}
+    for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
+        rows[f"again{n}"] = {"_id": f"again{n}", "version": 1, "partition": 0, "state": state}
+    hands = sender(worker, wire, *ALL)
+    await hands.serve()
+    begun = set(hands._busy)
+    assert ticket in begun
+    assert len(begun) == AGAIN + 1
+    await hands.serve()
+    assert len(hands._busy) == AGAIN + 1
+    assert wire.before is not None
+    wire.before.set()
+    while hands._busy:
+        await asyncio.gather(*hands._busy.values())
+    worker.clock.advance(1)
+    await hands.serve()
+    assert len(hands._busy) == AGAIN
+    assert not begun & hands._busy.keys()
+    await hands.finish()
 
 
 async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:

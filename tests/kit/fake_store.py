@@ -37,6 +37,8 @@ def values_at(row: Any, path: str) -> list[Any]:
     """The values a dotted path reaches, through arrays."""
     step, _, rest = path.partition(".")
     if isinstance(row, list):
+        if step.isdigit():
+            return [value for entry in row[int(step) :][:1] for value in (values_at(entry, rest) if rest else [entry])]
         return [value for entry in row for value in values_at(entry, path)]
     if not isinstance(row, dict) or step not in row:
         return []

@@ -1,5 +1,6 @@
 """Requests that services make reach public addresses, and others only when the operator allows the host by name."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,6 +133,21 @@ async def test_an_answer_that_does_not_come_may_have_been_preceded_by_an_arrival
         await way_out.call("POST", f"http://127.0.0.1:{local.port}/", {}, b"{}")
     await way_out.close()
     assert fault.value.unsure
+
+
+async def test_a_connection_that_is_never_made_has_surely_brought_nothing() -> None:
+    async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unreached, match=r"within 0\.3 s") as fault:
+            await way_out.call("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=0.3)
+        await way_out.close()
+    assert not fault.value.unsure
 
 
 async def test_an_answer_is_read_no_further_than_an_answer_goes_and_never_unpacked(local: HttpReceiver) -> None:

@@ -60,6 +60,9 @@ class Forged(Exception):
 class Channel(Protocol):
     """What every channel's module has."""
 
+    IDEMPOTENT: bool
+    """Whether a repeat with the same id is taken once, so that a try that may have arrived can be made again."""
+
     def parse(self, record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> Sequence[Inbound]:
         """Read a record whose `body` is here (a claim check was redeemed); raises Unreadable only."""
 

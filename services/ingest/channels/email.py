@@ -34,6 +34,8 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = "email"
+#: Each try has the same Message-ID, by which not every mailbox tells copies.
+IDEMPOTENT = False
 #: Whose Reply-To is followed: whoever is proven, and anybody where nobody is asked.
 _BELIEVED = {None, Authentication.PASS}
 _LIGHT_LOOK = 64 * 1024

@@ -42,6 +42,8 @@ CHANNEL = "webhook"
 HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = False
 TAKEN = 202
+#: The id of a reply is the same at every try, and connectors take a repeat once.
+IDEMPOTENT = True
 
 
 def _filled(text: str) -> str:

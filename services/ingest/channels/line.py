@@ -48,6 +48,8 @@ HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = True
 TAKEN = 200
 """LINE sends again what is not answered by 200."""
+#: X-Line-Retry-Key, which is kept for 24 hours (LINE, "Retry failed API requests").
+IDEMPOTENT = True
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
 _TEXT_LIMIT = 5000
 _MOST_MESSAGES = 5

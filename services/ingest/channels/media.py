@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from services.ingest.channels.reading import line, read_answer
@@ -29,7 +30,7 @@ def render(file: File, url: str, login: Mapping[str, str], message: Message) -> 
     def then(status: int, body: bytes) -> HttpCall | Refused:
         taken = read_answer(status, {}, body, "id")
         if isinstance(taken, Refused):
-            return taken
+            return replace(taken, unsure=False)  # the message itself has not been sent
         if taken.channel_message_id is None:
             return Refused("the upload was answered without an id", permanent=False)
         return message(kind, {"id": taken.channel_message_id, **shown})

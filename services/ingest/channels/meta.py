@@ -55,6 +55,8 @@ HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = True
 TAKEN = 200
 """Meta sends again, and in the end disables, what is not answered by 200."""
+#: The Cloud API takes no key.
+IDEMPOTENT = False
 _MEDIA = {"image", "video", "audio", "document", "sticker"}
 _SILENT = {"reaction", "system", "ephemeral", "request_welcome"}
 """What opens and continues no conversation."""

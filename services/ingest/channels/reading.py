@@ -148,7 +148,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *path: str
     told = line(body[:MAX_LINE].decode("utf-8", "replace")) or "no reason given"
     # 401 and 403 are faults of our configuration, which will be mended: not the message's.
     permanent = 400 <= status < 500 and status not in {401, 403, 408, 409, 425, 429}
-    return Refused(f"HTTP {status}: {told}", permanent, _retry_after(headers))
+    # RFC 9110, 15.6: 503 could not handle the request; after any other 5xx (a gateway's too) it may have been handled.
+    unsure = status == 409 or (status >= 500 and status != 503)
+    return Refused(f"HTTP {status}: {told}", permanent, _retry_after(headers), unsure)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -35,6 +35,8 @@ HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = False
 TAKEN = 204
 """Twilio reads a body as TwiML and warns about anything else; 204 says that there is none (warnings 12200, 12300)."""
+#: The Messages API takes no key.
+IDEMPOTENT = False
 _MAX_FIELDS = 500
 _MAX_FORM = 64 * 1024
 _TEXT_LIMIT = 1600

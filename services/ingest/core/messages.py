@@ -277,11 +277,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The channel did not take it. Not permanent: try again, not before `retry_after` seconds."""
+    """The channel did not take it, as far as we know. Not permanent: try again, not before `retry_after` seconds."""
 
     reason: str
     permanent: bool
     retry_after: float | None = None
+    #: It may have arrived nevertheless, and then another try makes another copy. Unset: it surely has not, or the
+    #: channel takes a message with the same id once.
+    unsure: bool = False
 
 
 SendOutcome = Sent | Refused

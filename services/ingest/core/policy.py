@@ -19,8 +19,11 @@ class TicketPolicy:
     #: More reopens within `reopen_period` than this are refused: two robots may be talking.
     reopens: int = 5
     reopen_period: timedelta = timedelta(hours=1)
-    #: Tries of an outgoing message, and the waits between them.
+    #: Tries of an outgoing message that may have arrived, each of which may be another copy to the customer.
     send_attempts: int = 8
+    #: How long a message is tried whose tries surely have not arrived; at least `send_attempts` times.
+    send_for: timedelta = timedelta(hours=12)
+    #: The waits between tries: the first, which grows fourfold, and the longest.
     send_backoff: timedelta = timedelta(seconds=2)
     send_backoff_max: timedelta = timedelta(minutes=5)
     #: Time one try may take; a try whose process died is tried again after it.

@@ -1,8 +1,9 @@
 """What becomes of a message that has to leave: a try begins, the channel takes it, refuses it, or cannot be reached.
 
 Rules: a try is begun in the document before it is made, so that two processes never make the same one at once, and one
-whose process died is made again after its lease. An outcome counts only for the try that is still the running one. No
-message stays at the head for ever: a reply whose tries all ended without an outcome fails like one that was refused.
+whose process died is made again after its lease. An outcome counts only for the try that is still the running one. A
+try without an outcome may have arrived: of those only a few are made, each may be another copy to the customer. What
+surely has not arrived is tried for hours. No message stays at the head for ever.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[T
     if not state.pending or state.pending[0].next_at > now:
         return None
     first, *rest = state.pending
-    if first.into is None and first.attempts >= policy.send_attempts:
-        told = f"{first.attempts} tries ended without an outcome: it may have arrived"
-        return _failed(state, first, Refused(told, permanent=False), now)
-    running = replace(first, attempts=first.attempts + 1, next_at=now + policy.send_lease)
+    if first.into is None and first.begun >= policy.send_attempts:
+        return _failed(state, first, Refused("the last try ended without an outcome", permanent=False), now)
+    running = replace(first, attempts=first.attempts + 1, begun=first.begun + 1, next_at=now + policy.send_lease)
     return Decision(replace(state, pending=(running, *rest)))
 
 
@@ -57,11 +57,19 @@ def settle(
     match outcome:
         case Sent():
             return _sent(state, tried, outcome, policy, now)
-        case Refused() if tried.into is None and (outcome.permanent or tried.attempts >= policy.send_attempts):
-            return _failed(state, tried, outcome, now)
         case Refused():
-            later = replace(tried, next_at=now + _wait(tried.attempts, outcome, policy))
+            begun = tried.begun if outcome.unsure else tried.begun - 1
+            later = replace(tried, begun=begun, next_at=now + _wait(tried.attempts, outcome, policy))
+            if tried.into is None and (outcome.permanent or _is_over(later, outcome, policy)):
+                return _failed(state, later, outcome, now)
             return Decision(replace(state, pending=(later, *state.pending[1:])))
+
+
+def _is_over(later: Pending, outcome: Refused, policy: TicketPolicy) -> bool:
+    """Whether there is to be no other try: of copies there were enough, or there was time enough."""
+    if outcome.unsure:
+        return later.begun >= policy.send_attempts
+    return later.attempts >= policy.send_attempts and later.next_at > later.asked_at + policy.send_for
 
 
 def prove(
@@ -74,9 +82,9 @@ def prove(
 
 
 def _wait(attempts: int, outcome: Refused, policy: TicketPolicy) -> timedelta:
-    """Double from try to try, with jitter, and never sooner than the channel asks."""
-    doubled: timedelta = policy.send_backoff * (1 << min(attempts - 1, 20))
-    wait = min(doubled, policy.send_backoff_max) * random.uniform(0.5, 1)
+    """Grow fourfold from try to try, with jitter, and never sooner than the channel asks."""
+    grown: timedelta = policy.send_backoff * 4 ** min(attempts - 1, 10)
+    wait = min(grown, policy.send_backoff_max) * random.uniform(0.5, 1)
     return max(wait, timedelta(seconds=outcome.retry_after or 0))
 
 
@@ -130,11 +138,12 @@ def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -
 def _failed(state: TicketState, tried: Pending, outcome: Refused, now: datetime) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
     draft.store(tried.message, kind="failed")
+    doubt = f" ({tried.begun} of {tried.attempts} tries may have arrived)" if tried.begun else ""
     draft.say(
         lambda ticket: MessageFailed(
             ticket=ticket,
             message=tried.message,
-            error=outcome.reason[:2000],
+            error=outcome.reason[:1900] + doubt,
             permanent=outcome.permanent,
             command_id=tried.command,
             attempts=tried.attempts,

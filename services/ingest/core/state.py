@@ -30,6 +30,8 @@ class Pending:
     asked_at: datetime
     next_at: datetime
     attempts: int = 0
+    #: Tries that may have arrived. Counted before each is made, and taken back when it surely has not.
+    begun: int = 0
     html: str | None = None
     status: Status | None = None
     #: Set: no reply, but a customer's message that goes on to this ticket, into which the own one was merged.

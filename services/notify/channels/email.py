@@ -11,7 +11,7 @@ from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
 
-from kit.relay import TlsOptions, tls_options
+from kit.relay import RelaySession, TlsOptions, tls_options
 from services.notify.channels.base import Letter, Missing, Outside
 from services.notify.core import text
 from services.notify.core.policy import EmailReceiver
@@ -45,19 +45,21 @@ class EmailSink:
         relay = self._relay
         try:
             message = render(letter, relay.sender)
-            password = self._outside.secret(relay.password) if relay.password else None
-            await aiosmtplib.send(
-                message,
-                sender=parseaddr(relay.sender)[1],
+            session = RelaySession(
                 hostname=relay.host,
                 port=relay.port,
                 username=relay.user or None,
-                password=password,
+                password=self._outside.secret(relay.password) if relay.password else None,
                 timeout=relay.seconds,
                 **relay.tls,
             )
         except Missing as fault:
             return Later(str(fault))
+        except (MessageError, ValueError) as fault:
+            return Refused(f"{type(fault).__name__}: {fault}"[:300])
+        try:
+            async with session:
+                await session.send_message(message, sender=parseaddr(relay.sender)[1])
         except aiosmtplib.SMTPRecipientsRefused as fault:
             codes = [refused.code for refused in fault.recipients]
             return _refusal(min(codes, default=550), "every address was refused")
@@ -66,8 +68,7 @@ class EmailSink:
         except aiosmtplib.SMTPResponseException as fault:
             return _refusal(fault.code, fault.message)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            connected = not isinstance(fault, aiosmtplib.SMTPConnectError)
-            return Later(f"{type(fault).__name__}: {fault}"[:300], unsure=connected)
+            return Later(f"{type(fault).__name__}: {fault}"[:300], unsure=session.left)
         except (MessageError, ValueError) as fault:
             return Refused(f"{type(fault).__name__}: {fault}"[:300])
         return Sent(250)

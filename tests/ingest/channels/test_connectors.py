@@ -97,7 +97,8 @@ def test_the_account_is_one_that_the_policy_takes(page: str) -> None:
 
 def test_a_reply_is_tried_as_often_and_for_as_long_as_is_told(page: str) -> None:
     policy = policy_of(s.ALLEGRO)
-    waits = [min(policy.send_backoff * 2**n, policy.send_backoff_max) for n in range(policy.send_attempts - 1)]
-    assert "eight times in\nall within about four minutes" in page
-    assert policy.send_attempts == 8
-    assert timedelta(minutes=3.5) < sum(waits, timedelta()) < timedelta(minutes=4.5)
+    assert "for 12 hours (`retry_hours` of the account)" in page
+    assert policy.send_for == timedelta(hours=12)
+    assert policy_of(s.ALLEGRO.model_copy(update={"retry_hours": 2})).send_for == timedelta(hours=2)
+    assert "Take a reply with the same `id` once" in page
+    assert generic.IDEMPOTENT

@@ -222,12 +222,24 @@ def test_an_answer_of_2xx_is_sent_with_the_id_that_it_names(status: int, body: A
      (499, True), (500, False), (503, False)],
 )  # fmt: skip
 def test_a_refusal_is_for_good_where_the_message_is_at_fault(status: int, permanent: bool) -> None:
-    assert reading.read_answer(status, {}, b"") == Refused(f"HTTP {status}: no reason given", permanent)
+    unsure = status in {409, 500}
+    assert reading.read_answer(status, {}, b"") == Refused(f"HTTP {status}: no reason given", permanent, None, unsure)
+
+
+@pytest.mark.parametrize(
+    ("status", "unsure"),
+    [(302, False), (401, False), (408, False), (409, True), (425, False), (429, False), (500, True), (502, True),
+     (503, False), (504, True), (599, True)],
+)  # fmt: skip
+def test_after_which_answers_a_message_may_have_arrived(status: int, unsure: bool) -> None:
+    refused = reading.read_answer(status, {}, b"")
+    assert isinstance(refused, Refused)
+    assert refused.unsure is unsure
 
 
 def test_a_reason_is_one_line_of_500_bytes_of_whatever_was_answered() -> None:
-    refused = reading.read_answer(500, {}, b"a\r\n\xffb" + b"x" * 600)
-    assert refused == Refused("HTTP 500: a \ufffdb" + "x" * 495, permanent=False)
+    refused = reading.read_answer(503, {}, b"a\r\n\xffb" + b"x" * 600)
+    assert refused == Refused("HTTP 503: a \ufffdb" + "x" * 495, permanent=False)
 
 
 @pytest.mark.parametrize("name", ["retry-after", "Retry-After", "RETRY-AFTER"])

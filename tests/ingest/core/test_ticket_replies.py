@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -75,18 +76,91 @@ def test_a_reply_that_claims_to_come_from_the_future_answers_what_has_come() -> 
     assert story.ticket.oldest_unanswered_at == minute(10)
 
 
-def test_a_reply_is_tried_again_after_passing_faults_and_given_up_after_its_tries() -> None:
+AWAY = Refused("away", permanent=False)
+NO_ANSWER = Refused("no answer", permanent=False, unsure=True)
+
+
+def test_a_reply_whose_tries_may_have_arrived_is_given_up_after_a_few_and_says_so() -> None:
     story = Story(policy=TicketPolicy(send_attempts=3))
     story.writes(0)
     story.asks(1, Reply(by=AGENT, text="x"))
-    story.tries(1, Refused("away", permanent=False))
+    story.tries(1, NO_ANSWER)
     assert not story.begins(1)
-    story.tries(2, Refused("away", permanent=False))
-    story.tries(3, Refused("away", permanent=False))
+    story.tries(2, NO_ANSWER)
+    story.tries(3, NO_ANSWER)
     assert story.words() == ["ticket.opened", "message.failed"]
     failed = story.events[-1]
-    assert (failed.attempts, failed.permanent, failed.error) == (3, False, "away")  # type: ignore[attr-defined]
+    told = (failed.attempts, failed.permanent, failed.error)  # type: ignore[attr-defined]
+    assert told == (3, False, "no answer (3 of 3 tries may have arrived)")
     assert story.ticket.oldest_unanswered_at == minute(0)
+
+
+def test_a_reply_that_surely_has_not_arrived_outlives_an_outage_of_hours() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=3, send_for=timedelta(hours=2)))
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    for at in range(0, 110, 6):
+        story.tries(at, AWAY)
+    story.tries(114)
+    assert story.words() == ["ticket.opened", "message.sent", "ticket.status_changed"]
+    assert story.events[1].attempts == 20  # type: ignore[attr-defined]
+
+
+def test_a_reply_that_surely_has_not_arrived_is_given_up_when_its_time_is_over() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=3, send_for=timedelta(hours=2)))
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    for at in range(0, 121, 6):
+        story.tries(at, AWAY)
+    assert story.words() == ["ticket.opened", "message.failed"]
+    failed = story.events[-1]
+    assert (failed.attempts, failed.permanent, failed.error) == (21, False, "away")  # type: ignore[attr-defined]
+
+
+def test_a_reply_that_waited_for_its_turn_too_long_has_its_few_tries_all_the_same() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=3, send_for=timedelta(hours=2)))
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    for at in (600, 610):
+        story.tries(at, AWAY)
+    assert story.words() == ["ticket.opened"]
+    story.tries(620, AWAY)
+    assert story.words() == ["ticket.opened", "message.failed"]
+
+
+def test_of_tries_only_those_that_may_have_arrived_count_as_copies() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=2))
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    story.tries(0, NO_ANSWER)
+    for at in range(6, 60, 6):
+        story.tries(at, AWAY)
+    assert story.words() == ["ticket.opened"]
+    story.tries(60, NO_ANSWER)
+    assert story.words() == ["ticket.opened", "message.failed"]
+    assert story.events[-1].error == "no answer (2 of 11 tries may have arrived)"  # type: ignore[attr-defined]
+
+
+def test_a_try_that_never_ends_counts_as_one_that_may_have_arrived() -> None:
+    story = Story(policy=TicketPolicy(send_attempts=2))
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    assert [story.begins(at) for at in (0, 2, 4)] == [True, True, True]
+    assert story.words() == ["ticket.opened", "message.failed"]
+    assert "2 of 2 tries may have arrived" in story.events[-1].error  # type: ignore[attr-defined]
+
+
+def test_waits_grow_fourfold_up_to_five_minutes_and_half_of_each_is_left_to_chance() -> None:
+    story = Story()
+    story.writes(0)
+    story.asks(0, Reply(by=AGENT, text="x"))
+    at = 0.0
+    for most in (2, 8, 32, 128, 300, 300):
+        story.tries(at, AWAY)
+        assert story.state is not None
+        waits = (story.state.pending[0].next_at - minute(at)).total_seconds()
+        assert most / 2 <= waits <= most
+        at += 10
 
 
 def test_a_permanent_refusal_ends_it_at_once_and_the_next_message_goes() -> None:
