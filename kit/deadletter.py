@@ -25,6 +25,8 @@ class Letter:
     attempts: int
     at: datetime
     head: Event | Head | None = None
+    unforeseen: bool = False
+    """No code refused it: a bug here came to light."""
 
 
 class RunSender(Protocol):

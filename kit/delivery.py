@@ -117,7 +117,8 @@ class Delivery(Generic[S]):
         if isinstance(reason, Unloadable) and self._try_again(where, reason):
             batch.hold(where[:2], [where])
             return {}
-        self._bury(batch, record, f"{type(reason).__name__}: {reason}")
+        foreseen = isinstance(reason, Unloadable)
+        self._bury(batch, record, f"{type(reason).__name__}: {reason}", unforeseen=not foreseen)
         await self._write_dead(batch)
         await self._pass_by(record)
         batch.settle(records, ())
@@ -197,7 +198,8 @@ class Delivery(Generic[S]):
             except Unparsable as fault:
                 self._bury(batch, record, str(fault), stranger=fault.stranger)
             except Exception as error:
-                self._bury(batch, record, repr(error))
+                log.exception("cannot be read", place=place(record))
+                self._bury(batch, record, f"{type(error).__name__}: {error}", unforeseen=True)
         return items
 
     def _decide_all(self, items: Sequence[Incoming], docs: Mapping[str, Document[S]], batch: Batch) -> Lost:
@@ -263,7 +265,7 @@ class Delivery(Generic[S]):
                 bind_event(event)
             log.exception("cannot be handled", document=doc.id)
             clear_event()
-            self._kill(doc, item, f"{type(error).__name__}: {error}", batch)
+            self._kill(doc, item, f"{type(error).__name__}: {error}", batch, unforeseen=True)
             return
         _counted(item, "handled")
         if head is not None:
@@ -281,10 +283,10 @@ class Delivery(Generic[S]):
             metrics.FIRST_SEEN_LATE.inc()
             log.warning("a source is met late", document=doc.id, source=event.source, sequence=event.sequence)
 
-    def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch) -> None:
+    def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
         if item.head is not None:
             self._take(doc, item.head, dead=True)
-        self._bury(batch, item.record, reason, item.head)
+        self._bury(batch, item.record, reason, item.head, unforeseen=unforeseen)
 
     def _bury(
         self,
@@ -294,10 +296,12 @@ class Delivery(Generic[S]):
         head: Event | Head | None = None,
         *,
         stranger: bool = False,
+        unforeseen: bool = False,
     ) -> None:
         attempts = self._attempts.get(place(record), 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
-        batch.bury(Letter(record, told, attempts, self.clock.now(), head), stranger=stranger)
+        letter = Letter(record, told, attempts, self.clock.now(), head, unforeseen)
+        batch.bury(letter, stranger=stranger or self.handling.is_stranger(record))
 
     async def _write_dead(self, batch: Batch) -> None:
         """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""
@@ -313,6 +317,7 @@ class Delivery(Generic[S]):
         await self._dead_letters.write(dead.values())
         self._breaker.died(ours)
         metrics.DEAD_LETTERS.inc(len(dead))
+        metrics.UNFORESEEN.inc(sum(letter.unforeseen for letter in dead.values()))
         for letter in dead.values():
             metrics.EVENTS.labels("other", "dead").inc()
             log.warning("dead letter", reason=letter.reason, place=place(letter.record))

@@ -76,6 +76,9 @@ class Handling(Protocol[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
+    def is_stranger(self, record: Record) -> bool:
+        """Whether the record's author is unauthenticated: no letter of theirs counts towards stopping. Never raises."""
+
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:
         """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list.
 
@@ -101,6 +104,10 @@ class BaseHandling(Generic[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read the record as one CloudEvent."""
         return [event_item(record, self.heeds)]
+
+    def is_stranger(self, record: Record) -> bool:  # noqa: ARG002 - for who takes records of others
+        """Know every author: services write the topics."""
+        return False
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:  # noqa: ARG002 - for who needs them
         """Keep the subject as the document's id."""

@@ -82,8 +82,7 @@ class Parsing:
             parsed = channel.parse(raw, account, accounts, self.outside)
         except Unreadable as fault:
             metrics.UNREADABLE.labels(raw.channel).inc()
-            # Anybody may send us a mail that is none; a parser that is broken fails otherwise than by saying so.
-            raise Unparsable(f"{raw.channel}: {fault}", stranger=not raw.verified) from fault
+            raise Unparsable(f"{raw.channel}: {fault}") from fault
         cause = Cause(raw.receipt, raw.receipt, trace_context(raw.traceparent))
         return [
             self._fault(record, raw, each)
@@ -99,7 +98,7 @@ class Parsing:
         else:
             metrics.UNREADABLE.labels(raw.channel).inc()
         told = f"{raw.channel}: {fault.reason}"
-        return Incoming(record, fault=told, stranger=fault.foreign or not raw.verified)
+        return Incoming(record, fault=told, stranger=fault.foreign)
 
     def checks_dkim(self, raw: InboundRecord) -> bool:
         """Whether the record is a mail whose signatures are to be checked here."""
@@ -157,6 +156,11 @@ class IngestHandling:
         command = asked.command
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
         return [Incoming(record, doc_id=command.subject, value=asked, cause=cause)]
+
+    def is_stranger(self, record: Record) -> bool:
+        """Whether it is a raw message that nobody signed: anybody may send a mail, also one that a parser fails on."""
+        told = dict(record.headers)
+        return told.get("ce_type") == inbound_contract.TYPE.encode() and told.get("deskbus_verified") != b"true"
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Fetch what was left by claim check, then find the tickets that messages and reports are about."""

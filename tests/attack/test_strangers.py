@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import pytest
 
 from kit.handling import Unread
+from kit.metrics import UNFORESEEN
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import Worker
 from tests.kit.raw import Raw
@@ -21,6 +25,55 @@ async def test_unreadable_mails_of_strangers_do_not_stop_the_worker() -> None:
     assert await worker.take(*strangers(worker, 300)) == set()
     assert worker.delivery.stopped is None
     assert len(worker.dead()) == 300
+
+
+@pytest.mark.parametrize("name", ["services.ingest.channels.email.parse", "services.ingest.handlers.decide"])
+@pytest.mark.parametrize("account", ["support-nimbus", "first-hop"])
+async def test_mails_that_our_own_code_fails_on_do_not_stop_the_worker(
+    name: str, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    good = await _failing_on(worker, "poison", name, account, monkeypatch)
+    assert worker.delivery.stopped is None
+    assert [event.data.message.text for event in worker.events()] == ["good"]
+    assert good == set()
+    assert len(worker.dead()) == 60
+    assert b"IndexError" in dict(worker.dead()[0].headers)["deskbus_dlq_error"]
+
+
+async def test_faults_of_our_own_are_counted_apart_from_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = UNFORESEEN._value.get()
+    worker = Worker()
+    await worker.take(*strangers(worker, 3))
+    assert UNFORESEEN._value.get() == before
+    await _failing_on(worker, "poison", "services.ingest.channels.email.parse", "support-nimbus", monkeypatch)
+    assert UNFORESEEN._value.get() == before + 60
+
+
+async def _failing_on(worker: Worker, word: str, name: str, account: str, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Let a function of ours fail on 60 mails with a word in them, of 61."""
+    module, _, function = name.rpartition(".")
+    inner = getattr(importlib.import_module(module), function)
+
+    def fails(*given: Any) -> Any:
+        if any(word in repr(each) for each in given):
+            raise IndexError("list index out of range")
+        return inner(*given)
+
+    monkeypatch.setattr(name, fails)
+    mails = [worker.mails(word, f"<m{n}@x>", f"a{n}@example.org", account=account) for n in range(60)]
+    return await worker.take(*mails, worker.mails("good", "<g@x>", "jan@example.org", account=account))
+
+
+async def test_signed_bodies_that_our_own_code_fails_on_do_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("services.ingest.channels.generic.parse", fails)
+    worker = Worker()
+    rows = [worker.raw(b"{}", verified=True) for _ in range(60)]
+    assert await worker.take(*rows)
+    assert worker.delivery.stopped is not None
 
 
 async def test_as_many_unreadable_bodies_that_were_verified_do() -> None:
