@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from kit.errors import InvalidPolicy
-from kit.policy import load
+from kit.policy.file import load
 
 
 def models() -> dict[str, type[BaseModel]]:

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, TzInfo
 
 MAX_INTEGER = 2**53 - 1  # what JSON readers in every language (and BSON's int64) keep exact
@@ -55,6 +55,15 @@ Identifier = Annotated[str, Field(min_length=1)]
 SkillLevels = dict[str, Annotated[int, Field(ge=1, le=5)]]
 """Skill name -> level, 1 (basic) to 5 (expert)."""
 
+T = TypeVar("T")
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+OneOrMany = Annotated[tuple[T, ...], BeforeValidator(_listed)]
+"""A list that people write, in which one value needs no brackets: `tags: vip` is `tags: [vip]`."""
 
 _TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 

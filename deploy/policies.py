@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cli.checking import models
-from services.notify.core import durations
+from kit.policy import duration
 from services.sla.core.targets import Target
 
 FILES = models()
@@ -21,8 +21,8 @@ Made by `python -m deploy.reference` from the code; do not edit. Examples with c
 may not say is refused with its line by `deskbus check config DIR`, unknown keys too. In the paths below `*` is a name
 that you choose and `[]` each element of a list.
 
-Durations: `30s`, `2m`, `1h`; routing and notify also take `1d` and `1.5h`, sla also `1h30m`. Secrets are `env:NAME` or
-`file:/path`.
+Durations: one or several numbers, each with its unit (`d`, `h`, `m`, `s`, `ms`), the largest first: `90s`, `1h30m`,
+`2d`. The last may have a fraction: `1.5h`. `0` needs no unit; at most `3650d`. Secrets are `env:NAME` or `file:/path`.
 """
 
 
@@ -87,20 +87,10 @@ def _default(field: FieldInfo) -> str:
         return ""
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, float) and any(getattr(each, "func", None) is durations.seconds for each in field.metadata):
-        value = timedelta(seconds=value)
     if isinstance(value, timedelta):
-        value = _duration(value)
+        value = duration.write(value)
     if isinstance(value, tuple):
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         value = str(value).lower()
     return "(several lines)" if "\n" in str(value) else f"`{value}`"
-
-
-def _duration(value: timedelta) -> str:
-    seconds = round(value.total_seconds())
-    unit, length = next(
-        (u, n) for u, n in (("h", 3600), ("m", 60), ("s", 1)) if seconds % n == 0 and (seconds or n == 1)
-    )
-    return f"{seconds // length}{unit}"

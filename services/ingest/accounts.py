@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from contracts.ticket import Market
+from contracts.values import OneOrMany
+from kit.policy.duration import Duration, PositiveDuration
+from kit.policy.part import Part
 
 ChannelKind = Literal["webhook", "whatsapp", "line", "sms", "email"]
 SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
@@ -22,10 +25,6 @@ SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _ADDRESS = re.compile(r"^[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+$")
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _url(text: str) -> str:
@@ -43,7 +42,7 @@ def _address(text: str) -> str:
     return text.lower()
 
 
-SecretRefs = Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple)]
+SecretRefs = OneOrMany[SecretRef]
 """One, or several while a secret is being changed: any of them verifies, the first signs."""
 Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -88,11 +87,7 @@ class Outside:
         return self._files[name][1]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class MarketPolicy(_Strict):
+class MarketPolicy(Part):
     """Where sales of an account take place."""
 
     marketplace: str | None = Field(None, description="Marketplace, e.g. shopee; nothing for an own shop.")
@@ -103,7 +98,7 @@ class MarketPolicy(_Strict):
         return Market(marketplace=self.marketplace, country=self.country)
 
 
-class Alias(_Strict):
+class Alias(Part):
     """A mail address that says more than the account does: which market, which brand, which tags."""
 
     address: Address
@@ -114,11 +109,11 @@ class Alias(_Strict):
     """Where the sale took place; by default the account's."""
     language: str | None = None
     """Language to assume, BCP 47; by default the account's."""
-    tags: tuple[str, ...] = ()
+    tags: OneOrMany[str] = ()
     """Tags of every ticket that comes here, besides the account's."""
 
 
-class Account(_Strict):
+class Account(Part):
     """One account of ours on a channel."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="As events and URLs name it.")
@@ -129,12 +124,12 @@ class Account(_Strict):
     market: MarketPolicy = MarketPolicy()
     """Where sales take place."""
     language: str | None = Field(None, description="Language to assume, BCP 47.")
-    tags: tuple[str, ...] = Field((), description="Tags of every ticket that comes in here.")
+    tags: OneOrMany[str] = Field((), description="Tags of every ticket that comes in here.")
 
     external_id: str | None = Field(
         None, description="The provider's name for it: phone_number_id, destination, our number."
     )
-    addresses: tuple[Address, ...] = Field((), description="Mail addresses; the first is the one to answer from.")
+    addresses: OneOrMany[Address] = Field((), description="Mail addresses; the first is the one to answer from.")
     aliases: tuple[Alias, ...] = Field((), description="More mail addresses, with what they say.")
     display_name: str | None = Field(None, description="Name to answer by.")
     username: str | None = Field(None, description="Log-in at the provider (Twilio: account SID).")
@@ -157,30 +152,13 @@ class Account(_Strict):
     )
 
     bot: bool = Field(default=False, description="A bot answers first; people when it hands over.")
-    quiet_minutes: float = Field(720, gt=0, le=525_600, description="Chat: silence after which a new ticket begins.")
-    reopen_days: float = Field(14, ge=0, le=3650, description="Closed longer ago than this: a new, linked ticket.")
-    retry_hours: float = Field(
-        12,
-        ge=0,
-        le=168,
-        description="How long a reply is tried that surely has not arrived (no connection, 503); at least 8 times. "
-        "Tries that may have arrived are made 8 times at most: each may be another copy.",
-    )
-
-    @property
-    def quiet(self) -> timedelta:
-        """Chat-like: silence after which a new ticket begins."""
-        return timedelta(minutes=self.quiet_minutes)
-
-    @property
-    def reopen_window(self) -> timedelta:
-        """How long after it was closed a ticket is opened again."""
-        return timedelta(days=self.reopen_days)
-
-    @property
-    def retry_for(self) -> timedelta:
-        """How long a reply is tried that surely has not arrived."""
-        return timedelta(hours=self.retry_hours)
+    quiet_after: PositiveDuration = timedelta(hours=12)
+    """Chat: silence after which a message begins a new ticket."""
+    reopen_window: Duration = timedelta(days=14)
+    """A message that comes longer than this after the ticket was solved begins a new, linked one."""
+    retry_for: Duration = timedelta(hours=12)
+    """How long a reply is tried that surely has not arrived (no connection, 503); at least 8 times. Tries that may have
+    arrived are made 8 times at most: each may be another copy."""
 
     def alias(self, address: str) -> Alias | None:
         """What the address that a customer wrote to says besides; plus-tags count only where an alias names them."""
@@ -215,12 +193,18 @@ def without_tag(address: str) -> str:
     return local.split("+", 1)[0] + at + domain
 
 
-class Accounts(_Strict):
+class Accounts(Part):
     """The whole policy."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {
+        "quiet_minutes": "quiet_after (a duration: 12h)",
+        "reopen_days": "reopen_window (a duration: 14d)",
+        "retry_hours": "retry_for (a duration: 12h)",
+    }
 
     accounts: tuple[Account, ...] = Field(min_length=1)
     """Every account, each with a name of its own."""
-    allow_hosts: tuple[str, ...] = Field(
+    allow_hosts: OneOrMany[str] = Field(
         (),
         description="Hosts that may be called although private or without TLS: `host` or `host:port`, as in base_url.",
     )

@@ -13,7 +13,7 @@ from kit.health import Health
 from kit.mongo import MongoStore
 from kit.outbox import Documents
 from kit.outward import Outward
-from kit.policy import PolicyFile
+from kit.policy.file import PolicyFile
 from kit.producer import Producer
 from kit.relay import tls_options
 from kit.service import Service

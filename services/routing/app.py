@@ -13,7 +13,7 @@ from kit.delivery import Delivery, Limits
 from kit.health import Health
 from kit.mongo import MongoStore
 from kit.outbox import Documents
-from kit.policy import PolicyFile
+from kit.policy.file import PolicyFile
 from kit.producer import Producer
 from kit.service import Service, every
 from services.routing import metrics, ticker

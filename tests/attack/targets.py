@@ -20,7 +20,7 @@ from contracts.inbound import InboundRecord
 from kit import outward
 from kit.errors import InvalidPolicy
 from kit.outward import Forbidden, Outward
-from kit.policy import parse
+from kit.policy.file import parse
 from services.ingest.accounts import Account, Accounts, MissingSecret
 from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, headers, mime, reports
 from services.ingest.channels import email as mail

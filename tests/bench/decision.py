@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 from contracts.agents import Agent
 from kit.clock import SystemClock
-from kit.policy import parse
+from kit.policy.file import parse
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need

@@ -24,7 +24,7 @@ from kit.document import Cause, Document, fields
 from kit.ids import uuid7
 from kit.mongo import MongoStore
 from kit.outbox import Documents
-from kit.policy import PolicyFile
+from kit.policy.file import PolicyFile
 from kit.producer import Producer, partition_of
 from services.sla import store
 from services.sla.core import tickets

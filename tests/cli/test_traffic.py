@@ -10,7 +10,7 @@ import pytest
 
 from cli.traffic import Hook, Mail, Piece, Traffic, secrets_environment, standard_webhook, tokens, webhook_secret
 from contracts.inbound import InboundRecord
-from kit.policy import load
+from kit.policy.file import load
 from kit.settings import parse_tokens
 from services.ingest.accounts import Accounts, Outside
 from services.ingest.channels import generic, line, meta, twilio

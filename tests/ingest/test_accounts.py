@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kit.errors import InvalidPolicy
-from kit.policy import parse
+from kit.policy.file import parse
 from services.ingest.accounts import Accounts, MissingSecret, Outside
 from tests.ingest.channels import samples as s
 
@@ -28,7 +28,7 @@ from tests.ingest.channels import samples as s
             "{name: a, channel: webhook, signing: env:X, base_url: '${U:-https://u:p@x.example}'}",
             "no user and no password",
         ),
-        ("{name: a, channel: webhook, signing: env:X, quiet_minutes: 0}", "quiet_minutes"),
+        ("{name: a, channel: webhook, signing: env:X, quiet_after: 0}", "quiet_after: must be longer than 0"),
         ("{name: A B, channel: webhook, signing: env:X}", "name"),
         ("{name: a, channel: webhook, signing: env:X, secrets: y}", "secrets"),
     ],

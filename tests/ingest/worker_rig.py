@@ -39,12 +39,12 @@ ACCOUNTS = {
     "accounts": [
         {
             "name": "allegro-pl", "channel": "webhook", "brand": "nimbus", "language": "pl", "signing": "env:S",
-            "access": "env:S", "market": {"marketplace": "allegro", "country": "PL"}, "quiet_minutes": 720,
-            "reopen_days": 7, "base_url": "http://127.0.0.1:9/",
+            "access": "env:S", "market": {"marketplace": "allegro", "country": "PL"}, "quiet_after": "12h",
+            "reopen_window": "7d", "base_url": "http://127.0.0.1:9/",
         },
         {
             "name": "support-nimbus", "channel": "email", "brand": "nimbus", "addresses": ["support@nimbus.example"],
-            "signing": "env:S", "reopen_days": 7,
+            "signing": "env:S", "reopen_window": "7d",
         },
         {
             "name": "help-korale", "channel": "email", "brand": "korale", "addresses": ["help@korale.example"],

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kit import metrics, policy
+from kit import metrics
 from kit.clock import FakeClock
 from kit.errors import InvalidPolicy
+from kit.policy import file as policy
 from tests.kit.test_clock import START
 
 

@@ -1,5 +1,6 @@
 """Where alerts go, and the reasons that are given for it."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import InvalidPolicy
-from kit.policy import load, parse
+from kit.policy.file import load, parse
 from services.notify.core.escalation import explain
 from services.notify.core.policy import Policy
 from services.notify.core.route import REPEAT_INTERVAL, Verdict, route
@@ -61,7 +62,7 @@ def test_first_match_is_taken_deepest_first_and_continue_goes_on(labels: dict[st
 
 def test_a_route_inherits_what_it_does_not_say() -> None:
     (end,) = route(ROUTES, {"kind": "breached", "metric": "resolution"}).ends
-    assert (end.receiver, end.chain, end.repeat_interval) == ("slack", None, 7200)
+    assert (end.receiver, end.chain, end.repeat_interval) == ("slack", None, timedelta(hours=2))
     (end,) = route(ROUTES, {}).ends
     assert (end.receiver, end.repeat_interval) == ("mail", REPEAT_INTERVAL)
 

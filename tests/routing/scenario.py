@@ -29,7 +29,7 @@ from kit.deadletter import DeadLetters
 from kit.delivery import Delivery
 from kit.document import Document
 from kit.outbox import Documents, Store
-from kit.policy import parse
+from kit.policy.file import parse
 from kit.producer import Outgoing
 from services.routing import metrics, ticker
 from services.routing.core import agents

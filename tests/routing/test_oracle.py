@@ -29,9 +29,9 @@ seconds = st.sampled_from([0, 10, 20, 30, 60])
 def policies(draw: st.DrawFn) -> Policy:
     def queue(number: int) -> dict[str, Any]:
         made: dict[str, Any] = {"required": draw(levels), "preferred": draw(levels)}
-        made["relax_after"] = sorted(draw(st.sets(seconds, max_size=3)))
+        made["relax_after"] = [f"{step}s" for step in sorted(draw(st.sets(seconds, max_size=3)))]
         if number + 1 < len(QUEUES):
-            made["overflow"] = {"after": 30, "to": QUEUES[number + 1], "keep_required": draw(st.booleans())}
+            made["overflow"] = {"after": "30s", "to": QUEUES[number + 1], "keep_required": draw(st.booleans())}
         return made
 
     return Policy.model_validate(

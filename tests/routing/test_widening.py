@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from contracts.assignments import TicketRoutable, TicketUnroutable
 from contracts.envelope import Event
 from contracts.ticket import Status
-from kit.policy import load
+from kit.policy.file import load
 from services.routing import ticker
 from services.routing.core.need import needs_of
 from services.routing.core.policy import Policy

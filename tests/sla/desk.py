@@ -24,7 +24,7 @@ from contracts.tickets import (
     TicketStatusChanged,
     TicketTagged,
 )
-from kit.policy import parse
+from kit.policy.file import parse
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks

@@ -5,14 +5,13 @@ Here are the moves that every decision is made of; which move when is in escalat
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from contracts.notifications import EscalationResolved, NotificationKind
 from contracts.payload import Payload
 from kit.document import Decision
 from kit.ids import stable_id
-from services.notify.core.durations import after
 from services.notify.core.policy import Policy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
@@ -56,11 +55,11 @@ class Draft:
         self.alarms[alarm.key] = alarm
         return alarm
 
-    def wait(self, alarm: Alarm, seconds: float | None) -> Alarm:
+    def wait(self, alarm: Alarm, wait: timedelta | None) -> Alarm:
         """Let it wait from now on, or from when its clock goes on; None: for nothing."""
         if alarm.paused:
-            return self.set(alarm, next_at=None, left=seconds)
-        return self.set(alarm, next_at=None if seconds is None else after(self.now, seconds), left=None)
+            return self.set(alarm, next_at=None, left=None if wait is None else wait.total_seconds())
+        return self.set(alarm, next_at=None if wait is None else self.now + wait, left=None)
 
     def facts(self) -> Mapping[str, str]:
         """What every event says."""

@@ -8,7 +8,7 @@ it is forgotten, then undone; "resolved" goes only to those who were sent "firin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from contracts.envelope import Event
 from contracts.notifications import (
@@ -36,11 +36,11 @@ FOREVER = 1_000_000
 class Course:
     """What is followed for an alarm: a chain, or a route's receiver again and again."""
 
-    steps: Sequence[tuple[Sequence[str], float]]
-    """Receivers, and seconds until the next step."""
+    steps: Sequence[tuple[Sequence[str], timedelta]]
+    """Receivers, and time until the next step."""
     repeat: int
-    remind_after: float | None = None
-    undo_after: float | None = None
+    remind_after: timedelta | None = None
+    undo_after: timedelta | None = None
 
 
 # --- Events. ---
@@ -84,7 +84,7 @@ def _raise(draft: Draft, raised: Raised, event: Event) -> None:
             route=end.route,
             chain=end.chain,
             receiver=end.receiver,
-            repeat_interval=end.repeat_interval,
+            repeat_interval=end.repeat_interval.total_seconds(),
             opened_at=draft.now,
             raised_at=event.time,
         )
@@ -155,7 +155,8 @@ def _resume(draft: Draft, about: str, event: Event) -> None:
     """Go on where the pause left off; what the solving of the ticket has ended is the matter again."""
     for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
         if alarm.paused:
-            draft.wait(draft.set(alarm, paused=False), alarm.left)
+            left = None if alarm.left is None else timedelta(seconds=alarm.left)
+            draft.wait(draft.set(alarm, paused=False), left)
         elif alarm.standing == Standing.RESOLVED and not alarm.superseded:
             again = {name: getattr(alarm, name) for name in _LASTING}
             alert = alarm.alert.model_copy(update={"cause": event.id})
@@ -243,7 +244,7 @@ def _course(policy: Policy, alarm: Alarm) -> Course:
         steps = [(step.targets, step.wait) for step in chain.steps]
         return Course(steps, chain.repeat, chain.remind_after, chain.undo_after)
     if receiver is not None and receiver in policy.receivers:
-        return Course([((receiver,), alarm.repeat_interval)], FOREVER)
+        return Course([((receiver,), timedelta(seconds=alarm.repeat_interval))], FOREVER)
     return Course([], 0)
 
 

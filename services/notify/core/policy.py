@@ -5,14 +5,12 @@ Rule: a secret is named (`env:NAME`, `file:/path`), never written; who looks it 
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -20,8 +18,10 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from contracts.values import OneOrMany
+from kit.policy.duration import PositiveDuration
+from kit.policy.part import Part
 from services.notify.core import text
-from services.notify.core.durations import Duration
 
 Label = Literal[
     "kind", "metric", "reason", "policy", "brand", "channel", "market", "country", "priority", "tier", "language",
@@ -37,10 +37,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
 """Where a secret is; never the secret."""
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _url(value: str) -> str:
@@ -64,26 +60,22 @@ def _template(value: str) -> str:
 
 Fault = tuple[tuple[int | str, ...], str]
 """Where, and what is wrong there."""
-Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-SecretRefs = Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Words = OneOrMany[str]
+SecretRefs = Annotated[OneOrMany[SecretRef], Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
 Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_template)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 # --- Receivers. ---
 
 
-class _Receiver(_Strict):
+class _Receiver(Part):
     kind: Literal["person", "schedule", "team", "webhook"] = "team"
     """What it is, for those who read the events."""
     send_resolved: bool = True
     """Whether it is also told that what it was told of is over."""
-    retry_for: Duration = 86_400.0
+    retry_for: PositiveDuration = timedelta(days=1)
     """How long a notification is tried before it counts as failed."""
 
 
@@ -96,7 +88,7 @@ class WebhookReceiver(_Receiver):
     """Where to; `${NAME:-default}` in it is filled in."""
     secret: SecretRefs
     """Several while it is being changed: all sign."""
-    retry_for: Duration = 3 * 86_400.0
+    retry_for: PositiveDuration = timedelta(days=3)
     """How long a notification is tried before it counts as failed."""
 
 
@@ -128,7 +120,7 @@ class EmailReceiver(_Receiver):
 
     sink: Literal["email"]
     """email."""
-    to: Annotated[tuple[Address, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=20)]
+    to: Annotated[OneOrMany[Address], Field(min_length=1, max_length=20)]
     """Up to 20 addresses."""
     subject: Template = text.LINE
     """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
@@ -142,25 +134,25 @@ Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(disc
 # --- Chains. ---
 
 
-class Step(_Strict):
+class Step(Part):
     """Who is told, and how long until the next step if nobody acknowledges."""
 
-    targets: Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    targets: Annotated[OneOrMany[Name], Field(min_length=1)]
     """Receivers that are told."""
-    wait: Duration = 900.0
+    wait: PositiveDuration = timedelta(minutes=15)
     """Time to the next step."""
 
 
-class Chain(_Strict):
+class Chain(Part):
     """Steps taken one after the other until somebody acknowledges or it is over."""
 
     steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
     """Up to 20."""
     repeat: int = Field(0, ge=0, le=100)
     """How often the whole chain begins again."""
-    remind_after: Duration | None = None
+    remind_after: PositiveDuration | None = None
     """After an acknowledgement: those told are reminded."""
-    undo_after: Duration | None = None
+    undo_after: PositiveDuration | None = None
     """After that reminder: the acknowledgement is undone and the chain begins again."""
 
     @model_validator(mode="after")
@@ -175,7 +167,7 @@ class Chain(_Strict):
 Matchers = dict[Label, Words]
 
 
-class Route(_Strict):
+class Route(Part):
     """A node of the tree. What it does not say is its parent's."""
 
     name: Name
@@ -193,7 +185,7 @@ class Route(_Strict):
     """The chain that is begun."""
     silent: bool = False
     """Nobody is told."""
-    repeat_interval: Duration | None = None
+    repeat_interval: PositiveDuration | None = None
     """A route with a receiver says again after it what still holds. What was over and holds again is told at once."""
     routes: tuple["Route", ...] = ()
     """Asked in order; where none matches, this route takes the alert."""
@@ -211,16 +203,16 @@ class Route(_Strict):
             yield from route.walk((*at, "routes", number))
 
 
-class Backoff(_Strict):
+class Backoff(Part):
     """Waits between the tries of one notification: doubling, with jitter."""
 
-    first: Duration = 5.0
+    first: PositiveDuration = timedelta(seconds=5)
     """First wait."""
-    most: Duration = 3600.0
+    most: PositiveDuration = timedelta(hours=1)
     """Longest wait."""
 
 
-class Policy(_Strict):
+class Policy(Part):
     """The whole file."""
 
     receivers: Mapping[Name, Receiver] = Field(min_length=1)
@@ -231,7 +223,7 @@ class Policy(_Strict):
     """The first route; it takes every alert."""
     backoff: Backoff = Backoff()
     """Waits between the tries of a notification."""
-    allow_hosts: tuple[str, ...] = ()
+    allow_hosts: OneOrMany[str] = ()
     """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
 
     @field_validator("allow_hosts")

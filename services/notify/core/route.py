@@ -5,12 +5,13 @@ Grouping (group_by, group_wait, group_interval) has its place here when it comes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from services.notify.core.policy import Policy, Route
 
-REPEAT_INTERVAL = 4 * 3600.0
-"""Seconds, where no route on the way says otherwise."""
+REPEAT_INTERVAL = timedelta(hours=4)
+"""Where no route on the way says otherwise."""
 
 
 class Verdict(StrEnum):
@@ -43,7 +44,7 @@ class End:
     route: str
     receiver: str | None
     chain: str | None
-    repeat_interval: float
+    repeat_interval: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ once; who reports the same one later changes nothing.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from contracts.notifications import (
     NotificationFailed,
@@ -16,13 +16,12 @@ from contracts.notifications import (
 )
 from kit.document import Decision
 from services.notify.core.draft import Draft
-from services.notify.core.durations import after
 from services.notify.core.escalation import next_step
 from services.notify.core.policy import Policy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 
 MOST_RETRY_AFTER = 86_400.0
-RETRY_FOR_UNKNOWN = 86_400.0
+RETRY_FOR_UNKNOWN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +144,11 @@ def _heard(draft: Draft, planned: Planned) -> None:
 
 def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
     receiver = draft.policy.receivers.get(planned.receiver)
-    limit = after(planned.planned_at, receiver.retry_for if receiver else RETRY_FOR_UNKNOWN)
+    limit = planned.planned_at + (receiver.retry_for if receiver else RETRY_FOR_UNKNOWN)
     wait = backoff(draft.policy, planned.attempts, jitter)
     if later.after is not None:
         wait = max(wait, min(later.after, MOST_RETRY_AFTER))
-    next_try = after(draft.now, wait)
+    next_try = draft.now + timedelta(milliseconds=round(wait * 1000))
     if next_try > limit:
         _failed(draft, planned, f"given up: {later.error}", later.status)
         return
@@ -160,7 +159,8 @@ def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
 
 def backoff(policy: Policy, attempts: int, jitter: float) -> float:
     """Seconds to wait after a try that was the `attempts`+1st: doubling, half of it left to chance."""
-    full = min(policy.backoff.most, policy.backoff.first * 2.0 ** min(attempts, 40))
+    first, most = policy.backoff.first.total_seconds(), policy.backoff.most.total_seconds()
+    full = min(most, first * 2.0 ** min(attempts, 40))
     return full * (0.5 + jitter / 2)
 
 

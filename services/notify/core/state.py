@@ -43,6 +43,7 @@ class Alarm(Value):
     chain: str | None = None
     receiver: str | None = None
     repeat_interval: float
+    """Seconds."""
     standing: Standing = Standing.OPEN
     opened_at: datetime
     raised_at: datetime

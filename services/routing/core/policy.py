@@ -3,50 +3,25 @@
 Rule: rules are ordered and the first one that matches wins.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from contracts.ticket import Channel, Priority, Status, TicketFacts
-from contracts.values import SkillLevels
+from contracts.values import OneOrMany, SkillLevels
+from kit.policy.duration import Duration, PositiveDuration
+from kit.policy.part import Part
 
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a duration is wanted, such as 30s, 2m, 1h")  # noqa: TRY004 - pydantic takes ValueError
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError(f"{value!r} is no duration; write 30s, 2m or 1h")
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    return value
-
-
-def _list(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0), le=timedelta(days=365))]
-Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Names = OneOrMany[str]
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Match(_Part):
+class Match(Part):
     """What a ticket must be for a rule to apply: every field that is given, one of its values. None given: all."""
 
     brand: Names = ()
@@ -63,17 +38,10 @@ class Match(_Part):
     """Any of these languages, BCP 47; `pt` also matches pt-BR."""
     tier: Names = ()
     """Any of these tiers of customers."""
-    priority: tuple[Priority, ...] = ()
+    priority: OneOrMany[Priority] = ()
     """low, normal, high, urgent."""
     tags: Names = Field((), description="Any of these tags.")
     all_tags: Names = Field((), description="All of these tags.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_priority(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("priority"), str):
-            return {**value, "priority": [value["priority"]]}
-        return value
 
     def holds(self, facts: TicketFacts) -> bool:
         """Say whether a ticket is what this asks for."""
@@ -104,7 +72,7 @@ def _tag(language: str) -> str:
     return language.replace("_", "-").lower()
 
 
-class Rule(_Part):
+class Rule(Part):
     """Where a ticket goes, and what it needs there besides what the queue needs."""
 
     name: str = Field("", description="For explanations.")
@@ -118,7 +86,7 @@ class Rule(_Part):
     """Skills that are better to have, besides the queue's."""
 
 
-class Overflow(_Part):
+class Overflow(Part):
     """A queue that may serve a ticket besides its own, once nobody of its own has taken it for a while."""
 
     after: Duration
@@ -131,12 +99,12 @@ class Overflow(_Part):
     )
 
 
-class Queue(_Part):
+class Queue(Part):
     """A queue: what serving it takes, and what becomes of those who wait in it."""
 
     required: SkillLevels = Field(default_factory=dict, description="Skills that every agent of the queue needs.")
     preferred: SkillLevels = Field(default_factory=dict, description="Skills that are better to have.")
-    relax_after: tuple[Duration, ...] = Field(
+    relax_after: OneOrMany[Duration] = Field(
         (), description="Until these waits preferred skills are required; each step drops one, the lowest level first."
     )
     overflow: Overflow | None = None
@@ -149,7 +117,7 @@ class Queue(_Part):
         return self
 
 
-class Requeue(_Part):
+class Requeue(Part):
     """How long an agent may be gone before open work is given to somebody else.
 
     What waits on the customer stays, and goes to somebody else as soon as the customer answers.
@@ -159,7 +127,7 @@ class Requeue(_Part):
     away: Duration | None = Field(timedelta(minutes=15), description="null: work stays with agents who are away.")
 
 
-class StatusWeights(_Part):
+class StatusWeights(Part):
     """Share of its channel's weight that a ticket takes of its agent's capacity, by status."""
 
     new: Whole = 1.0
@@ -170,22 +138,22 @@ class StatusWeights(_Part):
     on_hold: Share = Field(1.0, description="A third party owes us an answer.")
 
 
-class Transfers(_Part):
+class Transfers(Part):
     """What becomes of a ticket that was transferred to an agent who cannot take it now."""
 
     wait: Duration = Field(timedelta(minutes=5), description="So long it waits for them; then anybody may take it.")
 
 
-class Look(_Part):
+class Look(Part):
     """When a waiting ticket is looked at again though nothing was heard that would help it."""
 
-    first: Duration = timedelta(seconds=1)
+    first: PositiveDuration = timedelta(seconds=1)
     """First wait; each further one is four times as long."""
-    most: Duration = timedelta(minutes=5)
+    most: PositiveDuration = timedelta(minutes=5)
     """Longest wait."""
 
 
-class Policy(_Part):
+class Policy(Part):
     """The whole file."""
 
     channel_weights: dict[str, Weight] = Field(default_factory=dict, description="Units of work a ticket takes.")

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationError,
     field_validator,
@@ -24,10 +23,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from contracts.sla import CalendarRef, Metric, PolicyRef
 from contracts.ticket import Priority, Status, TicketFacts
+from contracts.values import OneOrMany
+from kit.policy.part import Part
 from services.sla.core.calendar import TZDATA, Calendar, NeverDue, zone
 from services.sla.core.clocks import TOTAL_RESOLUTION, Terms
 from services.sla.core.hours import Day, parse_date, parse_day, parse_week
-from services.sla.core.targets import Spec, Target, Warnings, Words, one_or_more
+from services.sla.core.targets import Target, Warnings
 
 METRICS = (Metric.FIRST_REPLY, Metric.NEXT_REPLY, Metric.RESOLUTION, TOTAL_RESOLUTION)
 
@@ -41,7 +42,10 @@ _GIVEN: dict[str, Callable[[TicketFacts], Any]] = {
 """Fields of a condition, and what of a ticket they are compared with."""
 
 
-class When(Spec):
+Words = Annotated[OneOrMany[str], Field(min_length=1)]
+
+
+class When(Part):
     """Conditions; what is left out does not matter, what the ticket does not have never holds."""
 
     marketplace: Words | None = None
@@ -54,7 +58,7 @@ class When(Spec):
     """Any of these channel accounts."""
     brand: Words | None = None
     """Any of these brands."""
-    priority: Annotated[tuple[Priority, ...], BeforeValidator(one_or_more), Field(min_length=1)] | None = None
+    priority: Annotated[OneOrMany[Priority], Field(min_length=1)] | None = None
     """low, normal, high, urgent."""
     tier: Words | None = None
     """Any of these tiers of customers."""
@@ -84,7 +88,7 @@ def _speaks(language: str | None, wanted: tuple[str, ...]) -> bool:
     return any(given == word.lower() or given.startswith(word.lower() + "-") for word in wanted)
 
 
-class Policy(Spec):
+class Policy(Part):
     """What is promised to whom."""
 
     name: str = Field(min_length=1)
@@ -97,7 +101,7 @@ class Policy(Spec):
     """first_reply, next_reply, resolution, total_resolution: a duration, or one by priority with a `default`."""
     warn: Warnings = Warnings()
     """When to say that a clock is about to run out."""
-    pause_on: tuple[Literal["pending", "on_hold"], ...] = ("pending",)
+    pause_on: OneOrMany[Literal["pending", "on_hold"]] = ("pending",)
     """Statuses that stop the working resolution clock."""
 
     @field_validator("calendar")
@@ -130,14 +134,14 @@ def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class CalendarSpec(Spec):
+class CalendarSpec(Part):
     """Hours of a week in a zone, less the holidays of the lists that it names."""
 
     zone: str
     """IANA time zone."""
     hours: str | dict[str, str | tuple[str, ...]] = "always"
     """always, or by day: `mon-fri: \"09:00-12:00, 13:00-18:00\"`, local time."""
-    holidays: tuple[str, ...] = ()
+    holidays: OneOrMany[str] = ()
     """Lists of holidays that it keeps."""
 
     @field_validator("zone")
@@ -153,7 +157,7 @@ class CalendarSpec(Spec):
         return value
 
 
-class Holiday(Spec):
+class Holiday(Part):
     """One date: closed, or open for some hours."""
 
     name: str
@@ -181,7 +185,7 @@ def _check_date(text: str) -> str:
 DateText = Annotated[str, AfterValidator(_check_date)]
 
 
-class Book(Spec):
+class Book(Part):
     """Everything in the file. Equal content has the equal version, whatever the layout."""
 
     on_change: Literal["keep", "rebase"] = "keep"

@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from contracts.ticket import Priority
+from contracts.values import OneOrMany
+from kit.policy.duration import parse_positive
+from kit.policy.part import Part
 from services.sla.core.clocks import Warn
 
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
-_DURATION = re.compile(r"(?:\d+(?:ms|s|m|h))+")
-_PART = re.compile(r"(\d+)(ms|s|m|h)")
 _PERCENT = re.compile(r"(\d{1,2})%")
-_MOST = 366 * 24 * 3_600_000
+_MS = timedelta(milliseconds=1)
 
 
-def parse_duration(value: Any) -> int:
-    """Read "4h", "1h30m", "45s", "250ms" as milliseconds."""
-    if isinstance(value, str) and _DURATION.fullmatch(value):
-        total = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(value))
-        if 0 < total <= _MOST:
-            return total
-    raise ValueError(f"{value!r} is no duration: write for example 90s, 15m, 4h or 1h30m (at most 8784h)")
-
-
-class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
-"""A word or several, of which any will do."""
-
-
-class Target(Spec):
+class Target(Part):
     """Working time allowed, by priority."""
 
     by_priority: dict[Priority, int]
@@ -56,7 +36,7 @@ class Target(Spec):
         missing = [priority for priority in Priority if priority not in given]
         if missing and "default" not in given:
             raise ValueError(f"nothing for {', '.join(missing)}: add them or a default")
-        return {"by_priority": {p: parse_duration(given.get(p, given.get("default"))) for p in Priority}}
+        return {"by_priority": {p: parse_positive(given.get(p, given.get("default"))) // _MS for p in Priority}}
 
 
 def _check_mark(value: Any) -> str:
@@ -64,15 +44,15 @@ def _check_mark(value: Any) -> str:
         return value
     if isinstance(value, str) and value.endswith("%"):
         raise ValueError(f"{value!r}: the share of the target that is used, 1% to 99%")
-    parse_duration(value)
+    parse_positive(value)
     return str(value)
 
 
-Marks = Annotated[tuple[Annotated[str, BeforeValidator(_check_mark)], ...], BeforeValidator(one_or_more)]
+Marks = OneOrMany[Annotated[str, BeforeValidator(_check_mark)]]
 """Where to warn: "80%" of the target used, or "15m" of working time before it is due."""
 
 
-class Warnings(Spec):
+class Warnings(Part):
     """When to say that a clock is about to run out."""
 
     due_soon: Marks = ()
@@ -90,4 +70,4 @@ class Warnings(Spec):
 def _after(mark: str, target_ms: int) -> int:
     if mark.endswith("%"):
         return target_ms * int(mark[:-1]) // 100
-    return target_ms - parse_duration(mark)
+    return target_ms - parse_positive(mark) // _MS

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from contracts.inbound import HttpRequest, InboundRecord
-from kit.policy import load
+from kit.policy.file import load
 from services.ingest.accounts import Account, Accounts, Outside
 from services.ingest.channels.channel import Request
 from services.ingest.core.messages import OutgoingReply

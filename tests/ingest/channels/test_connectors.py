@@ -97,8 +97,8 @@ def test_the_account_is_one_that_the_policy_takes(page: str) -> None:
 
 def test_a_reply_is_tried_as_often_and_for_as_long_as_is_told(page: str) -> None:
     policy = policy_of(s.ALLEGRO)
-    assert "for 12 hours (`retry_hours` of the account)" in page
+    assert "for 12 hours (`retry_for` of the account)" in page
     assert policy.send_for == timedelta(hours=12)
-    assert policy_of(s.ALLEGRO.model_copy(update={"retry_hours": 2})).send_for == timedelta(hours=2)
+    assert policy_of(s.ALLEGRO.model_copy(update={"retry_for": timedelta(hours=2)})).send_for == timedelta(hours=2)
     assert "Take a reply with the same `id` once" in page
     assert generic.IDEMPOTENT

@@ -7,13 +7,14 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import structlog
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from kit import metrics
 from kit.clock import Clock
@@ -116,13 +117,16 @@ def parse(name: str, content: bytes, model: type[T]) -> T:
     except yaml.YAMLError as error:
         raise InvalidPolicy(name, 1, f"not YAML: {error}") from error
     except ValidationError as error:
-        faults = sorted((_locate(root, e["loc"]), _reason(e["loc"], e["msg"])) for e in error.errors())
+        renamed = getattr(model, "renamed_keys", {})
+        faults = sorted((_locate(root, e["loc"]), _reason(e, renamed)) for e in error.errors())
         raise InvalidPolicy(name, *faults[0], *faults[1:]) from error
 
 
-def _reason(loc: Sequence[int | str], message: str) -> str:
-    where = ".".join(map(str, loc))
-    text = message.removeprefix("Value error, ")
+def _reason(error: ErrorDetails, renamed: Mapping[str, str]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden" and (today := renamed.get(str(error["loc"][-1]))):
+        text = f"is called {today} today"
     return f"{where}: {text}" if where else text
 
 

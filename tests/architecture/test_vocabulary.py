@@ -1,0 +1,204 @@
+"""One vocabulary for operators: what a word means is tried in all four policy files, wherever it may stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from datetime import timedelta
+from typing import Any, NamedTuple, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from cli.checking import models
+from deploy.policies import parts
+from kit.errors import InvalidPolicy
+from kit.policy import duration
+from kit.policy.file import parse
+
+Place = tuple[str | int, ...]
+FILES: dict[str, dict[str, Any]] = {
+    "ingest": {"accounts": [{"name": "a", "channel": "webhook", "signing": "env:S"}]},
+    "routing": {
+        "queues": {"a": {"overflow": {"after": "1m", "to": "b"}}, "b": {}},
+        "rules": [{"queue": "a"}],
+    },
+    "sla": {"policies": [{"name": "a", "targets": {"first_reply": "1h"}}]},
+    "notify": {
+        "receivers": {
+            "hook": {"sink": "webhook", "url": "https://h.example", "secret": "env:S"},
+            "slack": {"sink": "slack", "webhook": "env:S"},
+            "mail": {"sink": "email", "to": "a@b.example"},
+        },
+        "chains": {"c": {"steps": [{"targets": "mail"}], "remind_after": "1h"}},
+        "route": {"name": "all", "receiver": "mail"},
+    },
+}
+"""A small valid file of each service."""
+
+
+class Key(NamedTuple):
+    """A key of a service's file."""
+
+    service: str
+    place: Place
+    positive: bool = False
+    """`0` is refused."""
+
+    @property
+    def path(self) -> str:
+        """As docs/policies.md writes it."""
+        return f"{self.service}: " + ".".join(str(step) for step in self.place)
+
+
+DURATIONS = [
+    Key("ingest", ("accounts", 0, "quiet_after"), positive=True),
+    Key("ingest", ("accounts", 0, "reopen_window")),
+    Key("ingest", ("accounts", 0, "retry_for")),
+    Key("routing", ("unroutable_after",)),
+    Key("routing", ("requeue", "offline")),
+    Key("routing", ("requeue", "away")),
+    Key("routing", ("transfer", "wait")),
+    Key("routing", ("look", "first"), positive=True),
+    Key("routing", ("look", "most"), positive=True),
+    Key("routing", ("queues", "a", "relax_after")),
+    Key("routing", ("queues", "a", "overflow", "after")),
+    Key("notify", ("receivers", "hook", "retry_for"), positive=True),
+    Key("notify", ("receivers", "slack", "retry_for"), positive=True),
+    Key("notify", ("receivers", "mail", "retry_for"), positive=True),
+    Key("notify", ("chains", "c", "steps", 0, "wait"), positive=True),
+    Key("notify", ("chains", "c", "remind_after"), positive=True),
+    Key("notify", ("chains", "c", "undo_after"), positive=True),
+    Key("notify", ("route", "repeat_interval"), positive=True),
+    Key("notify", ("backoff", "first"), positive=True),
+    Key("notify", ("backoff", "most"), positive=True),
+]
+SLA_DURATIONS = [  # kept as milliseconds, or as written
+    Key("sla", ("policies", 0, "targets", "first_reply"), positive=True),
+    Key("sla", ("policies", 0, "targets", "first_reply", "default"), positive=True),
+    Key("sla", ("policies", 0, "warn", "due_soon"), positive=True),
+    Key("sla", ("policies", 0, "warn", "at_risk"), positive=True),
+]
+
+
+def read(service: str, document: dict[str, Any]) -> Any:
+    return parse(f"{service}.yaml", json.dumps(document).encode(), models()[service])
+
+
+def written(key: Key, value: Any) -> Any:
+    """The file of the key's service with this value there."""
+    document: dict[str, Any] = deepcopy(FILES[key.service])
+    at: Any = document
+    for step in key.place[:-1]:
+        if isinstance(step, str) and not isinstance(at.get(step), dict | list):
+            at[step] = {}
+        at = at[step]
+    at[key.place[-1]] = value
+    return read(key.service, document)
+
+
+def held(key: Key, value: Any) -> Any:
+    """What the file means at the key, once it is read."""
+    found = written(key, value)
+    for step in key.place:
+        found = getattr(found, str(step)) if isinstance(found, BaseModel) else found[step]
+    return found
+
+
+def ids(key: Key) -> str:
+    return key.path
+
+
+def fields(what: Any) -> Iterator[str]:
+    """`service: key` of all fields that hold such a value, as their models have it."""
+    for service, model in models().items():
+        for path, part in parts(model):
+            for name, field in part.model_fields.items():
+                if what in _types(field.annotation):
+                    yield f"{service}: {path}.{name}"
+
+
+def _types(annotation: Any) -> set[Any]:
+    return {annotation, *(found for inner in get_args(annotation) for found in _types(inner))}
+
+
+def matches(key: Key, shape: str) -> bool:
+    """Whether a key of the table is this field, whose path has `*` and `[]` for what an operator chooses."""
+    steps = iter(key.place)
+    service, _, path = shape.partition(": ")
+    if service != key.service:
+        return False
+    for part in path.lstrip(".").split("."):
+        if part != "*" and next(steps, None) != part.removesuffix("[]"):
+            return False
+        if part == "*" or part.endswith("[]"):
+            next(steps, None)
+    return next(steps, None) is None
+
+
+@pytest.mark.parametrize("service", FILES)
+def test_the_small_file_is_in_order(service: str) -> None:
+    read(service, FILES[service])
+
+
+def test_the_table_has_every_duration_of_the_four_files() -> None:
+    shapes = set(fields(timedelta))
+    assert len(shapes) >= 15
+    assert [shape for shape in shapes if not any(matches(key, shape) for key in DURATIONS)] == []
+
+
+@pytest.mark.parametrize("key", DURATIONS, ids=ids)
+@pytest.mark.parametrize("text", ["90s", "1h30m", "1.5h", "1d", "250ms", "3650d"])
+def test_a_duration_is_the_same_in_all_files(key: Key, text: str) -> None:
+    found = held(key, text)
+    assert found in (duration.parse(text), (duration.parse(text),))
+
+
+@pytest.mark.parametrize("key", SLA_DURATIONS, ids=ids)
+@pytest.mark.parametrize("text", ["90s", "1h30m", "1.5h", "1d", "250ms", "3650d"])
+def test_a_promise_and_a_warning_take_the_same_durations(key: Key, text: str) -> None:
+    written(key, text)
+
+
+@pytest.mark.parametrize("key", [*DURATIONS, *SLA_DURATIONS], ids=ids)
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(90, "90 has no unit"), ("90", "is not a duration"), ("1 h", "is not a duration"), ("3651d", "longer than 3650d")],
+)
+def test_what_is_no_duration_is_none_in_any_file(key: Key, value: Any, reason: str) -> None:
+    with pytest.raises(InvalidPolicy, match=reason):
+        written(key, value)
+
+
+@pytest.mark.parametrize("key", [*DURATIONS, *SLA_DURATIONS], ids=ids)
+@pytest.mark.parametrize("value", [0, "0", "0s"])
+def test_nothing_is_a_duration_unless_it_would_mean_for_ever_at_once(key: Key, value: Any) -> None:
+    if key.positive:
+        with pytest.raises(InvalidPolicy, match="must be longer than 0"):
+            written(key, value)
+    else:
+        assert held(key, value) in (timedelta(0), (timedelta(0),))
+
+
+RENAMED = [
+    (Key("ingest", ("accounts", 0, "quiet_minutes")), 720, "quiet_after (a duration: 12h)"),
+    (Key("ingest", ("accounts", 0, "reopen_days")), 14, "reopen_window (a duration: 14d)"),
+    (Key("ingest", ("accounts", 0, "retry_hours")), 12, "retry_for (a duration: 12h)"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "today"), RENAMED, ids=[key.path for key, *_ in RENAMED])
+def test_an_old_key_is_refused_with_what_it_is_called_today(key: Key, value: Any, today: str) -> None:
+    with pytest.raises(InvalidPolicy) as refusal:
+        written(key, value)
+    assert f"{key.place[-1]}: is called {today} today" in str(refusal.value)
+
+
+def test_the_table_has_every_renamed_key() -> None:
+    table = {(key.service, key.place[-1], today) for key, _, today in RENAMED}
+    assert table == {
+        (service, old, today)
+        for service, model in models().items()
+        for old, today in getattr(model, "renamed_keys", {}).items()
+    }
