@@ -28,6 +28,7 @@ from kit.service import main as run_main
 from kit.timers import Ticker
 from services.ingest import store
 from services.ingest.accounts import Accounts, Outside
+from services.ingest.asking import Asking
 from services.ingest.commands_http import commands_router
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
@@ -95,7 +96,8 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
         lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )
     files = Files(mongo, clock, way_out, lambda: accounts.current, outside, most_bytes=settings.max_body)
-    handling = IngestHandling(mongo, parsing, people, threads, files, promised.set, beat=health.beat)
+    asking = Asking(mongo, tickets, threads, files)
+    handling = IngestHandling(mongo, parsing, people, threads, asking, promised.set, beat=health.beat)
     delivery = Delivery(
         tickets,
         handling,

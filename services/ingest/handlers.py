@@ -14,10 +14,8 @@ from datetime import datetime
 from faststream.kafka import KafkaRouter
 
 from contracts import inbound as inbound_contract
-from contracts.commands import Merge, Reply
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
-from contracts.ticket import Direction, Message, Ticket
 from contracts.values import trace_context
 from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
@@ -25,6 +23,7 @@ from kit.errors import Unparsable
 from kit.handling import Incoming, Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.asking import Asking
 from services.ingest.channels import CHANNELS, FILES_APART
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
 from services.ingest.core.commands import Asked
@@ -33,14 +32,12 @@ from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
-from services.ingest.files import Files
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
 from services.ingest.signatures import Signatures
-from services.ingest.store import THREADS, Keeping, public_message
+from services.ingest.store import THREADS, Keeping
 from services.ingest.threads import Threads
 
-MERGED_MESSAGES = 500
 #: Characters of a command's ids and of its type, all of which its answer has to name.
 MAX_ID = 10_000
 #: Digits of the largest size that a record may announce: what is longer was not written by our door.
@@ -132,14 +129,14 @@ class IngestHandling:
         parsing: Parsing,
         people: People,
         threads: Threads,
-        files: Files,
+        asking: Asking,
         wake_sender: Callable[[], None],
         signatures: Signatures | None = None,
         beat: Callable[[], object] = lambda: None,
     ) -> None:
         """`beat` is called with each body that is read: many large ones take their time."""
         self._beat = beat
-        self._files, self._signatures = files, signatures or Signatures()
+        self._asking, self._signatures = asking, signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
@@ -182,9 +179,8 @@ class IngestHandling:
         for item, arrival in arriving:
             item.doc_id = arrival.ticket_id
         await self._find_reported(items)
-        await self._look_up_merges(items)
-        await self._look_up_files(items)
-        return docs
+        await self._asking.look_up(items)
+        return await self._asking.look_up_taken(items, docs)
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Ask the core, with what holds for the ticket's account."""
@@ -275,39 +271,6 @@ class IngestHandling:
             MESSAGES, {"ticket": ticket, "kind": "message", "body.direction": "out"}, sort=[("at", -1)], limit=1
         )
         return rows[0]["message"] if rows else None
-
-    async def _look_up_merges(self, items: Sequence[Incoming]) -> None:
-        for item in items:
-            asked = item.value
-            if isinstance(asked, Asked) and isinstance(asked.command.data, Merge):
-                own, into = asked.command.subject, asked.command.data.into
-                tickets = await self._threads.tickets([own, into])
-                messages = await self._unanswered(tickets[own])
-                item.value = replace(asked, other=tickets[into], messages=messages)
-
-    async def _unanswered(self, ticket: Ticket | None) -> tuple[Message, ...]:
-        """What the customer wrote since the oldest message that is not answered: of a long ticket, not its end."""
-        if ticket is None or ticket.oldest_unanswered_at is None:
-            return ()
-        rows = await self._store.find(
-            MESSAGES,
-            {
-                "ticket": ticket.id, "kind": "message", "at": {"$gte": ticket.oldest_unanswered_at},
-                "body.direction": Direction.IN.value, "body.automated": False,
-            },
-            sort=[("at", 1)],
-            limit=MERGED_MESSAGES,
-        )  # fmt: skip
-        return tuple(public_message(row) for row in rows)
-
-    async def _look_up_files(self, items: Sequence[Incoming]) -> None:
-        for item in items:
-            asked = item.value
-            if isinstance(asked, Asked) and isinstance(asked.command.data, Reply):
-                refs = {file.ref for file in asked.command.data.attachments if file.ref is not None}
-                if refs:
-                    command = asked.command
-                    item.value = replace(asked, files=await self._files.usable(command.subject, refs, command.caller))
 
 
 def _asked(value: bytes) -> Asked:

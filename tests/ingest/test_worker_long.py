@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from contracts.commands import Forward, Reply
+from contracts.ticket import Author, AuthorKind, Direction, Message
+from services.ingest.core.commands import SOURCE
+from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import MESSAGES, TAKEN_CAP, Draft, TicketState, message_document, taken_id
 from services.ingest.store import TICKETS
 from tests.ingest.channels import samples as s
-from tests.ingest.worker_rig import START, Worker
+from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
+from tests.ingest.worker_rig import AGENT, START, Worker
 from tests.kit.fake_store import FakeStore, Row
 from tests.kit.raw import Raw
 
@@ -78,6 +83,69 @@ async def test_only_what_the_stored_ticket_has_is_let_go_of() -> None:
         draft.take(each)
     assert [insert.document["_id"] for insert in draft.inserts] == [taken_id(worker.ticket().id, n) for n in ids[:2]]
     assert draft.state.taken == (*ids[2:], "a", "b", "c")
+
+
+async def long_ticket(worker: Worker, *first: Raw) -> None:
+    """Take a few records, and then as many messages of the ticket as make it let go of them."""
+    await worker.take(*first)
+    for start in range(1, BEYOND, 500):
+        await worker.take(*says(worker, range(start, start + 500)))
+
+
+async def test_a_forward_that_is_replayed_when_the_ticket_no_longer_remembers_it_changes_nothing() -> None:
+    worker = Worker()
+    await worker.take(*says(worker, range(1)))
+    ticket = worker.ticket().id
+    question = Message(
+        id="q", direction=Direction.IN, author=Author(kind=AuthorKind.CONTACT, id="c"), text="forwarded", sent_at=START
+    )
+    data = Forward(by=SYSTEM, message=question, from_ticket_id="other")
+    forward = worker.asks(data, ticket, "forward:other:q", source=SOURCE)
+    await long_ticket(worker, forward)
+    state = worker.store.rows[TICKETS][ticket]["state"]
+    state["commands"] = []  # so many others have come since
+    assert "q" not in state["taken"]
+    count = len(worker.events())
+    later = worker.asks(data, ticket, "forward:other:q", source=SOURCE)
+    assert await worker.take(later, forward) == set()
+    assert len(worker.events()) == count
+    assert texts(worker).count("forwarded") == 1
+
+
+async def test_a_forward_of_a_message_that_a_long_ticket_never_took_is_taken() -> None:
+    worker = Worker()
+    await long_ticket(worker, *says(worker, range(1)))
+    question = Message(
+        id="new", direction=Direction.IN, author=Author(kind=AuthorKind.CONTACT, id="c"), text="new", sent_at=START
+    )
+    data = Forward(by=SYSTEM, message=question, from_ticket_id="other")
+    assert await worker.take(worker.asks(data, worker.ticket().id, "forward:other:new", source=SOURCE)) == set()
+    assert texts(worker)[-1] == "new"
+
+
+async def test_a_reply_that_is_replayed_when_the_ticket_no_longer_remembers_it_leaves_no_second_time() -> None:
+    worker, wire = Worker(), FakeWire()
+    await promised(worker)
+    ticket = worker.ticket().id
+    await served(sender(worker, wire, *ALL))
+    await long_ticket(worker)
+    worker.store.rows[TICKETS][ticket]["state"]["commands"] = []
+    count = len(worker.events())
+    again = worker.asks(Reply(by=AGENT, text="On its way"), ticket, "On its way")
+    assert await worker.take(again) == set()
+    await served(sender(worker, wire, *ALL))
+    assert (len(wire.sent), len(worker.events())) == (1, count)
+
+
+async def test_a_reply_that_waits_still_is_not_promised_again() -> None:
+    worker, wire = Worker(), FakeWire()
+    ticket = await promised(worker)
+    worker.store.rows[TICKETS][ticket]["state"]["commands"] = []
+    assert await worker.take(worker.asks(Reply(by=AGENT, text="On its way"), ticket, "On its way")) == set()
+    await served(sender(worker, wire, *ALL))
+    worker.clock.advance(60)
+    await served(sender(worker, wire, *ALL))
+    assert len(wire.sent) == 1
 
 
 class Paused(FakeStore):

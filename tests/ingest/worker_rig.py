@@ -21,6 +21,7 @@ from kit.outbox import Documents
 from kit.outward import Answer, Unreached
 from kit.producer import Outgoing
 from services.ingest.accounts import Accounts, Outside
+from services.ingest.asking import Asking
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import TicketState
 from services.ingest.files import Files
@@ -136,7 +137,7 @@ class Worker:
             Parsing(lambda: accounts, outside),
             self.people,
             self.threads,
-            self.files,
+            Asking(self.store, self.tickets, self.threads, self.files),
             self._wake,
             signatures,
         )

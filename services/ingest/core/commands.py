@@ -77,15 +77,29 @@ SOURCE = "/deskbus/ingest"
 class Asked:
     """A command, and what the worker looked up for it.
 
-    For a merge the other ticket and this one's messages; for a reply which of the files that it names it may name.
-    `fault` says why its data cannot be read.
+    For a merge the other ticket and this one's messages; for a reply which of the files that it names it may name; for
+    a message whether the ticket took it so long ago that it no longer remembers it. `fault` says why its data cannot be
+    read.
     """
 
     command: Command
     other: Ticket | None = None
     messages: tuple[Message, ...] = ()
     files: frozenset[str] = frozenset()
+    taken: bool = False
     fault: str | None = None
+
+
+def message_of(command: Command) -> str | None:
+    """Return the id of the message that a command puts on its ticket, if it is one that does."""
+    if isinstance(command.data, Forward):
+        return command.data.message.id
+    return reply_id(command) if isinstance(command.data, Reply) else None
+
+
+def reply_id(command: Command) -> str:
+    """Return the id of a reply: the same whenever its command is read again."""
+    return stable_id("reply", command.subject, command.source, command.id)
 
 
 class Refused(Exception):
@@ -167,13 +181,15 @@ def _not_closed(draft: Draft) -> None:
 
 def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> None:
     command = asked.command
+    if _is_there(draft, asked):
+        return
     _not_closed(draft)
     for file in data.attachments:
         _may_send(file, asked.files)
     if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
         raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
     message = Message(
-        id=stable_id("reply", draft.ticket.id, command.source, command.id),
+        id=reply_id(command),
         direction=Direction.OUT,
         author=data.by,
         text=data.text,
@@ -187,6 +203,12 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
     if len(pending) > PENDING_CAP or sum(_weight(each.message.text, each.html) for each in pending) > PENDING_BYTES:
         raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
     draft.keep(pending=pending)
+
+
+def _is_there(draft: Draft, asked: Asked) -> bool:
+    """Whether the ticket has the message, or it waits to be sent: of commands only the latest are remembered."""
+    message, state = message_of(asked.command), draft.state
+    return asked.taken or message in state.taken or any(message == each.message.id for each in state.pending)
 
 
 def _may_send(file: Attachment, known: Collection[str]) -> None:
@@ -318,7 +340,7 @@ def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) ->
     if asked.command.source != SOURCE:
         raise Refused(RejectReason.NOT_ALLOWED, "only ingest forwards")
     message = data.message
-    if message.id in draft.state.taken:
+    if _is_there(draft, asked):
         return
     draft.take(message.id)
     if (further := draft.ticket.merged_into) is not None:

@@ -1,0 +1,84 @@
+"""What the worker looks up for commands before the core decides them: other tickets, files, what was taken long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from contracts.commands import Merge, Reply
+from contracts.ticket import Direction, Message, Ticket
+from kit.document import Document
+from kit.handling import Incoming
+from kit.outbox import Documents
+from services.ingest.core.commands import Asked, message_of
+from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
+from services.ingest.files import Files
+from services.ingest.store import Keeping, public_message
+from services.ingest.threads import Threads
+
+MERGED_MESSAGES = 500
+
+
+class Asking:
+    """Fills in commands."""
+
+    def __init__(self, store: Keeping, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
+        self._store, self._tickets, self._threads, self._files = store, tickets, threads, files
+
+    async def look_up(self, items: Sequence[Incoming]) -> None:
+        """Fill in what merges and replies are about."""
+        for item in items:
+            if isinstance(item.value, Asked):
+                item.value = await self._filled(item.value)
+
+    async def look_up_taken(
+        self, items: Sequence[Incoming], docs: Mapping[str, Document[TicketState]]
+    ) -> dict[str, Document[TicketState]]:
+        """Say of commands that bring a message whether their ticket took it so long ago that it has let go of it.
+
+        Returns the tickets, with those of `docs`. They are read first: what one lets go of is in TAKEN before.
+        """
+        asked = [(item, item.value, message_of(item.value.command)) for item in items if isinstance(item.value, Asked)]
+        bringing = [
+            (item, value, taken_id(value.command.subject, id_)) for item, value, id_ in asked if id_ is not None
+        ]
+        found = dict(docs)
+        found |= await self._tickets.load({value.command.subject for _, value, _ in bringing} - docs.keys())
+        # Most tickets remember all that they took.
+        late = [each for each in bringing if _forgets(found[each[1].command.subject])]
+        if late:
+            sure = {row["_id"] for row in await self._store.fetch(TAKEN, sorted({key for _, _, key in late}))}
+            for item, value, key in late:
+                item.value = replace(value, taken=key in sure)
+        return found
+
+    async def _filled(self, asked: Asked) -> Asked:
+        command = asked.command
+        if isinstance(command.data, Merge):
+            own, into = command.subject, command.data.into
+            tickets = await self._threads.tickets([own, into])
+            return replace(asked, other=tickets[into], messages=await self._unanswered(tickets[own]))
+        if isinstance(command.data, Reply):
+            refs = {file.ref for file in command.data.attachments if file.ref is not None}
+            if refs:
+                return replace(asked, files=await self._files.usable(command.subject, refs, command.caller))
+        return asked
+
+    async def _unanswered(self, ticket: Ticket | None) -> tuple[Message, ...]:
+        """What the customer wrote since the oldest message that is not answered: of a long ticket, not its end."""
+        if ticket is None or ticket.oldest_unanswered_at is None:
+            return ()
+        rows = await self._store.find(
+            MESSAGES,
+            {
+                "ticket": ticket.id, "kind": "message", "at": {"$gte": ticket.oldest_unanswered_at},
+                "body.direction": Direction.IN.value, "body.automated": False,
+            },
+            sort=[("at", 1)],
+            limit=MERGED_MESSAGES,
+        )  # fmt: skip
+        return tuple(public_message(row) for row in rows)
+
+
+def _forgets(doc: Document[TicketState]) -> bool:
+    return doc.fault is None and doc.state is not None and len(doc.state.taken) >= TAKEN_CAP
