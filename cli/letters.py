@@ -14,6 +14,8 @@ from contracts import topics
 from contracts.dlq import DeadLetter
 from kit.producer import Outgoing, Producer
 
+_Record = tuple[str, int, int, bytes | None, bytes | None]
+"""Where a record stood, its key and its value: a topic that was made anew counts from 0 again."""
 ORIGIN = "deskbus_replay_of"
 """Header of a replayed record: partition and offset of its dead letter."""
 
@@ -42,6 +44,8 @@ class Found:
     place: str
     letter: DeadLetter
     replayed: bool
+    copies: tuple[str, ...] = ()
+    """Where further letters of the same record lie: it came again before its position was committed."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,21 @@ def replayed_places(lines: Iterable[Line]) -> set[str]:
 
 
 async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> Findings:
-    """Read a service's dead letters."""
+    """Read a service's dead letters. Those of one record are one: the first, however often the record came again."""
     replayed = replayed_places([line async for line in read(bootstrap, [topics.retry(service)], prefix=prefix)])
-    found = Findings()
+    found, records = Findings(), dict[_Record, tuple[DeadLetter, list[Line]]]()
     async for line in read(bootstrap, [topics.dlq(service)], prefix=prefix):
         try:
             letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
         except ValueError as fault:
             found.strays.append(f"{place(line)}: {fault}")
             continue
-        if choice.holds(line, letter):
-            found.letters.append(Found(place(line), letter, place(line) in replayed))
+        record = letter.topic, letter.partition, letter.offset, letter.key, letter.value
+        records.setdefault(record, (letter, []))[1].append(line)
+    for letter, lines in records.values():
+        if any(choice.holds(line, letter) for line in lines):
+            first, *copies = [place(line) for line in lines]
+            found.letters.append(Found(first, letter, not replayed.isdisjoint([first, *copies]), tuple(copies)))
     return found
 
 

@@ -67,6 +67,8 @@ def lines_of_letter(found: Found) -> Iterator[str]:
         yield f"{name}: {clean(str(value))}"
     yield f"receipt: {clean(receipt(letter) or '')}"
     yield f"replayed: {'yes' if found.replayed else 'no'}"
+    if found.copies:
+        yield f"copies: {', '.join(found.copies)}"
     for name, raw in letter.original_headers:
         yield clean(f"  {name}: {raw.decode('utf-8', 'replace')}")
     yield clean((letter.value or b"").decode("utf-8", "replace"), lines=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -69,6 +69,25 @@ async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_h
     await replay(kafka, "ingest", [Found("0/3", again, replayed=False)], prefix=topics)
     *_, last = [line async for line in read(kafka, [RETRY], prefix=topics)]
     assert [raw for name, raw in last.headers if name == ORIGIN] == [b"0/3"]
+
+
+async def test_letters_of_one_record_are_one_and_go_back_once(kafka: str, topics: str) -> None:
+    """A replica that dies before it commits leaves a letter behind, and the next one writes another."""
+    mixed, other = _letter("r1", "Unreadable: no id"), _letter("r1", "Unreadable: no id")
+    later = mixed.model_copy(update={"at": T0 + timedelta(minutes=1)})
+    other = other.model_copy(update={"offset": 8})  # the provider sent it again: a record of its own
+    await _written(kafka, topics, mixed, later, other)
+
+    found = (await find(kafka, "ingest", Choice(), prefix=topics)).letters
+    assert [(each.place, each.copies, each.letter.at) for each in found] == [("0/0", ("0/1",), T0), ("0/2", (), T0)]
+    by_copy = (await find(kafka, "ingest", Choice(places=frozenset(["0/1"])), prefix=topics)).letters
+    assert [each.place for each in by_copy] == ["0/0"]
+    sent = await asyncio.to_thread(_cli, kafka, topics, "replay", "ingest", "--offset", "0/1")
+    assert "1 sent to" in sent.output
+    again = await asyncio.to_thread(_cli, kafka, topics, "replay", "ingest", "--all")
+    assert "1 sent to deskbus.ingest.retry.v1, 1 replayed before" in again.output
+    shown = await asyncio.to_thread(_cli, kafka, topics, "show", "ingest", "0/1")
+    assert "copies: 0/1" in shown.output
 
 
 def _cli(kafka: str, prefix: str, *arguments: str) -> Result:
