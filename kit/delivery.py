@@ -256,6 +256,7 @@ class Delivery(Generic[S]):
             _counted(item, "unknown")
             self._take(doc, event)
             return
+        item.incomplete = head is not None and doc.lacks(head.source, head.sequence)
         try:
             self.documents.apply(doc, self.handling.decide(doc.state, item, now), cause=item.cause)
         except Passing:

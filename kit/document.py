@@ -167,6 +167,11 @@ class Document(Generic[S]):
         seen = self.seen.get(source)
         return seen is not None and seen.has(sequence)
 
+    def lacks(self, source: str, sequence: int) -> bool:
+        """Say whether events of this source up to this one are missing that may still come, out of the dead letters."""
+        seen = self.seen.get(source)
+        return seen is not None and (bool(seen.missing) or sequence > seen.upto + 1)
+
     def overflows(self, source: str, sequence: int) -> bool:
         """Say whether more of this source would be missing with this event than is remembered."""
         return source in self.seen and self.seen[source].overflows(sequence)

@@ -57,7 +57,8 @@ class Incoming:
 
     `doc_id` None means that it changes nothing here. `head` says where a numbered event stands; commands and raw
     messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever
-    wrote it proved nothing. `value` is the service's.
+    wrote it proved nothing. `incomplete` says that its document lacks events of the same source: this may be one of
+    them, or one of them may come later. `value` is the service's.
     """
 
     record: Record
@@ -68,6 +69,7 @@ class Incoming:
     cause: Cause | None = None
     fault: str | None = None
     stranger: bool = False
+    incomplete: bool = False
 
 
 class Handling(Protocol[S]):

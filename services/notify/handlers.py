@@ -52,7 +52,7 @@ class NotifyHandling(BaseHandling[Escalation]):
         """Decide."""
         if not isinstance(item.event, Event):
             return Decision()
-        return escalation.decide(state, item.event, self._policy(), now)
+        return escalation.decide(state, item.event, self._policy(), now, incomplete=item.incomplete)
 
 
 def build_router(consumer: Consumer) -> KafkaRouter:

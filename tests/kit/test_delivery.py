@@ -101,10 +101,14 @@ class Rig:
 
 
 class Pokes(BaseHandling[dict[str, Any]]):
-    """Notes the number of each event; for the second one of T it reads another document first, if a test names one."""
+    """Notes the number of each event, and apart those of which others are missing.
+
+    For the second one of T it reads another document first, if a test names one.
+    """
 
     def __init__(self, documents: Documents[dict[str, Any]]) -> None:
         self.documents, self.reads = documents, ""
+        self.incomplete: list[int] = []
 
     async def before_write(self, docs: Sequence[Document[dict[str, Any]]]) -> None:
         assert all(doc.state is not None for doc in docs)
@@ -116,6 +120,7 @@ class Pokes(BaseHandling[dict[str, Any]]):
 
     def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
         assert item.event is not None
+        self.incomplete += [item.event.sequence] * item.incomplete
         return Decision({"offsets": [*(state or {"offsets": []})["offsets"], item.event.sequence]})
 
 
@@ -282,6 +287,13 @@ async def test_more_missing_than_is_remembered_is_a_dead_letter_and_stalls_nothi
     assert counted("sequence_gaps") == gaps + MISSING_CAP + 1
     assert await poked.handle(event(last), event(last - 1), event(2)) == set(), "replayed, late, and given up"
     assert await poked.offsets("T") == [1, last + 1, last, last - 1]
+
+
+async def test_a_decision_knows_whether_others_of_its_source_are_missing(poked: Rig) -> None:
+    await poked.handle(event(2), event(4), event(5))
+    await poked.handle(event(3), event(6))
+    assert isinstance(poked.delivery.handling, Pokes)
+    assert poked.delivery.handling.incomplete == [4, 5, 3]
 
 
 async def test_a_source_that_is_met_late_is_no_gap_and_counted_apart(poked: Rig) -> None:

@@ -52,6 +52,19 @@ def test_a_dead_letter_is_passed_by_and_taken_when_it_is_replayed() -> None:
     assert seen.missing == set()
 
 
+def test_a_document_lacks_what_a_gap_or_a_dead_letter_left_out_until_it_comes() -> None:
+    doc: Document[Any] = Document("T")
+    assert not doc.lacks("/deskbus/sla", 5)
+    doc.take("/deskbus/sla", 5)
+    assert [doc.lacks("/deskbus/sla", 6), doc.lacks("/deskbus/sla", 7)] == [False, True]
+    doc.miss("/deskbus/sla", 6)
+    assert [doc.lacks("/deskbus/sla", number) for number in (6, 7)] == [True, True]
+    assert not doc.lacks("/deskbus/ingest", 1)
+    doc.take("/deskbus/sla", 7)
+    doc.take("/deskbus/sla", 6)
+    assert not doc.lacks("/deskbus/sla", 8)
+
+
 def test_of_missing_numbers_the_newest_are_remembered_and_the_oldest_are_given_up() -> None:
     seen = Seen()
     assert not seen.overflows(MISSING_CAP + 1)

@@ -33,6 +33,7 @@ class Timeline:
         """(second, kind, dedup key) of the same."""
         self.tries: list[tuple[float, str]] = []
         self.said: list[tuple[float, Payload]] = []
+        self.lost: list[Event] = []
 
     def happens(self, event: Event) -> None:
         """Let time pass up to the event, then take it and send what it plans."""
@@ -40,10 +41,23 @@ class Timeline:
         self.takes(event)
         self._deliver()
 
+    def loses(self, event: Event) -> None:
+        """Let it become a dead letter."""
+        self.until((event.time - START).total_seconds())
+        self.lost.append(event)
+
+    def replays(self) -> None:
+        """Take what was lost, in order."""
+        while self.lost:
+            self.takes(self.lost[0])
+            del self.lost[0]
+            self._deliver()
+
     def takes(self, event: Event) -> None:
         """Take it before anything can be sent."""
         self.now = max(self.now, (event.time - START).total_seconds())
-        self._apply(escalation.decide(self.state, event, self.policy, at(self.now)))
+        incomplete = any(lost.source == event.source for lost in self.lost)
+        self._apply(escalation.decide(self.state, event, self.policy, at(self.now), incomplete=incomplete))
 
     def acknowledged(self, seconds: float, by: str = "mali") -> bool:
         self.until(seconds)

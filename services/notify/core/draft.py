@@ -12,6 +12,8 @@ from contracts.notifications import EscalationResolved, NotificationKind
 from contracts.payload import Payload
 from kit.document import Decision
 from kit.ids import stable_id
+from services.notify.core import heard
+from services.notify.core.heard import Word
 from services.notify.core.policy import Policy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
@@ -29,14 +31,16 @@ class Draft:
     alarms: dict[str, Alarm]
     planned: list[Planned]
     count: int
+    incomplete: bool = False
+    """Events of the same source are missing: what is heard now is remembered, to know them by when they come."""
     events: list[Payload] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: Escalation, policy: Policy, now: datetime) -> Self:
+    def of(cls, state: Escalation, policy: Policy, now: datetime, *, incomplete: bool = False) -> Self:
         """Begin."""
         alarms = {alarm.key: alarm for alarm in state.alarms}
-        return cls(state, policy, now, alarms, list(state.planned), state.count)
+        return cls(state, policy, now, alarms, list(state.planned), state.count, incomplete)
 
     def decision(self) -> Decision[Escalation]:
         """End: the new state, unless nothing changed."""
@@ -60,6 +64,15 @@ class Draft:
         if alarm.paused:
             return self.set(alarm, next_at=None, left=None if wait is None else wait.total_seconds())
         return self.set(alarm, next_at=None if wait is None else self.now + wait, left=None)
+
+    def heard(self, about: str) -> Word:
+        """What was heard last about it."""
+        return heard.last(self.changes.get("words", self.old.words), about)
+
+    def hear(self, word: Word) -> None:
+        """Note what was heard, if anything from before it may still come."""
+        if self.incomplete:
+            self.changes["words"] = heard.hear(self.changes.get("words", self.old.words), word)
 
     def facts(self) -> Mapping[str, str]:
         """What every event says."""

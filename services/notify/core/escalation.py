@@ -25,6 +25,7 @@ from kit.document import Decision
 from services.notify.core import alerts
 from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
 from services.notify.core.draft import Draft
+from services.notify.core.heard import AGENT, Word
 from services.notify.core.policy import Policy
 from services.notify.core.route import End, route
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
@@ -46,12 +47,17 @@ class Course:
 # --- Events. ---
 
 
-def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime) -> Decision[Escalation]:
-    """Decide on an event. Most say nothing to notify, and leave a ticket without a state."""
+def decide(
+    state: Escalation | None, event: Event, policy: Policy, now: datetime, *, incomplete: bool = False
+) -> Decision[Escalation]:
+    """Decide on an event. Most say nothing to notify, and leave a ticket without a state.
+
+    `incomplete`: events of the same source are missing, this may be one of them.
+    """
     signals = alerts.read(event, state.queue if state else None)
     if not signals:
         return Decision()
-    draft = Draft.of(state or Escalation(ticket_id=event.subject), policy, now)
+    draft = Draft.of(state or Escalation(ticket_id=event.subject), policy, now, incomplete=incomplete)
     if isinstance(event.data, TicketEvent) and event.data.ticket.version is not None:
         if event.data.ticket.version < (draft.old.ticket_version or 0):
             return Decision()
@@ -63,17 +69,24 @@ def decide(state: Escalation | None, event: Event, policy: Policy, now: datetime
             case Over():
                 _over(draft, signal, event)
             case Paused(about):
-                _pause(draft, about)
+                _pause(draft, about, event)
             case Resumed(about):
                 _resume(draft, about, event)
-            case Handled(queue, agent):
-                draft.changes |= {"queue": queue, "agent": agent}
+            case Handled():
+                _handled(draft, signal, event)
             case Reopened():
                 draft.changes["over_at"] = None
     return draft.decision()
 
 
 def _raise(draft: Draft, raised: Raised, event: Event) -> None:
+    word = draft.heard(raised.about)
+    late = event.sequence < word.sequence
+    untrue = event.sequence < word.untrue
+    # A later word that nobody can take the ticket is in the place of this one; a clock that is not over goes on.
+    moot = untrue or (late and (word.ended_at is not None or not raised.about))
+    over = (word.reason or ResolveReason.CANCELLED, word.ended_at or event.time) if moot else None
+    draft.hear(Word(about=raised.about, sequence=event.sequence))
     ends = {_key(raised, end): end for end in route(draft.policy, raised.alert.labels).ends}
     for key, end in ends.items():
         alarm = Alarm(
@@ -88,8 +101,10 @@ def _raise(draft: Draft, raised: Raised, event: Event) -> None:
             opened_at=draft.now,
             raised_at=event.time,
         )
-        _open(draft, alarm)
-    for alarm in list(draft.alarms.values()):
+        _open(draft, alarm, over)
+        if untrue:
+            draft.set(draft.alarms[key], superseded=True)
+    for alarm in list(draft.alarms.values()) if over is None else ():
         same = alarm.about == raised.about and alarm.kind in raised.supersedes
         if same and alarm.key not in ends and not alarm.superseded:
             draft.supersede(alarm)
@@ -100,8 +115,8 @@ def _key(raised: Raised, end: End) -> str:
     return f"{raised.kind}:{raised.about}{level}@{end.route}"
 
 
-def _open(draft: Draft, alarm: Alarm) -> None:
-    """Open an alarm and tell of it at once, unless it holds already."""
+def _open(draft: Draft, alarm: Alarm, over: tuple[str, datetime] | None = None) -> None:
+    """Open an alarm and tell of it at once, unless it holds already, or is `over`: why, and since when."""
     last = draft.alarms.get(alarm.key)
     known = last is not None and last.standing != Standing.RESOLVED
     if last is not None and known and not last.superseded:
@@ -117,10 +132,12 @@ def _open(draft: Draft, alarm: Alarm) -> None:
             )
         )
     over_at = draft.old.over_at
-    if over_at is not None and alarm.raised_at <= over_at:
-        # True when it was said, and moot since: the ticket was solved before the news came here. Nobody is told. The
-        # bus says the same as when the news comes first, since there is no order between topics.
-        draft.end(alarm, ResolveReason.CANCELLED, over_at)
+    if over is None and over_at is not None and alarm.raised_at <= over_at:
+        over = ResolveReason.CANCELLED, over_at
+    if over is not None:
+        # True when it was said, and moot since: it ended before the news came here. Nobody is told. The bus says the
+        # same as when the news comes first, since there is no order between topics, nor with what is replayed.
+        draft.end(alarm, *over)
         return
     _next_step(draft, alarm)
 
@@ -130,8 +147,14 @@ def _is_resolved(planned: Planned) -> bool:
 
 
 def _over(draft: Draft, over: Over, event: Event) -> None:
+    about = over.about or ""
     if over.whole_ticket:
         draft.changes["over_at"] = event.time
+    elif event.sequence < draft.heard(about).sequence:
+        return  # what was said since is known
+    else:
+        said = {"ended_at": event.time, "reason": over.reason, "untrue": event.sequence if over.untrue else 0}
+        draft.hear(Word(about=about, sequence=event.sequence, **said))
     for alarm in list(draft.alarms.values()):
         kind_fits = over.kinds is None or alarm.kind in over.kinds
         # Of a clock that went on after this: the news of the reopening came here first.
@@ -142,8 +165,17 @@ def _over(draft: Draft, over: Over, event: Event) -> None:
             draft.set(draft.alarms[alarm.key], superseded=True)
 
 
-def _pause(draft: Draft, about: str) -> None:
+def _handled(draft: Draft, handled: Handled, event: Event) -> None:
+    if event.sequence >= draft.heard(AGENT).sequence:
+        draft.hear(Word(about=AGENT, sequence=event.sequence))
+        draft.changes |= {"queue": handled.queue, "agent": handled.agent}
+
+
+def _pause(draft: Draft, about: str, event: Event) -> None:
     """Say nothing about a clock that stands still. A breach stays one, and is followed up."""
+    if event.sequence < draft.heard(about).sequence:
+        return
+    draft.hear(Word(about=about, sequence=event.sequence, paused=True))
     for alarm in list(draft.alarms.values()):
         holds = alarm.standing != Standing.RESOLVED and not alarm.superseded
         if alarm.about == about and alarm.kind in alerts.WARNINGS and holds and not alarm.paused:
@@ -153,6 +185,10 @@ def _pause(draft: Draft, about: str) -> None:
 
 def _resume(draft: Draft, about: str, event: Event) -> None:
     """Go on where the pause left off; what the solving of the ticket has ended is the matter again."""
+    word = draft.heard(about)
+    if event.sequence < word.sequence and (word.paused or word.ended_at is not None):
+        return
+    draft.hear(Word(about=about, sequence=event.sequence))
     for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
         if alarm.paused:
             left = None if alarm.left is None else timedelta(seconds=alarm.left)

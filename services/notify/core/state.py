@@ -8,6 +8,7 @@ from pydantic import Field
 from contracts.notifications import Alert
 from contracts.values import Value
 from kit.ids import stable_id
+from services.notify.core.heard import Words
 
 PREFIX = "esc-"
 
@@ -104,6 +105,8 @@ class Escalation(Value):
     """When the ticket was solved or closed; what was raised before that and arrives later is not told."""
     ticket_version: int | None = None
     """Version of the ticket with which it was last solved, closed or reopened: an earlier such event comes too late."""
+    words: Words = ()
+    """What was heard while something of the same source was missing."""
     alarms: tuple[Alarm, ...] = ()
     planned: tuple[Planned, ...] = ()
     count: int = 0
