@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,7 +17,7 @@ from cli.audit import Audit
 from cli.checking import faults
 from cli.describe import describe
 from cli.fleet import ROOT
-from cli.letters import Choice, Found, find
+from cli.letters import Choice, Found, find, groups
 from cli.letters import replay as send_back
 from cli.reading import read
 from cli.screen import clean, console, say
@@ -136,8 +135,8 @@ def list_letters(
     """List dead letters, oldest first."""
     found = _find(kafka, service, Choice(reason, receipt), prefix)
     console().print(table.of_letters(found))
-    for error, count in Counter(each.letter.error_type for each in found).most_common():
-        say(f"{count:>6}  {clean(error)}")
+    for count, where, why in groups(each.letter for each in found):
+        say(f"{count:>6}  {clean(where)}  {clean(why)}")
 
 
 @letters.command("show")

@@ -6,7 +6,9 @@ replayed twice by mistake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cli.reading import Line, read
@@ -18,6 +20,11 @@ _Record = tuple[str, int, int, bytes | None, bytes | None]
 """Where a record stood, its key and its value: a topic that was made anew counts from 0 again."""
 ORIGIN = "deskbus_replay_of"
 """Header of a replayed record: partition and offset of its dead letter."""
+
+MOST_GROUPS = 20
+"""Most kinds of reasons that are counted apart."""
+_PARTICULAR = re.compile(r"""'[^']*'|"[^"]*"|<[^>]*>|\S*\d\S*""")
+"""What differs between two letters of one reason: names in quotes, addresses, ids, numbers."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,27 @@ def receipt(letter: DeadLetter) -> str | None:
     """The receipt that the door gave, where the letter is of an inbound message."""
     raw = dict(letter.original_headers).get("ce_id")
     return raw.decode("utf-8", "replace") if raw else None
+
+
+def area(letter: DeadLetter) -> str:
+    """What a letter is about: its topic, and the channel of an inbound message or the source of an event."""
+    channel = dict(letter.original_headers).get("deskbus_channel", b"").decode("utf-8", "replace")
+    return f"{letter.topic} {channel or letter.source or ''}".rstrip()[:100]
+
+
+def reason(letter: DeadLetter) -> str:
+    """Why a letter died, without what is particular to it: the first line of its error, cut to 100 characters."""
+    told = letter.error.strip().splitlines() or [letter.error_type]
+    return _PARTICULAR.sub("…", told[0][:300])[:100]
+
+
+def groups(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, str]]:
+    """Count letters by area and reason, most first, as (count, area, reason); rare ones are told of together."""
+    counted = sorted(Counter((area(each), reason(each)) for each in letters).items(), key=lambda one: (-one[1], one[0]))
+    for (where, why), count in counted[:MOST_GROUPS]:
+        yield count, where, why
+    if rest := counted[MOST_GROUPS:]:
+        yield sum(count for _, count in rest), "elsewhere", f"{len(rest)} other reasons"
 
 
 def replayed_places(lines: Iterable[Line]) -> set[str]:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
-from cli.letters import ORIGIN, Choice, Found, find, replay
+from cli.letters import MOST_GROUPS, ORIGIN, Choice, Found, find, groups, replay
 from cli.reading import Line, read
 from contracts import topics
 from contracts.dlq import DeadLetter, Headers
@@ -49,6 +49,36 @@ def test_letters_are_chosen_by_every_condition_given(choice: Choice, receipts: l
         if choice.holds(Line(topics.dlq("ingest"), 0, offset, b"k", b"", (), 0), _letter(receipt, error))
     ]
     assert chosen == receipts
+
+
+def test_letters_are_counted_by_what_they_are_about_and_by_reason_without_what_is_particular() -> None:
+    mail = {"original_headers": (("deskbus_channel", b"email"),)}
+    event = {"original_headers": (), "topic": "deskbus.ticket.v1", "source": "/deskbus/ingest"}
+    letters = [
+        _letter("r1", "TypeError: oops"),
+        *(_letter("r", f"Unreadable: no 'field{n}' in {n} bytes of m-{n}7\nmore {n}") for n in range(3)),
+        *(_letter("r", "email: a mail without a sender").model_copy(update=mail) for _ in range(2)),
+        _letter("r", f"email: not for <{T0}@x>").model_copy(update=mail),
+        *(_letter("r", "given up: T0 is away").model_copy(update=event) for _ in range(4)),
+        _letter("r", "").model_copy(update=event),
+    ]
+    inbound = "deskbus.inbound.v1"
+    assert list(groups(letters)) == [
+        (4, "deskbus.ticket.v1 /deskbus/ingest", "given up: … is away"),
+        (3, f"{inbound} whatsapp", "Unreadable: no … in … bytes of …"),
+        (2, f"{inbound} email", "email: a mail without a sender"),
+        (1, f"{inbound} email", "email: not for …"),
+        (1, f"{inbound} whatsapp", "TypeError: oops"),
+        (1, "deskbus.ticket.v1 /deskbus/ingest", "Unreadable"),
+    ]
+
+
+def test_reasons_that_all_differ_fill_no_screen() -> None:
+    words = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]
+    told = list(groups(_letter("r", f"{word}: {word * 100}") for word in [*words, *words[:MOST_GROUPS]]))
+    assert len(told) == MOST_GROUPS + 1
+    assert told[-1] == (80, "elsewhere", "80 other reasons")
+    assert max(len(where) + len(why) for _, where, why in told) <= 200
 
 
 async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_have_been_replayed(
@@ -106,6 +136,7 @@ async def test_no_letter_holds_up_the_others(kafka: str, topics: str) -> None:
     assert listed.exit_code == 0, listed.output
     assert all(told in listed.output for told in ("0/0", "0/1", "0/3", "[/x] \\x1b[2J", "passed over: 0/2"))
     assert "\x1b" not in listed.output
+    assert "     2  deskbus.inbound.v1 whatsapp  TypeError: oops\n" in listed.output
     shown = await asyncio.to_thread(_cli, kafka, topics, "show", "ingest", "0/0")
     assert (shown.exit_code, "\x1b" in shown.output) == (0, False)
 
