@@ -272,8 +272,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     async def _handle_and_settle(self, records: Sequence[Record]) -> set[TopicPartition]:
         """Handle records and commit how far they are done; returns the partitions that go back to what is not."""
-        async with self._starts.watched(records):
-            unhandled = await self.delivery.handle(records)
+        async with self._starts.watched(records) as watched:
+            unhandled = await self.delivery.handle(watched)
         first_bad: dict[TopicPartition, int] = {}
         ends: dict[TopicPartition, int] = {}
         for record in records:
@@ -286,7 +286,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         if commits:
             try:
                 async with in_time():
-                    await self._client().commit(commits)
+                    await self._client().commit(self._starts.positions(commits))
             except KafkaError as error:
                 log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
         for tp in ends.keys() - first_bad.keys():

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: So many processes that a record has ended are enough.
 MOST_STARTS = 3
+#: So many more may end while they look where the event of a given-up record stands; then nothing of it is read.
+MOST_LOOKS = 3
 #: Seconds that a process lives on with a record in hand, until the record is not to blame for what ends it afterwards.
 OUTLIVED_SECONDS = 5.0
 _COUNT = re.compile(r"starts=(\d{1,3})")
@@ -40,29 +42,34 @@ class Starts:
         self._counts: dict[TopicPartition, int] = {}
         self._noted: Marks = {}
         """What takes back the counts that were stored for the records in hand."""
+        self._given_up: dict[TopicPartition, tuple[int, int]] = {}
+        """Offset and count of records that become dead letters, also when their letters cannot be written at once."""
 
     def clear(self) -> None:
         """Begin anew: partitions have been assigned."""
         self._outlived.clear()
+        self._given_up.clear()
 
     async def divide(self, records: Sequence[Record]) -> list[list[Record]]:
         """Return a batch in the parts in which it is to be handled.
 
-        What has ended a process before goes alone, and first. What has done so too often comes as an Unread, which
-        becomes a dead letter.
+        What has ended a process before goes alone, and first.
         """
         firsts = self._firsts(records)
         if not firsts:
             return [list(records)]
         self._counts = await self._read({tp: record.offset for tp, record in firsts.items()})
+        for tp, record in firsts.items():
+            offset, starts = self._given_up.get(tp, (-1, 0))
+            if offset == record.offset:  # whatever could be read
+                self._counts[tp] = starts
+        self._given_up |= {tp: (firsts[tp].offset, n) for tp, n in self._counts.items() if n >= MOST_STARTS}
         alone: list[list[Record]] = []
         rest: list[Record] = []
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
             starts = self._counts.get(tp, 0) if firsts.get(tp) is record else 0
-            if starts >= MOST_STARTS:
-                alone.append([_given_up(record, starts)])
-            elif starts:
+            if starts:
                 log.warning("a process has ended with this record in hand", place=tuple(tp), offset=record.offset)
                 alone.append([record])
             else:
@@ -70,17 +77,20 @@ class Starts:
         return [*alone, rest] if rest else alone
 
     @asynccontextmanager
-    async def watched(self, records: Sequence[Record]) -> AsyncIterator[None]:
-        """Store before these records are handled that a process has begun with them."""
+    async def watched(self, records: Sequence[Record]) -> AsyncIterator[Sequence[Record]]:
+        """Store before these records are handled that a process has begun with them; gives what is to be handled.
+
+        What has ended too many processes comes as an Unread, which becomes a dead letter.
+        """
         firsts = self._firsts(records)
         mine = self._client().assignment() & firsts.keys() if firsts else ()
         marks: Marks = {tp: (firsts[tp].offset, f"starts={self._counts.get(tp, 0) + 1}") for tp in mine}
         stop: Callable[[], object] | None = None
         if marks and await self._commit(marks):
-            self._noted = {tp: (offset, "") for tp, (offset, _) in marks.items()}
+            self._noted = self.positions({tp: offset for tp, (offset, _) in marks.items()})
             stop = self._forget_later()
         try:
-            yield
+            yield [await self._checked(record, marks) for record in records]
         finally:
             if stop is not None:
                 stop()
@@ -89,6 +99,29 @@ class Starts:
             # The count is that one record's: partitions may move now, and then the next one is a first one too.
             self._counts = {tp: count for tp, count in self._counts.items() if tp not in handled}
         self._noted = {}
+
+    async def _checked(self, record: Record, marks: Marks) -> Record:
+        """Return the record, or what is left of one that has ended too many processes."""
+        tp = TopicPartition(record.topic, record.partition)
+        offset, starts = self._given_up.get(tp, (-1, 0))
+        if offset != record.offset:
+            return record
+        told = f"{MOST_STARTS} processes have ended with this record in hand"
+        log.error("a record is given up", topic=tp.topic, partition=tp.partition, offset=record.offset, fault=told)
+        # Without the place of its event its number would be no hole: a subject's first event could not be replayed.
+        head = None
+        if starts < MOST_STARTS + MOST_LOOKS:
+            head = _head(record)
+            self._given_up[tp] = offset, MOST_STARTS  # it has ended nothing: what ends us now is something else
+            if tp in marks:
+                await self._commit(self.positions({tp: offset}))
+        value, headers = record.value, tuple(record.headers)
+        return Unread(record.topic, record.partition, record.offset, told, record.key, value, headers, head)
+
+    def positions(self, offsets: Mapping[TopicPartition, int]) -> Marks:
+        """Return what is to be committed for these offsets: a record that is given up stays so until it is passed."""
+        kept = {tp: f"starts={starts}" for tp, (offset, starts) in self._given_up.items() if offsets.get(tp) == offset}
+        return {tp: (offset, kept.get(tp, "")) for tp, offset in offsets.items()}
 
     async def forget(self) -> None:
         """Take back what was noted of the records in hand: the process lives, or leaves by itself."""
@@ -100,7 +133,7 @@ class Starts:
         firsts: dict[TopicPartition, Record] = {}
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
-            if tp not in self._outlived:
+            if tp not in self._outlived or self._given_up.get(tp, (-1, 0))[0] == record.offset:
                 firsts.setdefault(tp, record)
         return firsts
 
@@ -139,16 +172,6 @@ class Starts:
             await self.forget()
 
         return asyncio.create_task(forget()).cancel
-
-
-def _given_up(record: Record, starts: int) -> Unread:
-    told = f"{starts} processes have ended with this record in hand"
-    log.error("a record is given up", topic=record.topic, partition=record.partition, offset=record.offset, fault=told)
-    # Where its event stands is worth one try more: without it the next event of its subject shows an unexplained gap.
-    head = _head(record) if starts == MOST_STARTS else None
-    return Unread(
-        record.topic, record.partition, record.offset, told, record.key, record.value, tuple(record.headers), head
-    )
 
 
 def _head(record: Record) -> Head | None:

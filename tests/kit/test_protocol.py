@@ -73,6 +73,10 @@ SCENES: dict[str, tuple[str, Scene]] = {
         "count-starts",
         lambda off, b: Pipe(off, b, [[poke(1), poke(2, "killer"), poke(3)], [poke(1, subject="U")]]),
     ),
+    "a first record that ends its process": (
+        "holes",
+        lambda off, b: Pipe(off, b, [[poke(1, "killer"), poke(2)], [poke(1, subject="U")]]),
+    ),
     "an answer just in time": ("barrier", lambda off, b: Pipe(off, b, ONE, timers=True, late=[poke(2, "answer")])),
     "time is up with the answer in hand": (
         "in-hand",

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from contracts.dlq import DeadLetter
+from contracts.envelope import Event
 from kit import starts
 from kit.consumer import Consumer
 from kit.handling import Unread
@@ -56,20 +57,20 @@ def record(partition: int, offset: int, value: bytes = b"") -> Raw:
 async def dies(group: Group, *records: Raw) -> list[list[Any]]:
     """Let a process begin with a batch and end before it has handled the first part; returns the parts."""
     process = group.process()
-    parts = await process.divide(records)
-    watch = process.watched(parts[0])
-    await watch.__aenter__()
+    parts: list[list[Any]] = [list(part) for part in await process.divide(records)]
+    parts[0] = list(await process.watched(parts[0]).__aenter__())
     return parts
 
 
 async def lives(group: Group, *records: Raw) -> list[list[Any]]:
     """Let a process handle a batch as the consumer does."""
     process = group.process()
-    parts = await process.divide(records)
-    for part in parts:
-        async with process.watched(part):
-            pass
-        await group.commit({TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in part})
+    parts: list[list[Any]] = []
+    for part in await process.divide(records):
+        async with process.watched(part) as watched:
+            parts.append(list(watched))
+        ends = {TopicPartition(each.topic, each.partition): each.offset + 1 for each in part}
+        await group.commit(process.positions(ends))
     return parts
 
 
@@ -149,14 +150,59 @@ async def test_a_group_that_does_not_answer_keeps_nothing_back() -> None:
     assert group.committed == {}
 
 
-async def test_where_the_event_of_a_given_up_record_stands_is_read_once_only() -> None:
+@pytest.mark.parametrize(("count", "sequence"), [(3, 5), (5, 5), (6, None)])
+async def test_where_the_event_of_a_given_up_record_stands_is_looked_for_in_three_lives(
+    count: int, sequence: int | None
+) -> None:
+    group = Group()
+    group.committed[ONE] = (7, f"starts={count}")
+    ((letter,),) = await dies(group, record(0, 7, poke(5)))
+    assert (letter.head and letter.head.sequence) == sequence, "should looking be what ends processes"
+
+
+async def test_a_process_that_ends_while_it_looks_where_an_event_stands_has_been_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def ends(_: bytes) -> None:
+        raise Ended
+
     group, batch = Group(), [record(0, 7, poke(5))]
-    heads = []
-    for count in (MOST_STARTS, MOST_STARTS + 1):
-        group.committed[ONE] = (7, f"starts={count}")
+    group.committed[ONE] = (7, f"starts={MOST_STARTS}")
+    monkeypatch.setattr(Event, "envelope_only", ends)
+    for count in (4, 5, 6):
+        with pytest.raises(Ended):
+            await dies(group, *batch)
+        assert group.committed == {ONE: (7, f"starts={count}")}
+    ((letter,),) = await lives(group, *batch)
+    assert (letter.value, letter.head) == (poke(5), None)
+
+
+async def test_a_process_that_ends_with_a_letter_in_hand_says_nothing_against_looking() -> None:
+    group, batch = Group(), [record(0, 7, poke(5))]
+    group.committed[ONE] = (7, f"starts={MOST_STARTS}")
+    for _ in range(10):
         ((letter,),) = await dies(group, *batch)
-        heads.append(letter.head and letter.head.sequence)
-    assert heads == [5, None], "should that be what ends processes"
+        assert letter.head.sequence == 5
+        assert group.committed == {ONE: (7, f"starts={MOST_STARTS}")}
+
+
+async def test_a_record_whose_letter_could_not_be_written_is_not_handled_after_all() -> None:
+    group, bad, other = Group(), record(0, 7, poke(5)), record(1, 3)
+    group.committed[ONE] = (7, f"starts={MOST_STARTS}")
+    process = group.process()
+    for away in (False, True):  # also while nothing of the group can be asked
+        group.away = away
+        ((again,),) = await process.divide([bad])
+        async with process.watched([again]) as watched:
+            assert [type(each) for each in watched] == [Unread]
+            await process.forget()  # a store that is away for long makes it no better
+        assert group.committed == {ONE: (7, f"starts={MOST_STARTS}")}
+        await process.divide([other])
+        assert process.positions({ONE: 7, TWO: 3}) == {ONE: (7, "starts=3"), TWO: (3, "")}
+    assert process.positions({ONE: 8}) == {ONE: (8, "")}
 
 
 async def _ends_in_hand(rig: Rig, *, orderly: bool) -> None:
@@ -199,3 +245,7 @@ async def test_on_kafka_the_count_outlives_processes_and_who_leaves_by_itself_is
     assert (view.topic, view.offset, view.subject, view.sequence) == (rig.prefix + IN, 0, "T", 1)
     assert letter.value == poke(1)
     assert (await rig.state("T"))["sequences"] == [2]
+    await rig.put(poke(1), poke(3), poke(1))  # replayed twice, and a later one
+    async with rig.replica() as consumer:
+        await until(lambda: _handled(consumer))
+    assert (await rig.state("T"))["sequences"] == [2, 1, 3]
