@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
@@ -24,6 +25,7 @@ from kit.errors import Full, Passing, Unloadable, Unparsable
 from kit.handling import Handling, Incoming, Record, Unread
 from kit.logging import bind_event, clear_event
 from kit.outbox import Documents
+from kit.tally import Tally
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ class Delivery(Generic[S]):
         self._attempts: dict[Place, int] = {}
         self._written = set[Place]()
         """Places of which the dead letter topic has a letter, and of which another part waits still."""
+        self._tally = Tally()
         self._breaker = Breaker(self.limits.stop_share, self.limits.stop_window)
         self.is_early: Callable[[Place], bool] = lambda _: False
         """Whether a record may wait for something that is still on its way here: then its tries are not counted."""
@@ -138,6 +141,7 @@ class Delivery(Generic[S]):
         except Exception:  # the hook that has failed, perhaps: then the event is its subject's
             log.info("whose a dead letter is was not looked up", place=place(record))
         try:
+            self._tally.begin()
             docs = await self.documents.load(item.doc_id for item in numbered if item.doc_id is not None)
             for item in numbered:
                 doc, head = docs.get(item.doc_id or ""), item.head
@@ -149,11 +153,13 @@ class Delivery(Generic[S]):
         except Exception:
             log.exception("a dead letter leaves no hole", place=place(record))
             return
+        self._tally.written({doc.id for doc in saved.lost})
         if saved.lost:
             raise Passing("another writer was faster where a dead letter is passed by")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
+        self._tally.begin()
         items = self._expand(records, batch)
         loaded = await self.handling.locate(items)
         self.beat()
@@ -169,6 +175,7 @@ class Delivery(Generic[S]):
         await self.handling.before_write(_loaded(touched))
         self.beat()
         saved = await self.documents.save(touched)
+        self._tally.written({doc.id for doc in saved.lost})
         self.beat()
         try:
             said = await self.documents.publish(saved.won, self.beat)
@@ -208,12 +215,13 @@ class Delivery(Generic[S]):
         now = self.clock.now()
         for item in items:
             where = place(item.record)
+            self._tally.turn_to(item)
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
                     self._bury(batch, item.record, item.fault, stranger=item.stranger)
                 else:
-                    _counted(item, "ignored")
+                    self._tally.count(item, "ignored")
                 continue
             places.setdefault(doc.id, set()).add(where)
             if doc.id in batch.held:
@@ -243,7 +251,7 @@ class Delivery(Generic[S]):
     def _decide(self, doc: Document[S], item: Incoming, now: datetime, batch: Batch) -> None:
         event, head = item.event, item.head
         if head is not None and doc.has_seen(head.source, head.sequence):
-            _counted(item, "skipped")
+            self._tally.count(item, "skipped", doc.id)
             return
         if item.fault is not None:
             self._kill(doc, item, item.fault, batch)
@@ -253,7 +261,7 @@ class Delivery(Generic[S]):
             self._kill(doc, item, f"gap: {more}", batch)
             return
         if event is not None and not event.known:
-            _counted(item, "unknown")
+            self._tally.count(item, "unknown", doc.id)
             self._take(doc, event)
             return
         item.incomplete = head is not None and doc.lacks(head.source, head.sequence)
@@ -268,21 +276,19 @@ class Delivery(Generic[S]):
             clear_event()
             self._kill(doc, item, f"{type(error).__name__}: {error}", batch, unforeseen=True)
             return
-        _counted(item, "handled")
+        self._tally.count(item, "handled", doc.id)
         if head is not None:
             self._take(doc, head)
         if event is not None:
-            metrics.EFFECT_SECONDS.observe(max(0.0, (now - event.time).total_seconds()))
+            seconds = max(0.0, (now - event.time).total_seconds())
+            self._tally.once_written(doc.id, partial(metrics.EFFECT_SECONDS.observe, seconds))
 
     def _take(self, doc: Document[S], event: Event | Head, *, dead: bool = False) -> None:
         first = event.source not in doc.seen
         gap = doc.miss(event.source, event.sequence) if dead else doc.take(event.source, event.sequence)
-        if gap:
-            metrics.GAPS.inc(gap)
-            log.warning("a gap", document=doc.id, source=event.source, sequence=event.sequence, missing=gap)
-        if first and event.sequence > 1:
-            metrics.FIRST_SEEN_LATE.inc()
-            log.warning("a source is met late", document=doc.id, source=event.source, sequence=event.sequence)
+        late = first and event.sequence > 1
+        if gap or late:
+            self._tally.once_written(doc.id, partial(_tell_of_gap, doc.id, event, gap, late=late))
 
     def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
         if item.head is not None:
@@ -326,6 +332,7 @@ class Delivery(Generic[S]):
 
     def _count(self, records: Sequence[Record], batch: Batch) -> None:
         """Forget the tries and letters of what is done, and count what came to a good end."""
+        self._tally.end(batch.undone)
         done = {place(record) for record in records} - batch.undone
         for where in done:
             self._attempts.pop(where, None)
@@ -347,6 +354,10 @@ def _places(lost: Lost) -> set[Place]:
     return {where for places in lost.values() for where in places}
 
 
-def _counted(item: Incoming, outcome: str) -> None:
-    group = metrics.type_group(item.event.type) if item.event is not None else "other"
-    metrics.EVENTS.labels(group, outcome).inc()
+def _tell_of_gap(doc_id: str, event: Event | Head, gap: int, *, late: bool) -> None:
+    if gap:
+        metrics.GAPS.inc(gap)
+        log.warning("a gap", document=doc_id, source=event.source, sequence=event.sequence, missing=gap)
+    if late:
+        metrics.FIRST_SEEN_LATE.inc()
+        log.warning("a source is met late", document=doc_id, source=event.source, sequence=event.sequence)

@@ -27,7 +27,11 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # --- Delivery: what came in and what became of it. `group` is the second word of the event's type (`type_group`). ---
 OUTCOMES = ("handled", "skipped", "ignored", "unknown", "dead")
-EVENTS = Counter("deskbus_events_total", "Records taken from Kafka by what became of them.", ("group", "outcome"))
+EVENTS = Counter(
+    "deskbus_events_total",
+    "Records taken from Kafka by what became of them, counted once that is stored.",
+    ("group", "outcome"),
+)
 BATCH_SECONDS = Histogram("deskbus_batch_seconds", "Time to handle a batch, load to commit.", buckets=_FAST)
 BATCH_RECORDS = Histogram("deskbus_batch_records", "Records in a batch.", buckets=(1, 5, 20, 50, 100, 200, 500, 1000))
 EFFECT_SECONDS = Histogram(
