@@ -2,12 +2,17 @@
 
 `python -m tests.mutants` tests all mutants of the files that `[tool.mutmut]` in pyproject.toml names. Paths narrow it,
 `--changed` takes the files that differ from the merge base with `--base`, `--sample` picks some of what is left.
-Survivors with a reason (`reasons.json`) do not count against `--least`.
+Survivors with a reason (`reasons.json`) do not count against `--least`. Every step is bounded: mutmut first makes all
+mutants and learns which tests run what (`--prepare-seconds`), then tests those that were chosen (`--seconds`).
+
+Exit codes: 0, or 1 below `--least`, 2 where mutmut fails or the tests do without a mutant, 3 out of time with no mutant
+tested, which says nothing about the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import enum
 import json
 import os
 import signal
@@ -33,27 +38,48 @@ _NOTHING = "no mutant of this name"
 _ENVIRONMENT = {"DESKBUS_HYPOTHESIS": "mutants", "DESKBUS_STORMS": "3"}
 
 
+IN_ORDER, TOO_FEW, FAILED, OUT_OF_TIME = range(4)
+"""What this program exits with."""
+
+
+class Ended(enum.Enum):
+    """How a run of mutmut ended: by itself, with a fault, or because its time was over."""
+
+    WHOLE = "whole"
+    FAULTY = "faulty"
+    LATE = "late"
+
+
 def main() -> int:
-    """Run and print the table; 1 where the share is below `--least`, 2 where nothing could be tested."""
+    """Run and print the table; returns the exit code."""
     options = _options()
     paths = options.paths + (_changed(options.base) if options.changed else [])
     if options.changed and not paths:
         print("no file that is mutated has changed")
-        return 0
-    _mutmut(_NOTHING)  # makes the mutants and learns which test runs what, then fails
+        return IN_ORDER
+    # It makes the mutants and learns which test runs what, then fails.
+    if _mutmut(_NOTHING, seconds=options.prepare_seconds) is Ended.LATE:
+        print(f"out of time: the mutants were not ready after {options.prepare_seconds} s (--prepare-seconds)")
+        return OUT_OF_TIME
     names = [name for name, _ in load(RESULTS, paths)]
     if not names:
         print(f"no mutants under {', '.join(paths)}" if paths else "no mutants")
-        return 0 if options.changed else 2
+        return IN_ORDER if options.changed else FAILED
     chosen = pick(names, options.sample, Random(options.seed))
     forget(RESULTS, set(chosen))
-    if not _mutmut(*chosen, seconds=options.seconds):
+    ended = _mutmut(*chosen, seconds=options.seconds)
+    if ended is Ended.FAULTY:
         print(f"mutmut failed, or the tests do without a mutant; {LOG.relative_to(ROOT)} ends with:\n{_tail()}")
-        return 2
-    return _judge(options, paths, set(chosen))
+        return FAILED
+    verdict = _judge(options, paths, set(chosen))
+    if verdict is None and ended is Ended.LATE:
+        print(f"out of time: no mutant was tested within {options.seconds} s (--seconds)")
+        return OUT_OF_TIME
+    return FAILED if verdict is None else verdict
 
 
-def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> int:
+def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> int | None:
+    """Print what came of the mutants; returns the exit code, or None where no mutant was tested."""
     found = {name: came_to for name, came_to in load(RESULTS, paths) if name in chosen}
     tested = {name: came_to for name, came_to in found.items() if came_to is not Result.UNTESTED}
     rooms = report.by_room(tested, _diffs([name for name in tested if tested[name] is not Result.KILLED]))
@@ -69,8 +95,8 @@ def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> i
         report.record(whole, f"{SystemClock().now():%F}")
         print(f"recorded: {', '.join(whole) or 'nothing, for no room was tested whole'}")
     if not tested:
-        return 2
-    return 0 if killed >= options.least / 100 * (len(tested) - reasons) else 1
+        return None
+    return IN_ORDER if killed >= options.least / 100 * (len(tested) - reasons) else TOO_FEW
 
 
 def _options() -> argparse.Namespace:
@@ -80,14 +106,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--base", default="origin/main", help="what --changed compares with (origin/main)")
     parser.add_argument("--sample", type=int, default=0, help="test so many mutants, picked at random; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--seconds", type=int, default=0, help="stop after so many seconds; 0: run to the end")
+    parser.add_argument("--prepare-seconds", type=int, default=1200, help="give up making them after that; 0: never")
+    parser.add_argument("--seconds", type=int, default=0, help="stop testing them after that; 0: run to the end")
     parser.add_argument("--least", type=float, default=90.0, help="per cent that must be killed (90)")
     parser.add_argument("--survivors", action="store_true", help="show the changes that no test noticed")
     parser.add_argument("--record", action="store_true", help="write what came of whole rooms into docs/testing.md")
     return parser.parse_args()
 
 
-def _mutmut(*names: str, seconds: int = 0) -> bool:
+def _mutmut(*names: str, seconds: int) -> Ended:
     """Run mutmut; it keeps its results in files, so a run that is cut short counts as far as it came."""
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("wb") as log:
@@ -101,12 +128,12 @@ def _mutmut(*names: str, seconds: int = 0) -> bool:
         )
         guardian.adopt(process.pid)
         try:
-            return process.wait(seconds or None) == 0
+            return Ended.WHOLE if process.wait(seconds or None) == 0 else Ended.FAULTY
         except subprocess.TimeoutExpired:
             # At once, as its results are in files already: asked kindly, it first waits for the mutants in hand.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return True
+            return Ended.LATE
 
 
 def _tail() -> str:
