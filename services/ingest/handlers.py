@@ -34,7 +34,7 @@ from services.ingest.core.threading import message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
-from services.ingest.signatures import Signatures
+from services.ingest.signatures import Checks, Signatures
 from services.ingest.store import THREADS, Keeping
 from services.ingest.threads import Threads
 
@@ -108,6 +108,14 @@ class Parsing:
             return StatusReport(parsed, raw.received_at)
         account = self.accounts().named(parsed.channel, parsed.account)
         return Arrival(parsed, raw.received_at, defaults_of(account))
+
+
+async def _check_signatures(items: Sequence[Incoming], checks: Checks) -> None:
+    """Check those that are here at once: while DNS does not answer, a batch waits as long as one mail does."""
+    here = [(item, item.value) for item in items if isinstance(item.value, InboundRecord)]
+    mails = [(item, raw) for item, raw in here if raw.claim is None]
+    for (item, _), checked in zip(mails, await checks.check([raw for _, raw in mails]), strict=True):
+        item.value = checked
 
 
 def weigh(record: Record) -> int:
@@ -208,7 +216,8 @@ class IngestHandling:
         await self._people.publish()
 
     async def _redeem(self, items: list[Incoming]) -> None:
-        await self._check_signatures(items)
+        checks = self._signatures.batch()
+        await _check_signatures(items, checks)
         whole: list[Incoming] = []
         for item in items:
             if not isinstance(item.value, InboundRecord):
@@ -221,7 +230,7 @@ class IngestHandling:
                     raise Unparsable(f"the body {raw.claim} is not there")
                 if raw.claim is not None:
                     raw = raw.model_copy(update={"body": body})
-                    raw = await self._signatures.check(raw) if self._parsing.checks_dkim(raw) else raw
+                    raw = (await checks.check([raw]))[0] if self._parsing.checks_dkim(raw) else raw
                 found = self._parsing.items(item.record, raw)
                 # Before the next body comes: a batch of large mails must not be held all at once.
                 await self._keep_files([each.value for each in found if isinstance(each.value, Arrival)])
@@ -230,13 +239,6 @@ class IngestHandling:
                 whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
             self._beat()
         items[:] = whole
-
-    async def _check_signatures(self, items: Sequence[Incoming]) -> None:
-        """Check those that are here at once: while DNS does not answer, a batch waits as long as one mail does."""
-        here = [(item, item.value) for item in items if isinstance(item.value, InboundRecord)]
-        mails = [(item, raw) for item, raw in here if raw.claim is None]
-        for (item, _), checked in zip(mails, await self._signatures.check_all([raw for _, raw in mails]), strict=True):
-            item.value = checked
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+from collections.abc import Awaitable, Iterator
 from functools import cache
 
 import dkim
@@ -13,7 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from contracts.inbound import HttpRequest, InboundRecord
-from services.ingest.signatures import Signatures
+from kit.batch_size import BatchSize
+from kit.settings import ServiceSettings
+from services.ingest.signatures import LEAST_PATIENCE, MOST_PATIENCE, THREADS, Signatures
 from tests.ingest.worker_rig import START, Worker
 
 MAIL = (
@@ -50,7 +53,7 @@ def record(body: bytes) -> InboundRecord:
 
 
 async def found(body: bytes, signatures: Signatures | None = None) -> list[str]:
-    checked = await (signatures or Signatures(dns)).check(record(body))
+    (checked,) = await (signatures or Signatures(dns)).batch().check([record(body)])
     assert checked.http is not None
     assert checked.http.query["mail_from"] == "jan@example.org"
     return checked.http.query["dkim"].split()
@@ -102,34 +105,98 @@ async def test_no_more_signatures_are_looked_at_than_a_mail_needs() -> None:
     assert len(asked) <= 3
 
 
-async def test_dns_that_does_not_answer_in_time_leaves_the_sender_unproven() -> None:
-    answer = threading.Event()
+class Slow:
+    """A resolver that answers nothing, however long it was given, until it is told to."""
 
-    def silent(name: bytes, timeout: int) -> bytes | None:
-        answer.wait(10)
-        return None
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.answers = threading.Event()
 
-    try:
-        assert await found(signed(), Signatures(silent, seconds=0.05)) == []
-    finally:
-        answer.set()
+    def __call__(self, name: bytes, timeout: int) -> bytes | None:
+        self.asked.append(name)
+        self.answers.wait(60)
+        return dns(name, timeout)
 
 
-async def test_a_batch_waits_for_dns_as_long_as_one_mail_does() -> None:
-    answer = threading.Event()
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    resolver = Slow()
+    yield resolver
+    resolver.answers.set()
 
-    def silent(name: bytes, timeout: int) -> bytes | None:
-        answer.wait(10)
-        return None
 
-    worker = Worker(signatures=Signatures(silent, seconds=0.2))
-    mails = [signed(MAIL.replace(b"<1@x>", b"<%d@x>" % n)) for n in range(20)]
-    try:
-        async with asyncio.timeout(3):
-            await worker.take(*(worker.raw(mail, account="first-hop", channel="email") for mail in mails))
-    finally:
-        answer.set()
+def signed_mails(count: int) -> list[bytes]:
+    return [signed(MAIL.replace(b"<1@x>", b"<%d@x>" % n)) for n in range(count)]
+
+
+async def elapsed(waits: Awaitable[object]) -> float:
+    begin = asyncio.get_running_loop().time()
+    await waits
+    return asyncio.get_running_loop().time() - begin
+
+
+async def test_dns_that_does_not_answer_in_time_leaves_the_sender_unproven(slow: Slow) -> None:
+    assert await found(signed(), Signatures(slow, patience=0.05)) == []
+
+
+async def test_a_batch_waits_for_dns_as_long_as_one_mail_does(slow: Slow) -> None:
+    worker = Worker(signatures=Signatures(slow, patience=0.2))
+    async with asyncio.timeout(3):
+        await worker.take(
+            *(worker.raw(mail, account="first-hop", channel="email") for mail in signed_mails(THREADS * 3))
+        )
+    assert [event.data.message.authentication for event in worker.events()] == ["none"] * THREADS * 3
+
+
+async def test_large_mails_that_come_one_after_the_other_wait_together_no_longer_than_one(slow: Slow) -> None:
+    worker = Worker(signatures=Signatures(slow, patience=0.3))
+    mails = signed_mails(20)
+    for number, mail in enumerate(mails):
+        await worker.store.put_blob(f"claim-{number}", mail)
+    large = [worker.raw(b"", account="first-hop", channel="email", claim=f"claim-{n}") for n in range(len(mails))]
+    assert await elapsed(worker.take(*large)) < 3
     assert [event.data.message.authentication for event in worker.events()] == ["none"] * 20
+
+
+async def test_batches_wait_less_and_less_for_dns_that_does_not_answer_and_as_before_once_it_does(slow: Slow) -> None:
+    signatures = Signatures(slow, patience=1.2)
+    for patience, then in ((1.2, 0.6), (0.6, LEAST_PATIENCE), (LEAST_PATIENCE, LEAST_PATIENCE)):
+        assert await elapsed(signatures.batch().check([record(signed())])) > patience - 0.05
+        assert signatures.patience == then
+    await signatures.batch().check([record(MAIL)])
+    assert signatures.patience == LEAST_PATIENCE, "a mail without a signature says nothing about DNS"
+    slow.answers.set()
+    assert await found(signed(), signatures) == ["example.org"]
+    assert signatures.patience == 1.0
+    assert await found(signed(), signatures) == ["example.org"]
+    assert signatures.patience == 1.2
+
+
+def test_while_dns_does_not_answer_batches_may_grow_and_at_first_do_not_shrink() -> None:
+    quarter = ServiceSettings.model_fields["session_timeout_ms"].default / 1000 / 4
+    assert quarter > MOST_PATIENCE
+    size = BatchSize(500, quarter, 1000)
+    size.note(1, LEAST_PATIENCE + 0.1)
+    assert size.records == 2
+
+
+async def test_nothing_more_is_asked_for_a_mail_that_has_waited_its_time(slow: Slow) -> None:
+    signatures = Signatures(slow, patience=0.05)
+    body = signed(signed(signed()))
+    await signatures.batch().check([record(body)])
+    slow.answers.set()
+    signatures._pool.shutdown()
+    assert slow.asked == [b"s1._domainkey.example.org."]
+
+
+async def test_a_resolver_that_holds_every_thread_holds_no_batch(slow: Slow) -> None:
+    """Not even one that never comes back: what was asked is given up, and what waits behind it too."""
+    signatures = Signatures(slow, patience=0.1)
+    for _ in range(3):
+        assert await elapsed(signatures.batch().check([record(mail) for mail in signed_mails(THREADS)])) < 2
+    assert len(slow.asked) == THREADS
+    slow.answers.set()
+    assert await found(signed(), Signatures(dns)) == ["example.org"]
 
 
 async def test_a_large_mail_is_checked_once_its_body_is_here() -> None:
