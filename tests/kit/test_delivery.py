@@ -104,10 +104,7 @@ class Rig:
 
 
 class Pokes(BaseHandling[dict[str, Any]]):
-    """Notes the number of each event, and apart those of which others are missing.
-
-    For the second one of T it reads another document first, if a test names one.
-    """
+    """Notes the number of each event; for the second one of T it reads another document first, if a test names one."""
 
     def __init__(self, documents: Documents[dict[str, Any]]) -> None:
         self.documents, self.reads = documents, ""
