@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +16,7 @@ from kit.batch import Place, place
 from kit.clock import FakeClock
 from kit.deadletter import DeadLetters
 from kit.delivery import PATIENCE, ROUNDS, Delivery, Limits
-from kit.document import MISSING_CAP, OUTBOX_CAP, Decision, Document, Kind
+from kit.document import MISSING_CAP, Decision, Document, Kind
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming, Record
 from kit.outbox import Documents
@@ -225,32 +224,6 @@ async def test_a_letter_says_why_when_and_after_how_many_tries() -> None:
     assert len(letters[2].error) == 2000
     assert letters[3].error == "ValueError: ?"
     assert {letter.sequence for letter in letters} == {None}
-
-
-class Talkative(Notes):
-    """Raises as many events as the record says, in one decision."""
-
-    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
-        return replace(super().decide(state, item, now), events=[Poke(kind="plain")] * int(item.value or 1))
-
-
-async def test_more_events_of_one_decision_than_an_outbox_takes_are_a_dead_letter_and_block_nothing() -> None:
-    rig = Rig()
-    rig.delivery.handling = Talkative()
-    much = f"T:{OUTBOX_CAP + 1}"
-    assert await rig.handle(record(1, f"T:{OUTBOX_CAP}"), record(2, much), record(3, "U")) == set()
-    assert [await rig.offsets(name) for name in "TU"] == [[1], [3]]
-    (letter,) = [DeadLetter.from_kafka(e.key, e.value, e.headers) for e in rig.sender.sent if e.topic == "dlq"]
-    assert (letter.offset, letter.error) == (2, "TooLarge: 1001 events of one decision, more than 1000")
-
-
-async def test_decisions_that_fill_the_outbox_together_wait_for_the_broker_and_are_no_dead_letters() -> None:
-    rig = Rig()
-    rig.delivery.handling = Talkative()
-    first, second = record(1, f"T:{OUTBOX_CAP}"), record(2, "T:1")
-    assert await rig.handle(first, second) == {place(second)}
-    assert await rig.handle(second) == set()
-    assert (await rig.offsets("T"), rig.letters()) == ([1, 2], 0)
 
 
 async def test_a_record_after_one_that_was_given_up_has_all_its_tries() -> None:
