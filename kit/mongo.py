@@ -278,14 +278,29 @@ class MongoStore:
 
     # --- Claim checks: bodies too large for a Kafka record. ---
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None:
-        """Keep a body under an id. The head is written last, so a body is there whole or not at all."""
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
+        """Keep a body under an id, for good or until `expires`; one that is there stays as it is.
+
+        The head is written last, so a body is there whole or not at all. What expires needs `ensure_blob_index`.
+        """
+        mark = {} if expires is None else {"expires": expires}
         chunks = [body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK)]
         await asyncio.gather(
-            *(self.insert(BLOBS, [{"_id": f"{blob_id}:{n}", "data": chunk}]) for n, chunk in enumerate(chunks))
+            *(self.insert(BLOBS, [{"_id": f"{blob_id}:{n}", "data": chunk, **mark}]) for n, chunk in enumerate(chunks))
         )
-        head = {"_id": blob_id, "chunks": len(chunks), "sha256": hashlib.sha256(body).hexdigest()}
+        head = {"_id": blob_id, "chunks": len(chunks), "sha256": hashlib.sha256(body).hexdigest(), **mark}
         await self.insert(BLOBS, [head])
+
+    async def keep_blob(self, blob_id: str) -> None:
+        """Keep a body for good that was to expire; callers see to it that it has not begun to."""
+        heads = await self.fetch(BLOBS, [blob_id])
+        names = [f"{blob_id}:{n}" for head in heads for n in range(head["chunks"])]
+        with _passing():
+            await self._collection(BLOBS).update_many({"_id": {"$in": [blob_id, *names]}}, {"$unset": {"expires": ""}})
+
+    async def ensure_blob_index(self) -> None:
+        """Make the index by which the server deletes what has expired."""
+        await self.ensure_indexes(BLOBS, ["expires"], expire_seconds=0)
 
     async def get_blob(self, blob_id: str) -> bytes | None:
         """The body kept under an id; None if there is none."""

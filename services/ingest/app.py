@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -95,7 +96,15 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     way_out = Outward(
         lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )
-    files = Files(mongo, clock, way_out, lambda: accounts.current, outside, most_bytes=settings.max_body)
+    files = Files(
+        mongo,
+        clock,
+        way_out,
+        lambda: accounts.current,
+        outside,
+        most_bytes=settings.max_body,
+        upload_for=timedelta(hours=settings.upload_hours),
+    )
     asking = Asking(mongo, tickets, threads, files)
     handling = IngestHandling(mongo, parsing, people, threads, asking, promised.set, beat=health.beat)
     delivery = Delivery(

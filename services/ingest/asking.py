@@ -24,9 +24,12 @@ class Asking:
 
     def __init__(self, store: Keeping, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
         self._store, self._tickets, self._threads, self._files = store, tickets, threads, files
+        self._named = set[str]()
+        """Files that replies of the batch name."""
 
     async def look_up(self, items: Sequence[Incoming]) -> None:
         """Fill in what merges and replies are about."""
+        self._named = set()
         for item in items:
             if isinstance(item.value, Asked):
                 item.value = await self._filled(item.value)
@@ -52,6 +55,14 @@ class Asking:
                 item.value = replace(value, taken=key in sure)
         return found
 
+    async def keep_named(self, docs: Sequence[Document[TicketState]]) -> None:
+        """Let the uploads stay that these tickets are about to promise."""
+        if self._named:
+            waiting = [each.message for doc in docs if doc.state is not None for each in doc.state.pending]
+            await self._files.keep(
+                {file.ref for each in waiting for file in each.attachments if file.ref in self._named}
+            )
+
     async def _filled(self, asked: Asked) -> Asked:
         command = asked.command
         if isinstance(command.data, Merge):
@@ -61,6 +72,7 @@ class Asking:
         if isinstance(command.data, Reply):
             refs = {file.ref for file in command.data.attachments if file.ref is not None}
             if refs:
+                self._named |= refs
                 return replace(asked, files=await self._files.usable(command.subject, refs, command.caller))
         return asked
 

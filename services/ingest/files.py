@@ -1,14 +1,15 @@
 """Files: which ticket has which, who may name one in a reply, and their bytes, fetched from the channel when asked.
 
 A file is known by one id of ours (`Attachment.ref`). It came with a message, or was uploaded by a token; the bytes are
-a blob of that id as soon as we have them.
+a blob of that id as soon as we have them. An upload that no reply names expires; one that a reply names stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from contracts.ticket import Attachment, Direction, Ticket
@@ -27,6 +28,11 @@ HOLDERS = 20
 """Messages that have one file: the one that it came with, and replies that send it along."""
 REDIRECTS = 3
 AT_ONCE = 4
+SAME = timedelta(hours=1)
+"""Within it the same file of the same token is the same upload: a request that is tried again makes no second one."""
+MARGIN = timedelta(hours=1)
+"""The bytes of an upload outlast the right to name it, so that they are whole when a reply has just named it."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Fetching(Protocol):
@@ -57,31 +63,38 @@ class Files:
         outside: Outside,
         *,
         most_bytes: int,
+        upload_for: timedelta = timedelta(hours=24),
     ) -> None:
-        """`most_bytes` is the largest file that is fetched from a channel."""
+        """`most_bytes` is the largest file that is fetched from a channel, `upload_for` how long one may be named."""
         self._store, self._clock, self._way_out = store, clock, way_out
         self._accounts, self._outside, self._most = accounts, outside, most_bytes
-        self._hands = asyncio.Semaphore(AT_ONCE)
+        self._hands, self._upload_for = asyncio.Semaphore(AT_ONCE), upload_for
 
     async def upload(self, owner: str, name: str, media_type: str, body: bytes) -> Attachment:
-        """Keep a file of a token. The same file of the same token is the same upload."""
+        """Keep a file of a token until a reply names it, or it expires."""
         digest = hashlib.sha256(body).hexdigest()
-        ref = stable_id("upload", owner, name, media_type, digest)
-        await self._store.put_blob(ref, body)
+        period = (self._clock.now() - _EPOCH) // SAME
+        ref = stable_id("upload", owner, name, media_type, digest, str(period))
+        expires = _EPOCH + (period + 1) * SAME + self._upload_for
+        await self._store.put_blob(ref, body, expires=expires + MARGIN)
         row = {"_id": ref, "owner": owner, "name": name, "media_type": media_type, "size": len(body)}
-        await self._store.insert(UPLOADS, [{**row, "at": self._clock.now()}])
+        await self._store.insert(UPLOADS, [{**row, "expires": expires}])
         return Attachment(name=name, media_type=media_type, size=len(body), ref=ref)
 
     async def uploads(self, refs: Collection[str], owner: str | None) -> dict[str, Attachment]:
-        """Those of the files that this token uploaded."""
+        """Those of the files that this token uploaded, and may name still."""
         if owner is None:
             return {}
-        rows = await self._store.fetch(UPLOADS, sorted(refs))
+        rows, now = await self._store.fetch(UPLOADS, sorted(refs)), self._clock.now()
         return {
             row["_id"]: Attachment(name=row["name"], media_type=row["media_type"], size=row["size"], ref=row["_id"])
             for row in rows
-            if row["owner"] == owner
+            if row["owner"] == owner and row["expires"] > now
         }
+
+    async def keep(self, refs: Iterable[str]) -> None:
+        """Let these uploads stay: a reply that names them is about to be stored."""
+        await asyncio.gather(*(self._store.keep_blob(ref) for ref in refs))
 
     async def holders(self, ref: str) -> list[tuple[str, Attachment]]:
         """The tickets whose messages have the file, and how each names it; the message that it came with first."""

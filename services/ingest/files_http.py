@@ -57,7 +57,10 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
         openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY}}},
     )
     async def upload(request: Request, name: Name, caller: Uploader) -> Attachment:
-        """Keep a file to send along with a reply, as its attachment. Only replies of the same token may name it."""
+        """Keep a file to send along with a reply, as its attachment.
+
+        Only replies of the same token may name it. What none names within 24 hours (unless set otherwise) is deleted.
+        """
         shown = line(name, 200)
         if shown is None:
             raise Problem(422, "The name is not valid", "Visible characters are needed")

@@ -203,7 +203,8 @@ class IngestHandling:
         return decide(state, item.value, policy_of(self._parsing.accounts().named(channel, account)), now)
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
-        """Need nothing more: claims were made when the messages were placed."""
+        """Keep the uploads that replies name; claims were made when the messages were placed."""
+        await self._asking.keep_named(docs)
 
     async def after_write(
         self,

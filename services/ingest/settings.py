@@ -21,6 +21,13 @@ class IngestSettings(ServiceSettings):
     door_seconds: float = Field(1.8, gt=0, le=30, description="Time for Kafka to acknowledge before the answer is 503.")
     claim_seconds: float = Field(8.0, gt=0, le=60, description="Time to store a body that is too large for Kafka.")
 
+    upload_hours: float = Field(
+        24,
+        gt=0,
+        le=8760,
+        description="Time in which a reply must name an upload (`POST /v1/files`); then it is deleted.",
+    )
+
     smtp_port: int = Field(8025, ge=0, le=65535, description="SMTP and, by LHLO, LMTP.")
     smtp_enabled: bool = Field(default=True, description="Whether mail is taken.")
     smtp_hostname: str = Field("deskbus.invalid", pattern=r"^[A-Za-z0-9.-]+$", description="Name in the greeting.")

@@ -30,7 +30,8 @@ _SKILLS = ("required_skills", "preferred_skills")
 class Keeping(Store, Protocol):
     """What ingest asks of its database besides documents: files and large bodies."""
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None: ...
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
+    async def keep_blob(self, blob_id: str) -> None: ...
     async def get_blob(self, blob_id: str) -> bytes | None: ...
 
 
@@ -173,6 +174,8 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_indexes(MESSAGES, [named], partial={named: {"$exists": True}})
     await store.ensure_indexes(EARLY, ["anchor"])
     await store.ensure_indexes(EARLY, ["at"], expire_seconds=EXPIRE_SECONDS)
+    await store.ensure_indexes(UPLOADS, ["expires"], expire_seconds=0)
+    await store.ensure_blob_index()
 
 
 def public_message(row: Mapping[str, Any]) -> Message:

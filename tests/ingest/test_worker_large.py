@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from email.message import EmailMessage
 
 import pytest
@@ -24,10 +25,10 @@ class Watched(FakeStore):
         self.story.append(f"read {blob_id}")
         return await super().get_blob(blob_id)
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None:
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
         if len(body) == 700_000:
             self.story.append("keep")
-        await super().put_blob(blob_id, body)
+        await super().put_blob(blob_id, body, expires=expires)
 
 
 def large_mail(number: int) -> bytes:
