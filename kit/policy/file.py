@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from kit import metrics
 from kit.clock import Clock
 from kit.errors import InvalidPolicy
+from kit.policy import keys
 
 T = TypeVar("T", bound=BaseModel)
 log = structlog.get_logger(__name__)
@@ -117,16 +118,16 @@ def parse(name: str, content: bytes, model: type[T]) -> T:
     except yaml.YAMLError as error:
         raise InvalidPolicy(name, 1, f"not YAML: {error}") from error
     except ValidationError as error:
-        renamed = getattr(model, "renamed_keys", {})
-        faults = sorted((_locate(root, e["loc"]), _reason(e, renamed)) for e in error.errors())
+        faults = sorted((_locate(root, e["loc"]), _reason(e, model)) for e in error.errors())
         raise InvalidPolicy(name, *faults[0], *faults[1:]) from error
 
 
-def _reason(error: ErrorDetails, renamed: Mapping[str, str]) -> str:
+def _reason(error: ErrorDetails, model: type[BaseModel]) -> str:
     where = ".".join(map(str, error["loc"]))
     text = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden" and (today := renamed.get(str(error["loc"][-1]))):
-        text = f"is called {today} today"
+    if error["type"] == "extra_forbidden":
+        today = getattr(model, "renamed_keys", {}).get(str(error["loc"][-1]))
+        text = f"is called {today} today" if today else keys.unknown(model, error["loc"])
     return f"{where}: {text}" if where else text
 
 

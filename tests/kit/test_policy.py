@@ -105,6 +105,29 @@ def test_fault_is_told_with_its_line(old: str, new: str, line: int, reason: str)
     assert reason in str(told)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("limit: 3", "limti: 3", (5, "queues.0.limti: there is no such key here, did you mean limit?")),
+        ("limit: 3", "Limit: 3", (5, "queues.0.Limit: there is no such key here, did you mean limit?")),
+        (
+            "limit: 3",
+            "whatever: 3",
+            (5, "queues.0.whatever: there is no such key here; there are holidays, limit, markets, name, opens, sink"),
+        ),
+        ("room:", "romo:", (10, "queues.1.sink.slack.romo: there is no such key here, did you mean room?")),
+        ("default: first", "default: first\nqueue: []", (3, "queue: there is no such key here, did you mean queues?")),
+    ],
+)
+def test_a_key_that_is_none_is_told_with_the_one_that_was_meant(old: str, new: str, told: tuple[int, str]) -> None:
+    assert told in faults(GOOD.replace(old, new))
+
+
+def test_a_key_of_any_length_is_told() -> None:
+    ((line, told),) = faults(GOOD.replace("limit: 3", f"{'x' * 1_000}: 3"))
+    assert (line, "there are holidays, limit" in told) == (5, True)
+
+
 def test_every_fault_is_told_at_once() -> None:
     told = faults(GOOD.replace("limit: 3", "limit: 0").replace("room:", "romo:"))
     assert [line for line, _ in told] == [5, 10, 10]

@@ -162,7 +162,7 @@ policies:
         ("[TH]", "[PL]", 5, "there is no list of holidays 'PL'"),
         ("2026-12-31", "2026-12-32", 8, "is no date"),
         ("New Year's Eve", '{name: x, hours: "22:00-02:00"}', 8, "over midnight"),
-        ("tier: gold", "tear: gold", 11, "Extra inputs"),
+        ("tier: gold", "tear: gold", 11, "there is no such key here, did you mean tier?"),
         ("{tier: gold}", "{}", 14, "never reached"),
         ("15m", "15", 12, "has no unit"),
         ("first_reply: 15m", "first_answer: 15m", 12, "is no metric"),
