@@ -50,6 +50,7 @@ class Alert(Value):
     labels: dict[str, str] = Field(
         default_factory=dict, description="Facts that routes, silences and inhibition match on."
     )
+    tags: tuple[str, ...] = Field((), description="Tags of the ticket when it was raised; routes match on them too.")
     summary: str = Field(description="One line for people.")
     cause: str | None = Field(None, description="Id of the event that raised it.")
     started_at: Instant = Field(description="Since when it holds.")

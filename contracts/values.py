@@ -65,6 +65,18 @@ def _listed(value: object) -> object:
 OneOrMany = Annotated[tuple[T, ...], BeforeValidator(_listed)]
 """A list that people write, in which one value needs no brackets: `tags: vip` is `tags: [vip]`."""
 
+
+def country_code(text: str) -> str:
+    """Return an ISO 3166-1 alpha-2 code in upper case; raises ValueError."""
+    if not (len(text) == 2 and text.isascii() and text.isalpha()):
+        raise ValueError(f"{text!r} is not a country, such as TH (ISO 3166-1 alpha-2)")
+    return text.upper()
+
+
+Country = Annotated[str, AfterValidator(country_code)]
+"""A country as an operator writes it, in upper case in memory."""
+
+
 _TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 

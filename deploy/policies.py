@@ -23,6 +23,10 @@ that you choose and `[]` each element of a list.
 
 Durations: one or several numbers, each with its unit (`d`, `h`, `m`, `s`, `ms`), the largest first: `90s`, `1h30m`,
 `2d`. The last may have a fraction: `1.5h`. `0` needs no unit; at most `3650d`. Secrets are `env:NAME` or `file:/path`.
+
+Conditions (`match`): every key that is given must hold, by any of its values; one value needs no brackets. `*` is any
+value, `""` is none; a key without values is refused. A language covers its regions whatever the case: `pt` also takes
+`pt-BR`, `pt-BR` does not take `pt`. Countries are compared whatever the case, all other values to the letter.
 """
 
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from contracts.languages import Language
 from contracts.ticket import Market
-from contracts.values import OneOrMany
+from contracts.values import Country, OneOrMany
 from kit.policy.duration import Duration, PositiveDuration
 from kit.policy.part import Part
 
@@ -91,7 +92,7 @@ class MarketPolicy(Part):
     """Where sales of an account take place."""
 
     marketplace: str | None = Field(None, description="Marketplace, e.g. shopee; nothing for an own shop.")
-    country: str | None = Field(None, pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
+    country: Country | None = Field(None, description="ISO 3166-1 alpha-2.")
 
     def market(self) -> Market:
         """As events carry it."""
@@ -107,7 +108,7 @@ class Alias(Part):
     """Brand of what comes here; by default the account's."""
     market: MarketPolicy | None = None
     """Where the sale took place; by default the account's."""
-    language: str | None = None
+    language: Language | None = None
     """Language to assume, BCP 47; by default the account's."""
     tags: OneOrMany[str] = ()
     """Tags of every ticket that comes here, besides the account's."""
@@ -123,7 +124,7 @@ class Account(Part):
     """Brand that is sold there."""
     market: MarketPolicy = MarketPolicy()
     """Where sales take place."""
-    language: str | None = Field(None, description="Language to assume, BCP 47.")
+    language: Language | None = Field(None, description="Language to assume, BCP 47.")
     tags: OneOrMany[str] = Field((), description="Tags of every ticket that comes in here.")
 
     external_id: str | None = Field(

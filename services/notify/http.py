@@ -131,7 +131,8 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
     @router.get("/escalations/{escalation_id}/route")
     async def explain_route(escalation_id: Id, _: Reader) -> Explanation:
         state = _known((await documents.load([escalation_id]))[escalation_id].state)
-        return Explanation(routes=tuple(explain(policy(), state.alarms[-1].alert.labels)))
+        alert = state.alarms[-1].alert
+        return Explanation(routes=tuple(explain(policy(), alert.labels, alert.tags)))
 
     @router.post("/escalations/{escalation_id}/ack")
     async def acknowledge_escalation(

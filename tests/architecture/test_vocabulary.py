@@ -12,10 +12,17 @@ import pytest
 from pydantic import BaseModel
 
 from cli.checking import models
+from contracts.matching import Match
+from contracts.ticket import TicketFacts
 from deploy.policies import parts
 from kit.errors import InvalidPolicy
 from kit.policy import duration
 from kit.policy.file import parse
+from services.notify.core import alerts
+from services.notify.core.policy import AlertMatch
+from services.notify.core.route import route
+from tests.contracts.test_matching import FACTS, FAULTS, MATCHES
+from tests.notify.examples import breached
 
 Place = tuple[str | int, ...]
 FILES: dict[str, dict[str, Any]] = {
@@ -86,9 +93,11 @@ def read(service: str, document: dict[str, Any]) -> Any:
     return parse(f"{service}.yaml", json.dumps(document).encode(), models()[service])
 
 
-def written(key: Key, value: Any) -> Any:
-    """The file of the key's service with this value there."""
+def written(key: Key, value: Any, **account: Any) -> Any:
+    """The file of the key's service with this value there; `account` are further keys of ingest's account."""
     document: dict[str, Any] = deepcopy(FILES[key.service])
+    if account:
+        document["accounts"][0] |= deepcopy(account)
     at: Any = document
     for step in key.place[:-1]:
         if isinstance(step, str) and not isinstance(at.get(step), dict | list):
@@ -98,9 +107,9 @@ def written(key: Key, value: Any) -> Any:
     return read(key.service, document)
 
 
-def held(key: Key, value: Any) -> Any:
+def held(key: Key, value: Any, **account: Any) -> Any:
     """What the file means at the key, once it is read."""
-    found = written(key, value)
+    found = written(key, value, **account)
     for step in key.place:
         found = getattr(found, str(step)) if isinstance(found, BaseModel) else found[step]
     return found
@@ -181,10 +190,86 @@ def test_nothing_is_a_duration_unless_it_would_mean_for_ever_at_once(key: Key, v
         assert held(key, value) in (timedelta(0), (timedelta(0),))
 
 
+# --- Matches. ---
+
+PLACES: dict[str, Place] = {
+    "routing": ("rules", 0, "match"),
+    "sla": ("policies", 0, "match"),
+    "notify": ("route", "routes", 0, "match"),
+}
+"""Where each file has a match."""
+
+
+def matching(service: str, match: Any) -> Any:
+    document: dict[str, Any] = deepcopy(FILES[service])
+    if service == "notify":
+        document["route"]["routes"] = [{"name": "this"}]
+    at: Any = document
+    for step in PLACES[service][:-1]:
+        at = at[step]
+    at["match"] = match
+    return read(service, document)
+
+
+def holds(service: str, match: Any, facts: TicketFacts) -> bool:
+    """Whether the service takes the rule for a ticket of these facts."""
+    policy = matching(service, match)
+    if service == "routing":
+        return policy.place(facts) is not None
+    if service == "sla":
+        return policy.match(facts) is not None
+    event = breached(0)
+    event = event.model_copy(update={"data": event.data.model_copy(update={"facts": facts})})
+    (raised,) = (said for said in alerts.read(event, None) if isinstance(said, alerts.Raised))
+    return [end.route for end in route(policy, raised.alert.labels, raised.alert.tags).ends] == ["this"]
+
+
+@pytest.mark.parametrize("service", PLACES)
+@pytest.mark.parametrize(("match", "facts", "expected"), MATCHES)
+def test_a_match_means_the_same_in_all_files(service: str, match: Any, facts: Any, expected: bool) -> None:
+    assert holds(service, match, TicketFacts(**{**FACTS, **facts})) is expected
+
+
+@pytest.mark.parametrize("service", PLACES)
+@pytest.mark.parametrize(("match", "reason"), FAULTS)
+def test_what_a_match_may_not_ask_is_refused_alike_in_all_files(service: str, match: Any, reason: str) -> None:
+    with pytest.raises(InvalidPolicy) as refusal:
+        matching(service, match)
+    assert reason in str(refusal.value)
+
+
+def test_every_match_is_in_the_table() -> None:
+    found = sorted(shape for kind in (Match, AlertMatch) for shape in fields(kind))
+    assert found == ["notify: route.match", "notify: route.unless", "routing: rules[].match", "sla: policies[].match"]
+
+
+@pytest.mark.parametrize("place", [("accounts", 0, "language"), ("accounts", 0, "aliases", 0, "language")])
+def test_an_account_s_language_is_a_tag(place: Place) -> None:
+    key = Key("ingest", place)
+    aliases = {"aliases": [{"address": "a@b.example"}]}
+    assert held(key, "PT_br", **aliases) == "pt-BR"
+    with pytest.raises(InvalidPolicy, match="language: 'portuguese' is not a language tag"):
+        written(key, "portuguese", **aliases)
+
+
+@pytest.mark.parametrize("place", [("market", "country"), ("aliases", 0, "market", "country")])
+def test_an_account_s_country_is_a_code(place: Place) -> None:
+    key = Key("ingest", ("accounts", 0, *place))
+    aliases = {"aliases": [{"address": "a@b.example"}]}
+    assert held(key, "th", **aliases) == "TH"
+    with pytest.raises(InvalidPolicy, match="country: 'Thailand' is not a country"):
+        written(key, "Thailand", **aliases)
+
+
+# --- Keys. ---
+
+
 RENAMED = [
     (Key("ingest", ("accounts", 0, "quiet_minutes")), 720, "quiet_after (a duration: 12h)"),
     (Key("ingest", ("accounts", 0, "reopen_days")), 14, "reopen_window (a duration: 14d)"),
     (Key("ingest", ("accounts", 0, "retry_hours")), 12, "retry_for (a duration: 12h)"),
+    (Key("sla", ("policies", 0, "when")), {"tier": "gold"}, "match"),
+    (Key("notify", ("route", "match", "market")), "shopee", "marketplace"),
 ]
 
 

@@ -22,6 +22,7 @@ ROOMS = {
     "services/sla/core/": "sla",
     "services/notify/core/": "notify",
     "kit/": "kit",
+    "contracts/": "contracts",
 }
 """Beginning of a path -> room that its results are told under."""
 

@@ -35,7 +35,8 @@ WARNINGS = frozenset({Kind.AT_RISK, Kind.DUE_SOON})
 LABELS = {
     "brand": "nimbus",
     "channel": "whatsapp",
-    "market": "shopee",
+    "account": "wa-th",
+    "marketplace": "shopee",
     "country": "TH",
     "priority": "high",
     "tier": "gold",

@@ -133,7 +133,7 @@ def test_the_example_policy_is_valid(root: Path) -> None:
         (b"receiver: desk", b"receiver: dask", 7, "no receiver 'dask'"),
         (b"receiver: desk", b"silent: false", 5, "needs a receiver"),
         (b"  receiver: desk", b"  receiver: desk\n  match: {brand: x}", 8, "no match"),
-        (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: a, match: {brnd: x}}]", 8, "brand"),
+        (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: a, match: {brnd: x}}]", 8, "brnd"),
         (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: all}]", 8, "two routes"),
         (b"  receiver: desk", b"  receiver: desk\n  repeat_interval: 5 parsecs", 8, "not a duration"),
         (b"to: desk@nimbus.example", b"to: desk", 4, "not a mail address"),

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from contracts.ticket import Market, Status, TicketFacts
+from contracts.ticket import Status
 from kit.errors import InvalidPolicy
 from kit.policy.file import load, parse
-from services.routing.core.policy import Match, Policy, primary
+from services.routing.core.policy import Policy
 from tests.routing.scenario import ticket
 
 QUEUES = b"queues: {a: {}, b: {}}\n"
@@ -19,39 +19,6 @@ QUEUES = b"queues: {a: {}, b: {}}\n"
 def queue_of(rules: bytes, **facts: Any) -> str | None:
     rule = parse("routing.yaml", QUEUES + rules, Policy).place(ticket(**facts).facts())
     return rule.queue if rule else None
-
-
-@pytest.mark.parametrize(
-    ("match", "facts", "matches"),
-    [
-        (b"{}", {}, True),
-        (b"{brand: nimbus}", {}, True),
-        (b"{brand: korale}", {}, False),
-        (b"{brand: [korale, nimbus]}", {}, True),
-        (b"{channel: whatsapp}", {"channel": "whatsapp"}, True),
-        (b"{account: support-nimbus}", {}, True),
-        (b"{language: th}", {"language": "th-TH"}, True),
-        (b"{language: th}", {"language": "TH"}, True),
-        (b"{language: th}", {"language": None}, False),
-        (b"{language: TH}", {"language": "th"}, True),
-        (b"{language: pt-BR}", {"language": "pt-br"}, True),
-        (b"{language: pt-BR}", {"language": "pt_BR"}, True),
-        (b"{language: pt-BR}", {"language": "pt"}, False),
-        (b"{language: pt-BR}", {"language": "pt-PT"}, False),
-        (b"{language: fi}", {"language": "fil"}, False),
-        (b"{country: TH}", {"country": "TH"}, True),
-        (b"{tier: gold}", {"tier": "gold"}, True),
-        (b"{tier: gold}", {}, False),
-        (b"{priority: urgent}", {"priority": "urgent"}, True),
-        (b"{priority: [high, urgent]}", {"priority": "normal"}, False),
-        (b"{tags: [x, y]}", {"tags": ("y", "z")}, True),
-        (b"{all_tags: [x, y]}", {"tags": ("y", "z")}, False),
-        (b"{all_tags: [y, z]}", {"tags": ("y", "z")}, True),
-        (b"{brand: nimbus, tier: gold}", {}, False),
-    ],
-)
-def test_rule_applies_when_every_field_it_names_does(match: bytes, facts: dict[str, Any], matches: bool) -> None:
-    assert queue_of(b"rules: [{match: " + match + b", queue: a}]", **facts) == ("a" if matches else None)
 
 
 def test_first_rule_that_matches_wins() -> None:
@@ -118,39 +85,6 @@ def test_a_language_is_the_skill_of_that_name_at_its_highest_level_whatever_its_
     rules = fresh(language_skill="speaks {language}")
     assert rules.language_skills(("pt-BR", "TH", "zh_Hant_TW")) == {"speaks pt": 5, "speaks th": 5, "speaks zh": 5}
     assert rules.language_skills(()) == {}
-
-
-@pytest.mark.parametrize(
-    ("tag", "found"),
-    [("th", "th"), ("pt-BR", "pt"), ("zh-Hant-TW", "zh"), ("zh_Hant", "zh"), ("", None), (None, None)],
-)
-def test_the_primary_language_is_the_tag_without_region_or_script(tag: str | None, found: str | None) -> None:
-    assert primary(tag) == found
-
-
-@pytest.mark.parametrize(
-    ("match", "facts", "matches"),
-    [
-        ({"marketplace": "shopee"}, {"market": Market(marketplace="shopee")}, True),
-        ({"marketplace": "shopee"}, {}, False),
-        ({"country": ("TH", "PL")}, {"market": Market(country="PL")}, True),
-        ({"tags": ("x",)}, {"tags": ()}, False),
-        ({"tags": ("x", "y"), "all_tags": ("z",)}, {"tags": ("y", "z")}, True),
-        ({"tags": ("x", "y"), "all_tags": ("z", "w")}, {"tags": ("y", "z")}, False),
-        ({"priority": "high"}, {"priority": "high"}, True),
-        ({"priority": "high", "language": "th"}, {"priority": "high", "language": "en"}, False),
-        ({"language": ("de", "zh-Hant")}, {"language": "zh_hant_TW"}, True),
-        ({"language": "en"}, {"language": ""}, False),
-    ],
-)
-def test_a_match_holds_when_each_field_it_names_has_one_of_its_values(match: Any, facts: Any, matches: bool) -> None:
-    made = TicketFacts(**{"channel": "email", **facts})
-    assert Match.model_validate(match).holds(made) is matches
-
-
-def test_priorities_of_a_match_are_one_or_several() -> None:
-    assert Match.model_validate({"priority": "high"}) == Match.model_validate({"priority": ["high"]})
-    assert Match.model_validate({"priority": "high", "tier": "gold"}).tier == ("gold",)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ policies:
 TIERS = """
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     targets: {first_reply: 10m}
   - name: default
     targets: {first_reply: {urgent: 15m, high: 25m, default: 60m}}

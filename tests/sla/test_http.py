@@ -19,11 +19,11 @@ from tests.sla.rig import Rig
 TEXT = """
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     targets: {first_reply: 10m, resolution: 2h}
     warn: {due_soon: 2m, at_risk: 50%}
   - name: default
-    when: {channel: email}
+    match: {channel: email}
     targets: {first_reply: 30m}
 """
 TOKENS = "; ".join(

@@ -17,7 +17,7 @@ from tests.sla.desk import Desk, at, book, minute
 GOLD = """
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     calendar: office
     targets: {first_reply: 60m, next_reply: 30m, resolution: 120m, total_resolution: 300m}
     pause_on: [pending, on_hold]

@@ -15,22 +15,22 @@ from tests.sla.desk import START, at, book
 ORDERED = """\
 policies:
   - name: vip
-    when: {tier: [gold, platinum]}
+    match: {tier: [gold, platinum]}
     targets: {first_reply: 15m}
   - name: thai-line
-    when: {marketplace: shopee, country: TH, channel: [line, whatsapp]}
+    match: {marketplace: shopee, country: TH, channel: [line, whatsapp]}
     targets: {first_reply: 1h}
   - name: nimbus-returns
-    when: {brand: nimbus, tags: [returns, refund]}
+    match: {brand: nimbus, tags: [returns, refund]}
     targets: {first_reply: 2h}
   - name: urgent
-    when: {priority: [urgent]}
+    match: {priority: [urgent]}
     targets: {first_reply: 30m}
   - name: portuguese
-    when: {language: pt}
+    match: {language: pt}
     targets: {first_reply: 3h}
   - name: mailbox
-    when: {account: support-nimbus}
+    match: {account: support-nimbus}
     targets: {first_reply: 5h}
   - name: default
     targets: {first_reply: 8h}
@@ -144,7 +144,7 @@ holidays:
     2026-12-31: New Year's Eve
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     targets: {first_reply: 15m}
     warn: {due_soon: 5m}
   - name: default

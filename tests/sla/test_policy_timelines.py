@@ -148,7 +148,7 @@ def test_a_new_file_that_rebases_takes_running_tickets_along() -> None:
     [
         ("first_reply: 10m", "first_reply: 11m", False),  # of another policy
         ("# nothing", "# something", False),
-        ("- name: vip", "- name: first\n    when: {tier: lead}\n    targets: {first_reply: 1m}\n  - name: vip", False),
+        ("- name: vip", "- name: first\n    match: {tier: lead}\n    targets: {first_reply: 1m}\n  - name: vip", False),
         ("zone: Asia/Tokyo", "zone: Asia/Seoul", False),  # a calendar of another policy
         ("default: 60m", "default: 50m", True),
         ("urgent: 15m", "urgent: 14m", False),  # of another priority
@@ -165,7 +165,7 @@ def test_a_rebase_disturbs_those_whose_own_policy_has_changed(old: str, new: str
 # nothing
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     calendar: japan
     targets: {first_reply: 10m}
   - name: default
@@ -227,7 +227,7 @@ def test_a_wait_that_began_under_another_file_than_the_ticket_is_rebased_too() -
 
 
 def test_a_ticket_without_clocks_gets_those_that_the_new_file_brings() -> None:
-    desk = opened("policies: [{name: gold, when: {tier: gold}, targets: {first_reply: 1m}}]")
+    desk = opened("policies: [{name: gold, match: {tier: gold}, targets: {first_reply: 1m}}]")
     assert desk.state is not None
     assert desk.state.live == ()
     desk.shelf.put(book(REBASE + FIRST))
@@ -263,7 +263,7 @@ def test_a_bot_that_solves_leaves_the_first_reply_of_a_person_to_come() -> None:
 
 
 def test_without_a_policy_there_are_no_clocks_until_one_applies() -> None:
-    desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    when: {tags: paid}\n"))
+    desk = Desk(TIERS.replace("  - name: default\n", "  - name: default\n    match: {tags: paid}\n"))
     assert desk.take(desk.write.opened(0)) == []
     assert desk.take(desk.write.tagged(7, "paid")) == ["first_reply started"]
     assert desk.due("first_reply") == 60

@@ -14,7 +14,7 @@ POLICIES = book(
     """
 policies:
   - name: vip
-    when: {tier: gold}
+    match: {tier: gold}
     targets: {first_reply: 10m, resolution: 60m}
   - name: default
     calendar: office

@@ -236,7 +236,7 @@ def test_a_priority_that_changes_while_the_ticket_is_solved_holds_from_the_reope
 
 
 def test_a_breach_stays_as_it_was_told_although_no_policy_asks_for_it_any_more() -> None:
-    desk = opened("policies: [{name: a, when: {priority: normal}, targets: {first_reply: 10m}}]")
+    desk = opened("policies: [{name: a, match: {priority: normal}, targets: {first_reply: 10m}}]")
     desk.tick(10)
     assert desk.take(desk.write.priority(11, "low")) == []
     assert desk.take(desk.write.replied(12)) == ["first_reply cancelled stopped_late"]

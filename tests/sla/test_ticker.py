@@ -16,7 +16,7 @@ from tests.kit.fake_store import Contested
 from tests.sla.desk import SIMPLE, Writer, at, book
 from tests.sla.rig import Rig
 
-FOR_GOLD = "policies: [{name: gold, when: {tier: gold}, targets: {first_reply: 30m}}]"
+FOR_GOLD = "policies: [{name: gold, match: {tier: gold}, targets: {first_reply: 30m}}]"
 FIRST = "policies: [{name: default, targets: {first_reply: 30m}}]"
 
 

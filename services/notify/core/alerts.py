@@ -193,15 +193,17 @@ def _alert(
     name: str, labels: dict[str, str], words: str, facts: TicketFacts | None, *, event: Event, since: datetime
 ) -> Alert:
     known = {} if facts is None else {
-        "brand": facts.brand, "channel": facts.channel, "market": facts.market.marketplace,
+        "brand": facts.brand, "channel": facts.channel, "account": facts.account,
+        "marketplace": facts.market.marketplace,
         "country": facts.market.country, "priority": facts.priority.value, "tier": facts.tier,
         "language": facts.language,
     }  # fmt: skip
+    tags = () if facts is None else facts.tags
     every = {label: str(value) for label, value in (labels | known).items() if value}
-    place = "/".join(filter(None, (every.get(label) for label in ("brand", "channel", "market", "country"))))
+    place = "/".join(filter(None, (every.get(label) for label in ("brand", "channel", "marketplace", "country"))))
     about = f" ({place})" if place else ""
     summary = one_line(f"Ticket {event.subject}{about}: {words}", 400)
-    return Alert(name=name, labels=every, summary=summary, cause=event.id, started_at=since)
+    return Alert(name=name, labels=every, summary=summary, cause=event.id, started_at=since, tags=tags)
 
 
 def _span(seconds: float) -> str:

@@ -87,7 +87,7 @@ def _raise(draft: Draft, raised: Raised, event: Event) -> None:
     moot = untrue or (late and (word.ended_at is not None or not raised.about))
     over = (word.reason or ResolveReason.CANCELLED, word.ended_at or event.time) if moot else None
     draft.hear(Word(about=raised.about, sequence=event.sequence))
-    ends = {_key(raised, end): end for end in route(draft.policy, raised.alert.labels).ends}
+    ends = {_key(raised, end): end for end in route(draft.policy, raised.alert.labels, raised.alert.tags).ends}
     for key, end in ends.items():
         alarm = Alarm(
             key=key,
@@ -273,7 +273,7 @@ def _course(policy: Policy, alarm: Alarm) -> Course:
     """What is followed now. A chain or receiver that the policy no longer has: where the alert would go today."""
     receiver, name = alarm.receiver, alarm.chain
     if name not in policy.chains and receiver not in policy.receivers and (name or receiver):
-        today = route(policy, alarm.alert.labels).ends[0]
+        today = route(policy, alarm.alert.labels, alarm.alert.tags).ends[0]
         receiver, name = today.receiver, today.chain
     if name is not None and name in policy.chains:
         chain = policy.chains[name]
@@ -319,8 +319,9 @@ def acknowledge(
     return draft.decision()
 
 
-def explain(policy: Policy, labels: Mapping[str, str]) -> list[str]:
+def explain(policy: Policy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> list[str]:
     """Why an alert goes where it goes, in words."""
     return [
-        f"{at.route}: {at.verdict.value}{f' ({at.label})' if at.label else ''}" for at in route(policy, labels).looked
+        f"{at.route}: {at.verdict.value}{f' ({at.label})' if at.label else ''}"
+        for at in route(policy, labels, tags).looked
     ]

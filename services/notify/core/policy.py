@@ -6,7 +6,7 @@ Rule: a secret is named (`env:NAME`, `file:/path`), never written; who looks it 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,16 +18,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from contracts.matching import Match, Values
 from contracts.values import OneOrMany
 from kit.policy.duration import PositiveDuration
 from kit.policy.part import Part
 from services.notify.core import text
-
-Label = Literal[
-    "kind", "metric", "reason", "policy", "brand", "channel", "market", "country", "priority", "tier", "language",
-    "queue",
-]  # fmt: skip
-"""What a route can match on. A label that an alert lacks equals an empty one."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MAIL = re.compile(r"[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+")
@@ -60,7 +55,6 @@ def _template(value: str) -> str:
 
 Fault = tuple[tuple[int | str, ...], str]
 """Where, and what is wrong there."""
-Words = OneOrMany[str]
 SecretRefs = Annotated[OneOrMany[SecretRef], Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -164,7 +158,23 @@ class Chain(Part):
 
 # --- Routes. ---
 
-Matchers = dict[Label, Words]
+
+class AlertMatch(Match):
+    """What an alert must be: of the ticket, and of what is the matter.
+
+    One value or a list of which any will do; `*` is any value, `""` is none.
+    """
+
+    kind: Values = ()
+    """breached, at_risk, due_soon, unroutable."""
+    metric: Values = ()
+    """Any of these metrics of the clock."""
+    reason: Values = ()
+    """Any of these reasons, such as those of unroutable."""
+    policy: Values = ()
+    """Any of these policies of sla."""
+    queue: Values = ()
+    """Any of these queues."""
 
 
 class Route(Part):
@@ -172,11 +182,10 @@ class Route(Part):
 
     name: Name
     """A name of its own."""
-    match: Matchers = Field(default_factory=dict)
-    """By label (kind, metric, reason, policy, brand, channel, market, country, priority, tier, language, queue): each
-    must have one of the values; "*" is any value but the empty one."""
-    unless: Matchers = Field(default_factory=dict)
-    """No label may have one of the values."""
+    match: AlertMatch = AlertMatch()
+    """Conditions that must all hold."""
+    unless: AlertMatch = AlertMatch()
+    """Conditions of which none may hold."""
     go_on: bool = Field(False, alias="continue")
     """Also look at the routes beside it that follow."""
     receiver: Name | None = None
@@ -214,6 +223,8 @@ class Backoff(Part):
 
 class Policy(Part):
     """The whole file."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"market": "marketplace"}
 
     receivers: Mapping[Name, Receiver] = Field(min_length=1)
     """Receivers by name."""
@@ -255,7 +266,7 @@ class Policy(Part):
 
     def _route_faults(self) -> Iterator[Fault]:
         top = self.route
-        if top.match or top.unless:
+        if (top.match, top.unless) != (AlertMatch(), AlertMatch()):
             yield ("route", "match"), "the first route takes every alert: it has no match and no unless"
         if top.receiver is None and top.chain is None and not top.silent:
             yield ("route",), "the first route needs a receiver or a chain, or must say silent"

@@ -3,11 +3,12 @@
 Grouping (group_by, group_wait, group_interval) has its place here when it comes: a route is where it is configured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from contracts.matching import Given
 from services.notify.core.policy import Policy, Route
 
 REPEAT_INTERVAL = timedelta(hours=4)
@@ -55,14 +56,19 @@ class Routed:
     looked: tuple[Looked, ...]
 
 
-def route(policy: Policy, labels: Mapping[str, str]) -> Routed:
+def route(policy: Policy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> Routed:
     """Walk the tree. Total: every alert reaches at least one end, the first route's if no other."""
+
+    def given(key: str) -> tuple[str, ...]:
+        value = labels.get(key, "")
+        return tags if key in {"tags", "all_tags"} else (value,) if value else ()
+
     looked: list[Looked] = []
-    ends = _enter(policy.route, labels, End("", None, None, REPEAT_INTERVAL), looked)
+    ends = _enter(policy.route, given, End("", None, None, REPEAT_INTERVAL), looked)
     return Routed(tuple(ends), tuple(looked))
 
 
-def _enter(node: Route, labels: Mapping[str, str], above: End, looked: list[Looked]) -> list[End]:
+def _enter(node: Route, given: Given, above: End, looked: list[Looked]) -> list[End]:
     here = _inherit(node, above)
     place = len(looked)
     ends: list[End] = []
@@ -71,11 +77,11 @@ def _enter(node: Route, labels: Mapping[str, str], above: End, looked: list[Look
         if closed:
             looked.append(Looked(child.name, Verdict.NOT_REACHED))
             continue
-        refused = _refuse(child, labels)
+        refused = _refuse(child, given)
         if refused is not None:
             looked.append(refused)
             continue
-        ends += _enter(child, labels, here, looked)
+        ends += _enter(child, given, here, looked)
         closed = not child.go_on
     looked.insert(place, Looked(node.name, Verdict.ENTERED if ends else Verdict.TAKEN))
     return ends or [here]
@@ -88,16 +94,8 @@ def _inherit(node: Route, above: End) -> End:
     return End(node.name, receiver, chain, node.repeat_interval or above.repeat_interval)
 
 
-def _refuse(node: Route, labels: Mapping[str, str]) -> Looked | None:
-    for label, values in node.match.items():
-        if not _has(labels, label, values):
-            return Looked(node.name, Verdict.LABEL_DIFFERS, label)
-    for label, values in node.unless.items():
-        if _has(labels, label, values):
-            return Looked(node.name, Verdict.EXCLUDED, label)
-    return None
-
-
-def _has(labels: Mapping[str, str], label: str, values: Sequence[str]) -> bool:
-    value = labels.get(label, "")
-    return value in values or ("*" in values and value != "")
+def _refuse(node: Route, given: Given) -> Looked | None:
+    failing, excluded = node.match.failing(given), node.unless.holding(given)
+    if failing is not None:
+        return Looked(node.name, Verdict.LABEL_DIFFERS, failing)
+    return None if excluded is None else Looked(node.name, Verdict.EXCLUDED, excluded)

@@ -14,7 +14,7 @@ MAX_TEXT = 8_000
 
 FACTS = (
     "ticket", "escalation", "what", "summary", "alert", "kind", "metric", "reason", "policy", "brand", "channel",
-    "market", "country", "priority", "tier", "language", "queue", "agent", "since",
+    "account", "marketplace", "country", "priority", "tier", "language", "queue", "agent", "since",
 )  # fmt: skip
 """Every name that a template may use."""
 
@@ -24,7 +24,7 @@ LONG = """$summary
 What:      $what ($alert)
 Ticket:    $ticket
 Brand:     $brand
-Channel:   $channel $market $country
+Channel:   $channel $marketplace $country
 Priority:  $priority $tier
 Queue:     $queue
 Agent:     $agent

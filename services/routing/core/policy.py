@@ -10,7 +10,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contracts.ticket import Channel, Priority, Status, TicketFacts
+from contracts.languages import primary
+from contracts.matching import Match
+from contracts.ticket import Channel, Status, TicketFacts
 from contracts.values import OneOrMany, SkillLevels
 from kit.policy.duration import Duration, PositiveDuration
 from kit.policy.part import Part
@@ -19,57 +21,6 @@ Names = OneOrMany[str]
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-
-
-class Match(Part):
-    """What a ticket must be for a rule to apply: every field that is given, one of its values. None given: all."""
-
-    brand: Names = ()
-    """Any of these brands."""
-    channel: Names = ()
-    """Any of these channels."""
-    account: Names = ()
-    """Any of these channel accounts."""
-    marketplace: Names = ()
-    """Any of these marketplaces."""
-    country: Names = ()
-    """Any of these countries of the market, ISO 3166-1 alpha-2."""
-    language: Names = ()
-    """Any of these languages, BCP 47; `pt` also matches pt-BR."""
-    tier: Names = ()
-    """Any of these tiers of customers."""
-    priority: OneOrMany[Priority] = ()
-    """low, normal, high, urgent."""
-    tags: Names = Field((), description="Any of these tags.")
-    all_tags: Names = Field((), description="All of these tags.")
-
-    def holds(self, facts: TicketFacts) -> bool:
-        """Say whether a ticket is what this asks for."""
-        single = (
-            (self.brand, facts.brand),
-            (self.channel, facts.channel),
-            (self.account, facts.account),
-            (self.marketplace, facts.market.marketplace),
-            (self.country, facts.market.country),
-            (self.tier, facts.tier),
-            (self.priority, facts.priority),
-        )
-        return (
-            all(not wanted or value in wanted for wanted, value in single)
-            and (not self.language or _speaks(facts.language, self.language))
-            and (not self.tags or not set(self.tags).isdisjoint(facts.tags))
-            and set(self.all_tags) <= set(facts.tags)
-        )
-
-
-def _speaks(language: str | None, wanted: tuple[str, ...]) -> bool:
-    """`pt` covers `pt-BR`; `pt-BR` does not cover `pt`."""
-    given = _tag(language or "")
-    return any(given == word or given.startswith(word + "-") for word in map(_tag, wanted))
-
-
-def _tag(language: str) -> str:
-    return language.replace("_", "-").lower()
 
 
 class Rule(Part):
@@ -236,8 +187,3 @@ class Policy(Part):
 @lru_cache(maxsize=4096)
 def _language_skills(name: str, languages: tuple[str, ...]) -> dict[str, int]:
     return {name.format(language=primary(language)): 5 for language in languages}
-
-
-def primary(language: str | None) -> str | None:
-    """Return the language of a BCP 47 tag without region or script."""
-    return _tag(language).split("-", 1)[0] if language else None

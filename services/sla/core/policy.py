@@ -6,11 +6,10 @@ What a clock does with the terms found here is in `clocks.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cached_property
-from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,9 +20,10 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from contracts.matching import Match
 from contracts.sla import CalendarRef, Metric, PolicyRef
-from contracts.ticket import Priority, Status, TicketFacts
-from contracts.values import OneOrMany
+from contracts.ticket import Status, TicketFacts
+from contracts.values import OneOrMany, country_code
 from kit.policy.part import Part
 from services.sla.core.calendar import TZDATA, Calendar, NeverDue, zone
 from services.sla.core.clocks import TOTAL_RESOLUTION, Terms
@@ -34,58 +34,6 @@ METRICS = (Metric.FIRST_REPLY, Metric.NEXT_REPLY, Metric.RESOLUTION, TOTAL_RESOL
 
 _ALWAYS = CalendarRef(name="always", version="1", tzdata=TZDATA)
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
-_GIVEN: dict[str, Callable[[TicketFacts], Any]] = {
-    "marketplace": attrgetter("market.marketplace"),
-    "country": attrgetter("market.country"),
-    **{name: attrgetter(name) for name in ("channel", "account", "brand", "priority", "tier")},
-}
-"""Fields of a condition, and what of a ticket they are compared with."""
-
-
-Words = Annotated[OneOrMany[str], Field(min_length=1)]
-
-
-class When(Part):
-    """Conditions; what is left out does not matter, what the ticket does not have never holds."""
-
-    marketplace: Words | None = None
-    """Any of these marketplaces."""
-    country: Words | None = None
-    """Any of these countries of the market, ISO 3166-1 alpha-2."""
-    channel: Words | None = None
-    """Any of these channels."""
-    account: Words | None = None
-    """Any of these channel accounts."""
-    brand: Words | None = None
-    """Any of these brands."""
-    priority: Annotated[OneOrMany[Priority], Field(min_length=1)] | None = None
-    """low, normal, high, urgent."""
-    tier: Words | None = None
-    """Any of these tiers of customers."""
-    tags: Words | None = None
-    """Any of these tags."""
-    language: Words | None = None
-    """Any of these languages, BCP 47; `pt` also matches pt-BR."""
-
-    @cached_property
-    def _plain(self) -> tuple[tuple[Callable[[TicketFacts], Any], Sequence[str]], ...]:
-        """The conditions that ask for one of some values: most policies have one or two of them."""
-        asked = ((_GIVEN[name], getattr(self, name)) for name in _GIVEN)
-        return tuple((given, wanted) for given, wanted in asked if wanted is not None)
-
-    def holds(self, facts: TicketFacts) -> bool:
-        """Say whether all conditions hold."""
-        return (
-            all(given(facts) in wanted for given, wanted in self._plain)
-            and (self.tags is None or not set(self.tags).isdisjoint(facts.tags))
-            and (self.language is None or _speaks(facts.language, self.language))
-        )
-
-
-def _speaks(language: str | None, wanted: tuple[str, ...]) -> bool:
-    """`pt` covers `pt-BR`; `pt-BR` does not cover `pt`."""
-    given = (language or "").lower()
-    return any(given == word.lower() or given.startswith(word.lower() + "-") for word in wanted)
 
 
 class Policy(Part):
@@ -93,7 +41,7 @@ class Policy(Part):
 
     name: str = Field(min_length=1)
     """As events and routes name it."""
-    when: When = When()
+    match: Match = Match()
     """Conditions that must all hold."""
     calendar: str | dict[str, str] = "always"
     """One calendar, or one by the market's country, with a `default` for all others."""
@@ -107,9 +55,11 @@ class Policy(Part):
     @field_validator("calendar")
     @classmethod
     def _has_default(cls, calendar: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(calendar, dict) and "default" not in calendar:
+        if isinstance(calendar, str):
+            return calendar
+        if "default" not in calendar:
             raise ValueError("calendars by country need a default")
-        return calendar
+        return {key if key == "default" else country_code(key): name for key, name in calendar.items()}
 
     @property
     def calendars(self) -> dict[str, str]:
@@ -119,7 +69,7 @@ class Policy(Part):
     def calendar_for(self, facts: TicketFacts) -> str:
         """Return the calendar that such a ticket's clocks run by."""
         calendars = self.calendars
-        return calendars.get(facts.market.country or "default", calendars["default"])
+        return calendars.get((facts.market.country or "").upper(), calendars["default"])
 
     @field_validator("targets")
     @classmethod
@@ -188,6 +138,8 @@ DateText = Annotated[str, AfterValidator(_check_date)]
 class Book(Part):
     """Everything in the file. Equal content has the equal version, whatever the layout."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"when": "match"}
+
     on_change: Literal["keep", "rebase"] = "keep"
     """What a new version does to clocks that run: nothing, or put them on its terms from then on."""
     calendars: dict[str, CalendarSpec] = Field(default_factory=dict)
@@ -217,7 +169,7 @@ class Book(Part):
             for country, name in policy.calendars.items():
                 if name != "always" and name not in self.calendars:
                     fault(f"there is no calendar {name!r}", "policies", place, "calendar", country)
-            if place and self.policies[place - 1].when == When():
+            if place and self.policies[place - 1].match == Match():
                 fault("never reached: the policy above takes every ticket", "policies", place)
         if not faults:
             self._check_due(fault)
@@ -241,7 +193,7 @@ class Book(Part):
 
     def match(self, facts: TicketFacts) -> Policy | None:
         """Return the policy that applies: the first whose conditions hold."""
-        return next((policy for policy in self.policies if policy.when.holds(facts)), None)
+        return next((policy for policy in self.policies if policy.match.holds(facts)), None)
 
     def terms(self, facts: TicketFacts, metric: str) -> Terms | None:
         """Return what is promised about one metric of such a ticket."""

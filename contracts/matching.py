@@ -1,0 +1,138 @@
+"""What a ticket must be for a rule to apply: one match for routing's rules, sla's policies and notify's routes.
+
+Rule: a key that is left out asks for nothing; each that is there must hold, by any of its values. What a ticket does
+not have equals the empty text, and `*` is every value but that. A key without values is refused: one reader would take
+it for "any", the next for "none".
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+from contracts.languages import covers, language_range
+from contracts.ticket import Priority, TicketFacts
+from contracts.values import OneOrMany, country_code
+
+ANY = "*"
+NONE = ""
+_ANYTHING = {ANY, NONE}
+
+Given = Callable[[str], tuple[str, ...]]
+"""Key -> the values that a ticket has for it."""
+
+
+def _some(values: object) -> object:
+    if values is None or values in ([], ()):
+        raise ValueError("has no value: leave the key out to ask for nothing, or name a value")
+    return values
+
+
+def _each(check: Callable[[str], str]) -> AfterValidator:
+    return AfterValidator(lambda values: tuple(v if v in _ANYTHING else check(v) for v in values))
+
+
+def _priority(text: str) -> str:
+    if text not in set(Priority):
+        raise ValueError(f"{text!r} is no priority: {', '.join(Priority)}")
+    return text
+
+
+def _tag(text: str) -> str:
+    if text in _ANYTHING:
+        raise ValueError(f"all_tags names tags, not {text!r}")
+    return text
+
+
+Values = Annotated[OneOrMany[str], BeforeValidator(_some)]
+"""One value or several, of which any will do."""
+
+
+class Match(BaseModel):
+    """Conditions that must all hold; without any, every ticket will do.
+
+    One value or a list of which any will do; `*` is any value, `""` is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    brand: Values = ()
+    """Any of these brands."""
+    channel: Values = ()
+    """Any of these channels."""
+    account: Values = ()
+    """Any of these channel accounts."""
+    marketplace: Values = ()
+    """Any of these marketplaces."""
+    country: Annotated[Values, _each(country_code)] = ()
+    """Any of these countries of the market, ISO 3166-1 alpha-2."""
+    language: Annotated[Values, _each(language_range)] = ()
+    """Any of these languages, BCP 47: `pt` covers pt-BR too, `zh-TW` also zh-Hant-TW (RFC 4647, extended filtering)."""
+    tier: Values = ()
+    """Any of these tiers of customers."""
+    priority: Annotated[Values, _each(_priority)] = ()
+    """low, normal, high, urgent."""
+    tags: Values = ()
+    """Any of these tags."""
+    all_tags: Annotated[Values, AfterValidator(lambda values: tuple(map(_tag, values)))] = ()
+    """All of these tags."""
+
+    @model_serializer(mode="wrap")
+    def _what_is_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: values for key, values in write(self).items() if values}
+
+    @cached_property
+    def _asked(self) -> tuple[tuple[str, frozenset[str]], ...]:
+        return tuple((key, frozenset(values)) for key in type(self).model_fields if (values := getattr(self, key)))
+
+    def holds(self, facts: TicketFacts) -> bool:
+        """Say whether a ticket is what this asks for."""
+        return self.failing(lambda key: _GIVEN[key](facts)) is None
+
+    def failing(self, given: Given) -> str | None:
+        """Return the first key that does not hold; None when all do."""
+        return next((key for key, wanted in self._asked if not _holds(key, wanted, given(key))), None)
+
+    def holding(self, given: Given) -> str | None:
+        """Return the first key that holds; None when none does."""
+        return next((key for key, wanted in self._asked if _holds(key, wanted, given(key))), None)
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return (value,) if value else ()
+
+
+_GIVEN: Mapping[str, Callable[[TicketFacts], tuple[str, ...]]] = {
+    "brand": lambda facts: _one(facts.brand),
+    "channel": lambda facts: _one(facts.channel),
+    "account": lambda facts: _one(facts.account),
+    "marketplace": lambda facts: _one(facts.market.marketplace),
+    "country": lambda facts: _one(facts.market.country),
+    "language": lambda facts: _one(facts.language),
+    "tier": lambda facts: _one(facts.tier),
+    "priority": lambda facts: _one(facts.priority),
+    "tags": lambda facts: facts.tags,
+    "all_tags": lambda facts: facts.tags,
+}
+
+
+def _holds(key: str, wanted: frozenset[str], given: tuple[str, ...]) -> bool:
+    if key == "all_tags":
+        return wanted.issubset(given)
+    if not given:
+        return NONE in wanted
+    if ANY in wanted:
+        return True
+    if key == "language":
+        return any(covers(each, tag) for each in wanted for tag in given)
+    if key == "country":
+        given = tuple(map(str.upper, given))
+    return not wanted.isdisjoint(given)
