@@ -188,7 +188,13 @@ async def test_find_compares_sorts_limits_and_projects(store: Store) -> None:
     assert await ids({"state.kind": {"$in": ["odd"]}, "n": {"$ne": 3}}) == ["1", "5"]
     assert await ids({}, limit=2) == ["0", "1"]
     assert await ids({"missing": None}, limit=1) == ["0"]
-    by_kind = await store.find(NAME, {}, sort=[("state.kind", 1), ("n", -1)])
+    await store.insert(NAME, [{"_id": "9", "rows": [{"n": 7}, {"n": 8}]}])
+    assert await ids({"rows.0.n": 7}) == ["9"]
+    assert await ids({"rows.1.n": 7}) == await ids({"rows.2.n": 8}) == []
+    assert await ids({"rows.n": 8}) == ["9"]
+    (row,) = await store.find(NAME, {"rows.n": 8}, projection={"rows.n": 1})
+    assert row == {"_id": "9", "rows": [{"n": 7}, {"n": 8}]}
+    by_kind = await store.find(NAME, {"_id": {"$ne": "9"}}, sort=[("state.kind", 1), ("n", -1)])
     assert [row["_id"] for row in by_kind] == ["4", "2", "0", "5", "3", "1"]
     assert await store.find(NAME, {"n": 1}, projection=["n"]) == [{"_id": "1", "n": 1}]
 
