@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,23 +27,31 @@ class Claim:
     #: Contact whose message made the claim, and whether they were proven: all that is known of a ticket not stored yet.
     contact: str | None = None
     proven: bool = False
+    #: The mail whose place this is: it goes to this ticket, whichever replica handles it.
+    places: str | None = None
+    #: Whether the mail is admitted to the ticket for good. It is not while the ticket is not stored: who will take part
+    #: in it is not known.
+    final: bool = False
 
     @classmethod
     def made(cls, anchor: str, version: int, ticket: str, arrival: Arrival, previous: str | None = None) -> Claim:
-        """Make a claim for a message."""
-        return cls(anchor, version, ticket, previous, contact=arrival.contact_id, proven=is_proven(arrival.inbound))
+        """Make a claim for a message. One of a mail's own id is its place too."""
+        places = arrival.id if arrival.place is not None and anchor == arrival.anchors[0] else None
+        proven = is_proven(arrival.inbound)
+        return cls(anchor, version, ticket, previous, contact=arrival.contact_id, proven=proven, places=places)
 
     @classmethod
     def read(cls, row: dict[str, Any]) -> Claim:
         """Read a stored claim."""
-        fields = {name: row.get(name) for name in ("previous", "message", "contact")}
-        return cls(row["_id"], row["version"], row["ticket"], **fields, proven=row.get("proven", False))
+        fields: dict[str, Any] = {name: row.get(name) for name in ("previous", "message", "contact", "places")}
+        fields |= {name: row.get(name, False) for name in ("proven", "final")}
+        return cls(row["_id"], row["version"], row["ticket"], **fields)
 
     def fields(self) -> dict[str, Any]:
         """Return what is stored besides anchor and version."""
         return {
             "ticket": self.ticket, "previous": self.previous, "message": self.message, "contact": self.contact,
-            "proven": self.proven,
+            "proven": self.proven, "places": self.places, "final": self.final,
         }  # fmt: skip
 
     def row(self) -> dict[str, Any]:
@@ -115,11 +123,34 @@ class View:
         self.proposed[anchor] = Claim.made(anchor, version, uuid7(), arrival, previous)
         return Wait()
 
-    def adopt(self, arrival: Arrival, ticket_id: str) -> None:
+    def place(self, arrival: Arrival) -> Claim | None:
+        """Return the claim that says where a mail goes, if there is one. The mail may have made that of its own id."""
+        assert arrival.place is not None
+        place, own = self.claim(arrival.place), self.claim(arrival.anchors[0])
+        return place or (own if own is not None and own.places == arrival.id else None)
+
+    def settle(self, arrival: Arrival, found: Claim) -> Wait:
+        """Ask for a mail's place to be claimed; the mail waits for what comes of it.
+
+        The claim of its own id is stored before: were it still free, another replica could take that one for the place.
+        """
+        assert arrival.place is not None
+        own, before = arrival.anchors[0], self.claims[arrival.place]
+        if own in self.fresh:
+            self.proposed[own] = replace(self.fresh.pop(own), version=0)
+        else:
+            claim = Claim.made(arrival.place, before.version if before else 0, found.ticket, arrival, found.previous)
+            self.proposed[arrival.place] = replace(claim, places=arrival.id, final=arrival.admitted)
+        return Wait()
+
+    def adopt(self, arrival: Arrival, found: Claim) -> None:
         """Note ids that nobody has claimed: a later mail that names one, also if we never saw it, comes here."""
         for anchor in arrival.anchors:
             if self.claims.get(anchor) is None and anchor not in self.proposed:
-                self.claims[anchor] = self.fresh[anchor] = Claim.made(anchor, 1, ticket_id, arrival)
+                claim = Claim.made(anchor, 1, found.ticket, arrival)
+                if claim.places is not None:
+                    claim = replace(claim, previous=found.previous, final=arrival.admitted)
+                self.claims[anchor] = self.fresh[anchor] = claim
 
     def active_at(self, ticket_id: str, state: TicketState | None) -> datetime | None:
         known = [at for at in (self.active.get(ticket_id), state and state.active_at) if at]
@@ -132,6 +163,11 @@ class View:
             ticket = state.ticket.merged_into
             state = self.ticket(ticket)
         return ticket, state
+
+    def is_stored(self, ticket: str) -> bool:
+        """Whether a message has opened the ticket."""
+        state = self.ticket(ticket)
+        return state is not None and state.ticket is not None
 
     def is_near(self, ticket: str, arrival: Arrival) -> bool:
         """Whether there is such a ticket, of the account and the brand that the mail came to."""

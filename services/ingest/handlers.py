@@ -172,7 +172,7 @@ class IngestHandling:
         await self._redeem(items)
         arriving = [(item, item.value) for item in items if isinstance(item.value, Arrival)]
         arrivals = [arrival for _, arrival in arriving]
-        claims = self._people.claims(arrivals) | {anchor for arrival in arrivals for anchor in arrival.anchors}
+        claims = self._people.claims(arrivals) | {each for arrival in arrivals for each in arrival.claims}
         rows, holders, _ = await asyncio.gather(
             self._store.fetch(THREADS, sorted(claims)),
             self._threads.find_holders(arrivals),

@@ -62,7 +62,7 @@ class Threads:
         that had to be read.
         """
         view = View()
-        view.take({anchor for arrival in arrivals for anchor in arrival.anchors}, found)
+        view.take({each for arrival in arrivals for each in arrival.claims}, found)
         view.hold(holders)
         waiting = list(arrivals)
         fruitless = 0
@@ -75,8 +75,10 @@ class Threads:
             if fruitless == ROUNDS:
                 raise Passing("threads change faster than they can be read")
             waiting = left
-        await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
-        await self._agree(view, arrivals)
+        existed = await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
+        if any(view.fresh[anchor].places is not None for anchor in existed):
+            # Another replica has the same mail, and knew other ancestors of it, or has an answer to it.
+            raise Passing("a mail was placed by two replicas at once")
         return view.docs
 
     async def known(self, anchors: Iterable[str]) -> dict[str, Claim]:
@@ -122,7 +124,7 @@ class Threads:
         claim = self._by_conversation(view, arrival, policy) if mail is None else self._by_mail(view, arrival, policy)
         arrival.ticket_id, arrival.linked_to = claim.ticket, claim.previous
         if mail is not None:
-            view.adopt(arrival, claim.ticket)
+            view.adopt(arrival, claim)
         arrival.thread = (mail.ancestors or (mail.message_id,))[-1] if mail else arrival.inbound.conversation
         if not arrival.inbound.automated or view.ticket(claim.ticket) is None:
             writers = view.writers.setdefault(claim.ticket, {})
@@ -145,6 +147,22 @@ class Threads:
         raise view.propose(anchor, claim.version, ticket, arrival)
 
     def _by_mail(self, view: View, arrival: Arrival, policy: TicketPolicy) -> Claim:
+        """Go where the mail's place is claimed; else look for its place, and claim it.
+
+        Who takes part in a ticket changes, so two replicas that have the same mail may judge it differently: the first
+        to claim a place for it decides. A place in a ticket that is not stored yet holds until a message has opened
+        that ticket, which may be anybody's; then the mail is judged, and claims its place anew.
+        """
+        place = view.place(arrival)
+        if place is not None and (place.final or not view.is_stored(place.ticket)):
+            arrival.admitted = place.final
+            return self._follow(view, place, arrival, policy)
+        found = self._by_thread(view, arrival, policy)
+        if place is None and view.claim(arrival.anchors[0]) is None:
+            return found  # its own id is free, and `adopt` makes the place of it
+        raise view.settle(arrival, found)
+
+    def _by_thread(self, view: View, arrival: Arrival, policy: TicketPolicy) -> Claim:
         """Go through the order of threading: address, headers, shared ancestors, subject; never the subject alone."""
         mail = arrival.inbound.mail
         assert mail is not None
@@ -168,8 +186,7 @@ class Threads:
         raise view.propose(root_anchor(arrival.inbound), 0, None, arrival)
 
     def _enter(self, view: View, claim: Claim, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        state = view.ticket(claim.ticket)
-        arrival.admitted = state is not None and state.ticket is not None
+        arrival.admitted = view.is_stored(claim.ticket)
         return self._follow(view, claim, arrival, policy)
 
     def _aside(self, view: View, ticket: str, arrival: Arrival, policy: TicketPolicy) -> Claim:
@@ -195,19 +212,6 @@ class Threads:
             if after is None:
                 raise view.propose(anchor, 0, ticket, arrival)
             claim = after
-
-    async def _agree(self, view: View, arrivals: Sequence[Arrival]) -> None:
-        """Raise Passing if a mail's own id was claimed for another ticket while it was placed here.
-
-        Another replica has the same mail, and knew other ancestors of it, or has an answer to it. Its claim was first,
-        and is where the mail goes when it comes again.
-        """
-        own = {arrival.anchors[0] for arrival in arrivals} & view.fresh.keys()
-        if not own:
-            return
-        stored = await self.known(own)
-        if any(claim.ticket != view.fresh[anchor].ticket for anchor, claim in stored.items()):
-            raise Passing("a mail was placed by two replicas at once")
 
     # -- reading and writing -------------------------------------------------------------------------------------
 

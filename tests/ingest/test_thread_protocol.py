@@ -11,7 +11,9 @@ import pytest
 import structlog
 
 from services.ingest import claims
+from services.ingest.channels import address_token
 from tests.ingest.simulation.post import Letter, Post, without
+from tests.ingest.worker_rig import Worker
 from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.world import first_broken
 
@@ -25,12 +27,23 @@ Scene = Callable[[Collection[str], int], Post]
 READS = ([0], [1], [0])
 
 
-def mail(number: str, person: str, *answers: str, said: str | None = "pass") -> Letter:
-    """`answers`: the ids of the thread so far, oldest first, as References have them. `said`: of the sender."""
+def mail(number: str, person: str, *answers: str, said: str | None = "pass", signed: bool = False) -> Letter:
+    """`answers`: the ids of the thread so far, oldest first, as References have them. `said`: of the sender.
+
+    `signed`: to the address of the ticket that there is, by which everybody joins.
+    """
     more: dict[str, Any] = {"account": "help-korale", "said": said}
     if answers:
         more |= {"In_Reply_To": f"<{answers[-1]}@x>", "References": " ".join(f"<{each}@x>" for each in answers)}
-    return lambda pen: pen.mails("hello", f"<{number}@x>", f"{person}@example.org", **more)
+    sender = f"{person}@example.org"
+    return lambda pen: pen.mails("hello", f"<{number}@x>", sender, to=its_address(pen) if signed else "", **more)
+
+
+def its_address(pen: Worker) -> str:
+    (ticket,) = pen.store.rows["tickets"]
+    own = pen.accounts.named("email", "help-korale")
+    assert own is not None
+    return address_token.mint(own.addresses[0], ticket, pen.outside.secret(own.signing))
 
 
 def chat(number: str, person: str, hours: float = 0) -> Letter:
@@ -70,6 +83,17 @@ SCENES: dict[str, tuple[str, str, Scene]] = {
         "a message twice",
         post([chat("m1", "jan"), chat("m2", "jan", 13)], [], tickets=2, contacts=1),
     ),
+    "a mail comes twice while its sender joins": (
+        "placed-claim",
+        "a message twice",
+        post(
+            [mail("m1", "jan", said=None)],
+            [mail("m3", "jan", said=None, signed=True), mail("m1", "jan", said=None)],
+            before=[mail("m2", "ewa", "m1")],
+            messages=3,
+            asides=1,
+        ),
+    ),
 }
 #: Many things at once. No rule of its own is at stake.
 CROWDED: dict[str, Scene] = {
@@ -77,6 +101,11 @@ CROWDED: dict[str, Scene] = {
         [mail("m1", "jan"), mail("m3", "jan", "m1", "m2")],
         [mail("m2", "ewa", "m1"), mail("m4", "ewa", "m1", "m2", "m3")],
         messages=4,
+    ),
+    "a mail comes with an answer that names it, and alone, while its sender joins": post(
+        [mail("m3", "ewa", "m1", "m2"), mail("m2", "jan", "m1", said=None)],
+        [mail("m2", "jan", "m1", said=None), mail("m4", "jan", said=None, signed=True)],
+        before=[mail("m1", "ewa")], messages=4, asides=1,
     ),
     "an unproven sender beside the one who opens": post(
         [mail("m1", "jan", said=None)], [mail("m2", "ewa", "m1", said=None), mail("m3", "ewa", "m2", said=None)],

@@ -10,7 +10,7 @@ from contracts.ticket import Attachment, Author, AuthorKind, ContactRef, Directi
 from kit.ids import stable_id
 from services.ingest.core.messages import DeliveryStatus, InboundMessage, Part
 from services.ingest.core.policy import AccountDefaults
-from services.ingest.core.threading import conversation_anchor, mail_anchors
+from services.ingest.core.threading import conversation_anchor, mail_anchors, placed_anchor
 
 #: Bytes of text that an event may carry; the whole stays with the message's document.
 TEXT_BYTES = 100_000
@@ -43,6 +43,8 @@ class Arrival:
     id: str = field(init=False)
     #: Claims to look for, in order; the first is a chat's conversation.
     anchors: tuple[str, ...] = field(init=False)
+    #: Claim of the ticket that a mail goes to; a chat has none.
+    place: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Hash once what is asked for often.
@@ -55,6 +57,12 @@ class Arrival:
         self.id = message_id(inbound.channel, inbound.account, named)
         talk = conversation_anchor(inbound, self.defaults.brand)
         self.anchors = (talk,) if inbound.mail is None else mail_anchors(inbound)
+        self.place = None if inbound.mail is None else placed_anchor(self.id)
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """Claims to read before the message is placed."""
+        return self.anchors if self.place is None else (*self.anchors, self.place)
 
     def contact(self) -> ContactRef:
         """The person, as this message knows them."""

@@ -119,6 +119,11 @@ def mail_anchors(inbound: InboundMessage) -> tuple[str, ...]:
     return tuple(message_anchor(inbound.channel, inbound.account, each) for each in dict.fromkeys(ids))
 
 
+def placed_anchor(message: str) -> str:
+    """Return the claim's id for the ticket that a mail goes to, where the claim of its Message-ID does not say it."""
+    return stable_id("placed", message)
+
+
 def root_anchor(inbound: InboundMessage) -> str:
     """Return the claim that decides when nothing of a mail is known: its oldest ancestor's, else its own."""
     assert inbound.mail is not None
