@@ -16,6 +16,7 @@ from tests.routing.scenario import (
     reopened,
     status,
     ticket,
+    turns,
 )
 
 NEW, OPEN, PENDING, ON_HOLD, SOLVED = Status.NEW, Status.OPEN, Status.PENDING, Status.ON_HOLD, Status.SOLVED
@@ -285,3 +286,29 @@ async def test_time_in_somebodys_hands_is_no_waiting(desk: Replica) -> None:
         "its age goes first, its wait is 7 s"
     )
     assert (await desk.ticket("t2")).phase == "waiting"
+
+
+async def test_what_becomes_pending_while_it_waits_takes_no_room_and_overtakes_nobody(desk: Replica) -> None:
+    await desk.put(profile("ann", capacity=1))
+    await desk.hear(opened(ticket("t1")), opened(ticket("t2")), opened(ticket("t3")))
+    await desk.hear(status(ticket("t3", 2, status=PENDING)))
+    assert await weights(desk) == {"t1": 1, "t3": 0}
+    await desk.hear(status(ticket("t1", 2, status=SOLVED)))
+    await desk.turn()
+    assert await weights(desk) == {"t2": 1, "t3": 0}
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "behind one that nobody can serve"])
+async def test_what_waits_while_pending_is_looked_at_at_once_when_the_customer_writes(
+    desk: Replica, behind: bool
+) -> None:
+    """Its own next look is minutes away by then."""
+    if behind:
+        await desk.hear(opened(ticket("t0", required_skills={"lang-th": 5})))
+    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    await turns(desk, 1000)
+    other = Replica(desk.store, desk.clock, desk.log)
+    await other.put(profile("bob", capacity=1))
+    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    await desk.turn()
+    assert (await desk.ticket("t1")).agent == "bob"

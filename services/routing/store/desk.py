@@ -89,7 +89,7 @@ class Desk:
         await self.shares.fit(docs, policy)
         waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
         if not overtake:
-            first = [doc for doc in waiting if doc.state is not None and _may_go_first(doc.state, self.backlog)]
+            first = [doc for doc in waiting if doc.state is not None and _may_go_first(doc.state, self.backlog, policy)]
             if len(first) < len(waiting):
                 self.claims.freed.set()
                 waiting = first
@@ -308,9 +308,9 @@ def _waits(state: TicketState, policy: Policy) -> bool:
     return state.phase == "waiting" and unplaced(state, policy) is None
 
 
-def _may_go_first(state: TicketState, backlog: frozenset[str]) -> bool:
-    """Whether nobody who waits is overtaken: in its queue, or since the ticket is meant for one agent."""
-    return state.target is not None or state.queue not in backlog
+def _may_go_first(state: TicketState, backlog: frozenset[str], policy: Policy) -> bool:
+    """Whether nobody who waits is overtaken: in its queue, or since it is meant for one agent, or takes no room."""
+    return state.target is not None or state.queue not in backlog or not policy.share(state.facts.channel, state.status)
 
 
 def queues_behind(state: TicketState) -> frozenset[str]:
