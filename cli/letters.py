@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 
 from cli.reading import Line, read
 from contracts import topics
-from contracts.dlq import DeadLetter
+from contracts.dlq import REPLAY_OF, DeadLetter
 from kit.producer import Outgoing, Producer
 
 _Record = tuple[str, int, int, bytes | None, bytes | None]
 """Where a record stood, its key and its value: a topic that was made anew counts from 0 again."""
-ORIGIN = "deskbus_replay_of"
-"""Header of a replayed record: partition and offset of its dead letter."""
 
 MOST_GROUPS = 20
 """Most kinds of reasons that are counted apart."""
@@ -98,7 +96,9 @@ def groups(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, str]]:
 
 def replayed_places(lines: Iterable[Line]) -> set[str]:
     """The letters that records of a retry topic were."""
-    return {(raw or b"").decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == ORIGIN}
+    return {
+        (raw or b"").decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == REPLAY_OF
+    }
 
 
 async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> Findings:
@@ -135,5 +135,5 @@ async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, pref
 
 
 def _again(topic: str, found: Found) -> Outgoing:
-    headers = [(name, raw) for name, raw in found.letter.original_headers if name != ORIGIN]
-    return Outgoing(topic, found.letter.key, found.letter.value, [*headers, (ORIGIN, found.place.encode())])
+    headers = [(name, raw) for name, raw in found.letter.original_headers if name != REPLAY_OF]
+    return Outgoing(topic, found.letter.key, found.letter.value, [*headers, (REPLAY_OF, found.place.encode())])

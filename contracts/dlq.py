@@ -9,6 +9,10 @@ from contracts.values import Count, Instant, Value
 
 PREFIX = "deskbus_dlq_"
 """All headers that we add begin like this; the others are the original record's."""
+REPLAY_OF = "deskbus_replay_of"
+"""Header of a replayed record: partition and offset of its dead letter."""
+REFUSED = "floor"
+"""The reason of a replayed record that its document refuses, since it counts the event as taken without knowing."""
 FIELDS = (
     "service", "handler", "error_type", "error", "attempts", "at", "topic", "partition", "offset",
     "source", "subject", "sequence", "doc_id",
@@ -74,6 +78,11 @@ class DeadLetter(Value):
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
             raise ValueError(f"{PREFIX}{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def is_replay(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    """Say whether a record is a dead letter that an operator sent back."""
+    return any(name == REPLAY_OF for name, _ in headers)
 
 
 def original_headers(headers: Iterable[tuple[str, bytes]]) -> Headers:

@@ -37,7 +37,7 @@ class Batch:
     """Documents of which nothing more is decided in this batch, and partitions of which nothing more is read."""
     dead: dict[Place, Letter] = field(default_factory=dict)
     strange: set[Place] = field(default_factory=set)
-    """Those of the dead that somebody wrote who proved nothing."""
+    """Those of the dead whose author is unauthenticated, or that an operator sent back: they do not count."""
     written: set[Place] = field(default_factory=set)
     """Those of the dead that the dead letter topic has."""
 

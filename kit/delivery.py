@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from contracts.dlq import REFUSED, is_replay
 from contracts.envelope import Event, Head
 from kit import metrics
 from kit.batch import Batch, Place, place
@@ -251,7 +252,10 @@ class Delivery(Generic[S]):
     def _decide(self, doc: Document[S], item: Incoming, now: datetime, batch: Batch) -> None:
         event, head = item.event, item.head
         if head is not None and doc.has_seen(head.source, head.sequence):
-            self._tally.count(item, "skipped", doc.id)
+            if doc.is_below_floor(head.source, head.sequence) and is_replay(item.record.headers):
+                self._refuse(doc, item, head, batch)
+            else:
+                self._tally.count(item, "skipped", doc.id)
             return
         if item.fault is not None:
             self._kill(doc, item, item.fault, batch)
@@ -294,6 +298,12 @@ class Delivery(Generic[S]):
         if item.head is not None:
             self._take(doc, item.head, dead=True)
         self._bury(batch, item.record, reason, item.head, unforeseen=unforeseen)
+
+    def _refuse(self, doc: Document[S], item: Incoming, head: Event | Head, batch: Batch) -> None:
+        """Send a replayed letter back whose event may be lost on us: its operator must not take it as handled."""
+        upto = f"up to {doc.seen[head.source].floor}"
+        why = f"{doc.id} no longer knows which events of {head.source} {upto} it has taken, this is {head.sequence}"
+        self._bury(batch, item.record, f"{REFUSED}: {why}", head, stranger=True)  # what is sent back must not stop us
 
     def _bury(
         self,

@@ -81,11 +81,18 @@ class Kind(Generic[S]):
 class Seen:
     """What a document took from one source: all up to `upto` (included), less what is in `missing`.
 
-    What was before the first event counts as taken: nobody knows whether it will ever come.
+    What was before the first event counts as taken: nobody knows whether it will ever come. So does what was given up;
+    `floor` is the highest of these numbers.
     """
 
     upto: int = 0
     missing: set[int] = field(default_factory=set)
+    floor: int = 0
+
+    @classmethod
+    def before(cls, sequence: int) -> Seen:
+        """Return what a document has seen of a source that it meets with this event."""
+        return cls(sequence - 1, floor=sequence - 1)
 
     def has(self, sequence: int) -> bool:
         """Say whether the event was taken already."""
@@ -94,6 +101,8 @@ class Seen:
     def take(self, sequence: int) -> int:
         """Mark the event as taken; returns how many before it are newly missing: a gap, unless the DLQ has them."""
         gap = max(0, sequence - self.upto - 1)
+        if gap > MISSING_CAP:
+            self.floor = sequence - MISSING_CAP - 1
         self.missing.update(range(max(self.upto + 1, sequence - MISSING_CAP), sequence))
         self.missing.discard(sequence)
         self._give_up()
@@ -113,7 +122,9 @@ class Seen:
 
     def _give_up(self) -> None:
         if len(self.missing) > MISSING_CAP:
-            self.missing = set(sorted(self.missing)[-MISSING_CAP:])
+            ordered = sorted(self.missing)
+            self.missing = set(ordered[-MISSING_CAP:])
+            self.floor = max(self.floor, ordered[-MISSING_CAP - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +183,10 @@ class Document(Generic[S]):
         seen = self.seen.get(source)
         return seen is not None and (bool(seen.missing) or sequence > seen.upto + 1)
 
+    def is_below_floor(self, source: str, sequence: int) -> bool:
+        """Say whether this event counts as taken without anybody knowing that it was."""
+        return self.has_seen(source, sequence) and sequence <= self.seen[source].floor
+
     def overflows(self, source: str, sequence: int) -> bool:
         """Say whether more of this source would be missing with this event than is remembered."""
         return source in self.seen and self.seen[source].overflows(sequence)
@@ -179,12 +194,12 @@ class Document(Generic[S]):
     def take(self, source: str, sequence: int) -> int:
         """Mark an event as taken; returns the size of the gap before it. A source's first event has none."""
         self.changed = True
-        return self.seen.setdefault(source, Seen(sequence - 1)).take(sequence)
+        return self.seen.setdefault(source, Seen.before(sequence)).take(sequence)
 
     def miss(self, source: str, sequence: int) -> int:
         """Mark an event as dead; returns the size of the gap before it. A source's first event has none."""
         self.changed = True
-        return self.seen.setdefault(source, Seen(sequence - 1)).miss(sequence)
+        return self.seen.setdefault(source, Seen.before(sequence)).miss(sequence)
 
     def entries(self) -> list[Entry]:
         """Return everything not yet confirmed, oldest first."""
@@ -238,7 +253,7 @@ def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
     doc: Document[S] = Document(
         id=raw["_id"],
         version=raw["version"],
-        seen={_unfield(s): Seen(v["upto"], set(v["missing"])) for s, v in raw.get("seen", {}).items()},
+        seen={_unfield(s): _seen(v) for s, v in raw.get("seen", {}).items()},
         emitted=raw.get("emitted", 0),
         outbox=outbox(raw),
     )
@@ -258,7 +273,7 @@ def outbox(raw: Mapping[str, Any]) -> list[Entry]:
 def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, Any]:
     """Return what a guarded write sets: everything but `_id`, `version` and `outbox`, or what is known of it."""
     taken = {
-        "seen": {_field(s): {"upto": v.upto, "missing": sorted(v.missing)} for s, v in doc.seen.items()},
+        "seen": {_field(s): _stored(v) for s, v in doc.seen.items()},
         "emitted": doc.emitted,
     }
     if doc.fault is not None:
@@ -268,6 +283,15 @@ def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, 
         "due": None if doc.state is None else kind.due(doc.state),
         "partition": partition,
     }
+
+
+def _seen(stored: Mapping[str, Any]) -> Seen:
+    return Seen(stored["upto"], set(stored["missing"]), stored.get("floor", 0))
+
+
+def _stored(seen: Seen) -> dict[str, Any]:
+    stored = {"upto": seen.upto, "missing": sorted(seen.missing)}
+    return stored | {"floor": seen.floor} if seen.floor else stored
 
 
 # A source is a field name in MongoDB, where a dot would open a level and a dollar sign is an operator.

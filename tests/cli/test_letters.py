@@ -10,10 +10,10 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
-from cli.letters import MOST_GROUPS, ORIGIN, Choice, Found, find, groups, replay
+from cli.letters import MOST_GROUPS, Choice, Found, find, groups, replay
 from cli.reading import Line, read
 from contracts import topics
-from contracts.dlq import DeadLetter, Headers
+from contracts.dlq import REPLAY_OF, DeadLetter, Headers
 from contracts.topics import MAX_DLQ_BYTES, MAX_MESSAGE_BYTES
 
 T0 = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -90,7 +90,7 @@ async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_h
     assert await replay(kafka, "ingest", found, prefix=topics) == []
     (line,) = [line async for line in read(kafka, [RETRY], prefix=topics)]
     assert (line.key, line.value) == (b"k", b"r2")
-    assert list(line.headers) == [("ce_id", b"r2"), *HEADERS[1:], (ORIGIN, b"0/1")]
+    assert list(line.headers) == [("ce_id", b"r2"), *HEADERS[1:], (REPLAY_OF, b"0/1")]
     everything = (await find(kafka, "ingest", Choice(), prefix=topics)).letters
     assert [each.replayed for each in everything] == [False, True, False]
 
@@ -98,7 +98,7 @@ async def test_a_letter_goes_back_as_it_came_says_which_it_was_and_is_known_to_h
     again = found[0].letter.model_copy(update={"original_headers": tuple(line.headers)})
     await replay(kafka, "ingest", [Found("0/3", again, replayed=False)], prefix=topics)
     *_, last = [line async for line in read(kafka, [RETRY], prefix=topics)]
-    assert [raw for name, raw in last.headers if name == ORIGIN] == [b"0/3"]
+    assert [raw for name, raw in last.headers if name == REPLAY_OF] == [b"0/3"]
 
 
 async def test_letters_of_one_record_are_one_and_go_back_once(kafka: str, topics: str) -> None:
@@ -144,7 +144,7 @@ async def test_no_letter_holds_up_the_others(kafka: str, topics: str) -> None:
     assert sent.exit_code == 0, sent.output
     assert "3 sent to deskbus.ingest.retry.v1" in sent.output
     lines = [line async for line in read(kafka, [RETRY], prefix=topics)]
-    marks = {dict(line.headers)[ORIGIN]: (line.key, line.value) for line in lines}
+    marks = {dict(line.headers)[REPLAY_OF]: (line.key, line.value) for line in lines}
     assert marks == {b"0/0": (None, None), b"0/1": (b"k", large.value), b"0/3": (b"k", b"r2")}
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from contracts.dlq import DeadLetter, original_headers
+from contracts.dlq import REFUSED, REPLAY_OF, DeadLetter, original_headers
 from contracts.envelope import Event
 from kit import document
 from kit.batch_size import BatchSize
@@ -269,8 +270,10 @@ class Pipe(World):
 
     def dead(self, since: int = 0) -> list[Outgoing]:
         seen: dict[bytes | None, Outgoing] = {}
+        refused = self.refused()
         for record in self.letters()[since:]:
-            seen.setdefault(record.value, record)
+            if record not in refused:
+                seen.setdefault(record.value, record)
         return list(seen.values())
 
     def letters_of(self, record: Input) -> list[DeadLetter]:
@@ -278,13 +281,17 @@ class Pipe(World):
         letters = [DeadLetter.from_kafka(r.key, r.value, r.headers) for r in self.letters()]
         return [letter for letter in letters if (letter.partition, letter.offset) == (record.partition, record.offset)]
 
+    def refused(self) -> list[Outgoing]:
+        """Letters of replays that came too late: the document no longer knows whether it has taken them."""
+        return [r for r in self.letters() if dict(r.headers)["deskbus_dlq_error_type"] == REFUSED.encode()]
+
     def mend(self) -> None:
         self.mended = True
         p = len(self.inputs)
         values = [d.value.replace(b'"kind":7', b'"kind":"plain"') for d in self.dead(self.replayed) if d.value]
         self.replayed = len(self.letters())
         assert not any(n.startswith("deskbus_dlq") for d in self.dead() for n, _ in original_headers(d.headers))
-        self.inputs.append(list(enumerate_records(p, values)))
+        self.inputs.append([replace(r, headers=[(REPLAY_OF, b"0/0")]) for r in enumerate_records(p, values)])
         self.owners.append("R0")
         self.generation.append(0)
         self.committed.append(0)
@@ -350,10 +357,7 @@ class Pipe(World):
             if record.unreadable:
                 assert self.letters_of(record), f"passed by without a letter: {record.partition}@{record.offset}"
                 continue
-            if (
-                head.sequence + MISSING_CAP < self.gone
-                and (head.source, head.subject, head.sequence) in self._dead_places()
-            ):
+            if head.sequence + MISSING_CAP < self.gone and record.value in [letter.value for letter in self.refused()]:
                 continue  # it died by chance, and its hole was the oldest when more was missing than is remembered
             assert done.count([head.source, head.subject, head.sequence]) == 1, f"lost: {head}"
         for doc in self.docs.values():
