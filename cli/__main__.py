@@ -20,8 +20,10 @@ from cli.fleet import ROOT
 from cli.letters import Choice, Found, find, groups
 from cli.letters import replay as send_back
 from cli.reading import read
+from cli.replaying import outcome
 from cli.screen import clean, console, say
 from contracts import topics as catalogue
+from contracts.dlq import REFUSED
 from kit.admin import create_topics
 from kit.clock import SystemClock
 from kit.errors import Passing
@@ -163,8 +165,12 @@ def replay(
     offset: Offset = None,
     again: Annotated[bool, typer.Option(help="Also letters that were replayed before.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every letter; needed when nothing else is named.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")] = 10.0,
 ) -> None:
-    """Send dead letters back to their service, as they came; after what was wrong is mended."""
+    """Send dead letters back to their service, after what was wrong is mended, and say what became of them.
+
+    A letter whose event was given up is refused by the service: it comes back with a reason that begins with `floor`.
+    """
     if not (reason or receipt or offset or everything):
         raise _fail("say which: --reason, --receipt, --offset or --all")
 
@@ -175,7 +181,23 @@ def replay(
     say(f"{len(meant) - len(left)} sent to {catalogue.retry(service)}{before}")
     if left:
         say(f"not taken by Kafka: {', '.join(each.place for each in left)}", error=True)
+    sent = [each.place for each in meant if each not in left]
+    came_back = _tell_outcome(kafka, service, prefix, sent, wait) if sent and wait else False
+    if left or came_back:
         raise typer.Exit(1)
+
+
+def _tell_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: float) -> bool:
+    """Say what became of letters that were sent; returns whether some came back."""
+    came_to = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
+    if came_to.taken:
+        say(f"{len(came_to.taken)} taken up")
+    if came_to.waiting:
+        say(f"{len(came_to.waiting)} not taken up yet: does {service} run? `dlq list {service}` shows what comes back")
+    for place, found in came_to.back:
+        told = "refused, the floor has passed it" if found.letter.error_type == REFUSED else "came back"
+        say(f"{place} {told}, as letter {found.place}: {clean(found.letter.error)}", error=True)
+    return bool(came_to.back)
 
 
 def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
@@ -127,3 +128,10 @@ async def delete_topics(bootstrap: str, prefix: str) -> None:
         ours = [name for name in await admin.list_topics() if name.startswith(f"{prefix}deskbus.")]
         if ours:
             await admin.delete_topics(ours)
+
+
+async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+    """Return the committed positions of a consumer group; raises Passing while no broker answers."""
+    async with _admin(bootstrap) as client:
+        found = await client.list_consumer_group_offsets(group)
+    return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
