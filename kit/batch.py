@@ -38,6 +38,8 @@ class Batch:
     dead: dict[Place, Letter] = field(default_factory=dict)
     strange: set[Place] = field(default_factory=set)
     """Those of the dead whose author is unauthenticated, or that an operator sent back: they do not count."""
+    looked: bool = False
+    """Whether a pass has been made: what was taken for new then may not have been."""
     written: set[Place] = field(default_factory=set)
     """Those of the dead that the dead letter topic has."""
 

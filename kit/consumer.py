@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -26,12 +26,14 @@ from kit.barrier import Barrier, Elsewhere
 from kit.batch import place
 from kit.batch_size import BatchSize
 from kit.clock import Clock
+from kit.commits import Commits
 from kit.delivery import Delivery
 from kit.errors import Passing
+from kit.flow import Flow
 from kit.handling import Record
 from kit.health import Health
 from kit.lag import Lag
-from kit.reading import Ends, Fetches, Polls, in_time, position
+from kit.reading import Ends, PollingConsumer, Polls, in_time, position
 from kit.settings import ServiceSettings
 from kit.starts import Starts
 
@@ -75,6 +77,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._barrier = Barrier(clock, self._assignment, self._handled, self._ends_of)
         self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, self._known_end)
         self._starts = Starts(self._client)
+        self._flow = Flow(self._client, self._assignment)
+        self._commits = Commits(self._client, self._assignment, clock, settings.commit_ms / 1000)
         delivery.is_early, delivery.beat = self._elsewhere.is_behind, health.beat
         self._size = BatchSize(settings.batch_records, settings.session_timeout_ms / 1000 / 4, settings.batch_bytes)
 
@@ -114,8 +118,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             self._settings.kafka,
             apply_types=False,
             allow_auto_create_topics=False,
-            acks="all",
-            enable_idempotence=True,
+            consumer_only=True,
             client_id=f"deskbus-{self._settings.service}",
             logger=None,
         )
@@ -123,13 +126,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._broker = broker
         try:
             await self._ends.start()
+            await broker.connect()
+            made = broker.config.broker_config
+            made.builder = partial(PollingConsumer, **cast("partial[Any]", made.builder).keywords)
             await broker.start()
         except BaseException:
             await self._ends.stop()
             await broker.stop()
             raise
         client = self._client()
-        client.getmany = Polls(
+        client.polls = Polls(
             client,
             self._clock,
             running=lambda: bool(self._subscriber.running),
@@ -137,10 +143,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             in_hand=self._take_in_hand,
             size=self._size,
             weigh=self._weigh,
-            more=Fetches(client, self._settings.cycle_ms / 1000, self._size).gather,
+            before=self._before_poll,
+            after=self._flow.hold,
+            poll=partial(AIOKafkaConsumer.getmany, client),
             gather=self._settings.gather_ms / 1000,
             urgent=self._urgent,
-        ).getmany
+        )
+
+    async def _before_poll(self) -> None:
+        self._flow.release()
+        await self._commits.flush_due()
 
     def _take_in_hand(self, firsts: Mapping[TopicPartition, int]) -> None:
         self._in_hand = dict(firsts)
@@ -166,6 +178,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 self._batch_task.cancel()
         try:
             async with asyncio.timeout(share):
+                await self._commits.flush()
                 await self._starts.forget()
         except TimeoutError:
             log.warning("what was in hand could not be taken back")
@@ -273,6 +286,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def _handle_and_settle(self, records: Sequence[Record]) -> set[TopicPartition]:
         """Handle records and commit how far they are done; returns the partitions that go back to what is not."""
         async with self._starts.watched(records) as watched:
+            noted = self._starts.noted
             unhandled = await self.delivery.handle(watched)
         first_bad: dict[TopicPartition, int] = {}
         ends: dict[TopicPartition, int] = {}
@@ -282,13 +296,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             if place(record) in unhandled:
                 first_bad.setdefault(tp, record.offset)
         mine = self._assignment()
-        commits = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
-        if commits:
-            try:
-                async with in_time():
-                    await self._client().commit(self._starts.positions(commits))
-            except KafkaError as error:
-                log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
+        done = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
+        self._commits.note(self._starts.positions(done))
+        await (self._commits.flush() if noted else self._commits.flush_due())
         for tp in ends.keys() - first_bad.keys():
             self._failures.pop(tp, None)
         self._elsewhere.forget({place(record) for record in records} - unhandled)
@@ -297,16 +307,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     def _rewind(self, places: dict[TopicPartition, int]) -> None:
         """Go back to what is not handled, and let these partitions rest for a while."""
-        client = self._client()
-        for tp in self._assignment() & places.keys():
+        if not places:
+            return
+        client, here = self._client(), self._assignment() & places.keys()
+        for tp in here:
             client.seek(tp, places[tp])
-            client.pause(tp)
             self._failures[tp] = failures = self._failures.get(tp, 0) + 1
             if self.delivery.stopped is None:
                 self._resume_later(tp, failures)
-        if self.delivery.stopped is not None and (assigned := self._assignment()):
-            client.pause(*assigned)
-        metrics.PAUSED.set(len(client.paused()))
+        self._flow.rest(here)
+        if self.delivery.stopped is not None:
+            self._flow.stop()
 
     def _resume_later(self, tp: TopicPartition, failures: int) -> None:
         least, most = self._settings.retry_backoff_ms / 1000, self._settings.retry_backoff_max_ms / 1000
@@ -314,9 +325,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
         async def resume() -> None:
             await self._clock.sleep(seconds)
-            if tp in self._assignment() and self.delivery.stopped is None:
-                self._client().resume(tp)
-                metrics.PAUSED.set(len(self._client().paused()))
+            self._flow.wake(tp)
 
         if (old := self._resumes.get(tp)) is not None:
             old.cancel()
@@ -329,7 +338,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         try:
             async with asyncio.timeout(self._settings.session_timeout_ms / 1000 / 2):
                 async with self._running:
-                    pass
+                    await self._commits.flush()
         except TimeoutError:
             log.warning("partitions go while a batch is in hand; its effects are told apart by the documents")
 
@@ -340,9 +349,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._failures.clear()
         self._elsewhere.clear()
         self._starts.clear()
+        self._commits.clear()
         self._compare_partitions()
-        if self.delivery.stopped is not None and assigned:
-            self._client().pause(*assigned)
+        self._flow.assigned()
         self._health.assigned = True
 
     def _client(self) -> AIOKafkaConsumer:

@@ -166,6 +166,7 @@ class Delivery(Generic[S]):
         self.beat()
         wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
         docs = {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
+        docs |= self._new(items, batch) | docs
         docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
         self.beat()
         places = self._decide_all(items, docs, batch)
@@ -191,6 +192,14 @@ class Delivery(Generic[S]):
         lost = {doc.id: places.get(doc.id, set()) for doc in saved.lost}
         batch.settle(records, _places(lost))
         return lost
+
+    def _new(self, items: Sequence[Incoming], batch: Batch) -> dict[str, Document[S]]:
+        """Return new documents of subjects whose first event is among these. A second pass does not guess."""
+        if batch.looked or self.handling.begins is None:
+            return {}
+        batch.looked = True
+        begun = [item.head for item in items if item.head is not None and item.head.sequence == 1]
+        return {head.subject: Document(head.subject) for head in begun if head.source == self.handling.begins}
 
     def _expand(self, records: Sequence[Record], batch: Batch) -> list[Incoming]:
         items: list[Incoming] = []

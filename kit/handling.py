@@ -75,6 +75,9 @@ class Incoming:
 class Handling(Protocol[S]):
     """What a service brings to the loop."""
 
+    @property
+    def begins(self) -> str | None: ...
+
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
@@ -102,6 +105,9 @@ class BaseHandling(Generic[S]):
 
     #: Types whose content `decide` looks at; None: all. Of others only the number is read: they are taken as seen.
     heeds: Collection[str] | None = None
+    #: The source whose first event begins a subject. No document is looked for then: if there is one all the same, the
+    #: guarded write is refused, and it is loaded.
+    begins: str | None = None
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read the record as one CloudEvent."""

@@ -27,10 +27,6 @@ POLL_MS = 200
 ANSWER_SECONDS = 5.0
 #: Longest wait for one record that is known to be there.
 LOOK_MS = 1000
-#: While batches take long, brokers gather for so many times as long, and for so many seconds at most.
-SHARE, MOST = 1.5, 0.25
-#: Bytes that end the broker's gathering before its time is over: a large batch need not wait to become larger.
-GATHERED_BYTES = 256 * 1024
 
 
 @asynccontextmanager
@@ -46,31 +42,21 @@ async def in_time() -> AsyncIterator[None]:
         raise KafkaTimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from late
 
 
-class Fetches:
-    """Lets the broker gather records for a short time while they come one after another.
+class PollingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka's consumer for FastStream's loop: once it has `polls`, those decide what a poll brings."""
 
-    A fetch costs much the same for one record as for hundreds, and so does the batch behind it. The first record after
-    a quiet time is not kept waiting: the fetch that follows records is answered after `seconds` at the latest, with
-    what has come by then, and if nothing has, the next one again with the first record that there is. Where batches
-    take longer, it is so long that a third of the time is left: who takes what has just come, again and again, does
-    nothing else, at several times the cost of larger batches.
-    """
+    polls: Polls | None = None
 
-    def __init__(self, client: AIOKafkaConsumer, seconds: float, size: BatchSize) -> None:
-        self._fetcher, self._seconds = client._fetcher, seconds  # noqa: SLF001 - aiokafka has no way to change it
-        self._size = size
-        self._at_once = (self._fetcher._fetch_min_bytes, self._fetcher._fetch_max_wait_ms)  # noqa: SLF001
+    async def getmany(self, *partitions: TopicPartition, **options: Any) -> Records:
+        """Return a batch. `Polls` asks the library itself, past this method."""
+        if self.polls is not None:
+            return await self.polls.getmany()
+        found: Records = await super().getmany(*partitions, **options)
+        return found
 
-    def gather(self) -> None:
-        """Take it that more will come. Called with records that are just taken, before the client fetches anew."""
-        if self._seconds:
-            seconds = max(self._seconds, min(MOST, SHARE * self._size.last))
-            self._set(GATHERED_BYTES, round(seconds * 1000))
-            # By then the fetch is on its way; the one after it is another's matter.
-            asyncio.get_running_loop().call_later(self._seconds / 2, self._set, *self._at_once)
 
-    def _set(self, least_bytes: int, wait_ms: int) -> None:
-        self._fetcher._fetch_min_bytes, self._fetcher._fetch_max_wait_ms = least_bytes, wait_ms  # noqa: SLF001
+async def _nothing() -> None:
+    """Do nothing before a poll."""
 
 
 class Polls:
@@ -85,24 +71,26 @@ class Polls:
         beat: Callable[[], object],
         in_hand: Callable[[Mapping[TopicPartition, int]], None],
         size: BatchSize,
-        more: Callable[[], object] = lambda: None,
+        before: Callable[[], Awaitable[object]] = _nothing,
+        after: Callable[[], object] = lambda: None,
+        poll: Callable[..., Awaitable[Records]] | None = None,
         weigh: Weigh = lambda record: len(record.value or b""),
         gather: float = 0.0,
         urgent: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         """Records of which none is urgent wait up to `gather` seconds for more, and go as one batch.
 
-        `weigh` says how many bytes a record takes in memory while it is handled. `more` is called with each poll that
-        brings records.
+        `weigh` says how many bytes a record takes in memory while it is handled. `before` is awaited before each poll,
+        `after` called with the records of a batch, before the client can fetch ahead. `poll` is the library's own poll.
         """
         self._client, self._clock, self._size, self._weigh = client, clock, size, weigh
-        self._more, self._gather, self._urgent = more, gather, urgent
+        self._before, self._after, self._gather, self._urgent = before, after, gather, urgent
         self._running, self._beat, self._in_hand = running, beat, in_hand
-        self._unbounded: Callable[..., Awaitable[Records]] = client.getmany
+        self._unbounded: Callable[..., Awaitable[Records]] = poll or client.getmany
         self._dropped = False
 
-    async def getmany(self, *_: Any, **__: Any) -> Records:
-        """Wait until there are records. Takes the place of the client's own."""
+    async def getmany(self) -> Records:
+        """Wait until there are records."""
         polled: Records = {}
         while not polled and self._running():
             self._beat()
@@ -110,6 +98,7 @@ class Polls:
                 if self._dropped:
                     await self._go_back()
                 self._in_hand({})
+                await self._before()
                 polled = await self._poll(timeout_ms=POLL_MS, max_records=self._size.records)
                 if self._gather and polled:
                     await self._wait_for_more(polled)
@@ -122,6 +111,8 @@ class Polls:
                 self._drop()
                 raise
             self._take(polled)
+        if polled:
+            self._after()
         return polled
 
     async def _poll(self, *partitions: TopicPartition, **options: Any) -> Records:
@@ -146,8 +137,6 @@ class Polls:
 
     def _take(self, polled: Records) -> None:
         """Have records in hand: their batch begins some steps later, and timers must not run ahead of it."""
-        if polled:
-            self._more()
         self._in_hand({tp: records[0].offset for tp, records in polled.items() if records})
 
     async def _wait_for_more(self, polled: Records) -> None:

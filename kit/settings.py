@@ -128,9 +128,7 @@ class ServiceSettings(BaseSettings):
         le=1024**3,
         description="Bytes of a batch, large bodies included; at least a record.",
     )
-    cycle_ms: int = Field(
-        40, ge=0, le=1000, description="Time that the broker gathers records while more of them come."
-    )
+    commit_ms: int = Field(200, ge=0, le=5000, description="Time between two commits of positions; 0: every batch.")
     gather_ms: int = Field(0, ge=0, le=5000, description="Time that records which are not urgent wait for others.")
     session_timeout_ms: int = Field(10_000, ge=1000, le=300_000)
     heartbeat_ms: int = Field(500, ge=100, le=60_000)

@@ -123,6 +123,11 @@ class Starts:
         kept = {tp: f"starts={starts}" for tp, (offset, starts) in self._given_up.items() if offsets.get(tp) == offset}
         return {tp: (offset, kept.get(tp, "")) for tp, offset in offsets.items()}
 
+    @property
+    def noted(self) -> bool:
+        """Whether a count is stored for the records in hand: it has to go as soon as they are handled."""
+        return bool(self._noted)
+
     async def forget(self) -> None:
         """Take back what was noted of the records in hand: the process lives, or leaves by itself."""
         if self._noted:

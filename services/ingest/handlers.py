@@ -131,6 +131,8 @@ def weigh(record: Record) -> int:
 class IngestHandling:
     """What ingest brings to the batch loop."""
 
+    begins: str | None = None
+
     def __init__(
         self,
         store: Keeping,

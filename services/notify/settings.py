@@ -30,9 +30,6 @@ class NotifySettings(ServiceSettings):
 
     allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
     batch_records: int = Field(2000, ge=1, le=5000, description="Records in a batch, at most.")
-    cycle_ms: int = Field(
-        100, ge=0, le=1000, description="Time that the broker gathers records while more of them come."
-    )
     gather_ms: int = Field(
         2000,
         ge=0,

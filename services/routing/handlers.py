@@ -12,7 +12,7 @@ from contracts.assignments import TransferReason
 from contracts.commands import Transfer
 from contracts.envelope import Command
 from contracts.tickets import TicketEvent
-from contracts.topics import COMMAND, TICKETS, retry
+from contracts.topics import BY_NAME, COMMAND, TICKETS, retry
 from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
 from kit.errors import Passing
@@ -29,6 +29,8 @@ UNDERWAY = timedelta(seconds=2)
 
 class RoutingHandling(BaseHandling[TicketState]):
     """Takes events of tickets, and commands to transfer one."""
+
+    begins = BY_NAME[TICKETS].sources[0]
 
     positions: Positions | None = None
     """Tells how far tickets have been handled; without, a transfer waits for its ticket like any record."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from faststream.kafka import KafkaRouter
 
+from contracts.topics import BY_NAME, TICKETS
 from kit.consumer import Consumer
 from kit.document import Decision, Document
 from kit.handling import BaseHandling, Incoming
@@ -17,6 +18,8 @@ from services.sla.store import Archive
 
 class SlaHandling(BaseHandling[TicketClocks]):
     """Takes events of tickets."""
+
+    begins = BY_NAME[TICKETS].sources[0]
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive

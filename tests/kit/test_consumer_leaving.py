@@ -6,10 +6,15 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from aiokafka import TopicPartition
+
 from kit.clock import SystemClock
 from kit.consumer import Consumer
 from kit.health import Health
 from kit.settings import ServiceSettings
+from tests.kit.raw import Raw
+
+HERE = TopicPartition("in", 0)
 
 
 class Group:
@@ -95,3 +100,67 @@ async def test_a_batch_that_ends_is_waited_for() -> None:
     leaving._running.release()
     await stopping
     assert group.asked
+
+
+class Committing(Client):
+    """A client that owns a partition and notes what is committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.committed: list[dict[TopicPartition, tuple[int, str]]] = []
+
+    def assignment(self) -> set[object]:
+        return {HERE}
+
+    async def commit(self, positions: dict[TopicPartition, tuple[int, str]]) -> None:
+        self.committed.append(positions)
+
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return {0}
+
+    def pause(self, *_: object) -> None: ...
+
+    resume = pause
+
+
+def owing(offset: int) -> tuple[Consumer, Committing]:
+    """A consumer that has handled records up to here and committed none of it yet."""
+    leaving, client = consumer(Group(answers=True)), Committing()
+    leaving._subscriber = SimpleNamespace(consumer=client)
+    leaving._commits.note({HERE: (offset, "")})
+    return leaving, client
+
+
+async def test_what_is_handled_is_committed_before_the_group_is_left() -> None:
+    leaving, client = owing(5)
+    await leaving.stop()
+    assert client.committed == [{HERE: (5, "")}]
+
+
+async def test_what_is_handled_is_committed_before_partitions_go() -> None:
+    leaving, client = owing(5)
+    await leaving.on_partitions_revoked({HERE})
+    assert client.committed == [{HERE: (5, "")}]
+
+
+async def test_what_is_owed_for_partitions_that_have_gone_is_not_committed_when_they_come_back() -> None:
+    leaving, client = owing(5)
+    await leaving.on_partitions_assigned({HERE})
+    await leaving.stop()
+    assert client.committed == []
+
+
+async def test_a_partition_s_first_batch_is_committed_at_once_and_later_ones_on_the_interval() -> None:
+    """What was stored about starts must go with the first: it would be held against the next record."""
+    leaving, client = owing(0)
+    leaving._commits.clear()
+
+    async def handle(_: object) -> set[object]:
+        return set()
+
+    leaving.delivery.handle = handle  # type: ignore[method-assign, assignment]
+    for offset in (0, 1, 2):
+        await leaving._take([Raw("in", 0, offset, b"")])
+    assert client.committed == [{HERE: (0, "starts=1")}, {HERE: (1, "")}]
+    await leaving.stop()
+    assert client.committed[2:] == [{HERE: (3, "")}]

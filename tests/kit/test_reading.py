@@ -8,15 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from contracts.topics import TICKETS, topic_name
 from kit import reading
 from kit.batch_size import BatchSize
 from kit.clock import FakeClock
 from kit.errors import Passing
-from kit.reading import GATHERED_BYTES, Ends, Fetches, Polls
+from kit.reading import Ends, Polls
 from tests.kit.test_outbox import START
 
 HERE = TopicPartition("in", 0)
@@ -64,6 +63,7 @@ class Rig:
     def __init__(self, client: Client, *, gather: float = 0.0, size: BatchSize | None = None) -> None:
         self.clock, self.size = FakeClock(START), size or grown()
         self.running, self.beats, self.in_hand = True, 0, dict[TopicPartition, int]()
+        self.turns: list[str] = []
         self.polls = Polls(
             cast("Any", client),
             self.clock,
@@ -72,9 +72,14 @@ class Rig:
             in_hand=self.take,
             size=self.size,
             weigh=lambda record: record.weight,
+            before=self.before,
+            after=lambda: self.turns.append("after"),
             gather=gather,
             urgent=lambda record: record.offset in URGENT,
         )
+
+    async def before(self) -> None:
+        self.turns.append("before")
 
     def beat(self) -> None:
         self.beats += 1
@@ -98,6 +103,16 @@ async def test_an_empty_poll_is_followed_by_the_next_and_each_shows_that_the_loo
     rig = Rig(Client({}, {}, records(7, 8)))
     assert len((await rig.polls.getmany())[HERE]) == 2
     assert rig.beats == 3
+
+
+async def test_each_poll_is_told_of_and_a_batch_that_is_taken_once() -> None:
+    rig = Rig(Client({}, records(7), {}, records(8)), gather=2.0)
+    polling = asyncio.create_task(rig.polls.getmany())
+    await until(lambda: rig.beats > 3)
+    assert rig.turns == ["before", "before"], "what waits for others is fetched on"
+    rig.clock.advance(2.0)
+    await polling
+    assert rig.turns == ["before", "before", "after"]
 
 
 async def test_what_a_poll_brings_is_in_hand_before_its_batch_begins() -> None:
@@ -226,49 +241,6 @@ async def test_what_waits_in_many_partitions_is_told_however_long_it_takes_toget
     monkeypatch.setattr(ends, "_client", SimpleNamespace(unsubscribe=lambda: None))
     places = {TopicPartition("in", p): 7 for p in range(4)}
     assert list((await ends.instants(places)).values()) == [7, 7, 7]
-
-
-async def test_what_follows_records_is_gathered_and_what_follows_quiet_comes_at_once() -> None:
-    fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, grown()).gather()
-    assert vars(fetcher) == {"_fetch_min_bytes": GATHERED_BYTES, "_fetch_max_wait_ms": 40}
-    async with asyncio.timeout(5):
-        while fetcher._fetch_min_bytes != 1:  # noqa: ASYNC110 - a timer of the loop makes it so
-            await asyncio.sleep(0.005)
-    assert fetcher._fetch_max_wait_ms == 200
-
-
-@pytest.mark.parametrize(("took", "wait_ms"), [(0.01, 40), (0.1, 150), (5.0, 250)])
-async def test_while_batches_take_long_more_is_gathered_up_to_a_bound(took: float, wait_ms: int) -> None:
-    fetcher, size = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200), grown()
-    size.note(10, took)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.04, size).gather()
-    assert fetcher._fetch_max_wait_ms == wait_ms
-
-
-async def test_a_client_that_may_not_gather_fetches_as_it_was_told() -> None:
-    fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-    Fetches(cast("Any", SimpleNamespace(_fetcher=fetcher)), 0.0, grown()).gather()
-    assert vars(fetcher) == {"_fetch_min_bytes": 1, "_fetch_max_wait_ms": 200}
-
-
-async def test_records_that_come_while_a_batch_is_handled_are_the_next_batch_together(kafka: str, topics: str) -> None:
-    name = topic_name(TICKETS, topics)
-    here = TopicPartition(name, 0)
-    async with (
-        AIOKafkaProducer(bootstrap_servers=kafka) as producer,
-        AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer,
-    ):
-        consumer.assign([here])
-        fetches = Fetches(consumer, 4.0, grown())
-        await producer.send_and_wait(name, b"first", partition=0)
-        assert len((await consumer.getmany(timeout_ms=30_000))[here]) == 1
-        fetches.gather()  # the batch is in hand, and the client fetches ahead
-        await producer.send_and_wait(name, b"second", partition=0)
-        assert await consumer.getmany(timeout_ms=500) == {}
-        await producer.send_and_wait(name, b"third", partition=0)
-        together = (await consumer.getmany(timeout_ms=30_000))[here]
-    assert [record.value for record in together] == [b"second", b"third"]
 
 
 async def test_ends_are_not_known_before_there_is_a_connection() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.envelope import Event
 from kit.batch import Batch
+from kit.commits import Commits
 from kit.consumer import Consumer
 from kit.delivery import Delivery
 from kit.document import Document, Seen
@@ -18,6 +19,7 @@ from kit.outbox import Documents, Saved
 from kit.reading import Polls
 from kit.starts import Starts
 from tests.kit.simulation.servers import IN, SimClient
+from tests.kit.simulation.world import step
 
 if TYPE_CHECKING:
     from tests.kit.simulation.pipe import Pipe
@@ -30,16 +32,25 @@ class SimStarts(Starts):
         return lambda: None
 
 
+class SimCommits(Commits):
+    """The real commits, due whenever it comes about."""
+
+    async def flush_due(self) -> None:
+        if self._pending and await step("time to commit", "not yet") == "ok":
+            await self.flush()
+
+
 class SimConsumer(Consumer):
     """The real settling of batches, over a simulated client. Pauses end at once: there is no time here."""
 
     def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
         settings: Any = SimpleNamespace(
             retry_backoff_ms=1, retry_backoff_max_ms=1, kafka="", service="sim", batch_records=500, batch_bytes=1000,
-            session_timeout_ms=1,
+            session_timeout_ms=1, commit_ms=0,
         )  # fmt: skip
         super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
         self._starts = SimStarts(self._client)
+        self._commits = SimCommits(self._client, self._assignment, world.clock, 0)
         self.world, client = world, SimClient(world, me)
         self._subscriber, self._ends = SimpleNamespace(consumer=client), SimpleNamespace(of=client.end_offsets)  # type: ignore[assignment]
 

@@ -43,6 +43,8 @@ PERIOD = 0.5
 class Recorder(BaseHandling[dict[str, Any]]):
     """The simulated service: it notes what it did and says so."""
 
+    begins = "/deskbus/ingest"
+
     def __init__(self, world: Pipe, me: str) -> None:
         self.w, self.me = world, me
 
@@ -188,6 +190,7 @@ class Pipe(World):
         polls = make(
             consumer._client(), self.clock, running=lambda: True, beat=lambda: None,
             in_hand=consumer._take_in_hand, size=size, weigh=lambda record: 600 * (record.offset % 2),
+            before=consumer._before_poll, after=consumer._flow.hold,
         )  # fmt: skip
         while True:
             try:
