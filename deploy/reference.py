@@ -64,12 +64,11 @@ def settings_class(service: str) -> type[ServiceSettings]:
 
 def _build(service: str) -> Service:
     module = importlib.import_module(f"services.{service}.app")
-    create = getattr(module, "create_app", None) or module.create_service
     nowhere = SecretStr("mongodb://127.0.0.1:9/?connect=false")
     settings = settings_class(service)(
         kafka="127.0.0.1:9", mongo=nowhere, tokens=SecretStr(""), policy=ROOT / "deploy" / "config" / f"{service}.yaml"
     )
-    return cast("Service", create(settings))
+    return cast("Service", module.create_service(settings))
 
 
 async def _openapi() -> dict[str, dict[str, Any]]:
@@ -81,8 +80,7 @@ async def _openapi() -> dict[str, dict[str, Any]]:
         transport = httpx.ASGITransport(cast("Any", service.app))
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as caller:
             documents[name] = (await caller.get("/openapi.json")).raise_for_status().json()
-        for close in service.close:
-            close()
+        await service.shut()
     return documents
 
 

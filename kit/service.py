@@ -6,6 +6,7 @@ Nothing that ended by itself is started again: liveness says so, and the process
 import asyncio
 import contextlib
 import gc
+import inspect
 import os
 import random
 import signal
@@ -90,7 +91,14 @@ class Service:
     door_first: bool = False
     """Ready as soon as the door and the producer are, whatever the consumer's side needs still."""
     close: Sequence[Callable[[], object]] = ()
-    """Called last: stores."""
+    """Called last, and awaited where there is something to await: ways out, stores."""
+
+    async def shut(self) -> None:
+        """Close what `close` names, whatever the others do."""
+        for close in self.close:
+            closing = close()
+            if inspect.isawaitable(closing):
+                await _all_of([closing])
 
 
 def every(clock: Clock, seconds: float, job: Job, name: str) -> Job:
@@ -245,8 +253,7 @@ class _Life:
         await _all_of([asyncio.wait_for(documents.clear(), share) for documents in service.documents])
         if service.producer is not None:
             await _all_of([service.producer.stop()])
-        for close in service.close:
-            close()
+        await service.shut()
         if self._ops is not None:
             await self._ops.close()
 

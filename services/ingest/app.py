@@ -1,9 +1,10 @@
-"""The wiring of ingest, and nothing else: doors, worker, sender, timers and what they are given."""
+"""The wiring of ingest, and nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,20 +14,16 @@ from starlette.types import ASGIApp
 from contracts import topics
 from contracts.topics import topic_name
 from kit import http as kit_http
-from kit.clock import Clock, SystemClock
-from kit.consumer import Consumer
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery, Limits
-from kit.health import Health
+from kit.clock import Clock
 from kit.mongo import MongoStore
 from kit.outbox import Documents
 from kit.outward import Outward
 from kit.policy.file import PolicyFile
-from kit.producer import Producer
 from kit.relay import tls_options
 from kit.service import Service
 from kit.service import main as run_main
 from kit.timers import Ticker
+from kit.worker import Worker
 from services.ingest import store
 from services.ingest.accounts import Accounts, Outside
 from services.ingest.asking import Asking
@@ -36,7 +33,7 @@ from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import fire
 from services.ingest.files import Files
 from services.ingest.files_http import files_router
-from services.ingest.handlers import IngestHandling, Parsing, build_router, policy_of, weigh
+from services.ingest.handlers import IngestHandling, Parsing, policy_of, weigh
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.outgoing import WayOut
@@ -48,7 +45,6 @@ from services.ingest.threads import Threads
 from services.ingest.tickets_http import build_routes
 from services.ingest.wire import Smtp, Wire
 
-CONSUMED = (topics.INBOUND, topics.COMMAND, topics.retry("ingest"))
 #: Closing tickets is not urgent.
 CLOSING_PERIOD = 1.0
 
@@ -68,61 +64,57 @@ class _MailPart:
         await self.door.stop()
 
 
-def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
-    """Wire the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
-    clock = clock or SystemClock()
-    accounts, outside = PolicyFile(settings.policy_file, Accounts), Outside()
-    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
-    mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
-    producer = Producer(settings.kafka, client_id="deskbus-ingest")
+def create_service(settings: IngestSettings, clock: Clock | None = None) -> Service:
+    """Build the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
+    worker = Worker(settings, clock)
+    clock, mongo, producer, prefix = worker.clock, worker.mongo, worker.producer, worker.prefix
+    file, outside = PolicyFile(settings.policy_file, Accounts), Outside()
     intake = Intake(
         producer,
         mongo,
         clock,
-        topic=topic_name(topics.INBOUND, settings.topic_prefix),
+        topic=topic_name(topics.INBOUND, prefix),
         seconds=settings.door_seconds,
         claim_seconds=settings.claim_seconds,
     )
 
-    def policy(channel: str, account: str) -> TicketPolicy:
-        return policy_of(accounts.current.named(channel, account))
+    def accounts() -> Accounts:
+        return file.current
 
-    prefix, limit = settings.topic_prefix, settings.max_record_bytes
-    tickets = Documents(store.TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
-    contacts = Documents(store.CONTACT_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
+    def policy(channel: str, account: str) -> TicketPolicy:
+        return policy_of(accounts().named(channel, account))
+
+    tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
-    parsing = Parsing(lambda: accounts.current, outside)
     promised = asyncio.Event()
     way_out = Outward(
-        lambda: {*accounts.current.allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
+        lambda: {*accounts().allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )
     files = Files(
         mongo,
         clock,
         way_out,
-        lambda: accounts.current,
+        accounts,
         outside,
         most_bytes=settings.max_body,
         upload_for=timedelta(hours=settings.upload_hours),
     )
-    asking = Asking(mongo, tickets, threads, files)
-    handling = IngestHandling(mongo, parsing, people, threads, asking, promised.set, beat=health.beat)
-    delivery = Delivery(
-        tickets,
-        handling,
-        DeadLetters(topic_name(topics.dlq("ingest"), prefix), "ingest", producer),
-        clock,
-        limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
+    handling = IngestHandling(
+        mongo,
+        Parsing(accounts, outside),
+        people,
+        threads,
+        Asking(mongo, tickets, threads, files),
+        promised.set,
+        beat=worker.health.beat,
     )
-    topics_read = [topic_name(topic, prefix) for topic in CONSUMED]
-    consumer = Consumer(settings, delivery, topics_read, clock, health, weigh=weigh)
-    contacts.owned = partial(consumer.owned, contacts.home_topic)
+    consumer = worker.consume(tickets, handling, weigh=weigh)
     way = WayOut(
         files,
         threads,
         producer,
         Wire(_relay(settings), way_out, seconds=settings.send_seconds),
-        lambda: accounts.current,
+        accounts,
         outside,
         clock,
         commands=topic_name(topics.COMMAND, prefix),
@@ -131,35 +123,21 @@ def create_app(settings: IngestSettings, clock: Clock | None = None) -> Service:
     sender = ReplySender(
         tickets, mongo, consumer, way, policy, clock, prefix=prefix, promised=promised, farewell=farewell
     )
-
-    async def send() -> None:
-        try:
-            await sender.run()
-        finally:
-            await asyncio.shield(way_out.close())
-
-    ticker = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
-    return Service(
-        settings,
-        clock,
-        health,
-        app=_public_door(settings, intake, accounts, outside, tickets, mongo, files, clock),
+    closing = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
+    return worker.service(
+        _public_door(settings, intake, accounts, outside, tickets, mongo, files, clock),
         doors=_mail_door(settings, intake, accounts),
-        producer=producer,
         prepare=[partial(store.ensure_indexes, mongo)],
-        consumer=consumer,
-        router=build_router(consumer),
-        documents=[tickets, contacts],
-        background={"sender": send, "closing": ticker.run, "accounts": partial(accounts.watch, clock)},
+        background={"sender": sender.run, "closing": closing.run, "accounts": partial(file.watch, clock)},
         door_first=True,
-        close=[mongo.close],
+        close=[way_out.close],
     )
 
 
 def _public_door(
     settings: IngestSettings,
     intake: Intake,
-    accounts: PolicyFile[Accounts],
+    accounts: Callable[[], Accounts],
     outside: Outside,
     tickets: Documents[TicketState],
     mongo: MongoStore,
@@ -167,14 +145,14 @@ def _public_door(
     clock: Clock,
 ) -> ASGIApp:
     app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
-    app.include_router(webhook_router(intake, lambda: accounts.current, outside, clock))
+    app.include_router(webhook_router(intake, accounts, outside, clock))
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
     app.include_router(build_routes(tickets, mongo))
     app.include_router(files_router(files, tickets))
     return app
 
 
-def _mail_door(settings: IngestSettings, intake: Intake, accounts: PolicyFile[Accounts]) -> list[_MailPart]:
+def _mail_door(settings: IngestSettings, intake: Intake, accounts: Callable[[], Accounts]) -> list[_MailPart]:
     if not settings.smtp_enabled:
         return []
     limits = MailLimits(
@@ -188,7 +166,7 @@ def _mail_door(settings: IngestSettings, intake: Intake, accounts: PolicyFile[Ac
     if settings.smtp_certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(settings.smtp_certificate, settings.smtp_key)
-    door = MailDoor(intake, lambda: accounts.current, limits, tls)
+    door = MailDoor(intake, accounts, limits, tls)
     return [_MailPart(door, settings.host, settings.smtp_port)]
 
 
@@ -206,4 +184,4 @@ def _relay(settings: IngestSettings) -> Smtp:
 def main() -> None:
     """Run until asked to stop."""
     settings = IngestSettings()
-    run_main(lambda: create_app(settings), settings.service, settings.log_level)
+    run_main(lambda: create_service(settings), settings.service, settings.log_level)

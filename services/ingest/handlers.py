@@ -11,13 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from faststream.kafka import KafkaRouter
-
 from contracts import inbound as inbound_contract
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
 from contracts.values import trace_context
-from kit.consumer import Consumer
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
 from kit.handling import Incoming, Record
@@ -301,10 +298,3 @@ def _reported(report: StatusReport) -> list[str]:
     status = report.status
     ids = dict.fromkeys((status.channel_message_id, status.our_message_id))
     return [message_anchor(status.channel, status.account, each) for each in ids if each]
-
-
-def build_router(consumer: Consumer) -> KafkaRouter:
-    """Return the router on which the worker's subscription is declared."""
-    router = KafkaRouter()
-    consumer.subscribe(router)
-    return router

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from faststream.kafka import KafkaRouter
-
 from contracts import topics
 from contracts.assignments import TicketUnroutable
 from contracts.envelope import Event
 from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
-from kit.consumer import Consumer
 from kit.document import Decision, Document
 from kit.handling import BaseHandling, Incoming, Record
 from services.notify.core import alerts, escalation
@@ -18,8 +15,6 @@ from services.notify.core.state import Escalation, escalation_id
 
 FOLLOWED = (topics.SLA, topics.ASSIGNMENTS, topics.TICKETS)
 """Topics keyed by ticket. Timers wait for their ends."""
-
-CONSUMED = (*FOLLOWED, topics.retry("notify"))
 
 _RAISING = tuple(f'"{event.type}"'.encode() for event in (ClockBreached, ClockAtRisk, ClockDueSoon, TicketUnroutable))
 
@@ -53,10 +48,3 @@ class NotifyHandling(BaseHandling[Escalation]):
         if not isinstance(item.event, Event):
             return Decision()
         return escalation.decide(state, item.event, self._policy(), now, incomplete=item.incomplete)
-
-
-def build_router(consumer: Consumer) -> KafkaRouter:
-    """The subscription."""
-    router = KafkaRouter()
-    consumer.subscribe(router)
-    return router

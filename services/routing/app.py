@@ -1,24 +1,16 @@
-"""The only wiring of routing: what stands where, and what it is given. No rules here."""
+"""The wiring of routing, and nothing else."""
 
 from datetime import timedelta
-from functools import partial
 
-from contracts import topics
 from kit import metrics as kit_metrics
-from kit import service
-from kit.clock import Clock, SystemClock
-from kit.consumer import Consumer
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery, Limits
-from kit.health import Health
-from kit.mongo import MongoStore
-from kit.outbox import Documents
+from kit.clock import Clock
 from kit.policy.file import PolicyFile
-from kit.producer import Producer
 from kit.service import Service, every
+from kit.service import main as run_main
+from kit.worker import Worker
 from services.routing import metrics, ticker
 from services.routing.core.policy import Policy
-from services.routing.handlers import CONSUMED, RoutingHandling, build_router
+from services.routing.handlers import RoutingHandling
 from services.routing.http import build_app
 from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
@@ -28,30 +20,17 @@ from services.routing.store.roster import Roster
 
 
 def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Service:
-    """Build the service; raises InvalidPolicy for a policy that cannot be read."""
-    clock = clock or SystemClock()
-    prefix, limit = settings.topic_prefix, settings.max_record_bytes
+    """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
+    worker = Worker(settings, clock)
+    clock = worker.clock
     policy = PolicyFile(settings.policy_file, Policy)
-    health = Health(clock, heartbeat_limit=settings.liveness_seconds)
-    mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
-    producer = Producer(settings.kafka, client_id="deskbus-routing")
-    tickets = Documents(TICKET_KIND, mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
+    tickets = worker.documents(TICKET_KIND)
     tickets.watch(metrics.count)
-    announced = timedelta(hours=settings.announce_hours)
-    agents = Documents(agent_kind(announced), mongo, producer, clock, prefix=prefix, limit=limit, clear_later=True)
+    agents = worker.documents(agent_kind(timedelta(hours=settings.announce_hours)))
     roster = Roster(agents, policy.current)
     desk = Desk(tickets, roster, lambda: policy.current, clock, metrics.Counting())
     handling = RoutingHandling(desk)
-    delivery = Delivery(
-        tickets,
-        handling,
-        DeadLetters(topics.topic_name(topics.dlq("routing"), prefix), "routing", producer),
-        clock,
-        limits=Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window),
-    )
-    names = [topics.topic_name(name, prefix) for name in CONSUMED]
-    consumer = handling.positions = Consumer(settings, delivery, names, clock, health)
-    agents.owned = partial(consumer.owned, agents.home_topic)
+    consumer = handling.positions = worker.consume(tickets, handling)
     pause = settings.look_ms / 1000
     looker, absence = Looker(desk, clock, pause), ticker.Absence(desk, clock)
     reconciler = ticker.Reconciler(desk, consumer, clock, settings)
@@ -66,20 +45,13 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
             desk.claims.freed.set()
 
     async def prepare() -> None:
-        await ensure_indexes(mongo)
+        await ensure_indexes(worker.mongo)
         await roster.load_all()
         desk.claims.freed.set()
 
-    return Service(
-        settings,
-        clock,
-        health,
-        app=build_app(settings, desk, clock, ticker.agent_changed(desk, absence)),
-        producer=producer,
+    return worker.service(
+        build_app(settings, desk, clock, ticker.agent_changed(desk, absence)),
         prepare=[prepare],
-        consumer=consumer,
-        router=build_router(consumer),
-        documents=[tickets, agents],
         background={
             "looks": looker.run,
             "timers": ticker.build_ticker(desk, consumer, looker, clock, settings).run,
@@ -92,12 +64,10 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
             "gauges": every(clock, 15, lambda: ticker.count(desk, clock), "gauges"),
             "policy": every(clock, 1, follow_policy, "policy"),
         },
-        ready={"MongoDB": mongo.ping},
-        close=[mongo.close],
     )
 
 
 def main() -> None:
-    """Run routing as this process."""
+    """Run until asked to stop."""
     settings = RoutingSettings()
-    service.main(lambda: create_service(settings), "routing", settings.log_level)
+    run_main(lambda: create_service(settings), settings.service, settings.log_level)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from faststream.kafka import KafkaRouter
 from pydantic_core import from_json
 
 from contracts.assignments import TransferReason
 from contracts.commands import Transfer
 from contracts.envelope import Command
 from contracts.tickets import TicketEvent
-from contracts.topics import BY_NAME, COMMAND, TICKETS, retry
-from kit.consumer import Consumer
+from contracts.topics import BY_NAME, TICKETS
 from kit.document import Cause, Decision, Document
 from kit.errors import Passing
 from kit.handling import BaseHandling, Incoming, Record, event_item
@@ -22,7 +20,6 @@ from services.routing.core import tickets, transfers
 from services.routing.core.state import TicketState
 from services.routing.store.desk import Desk
 
-CONSUMED = (TICKETS, COMMAND, retry("routing"))
 UNDERWAY = timedelta(seconds=2)
 """How long a ticket may be on its way to us after somebody who has heard of it asks for its transfer."""
 
@@ -125,10 +122,3 @@ def _is_command(value: bytes) -> bool:
         return False
     kind = document.get("type") if isinstance(document, dict) else None
     return isinstance(kind, str) and kind.startswith("deskbus.command.") and kind != "deskbus.command.rejected.v1"
-
-
-def build_router(consumer: Consumer) -> KafkaRouter:
-    """Declare the subscriber."""
-    router = KafkaRouter()
-    consumer.subscribe(router)
-    return router

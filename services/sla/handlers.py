@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from faststream.kafka import KafkaRouter
-
 from contracts.topics import BY_NAME, TICKETS
-from kit.consumer import Consumer
 from kit.document import Decision, Document
 from kit.handling import BaseHandling, Incoming
 from services.sla.core import tickets
@@ -33,10 +30,3 @@ class SlaHandling(BaseHandling[TicketClocks]):
         """Let the core decide."""
         assert item.event is not None
         return tickets.decide(state, item.event, self._archive, now)
-
-
-def build_router(consumer: Consumer) -> KafkaRouter:
-    """Declare the subscriber."""
-    router = KafkaRouter()
-    consumer.subscribe(router)
-    return router

@@ -9,16 +9,16 @@ import pytest
 from kit.outbox import Documents
 from kit.service import Service
 from kit.settings import ServiceSettings
-from services.ingest.app import create_app as ingest
+from services.ingest.app import create_service as ingest
 from services.ingest.settings import IngestSettings
 from services.notify import metrics as notify_metrics
-from services.notify.app import create_app as notify
+from services.notify.app import create_service as notify
 from services.notify.settings import NotifySettings
 from services.routing import metrics as routing_metrics
 from services.routing.app import create_service as routing
 from services.routing.settings import RoutingSettings
 from services.sla import metrics as sla_metrics
-from services.sla.app import create_app as sla
+from services.sla.app import create_service as sla
 from services.sla.settings import SlaSettings
 
 Build = Callable[[Any], Service]
@@ -31,17 +31,16 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
 COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
 
 
-def documents_of(root: Path, name: str) -> list[Documents[Any]]:
+async def documents_of(root: Path, name: str) -> list[Documents[Any]]:
     settings, build = SERVICES[name]
     service = build(settings(policy=root / "deploy" / "config" / f"{name}.yaml", port=0, ops_port=0))
-    for close in service.close:
-        close()
+    await service.shut()
     return [documents for documents in service.documents if isinstance(documents, Documents)]
 
 
 @pytest.mark.parametrize("name", SERVICES)
 async def test_an_outbox_is_swept_by_the_owner_of_its_partition(root: Path, name: str) -> None:
-    found = documents_of(root, name)
+    found = await documents_of(root, name)
     assert found
     for documents in found:
         assert documents.owned is not None, f"all replicas would publish what one left of {documents.kind.collection}"
@@ -50,5 +49,5 @@ async def test_an_outbox_is_swept_by_the_owner_of_its_partition(root: Path, name
 
 @pytest.mark.parametrize("name", COUNTS)
 async def test_decisions_are_counted_where_they_are_written(root: Path, name: str) -> None:
-    watchers = [getattr(watcher, "func", watcher) for watcher in documents_of(root, name)[0]._watchers]
+    watchers = [getattr(watcher, "func", watcher) for watcher in (await documents_of(root, name))[0]._watchers]
     assert COUNTS[name] in watchers

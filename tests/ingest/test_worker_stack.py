@@ -26,7 +26,7 @@ from contracts.topics import TICKETS
 from deploy.local import free_port
 from kit import service
 from kit.clock import SystemClock
-from services.ingest.app import create_app
+from services.ingest.app import create_service
 from services.ingest.settings import IngestSettings
 from tests.conftest import Prefix
 from tests.ingest.worker_rig import ACCOUNTS
@@ -139,7 +139,7 @@ async def running(
         smtp_port=free_port(), policy=policy, tokens=token, relay_host="127.0.0.1", relay_port=mail.port,
     )  # fmt: skip
     stop = asyncio.Event()
-    life = asyncio.create_task(service.run(create_app(settings), stop))
+    life = asyncio.create_task(service.run(create_service(settings), stop))
     headers = {"authorization": f"Bearer {TOKEN}"}
     try:
         async with (

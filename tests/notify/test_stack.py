@@ -16,7 +16,7 @@ from contracts import topics as table
 from contracts.envelope import Event
 from deploy.local import free_port
 from kit.service import run
-from services.notify.app import create_app
+from services.notify.app import create_service
 from services.notify.settings import NotifySettings
 from tests.notify.examples import ESCALATION, SECRET, TICKET, at, breached, cancelled, unroutable
 from tests.notify.receivers import HttpReceiver, MailReceiver, Reply
@@ -65,7 +65,7 @@ async def running(environment: dict[str, str], policy: Path, port: int = 0, smtp
         tokens=SecretStr(f"mali:{hashlib.sha256(b'act').hexdigest()}:escalations:read,escalations:ack"),
     )
     stop = asyncio.Event()
-    life = asyncio.create_task(run(create_app(settings), stop))
+    life = asyncio.create_task(run(create_service(settings), stop))
     try:
         yield
     finally:
