@@ -22,7 +22,11 @@ may not say is refused with its line by `deskbus check config DIR`, unknown keys
 that you choose and `[]` each element of a list.
 
 Durations: one or several numbers, each with its unit (`d`, `h`, `m`, `s`, `ms`), the largest first: `90s`, `1h30m`,
-`2d`. The last may have a fraction: `1.5h`. `0` needs no unit; at most `3650d`. Secrets are `env:NAME` or `file:/path`.
+`2d`. The last may have a fraction: `1.5h`. `0` needs no unit; at most `3650d`.
+
+Secrets are named, never written: `env:NAME` or `file:/path`; several while one is being changed. URLs and `username`
+may hold variables: `${NAME}`, `${NAME:-default}`; one that is not set and has no default is an error when it is used,
+never an empty text. Mail addresses are kept in lower case.
 
 Conditions (`match`): every key that is given must hold, by any of its values; one value needs no brackets. `*` is any
 value, `""` is none; a key without values is refused. A language covers its regions whatever the case: `pt` also takes

@@ -1,91 +1,24 @@
 """The policy of channel accounts: which there are, whose they are, where their secrets are. No channel's rules.
 
-Rule: a secret is named (`env:NAME`, `file:/path`), never written; `Outside` is the only one who looks it up.
+Rule: a secret is named, never written (kit/policy/secrets.py).
 """
 
-import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from typing import ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from contracts.languages import Language
 from contracts.ticket import Market
 from contracts.values import Country, OneOrMany
+from kit.policy.address import Address, Hosts, Url
 from kit.policy.duration import Duration, PositiveDuration
 from kit.policy.part import Part
+from kit.policy.secrets import SecretRefs
 
 ChannelKind = Literal["webhook", "whatsapp", "line", "sms", "email"]
-SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
-"""Where a secret is; never the secret."""
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_ADDRESS = re.compile(r"^[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+$")
-
-
-def _url(text: str) -> str:
-    shown = _VARIABLE.sub(lambda match: match[2] or "https://unset", text)
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?(\?[^\s#]*)?", shown):
-        raise ValueError("must be an http(s) URL, or ${NAME:-url}")
-    if "@" in urlsplit(shown).netloc:
-        raise ValueError("must have no user and no password: secrets are named, never written")
-    return text.rstrip("/")
-
-
-def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"{text!r} is not a mail address")
-    return text.lower()
-
-
-SecretRefs = OneOrMany[SecretRef]
-"""One, or several while a secret is being changed: any of them verifies, the first signs."""
-Url = Annotated[str, AfterValidator(_url)]
-Address = Annotated[str, AfterValidator(_address)]
-
-
-class MissingSecret(Exception):
-    """A named secret is not there: nothing can be verified, so nothing may be refused as forged either."""
-
-
-class Outside:
-    """What the policy refers to outside of itself: variables and files. Files are read anew when they change."""
-
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = dict(os.environ) if environ is None else environ  # os.environ decodes at every look
-        self._files: dict[str, tuple[int, str]] = {}
-
-    def secret(self, refs: SecretRefs) -> str:
-        """The first secret: the one to sign and to log in with."""
-        return self.secrets(refs)[0]
-
-    def secrets(self, refs: SecretRefs) -> list[str]:
-        """All secrets that are there; raises MissingSecret if none is."""
-        found = [value for ref in refs if (value := self._look_up(ref))]
-        if not found:
-            raise MissingSecret(", ".join(refs) or "no secret is named")
-        return found
-
-    def expand(self, text: str) -> str:
-        """Fill in variables: `${NAME}`, `${NAME:-default}`."""
-        return _VARIABLE.sub(lambda match: self._environ.get(match[1]) or match[2] or "", text).rstrip("/")
-
-    def _look_up(self, ref: str) -> str:
-        kind, _, name = ref.partition(":")
-        if kind == "env":
-            return self._environ.get(name, "").strip()
-        try:
-            changed = os.stat(name).st_mtime_ns  # noqa: PTH116 - once for every signature: no objects
-            if self._files.get(name, (0, ""))[0] != changed:
-                self._files[name] = changed, Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
-        return self._files[name][1]
 
 
 class MarketPolicy(Part):
@@ -205,18 +138,8 @@ class Accounts(Part):
 
     accounts: tuple[Account, ...] = Field(min_length=1)
     """Every account, each with a name of its own."""
-    allow_hosts: OneOrMany[str] = Field(
-        (),
-        description="Hosts that may be called although private or without TLS: `host` or `host:port`, as in base_url.",
-    )
-
-    @field_validator("allow_hosts")
-    @classmethod
-    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            if not host or "/" in host or "*" in host:
-                raise ValueError(f"{host!r} is not host or host:port")
-        return tuple(host.lower() for host in hosts)
+    allow_hosts: Hosts = ()
+    """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
 
     @model_validator(mode="after")
     def _indexed(self) -> Self:

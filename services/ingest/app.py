@@ -19,13 +19,14 @@ from kit.mongo import MongoStore
 from kit.outbox import Documents
 from kit.outward import Outward
 from kit.policy.file import PolicyFile
+from kit.policy.secrets import Secrets
 from kit.relay import tls_options
 from kit.service import Service
 from kit.service import main as run_main
 from kit.timers import Ticker
 from kit.worker import Worker
 from services.ingest import store
-from services.ingest.accounts import Accounts, Outside
+from services.ingest.accounts import Accounts
 from services.ingest.asking import Asking
 from services.ingest.commands_http import commands_router
 from services.ingest.core.policy import TicketPolicy
@@ -68,7 +69,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     """Build the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
     worker = Worker(settings, clock)
     clock, mongo, producer, prefix = worker.clock, worker.mongo, worker.producer, worker.prefix
-    file, outside = PolicyFile(settings.policy_file, Accounts), Outside()
+    file, secrets = PolicyFile(settings.policy_file, Accounts), Secrets()
     intake = Intake(
         producer,
         mongo,
@@ -95,13 +96,13 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         clock,
         way_out,
         accounts,
-        outside,
+        secrets,
         most_bytes=settings.max_body,
         upload_for=timedelta(hours=settings.upload_hours),
     )
     handling = IngestHandling(
         mongo,
-        Parsing(accounts, outside),
+        Parsing(accounts, secrets),
         people,
         threads,
         Asking(mongo, tickets, threads, files),
@@ -115,7 +116,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         producer,
         Wire(_relay(settings), way_out, seconds=settings.send_seconds),
         accounts,
-        outside,
+        secrets,
         clock,
         commands=topic_name(topics.COMMAND, prefix),
     )
@@ -125,7 +126,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     )
     closing = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
     return worker.service(
-        _public_door(settings, intake, accounts, outside, tickets, mongo, files, clock),
+        _public_door(settings, intake, accounts, secrets, tickets, mongo, files, clock),
         doors=_mail_door(settings, intake, accounts),
         prepare=[partial(store.ensure_indexes, mongo)],
         background={"sender": sender.run, "closing": closing.run, "accounts": partial(file.watch, clock)},
@@ -138,14 +139,14 @@ def _public_door(
     settings: IngestSettings,
     intake: Intake,
     accounts: Callable[[], Accounts],
-    outside: Outside,
+    secrets: Secrets,
     tickets: Documents[TicketState],
     mongo: MongoStore,
     files: Files,
     clock: Clock,
 ) -> ASGIApp:
     app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
-    app.include_router(webhook_router(intake, accounts, outside, clock))
+    app.include_router(webhook_router(intake, accounts, secrets, clock))
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
     app.include_router(build_routes(tickets, mongo))
     app.include_router(files_router(files, tickets))

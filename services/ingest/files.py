@@ -16,7 +16,8 @@ from contracts.ticket import Attachment, Direction, Ticket
 from kit.clock import Clock
 from kit.ids import stable_id
 from kit.outward import MOST_ANSWER, Answer, Forbidden, Unreached
-from services.ingest.accounts import Accounts, MissingSecret, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.ingest.accounts import Accounts
 from services.ingest.channels.originals import original
 from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
@@ -60,14 +61,14 @@ class Files:
         clock: Clock,
         way_out: Fetching,
         accounts: Callable[[], Accounts],
-        outside: Outside,
+        secrets: Secrets,
         *,
         most_bytes: int,
         upload_for: timedelta = timedelta(hours=24),
     ) -> None:
         """`most_bytes` is the largest file that is fetched from a channel, `upload_for` how long one may be named."""
         self._store, self._clock, self._way_out = store, clock, way_out
-        self._accounts, self._outside, self._most = accounts, outside, most_bytes
+        self._accounts, self._secrets, self._most = accounts, secrets, most_bytes
         self._hands, self._upload_for = asyncio.Semaphore(AT_ONCE), upload_for
 
     async def upload(self, owner: str, name: str, media_type: str, body: bytes) -> Attachment:
@@ -150,7 +151,7 @@ class Files:
         if account is None:
             raise NotFetched(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            wanted = original(ticket.channel, file.media_id, file.url, account, self._outside)
+            wanted = original(ticket.channel, file.media_id, file.url, account, self._secrets)
             if isinstance(wanted, Upload):
                 told = await self._way_out.call("GET", wanted.call.url, wanted.call.headers, b"")
                 after = wanted.then(told.status, told.body)
@@ -160,7 +161,7 @@ class Files:
             answer = await self._follow(wanted)
         except (Unsendable, Forbidden) as fault:
             raise NotFetched(str(fault), permanent=True) from fault
-        except (MissingSecret, Unreached) as fault:
+        except (Unresolved, Unreached) as fault:
             raise NotFetched(str(fault), permanent=False) from fault
         if answer.status != 200:
             raise NotFetched(f"the channel answered {answer.status}", permanent=answer.status in {400, 403, 404, 410})

@@ -18,8 +18,9 @@ from contracts.values import trace_context
 from kit.document import Cause, Decision, Document
 from kit.errors import Unparsable
 from kit.handling import Incoming, Record
+from kit.policy.secrets import Secrets
 from services.ingest import metrics
-from services.ingest.accounts import Account, Accounts, Outside
+from services.ingest.accounts import Account, Accounts
 from services.ingest.asking import Asking
 from services.ingest.channels import CHANNELS, FILES_APART
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
@@ -63,7 +64,7 @@ class Parsing:
     """Bytes to messages, by the channel's own parser and the accounts in force."""
 
     accounts: Callable[[], Accounts]
-    outside: Outside
+    secrets: Secrets
 
     def items(self, record: Record, raw: InboundRecord) -> list[Incoming]:
         """Read a record whose body is here; raises Unparsable with the reason."""
@@ -73,7 +74,7 @@ class Parsing:
         if account is None or channel is None:
             raise Unparsable(f"there is no account {raw.account} on {raw.channel}")
         try:
-            parsed = channel.parse(raw, account, accounts, self.outside)
+            parsed = channel.parse(raw, account, accounts, self.secrets)
         except Unreadable as fault:
             metrics.UNREADABLE.labels(raw.channel).inc()
             raise Unparsable(f"{raw.channel}: {fault}") from fault

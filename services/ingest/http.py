@@ -21,8 +21,9 @@ from contracts.values import trace_context
 from kit.clock import Clock
 from kit.http import Problem, Router
 from kit.plain import answer_empty, answer_json, read_body
+from kit.policy.secrets import Secrets, Unresolved
 from services.ingest import metrics
-from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import WEBHOOKS, Webhook
 from services.ingest.channels import channel as channels
 from services.ingest.intake import Envelope, Intake
@@ -46,7 +47,7 @@ def _count_refused(scope: Scope, status: int) -> None:
         metrics.REFUSED.labels(name if name in WEBHOOKS else "other", "too_large").inc()
 
 
-def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outside, clock: Clock) -> Router:
+def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock) -> Router:
     """The webhook door. `policy` gives the accounts in force, anew for every request."""
     router = Router(tags=["channels"])
 
@@ -63,11 +64,11 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
         given = _request(scope, await read_body(receive))
         account = _account(name, channel, given, policy())
         if account is None and channel.KNOWN_BY_SECRET and "account" not in given.query:
-            account = _signer(name, channel, given, policy(), outside, clock)
+            account = _signer(name, channel, given, policy(), secrets, clock)
         if account is None:
             metrics.REFUSED.labels(name, "unknown_account").inc()
             raise Problem(404, "No such account", "Neither ?account= nor the body names an account of this channel")
-        _verify(channel, given, account, outside, clock)
+        _verify(channel, given, account, secrets, clock)
         headers = given.headers
         envelope = Envelope(
             channel=name,
@@ -93,8 +94,8 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], outside: Outs
         given = _request(request.scope, b"")
         for account in _challenged(name, given, policy()):
             try:
-                answer = channel.challenge(given, account, outside)
-            except MissingSecret:
+                answer = channel.challenge(given, account, secrets)
+            except Unresolved:
                 continue
             if answer is not None:
                 return Response(answer, media_type="text/plain")
@@ -141,7 +142,7 @@ def _account(name: str, channel: Webhook, given: channels.Request, accounts: Acc
 
 
 def _signer(
-    name: str, channel: Webhook, given: channels.Request, accounts: Accounts, outside: Outside, clock: Clock
+    name: str, channel: Webhook, given: channels.Request, accounts: Accounts, secrets: Secrets, clock: Clock
 ) -> Account | None:
     """The account whose secret signed a body that names none of ours.
 
@@ -150,8 +151,8 @@ def _signer(
     """
     by_secret = {account.signing: account for account in accounts.accounts if account.channel == name}
     for account in by_secret.values():
-        with contextlib.suppress(channels.Forged, MissingSecret):
-            channel.verify(given, account, outside, clock.now())
+        with contextlib.suppress(channels.Forged, Unresolved):
+            channel.verify(given, account, secrets, clock.now())
             return account
     return None
 
@@ -169,17 +170,19 @@ def _challenged(name: str, given: channels.Request, accounts: Accounts) -> list[
     return found
 
 
-def _verify(channel: Webhook, given: channels.Request, account: Account, outside: Outside, clock: Clock) -> None:
+def _verify(channel: Webhook, given: channels.Request, account: Account, secrets: Secrets, clock: Clock) -> None:
     try:
-        channel.verify(given, account, outside, clock.now())
+        channel.verify(given, account, secrets, clock.now())
     except channels.Forged as forged:
         metrics.REFUSED.labels(account.channel, forged.why).inc()
         detail = (
             "The timestamp is too far from now" if forged.why == "stale" else "The signature is missing or not right"
         )
         raise Problem(401, "Not verified", detail, headers={"www-authenticate": "Signature"}) from None
-    except MissingSecret as missing:
+    except Unresolved as missing:
         # Ours to mend: the provider must keep the message and come again.
-        log.error("an account has no secret to verify with", account=account.name, missing=str(missing))
+        log.error(
+            "an account cannot verify: a secret or variable is missing", account=account.name, missing=str(missing)
+        )
         metrics.REFUSED.labels(account.channel, "secret").inc()
         raise Problem(503, detail="This account is not ready", headers=_RETRY) from None

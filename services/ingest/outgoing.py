@@ -16,8 +16,9 @@ from contracts.envelope import HEADERS, Command
 from contracts.ticket import Attachment, Ticket
 from kit.clock import Clock
 from kit.errors import Passing
+from kit.policy.secrets import Secrets, Unresolved
 from kit.producer import Outgoing
-from services.ingest.accounts import Accounts, MissingSecret, Outside
+from services.ingest.accounts import Accounts
 from services.ingest.channels import CHANNELS
 from services.ingest.channels.channel import Channel
 from services.ingest.core.commands import SOURCE
@@ -66,14 +67,14 @@ class WayOut:
         producer: Sending,
         wire: Carrying,
         accounts: Callable[[], Accounts],
-        outside: Outside,
+        secrets: Secrets,
         clock: Clock,
         *,
         commands: str,
     ) -> None:
         """`commands` is the topic that forwards go to."""
         self._files, self._threads, self._producer, self._wire = files, threads, producer, wire
-        self._accounts, self._outside, self._clock, self._commands = accounts, outside, clock, commands
+        self._accounts, self._secrets, self._clock, self._commands = accounts, secrets, clock, commands
         self._turns = asyncio.Semaphore(TURNS)
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
@@ -110,12 +111,12 @@ class WayOut:
         if account is None or channel is None:
             return Refused(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            rendered = channel.render(await self._reply(state, tried), account, self._outside)
+            rendered = channel.render(await self._reply(state, tried), account, self._secrets)
         except Unsendable as fault:
             return Refused(str(fault), permanent=True)
         except NotFetched as fault:
             return Refused(f"a file: {fault}", permanent=fault.permanent)
-        except MissingSecret as fault:
+        except Unresolved as fault:
             return Refused(f"configuration: {fault}", permanent=False)
         # Before it goes: an answer or a report may be here before we have noted that it was sent.
         ours = rendered.message_id if isinstance(rendered, MailOut) else tried.message.id

@@ -6,12 +6,13 @@ from kit import metrics as kit_metrics
 from kit.clock import Clock
 from kit.outward import Outward
 from kit.policy.file import PolicyFile
+from kit.policy.secrets import Secrets
 from kit.relay import tls_options
 from kit.service import Service
 from kit.service import main as run_main
 from kit.worker import Worker
 from services.notify import metrics, store
-from services.notify.channels.base import Outside, Sink
+from services.notify.channels.base import Sink
 from services.notify.channels.email import EmailSink, Relay
 from services.notify.channels.slack import SlackSink
 from services.notify.channels.webhook import WebhookSink
@@ -24,7 +25,7 @@ from services.notify.ticker import Deliverer, build_ticker
 
 def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[dict[str, Sink], Outward]:
     """The sinks by name, and their common way out."""
-    outside = Outside()
+    secrets = Secrets()
     way_out = Outward(
         lambda: {*policy.current.allow_hosts, *settings.hosts},
         agent="deskbus-notify",
@@ -40,9 +41,9 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[d
         tls_options(settings.smtp_tls, settings.smtp_ca),
     )
     sinks: dict[str, Sink] = {
-        "webhook": WebhookSink(way_out, outside),
-        "slack": SlackSink(way_out, outside),
-        "email": EmailSink(relay, outside),
+        "webhook": WebhookSink(way_out, secrets),
+        "slack": SlackSink(way_out, secrets),
+        "email": EmailSink(relay, secrets),
     }
     return sinks, way_out
 

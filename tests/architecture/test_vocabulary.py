@@ -22,6 +22,8 @@ from services.notify.core import alerts
 from services.notify.core.policy import AlertMatch
 from services.notify.core.route import route
 from tests.contracts.test_matching import FACTS, FAULTS, MATCHES
+from tests.kit import test_address as address
+from tests.kit import test_secrets as secrets
 from tests.notify.examples import breached
 
 Place = tuple[str | int, ...]
@@ -259,6 +261,80 @@ def test_an_account_s_country_is_a_code(place: Place) -> None:
     assert held(key, "th", **aliases) == "TH"
     with pytest.raises(InvalidPolicy, match="country: 'Thailand' is not a country"):
         written(key, "Thailand", **aliases)
+
+
+# --- Secrets, URLs, addresses, hosts. ---
+
+HOOK, SLACK, MAIL = (("receivers", name) for name in ("hook", "slack", "mail"))
+SECRETS = [
+    Key("ingest", ("accounts", 0, "signing")),
+    Key("ingest", ("accounts", 0, "access")),
+    Key("ingest", ("accounts", 0, "verify_token")),
+    Key("notify", (*HOOK, "secret")),
+    Key("notify", (*SLACK, "webhook")),
+]
+URLS = [
+    Key("ingest", ("accounts", 0, "base_url")),
+    Key("ingest", ("accounts", 0, "public_url")),
+    Key("notify", (*HOOK, "url")),
+    Key("notify", (*SLACK, "api")),
+]
+ADDRESSES = [Key("ingest", ("accounts", 0, "addresses")), Key("notify", (*MAIL, "to"))]
+HOSTS = [Key("ingest", ("allow_hosts",)), Key("notify", ("allow_hosts",))]
+
+
+@pytest.mark.parametrize("key", SECRETS, ids=ids)
+@pytest.mark.parametrize("text", secrets.REFS)
+def test_a_secret_is_named_alike_in_all_files(key: Key, text: str) -> None:
+    assert held(key, text) in (text, (text,))
+
+
+@pytest.mark.parametrize("key", SECRETS, ids=ids)
+@pytest.mark.parametrize("text", secrets.NO_REFS)
+def test_a_secret_itself_is_refused_in_all_files_and_never_shown(key: Key, text: str) -> None:
+    with pytest.raises(InvalidPolicy, match="env:NAME or file:/path, never the secret itself") as refusal:
+        written(key, text)
+    assert not text or f"{text!r}" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", URLS, ids=ids)
+@pytest.mark.parametrize("text", address.URLS)
+def test_a_url_is_written_alike_in_all_files(key: Key, text: str) -> None:
+    assert held(key, text) == text
+
+
+@pytest.mark.parametrize("key", URLS, ids=ids)
+@pytest.mark.parametrize(("text", "reason"), address.NO_URLS)
+def test_what_is_no_url_is_none_in_any_file(key: Key, text: str, reason: str) -> None:
+    with pytest.raises(InvalidPolicy) as refusal:
+        written(key, text)
+    assert reason in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ADDRESSES, ids=ids)
+@pytest.mark.parametrize(("text", "kept"), address.ADDRESSES)
+def test_an_address_is_written_alike_in_all_files(key: Key, text: str, kept: str) -> None:
+    assert held(key, text) == held(key, [text]) == (kept,)
+
+
+@pytest.mark.parametrize("key", ADDRESSES, ids=ids)
+@pytest.mark.parametrize("text", address.NO_ADDRESSES)
+def test_what_is_no_address_is_none_in_any_file(key: Key, text: str) -> None:
+    with pytest.raises(InvalidPolicy, match="is not a mail address"):
+        written(key, text)
+
+
+@pytest.mark.parametrize("key", HOSTS, ids=ids)
+@pytest.mark.parametrize(("text", "kept"), address.HOSTS)
+def test_a_host_is_written_alike_in_all_files(key: Key, text: str, kept: str) -> None:
+    assert held(key, text) == held(key, [text]) == (kept,)
+
+
+@pytest.mark.parametrize("key", HOSTS, ids=ids)
+@pytest.mark.parametrize("text", address.NO_HOSTS)
+def test_what_is_no_host_is_none_in_any_file(key: Key, text: str) -> None:
+    with pytest.raises(InvalidPolicy, match="is not host or host:port"):
+        written(key, text)
 
 
 # --- Keys. ---

@@ -61,7 +61,7 @@ def ingest(setting: SecretStr) -> FastAPI:
     app = door("Deskbus ingest", IngestSettings(tokens=setting), max_body=1 << 20)
     app.state.sent = sent
     intake = Intake(sent, worker.store, clock, topic="inbound", seconds=1, claim_seconds=1)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.SECRETS, clock))
     app.include_router(commands_router(intake, clock, "commands"))
     app.include_router(build_routes(worker.tickets, worker.store))
     app.include_router(files_router(worker.files, worker.tickets))

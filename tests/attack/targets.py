@@ -21,7 +21,8 @@ from kit import outward
 from kit.errors import InvalidPolicy
 from kit.outward import Forbidden, Outward
 from kit.policy.file import parse
-from services.ingest.accounts import Account, Accounts, MissingSecret
+from kit.policy.secrets import Unresolved
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, headers, mime, reports
 from services.ingest.channels import email as mail
 from services.ingest.channels.channel import Forged, Request
@@ -90,7 +91,7 @@ def _dead_letter(data: bytes) -> None:
 
 def _parsed(own: Account, body: bytes) -> None:
     try:
-        found = CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.OUTSIDE)
+        found = CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.SECRETS)
     except Unreadable:
         return
     for each in found:
@@ -110,10 +111,10 @@ def _webhook(own: Account) -> Target:
         for given in (Request(data), Request(body, headers, headers, data[:200].decode("latin-1"))):
             channel.account_id(given)
             channel.contact_key(given)
-            with contextlib.suppress(Forged, MissingSecret):
-                channel.verify(given, own, s.OUTSIDE, s.NOW)
-            with contextlib.suppress(MissingSecret):
-                channel.challenge(given, own, s.OUTSIDE)
+            with contextlib.suppress(Forged, Unresolved):
+                channel.verify(given, own, s.SECRETS, s.NOW)
+            with contextlib.suppress(Unresolved):
+                channel.challenge(given, own, s.SECRETS)
         status = data[0] * 3 if data else 0
         channel.outcome(status, headers, body)
 

@@ -34,7 +34,7 @@ def test_no_text_begins_a_header_of_our_mail(said: str) -> None:
         to="jan@b.pl", to_name=said, subject=said, author_name=said, message_id=said, in_reply_to=f"<{said}@x>",
         references=(said, f"<{said}>"),
     )  # fmt: skip
-    out = mail.render(reply, s.NIMBUS, s.OUTSIDE)
+    out = mail.render(reply, s.NIMBUS, s.SECRETS)
     assert isinstance(out, MailOut)
     headers = message_from_bytes(out.data)
     assert {name.lower() for name in headers.keys()} <= {  # noqa: SIM118 - a Message is no dict
@@ -47,7 +47,7 @@ def test_no_text_begins_a_header_of_our_mail(said: str) -> None:
 @pytest.mark.parametrize("to", ["a@b.pl\r\nRCPT TO:<c@d.pl>", "a@b.pl, c@d.pl", "<a@b.pl>", "a@b.pl\0", "é@b.pl", ""])
 def test_no_address_names_another_recipient(to: str) -> None:
     with pytest.raises(Unsendable):
-        mail.render(s.reply(to=to), s.NIMBUS, s.OUTSIDE)
+        mail.render(s.reply(to=to), s.NIMBUS, s.SECRETS)
 
 
 @pytest.mark.parametrize("said", ["{{7*7}}", "${what}", "$what", "%(what)s", "{0.__class__.__mro__}", "#{7*7}", "$$"])

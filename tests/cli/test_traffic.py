@@ -11,8 +11,9 @@ import pytest
 from cli.traffic import Hook, Mail, Piece, Traffic, secrets_environment, standard_webhook, tokens, webhook_secret
 from contracts.inbound import InboundRecord
 from kit.policy.file import load
+from kit.policy.secrets import Secrets
 from kit.settings import parse_tokens
-from services.ingest.accounts import Accounts, Outside
+from services.ingest.accounts import Accounts
 from services.ingest.channels import generic, line, meta, twilio
 from services.ingest.channels.channel import Forged, Request, Webhook
 from services.ingest.core.messages import InboundMessage
@@ -60,14 +61,14 @@ def test_every_hook_is_signed_so_that_its_channel_takes_it_and_reads_it(kind: st
     name, channel = _channel(hook)
     account = accounts.named(name, hook.account)
     assert account is not None
-    request, outside = _request(hook), Outside(secrets_environment())
+    request, secrets = _request(hook), Secrets(secrets_environment())
     named = channel.account_id(request)
     assert named is None or accounts.external(name, named) == account
-    channel.verify(request, account, outside, NOW)
+    channel.verify(request, account, secrets, NOW)
     record = InboundRecord(
         receipt="r", channel=name, account=account.name, key="k", received_at=NOW, body=hook.body, size=len(hook.body)
     )
-    found = channel.parse(record, account, accounts, outside)
+    found = channel.parse(record, account, accounts, secrets)
     assert len(found) == 1
     if isinstance(found[0], InboundMessage):
         assert found[0].message_id == hook.message_id
@@ -81,7 +82,7 @@ def test_a_changed_body_is_no_longer_signed(kind: str, accounts: Accounts) -> No
     assert account is not None
     request = _request(hook._replace(body=hook.body.replace(b"1", b"2", 1)))
     with pytest.raises(Forged):
-        channel.verify(request, account, Outside(secrets_environment()), NOW)
+        channel.verify(request, account, Secrets(secrets_environment()), NOW)
 
 
 def _ids(pieces: list[Piece]) -> list[str]:

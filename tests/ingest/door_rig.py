@@ -53,7 +53,7 @@ async def opened_door(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncCl
     )
     app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
     intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.OUTSIDE, clock))
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.SECRETS, clock))
     app.include_router(commands_router(intake, clock, "commands"))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:

@@ -51,7 +51,7 @@ def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
         return policy_of(worker.accounts.named(channel, account))
 
     way = WayOut(
-        worker.files, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.outside,
+        worker.files, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.secrets,
         worker.clock, commands="deskbus.commands.v1",
     )  # fmt: skip
     return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)

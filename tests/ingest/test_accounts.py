@@ -1,12 +1,10 @@
 """The accounts policy: what it refuses, whose address is whose, and that secrets come from outside only."""
 
-from pathlib import Path
-
 import pytest
 
 from kit.errors import InvalidPolicy
 from kit.policy.file import parse
-from services.ingest.accounts import Accounts, MissingSecret, Outside
+from services.ingest.accounts import Accounts
 from tests.ingest.channels import samples as s
 
 
@@ -70,34 +68,5 @@ def test_mail_finds_its_account_by_address(address: str, owner: str | None) -> N
     assert (found.name if found else None) == owner
 
 
-def test_secrets_come_from_the_environment_or_a_file_and_change_with_it(tmp_path: Path) -> None:
-    file = tmp_path / "secret"
-    file.write_text("one\n")
-    outside = Outside({"A": "two"})
-    assert outside.secrets((f"file:{file}", "env:A", "env:NONE")) == ["one", "two"]
-    file.unlink()
-    assert outside.secret((f"file:{file}", "env:A")) == "two"
-    with pytest.raises(MissingSecret):
-        outside.secrets(("env:NONE", f"file:{file}"))
-
-
-def test_urls_take_their_variables_from_the_environment() -> None:
-    text = "${LINE_URL:-https://api.line.me}/v2"
-    assert Outside({}).expand(text) == "https://api.line.me/v2"
-    assert Outside({"LINE_URL": "http://127.0.0.1:9999"}).expand(text) == "http://127.0.0.1:9999/v2"
-
-
 def test_the_example_names_its_secrets_and_holds_none() -> None:
     assert {ref.partition(":")[0] for ref in s.ACCOUNTS.secret_refs()} == {"env"}
-
-
-@pytest.mark.parametrize("host", ["", "http://10.0.0.1", "*.example", "10.0.0.0/8"])
-def test_a_host_that_may_be_called_is_named_and_nothing_else(host: str) -> None:
-    text = f"accounts:\n  - {{name: a, channel: webhook, signing: env:X}}\nallow_hosts: ['{host}']\n"
-    with pytest.raises(InvalidPolicy, match="is not host or host:port"):
-        parse("ingest.yaml", text.encode(), Accounts)
-
-
-def test_hosts_that_may_be_called_are_compared_in_lower_case() -> None:
-    text = b"accounts:\n  - {name: a, channel: webhook, signing: env:X}\nallow_hosts: [Connector:8080]\n"
-    assert parse("ingest.yaml", text, Accounts).allow_hosts == ("connector:8080",)

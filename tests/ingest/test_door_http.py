@@ -10,8 +10,8 @@ import pytest
 from kit.clock import FakeClock
 from kit.errors import Passing
 from kit.http import door
+from kit.policy.secrets import Secrets
 from services.ingest import metrics
-from services.ingest.accounts import Outside
 from services.ingest.channels.reading import LIGHT_LOOK_BYTES
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
@@ -261,7 +261,7 @@ async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafk
     clock = FakeClock(s.NOW)
     app = door("ingest", IngestSettings())
     intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, Outside({}), clock))
+    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, Secrets({}), clock))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://x") as client:
         answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
     assert answer.status_code == 503

@@ -43,7 +43,7 @@ def its_address(pen: Worker) -> str:
     (ticket,) = pen.store.rows["tickets"]
     own = pen.accounts.named("email", "help-korale")
     assert own is not None
-    return address_token.mint(own.addresses[0], ticket, pen.outside.secret(own.signing))
+    return address_token.mint(own.addresses[0], ticket, pen.secrets.secret(own.signing))
 
 
 def chat(number: str, person: str, hours: float = 0) -> Letter:

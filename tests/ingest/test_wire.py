@@ -44,7 +44,7 @@ async def wired(relay: Relay) -> AsyncIterator[Wire]:
 async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> None:
     relay = Relay()
     reply = s.reply(to="jan@example.org", automated=True)
-    mail = email.render(reply, s.NIMBUS, s.OUTSIDE)
+    mail = email.render(reply, s.NIMBUS, s.SECRETS)
     async with wired(relay) as wire:
         assert await wire.carry(mail, email) == Sent(mail.message_id)
     (envelope,) = relay.envelopes
@@ -53,14 +53,14 @@ async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> Non
 
 async def test_a_reply_of_a_person_leaves_under_the_address_that_answers_come_back_to() -> None:
     relay = Relay()
-    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
     async with wired(relay) as wire:
         assert isinstance(await wire.carry(mail, email), Sent)
     assert relay.envelopes[0].mail_from == mail.sender != ""
 
 
 async def test_what_the_relay_says_is_the_outcome() -> None:
-    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+    mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
     for answer, permanent in (("554 spam", True), ("451 later", False)):
         async with wired(Relay(answer)) as wire:
             assert await wire.carry(mail, email) == Refused(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
@@ -69,7 +69,7 @@ async def test_what_the_relay_says_is_the_outcome() -> None:
 async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -> None:
     provider = await HttpReceiver(lambda _: Reply(body=b'{"id": "p-1"}')).start()
     account = s.COUPANG.model_copy(update={"base_url": f"{provider.url}/replies"})
-    call = generic.render(s.reply(), account, s.OUTSIDE)
+    call = generic.render(s.reply(), account, s.SECRETS)
     way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
     assert await Wire(Smtp(), way_out).carry(call, generic) == Sent("p-1")
     await way_out.close()
@@ -79,7 +79,7 @@ async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -
 async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_operator() -> None:
     provider = await HttpReceiver().start()
     account = s.COUPANG.model_copy(update={"base_url": f"https://127.0.0.1:{provider.port}"})
-    outcome = await Wire(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.OUTSIDE), generic)
+    outcome = await Wire(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.SECRETS), generic)
     assert isinstance(outcome, Refused)
     assert (outcome.permanent, "not public" in outcome.reason, provider.requests) == (False, True, [])
 
@@ -87,7 +87,7 @@ async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_op
 async def test_a_provider_that_is_away_is_tried_again() -> None:
     account = s.COUPANG.model_copy(update={"base_url": "https://127.0.0.1:1"})
     way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    outcome = await Wire(Smtp(), way_out).carry(generic.render(s.reply(), account, s.OUTSIDE), generic)
+    outcome = await Wire(Smtp(), way_out).carry(generic.render(s.reply(), account, s.SECRETS), generic)
     await way_out.close()
     assert isinstance(outcome, Refused)
     assert not outcome.permanent
@@ -102,20 +102,20 @@ async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
     account = s.WA.model_copy(update={"base_url": provider.url})
     reply = s.reply("", to="66811111111", files=(File("a.pdf", "application/pdf", content=b"%PDF"),))
     way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    assert await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.OUTSIDE), meta) == Sent("wamid.7")
+    assert await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.SECRETS), meta) == Sent("wamid.7")
     upload, message = provider.requests
     assert b"%PDF" in upload.body
     assert b'"media-7"' in message.body
     provider.requests.clear()
     answers["/media"] = Reply(400, body=b"no such type")
-    refused = await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.OUTSIDE), meta)
+    refused = await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.SECRETS), meta)
     await way_out.close()
     assert refused == Refused("HTTP 400: no such type", permanent=True)
     assert len(provider.requests) == 1
 
 
 def mail() -> MailOut:
-    return email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE)
+    return email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
 
 
 @asynccontextmanager
@@ -197,8 +197,8 @@ async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwi
     provider = await HttpReceiver(lambda _: reply).start()
     way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
     wire = Wire(Smtp(), way_out, seconds=0.5)
-    at_meta = meta.render(s.reply(), s.WA.model_copy(update={"base_url": provider.url}), s.OUTSIDE)
-    at_connector = generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.OUTSIDE)
+    at_meta = meta.render(s.reply(), s.WA.model_copy(update={"base_url": provider.url}), s.SECRETS)
+    at_connector = generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.SECRETS)
     copied, keyed = await wire.carry(at_meta, meta), await wire.carry(at_connector, generic)
     await way_out.close()
     assert isinstance(copied, Refused)
@@ -212,7 +212,7 @@ async def test_a_message_whose_file_was_not_uploaded_has_surely_not_arrived(repl
     files = (File("a.pdf", "application/pdf", content=b"%PDF"),)
     account = s.WA.model_copy(update={"base_url": provider.url})
     way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    call = meta.render(s.reply("", to="66811111111", files=files), account, s.OUTSIDE)
+    call = meta.render(s.reply("", to="66811111111", files=files), account, s.SECRETS)
     outcome = await Wire(Smtp(), way_out, seconds=0.5).carry(call, meta)
     await way_out.close()
     assert isinstance(outcome, Refused)

@@ -342,7 +342,7 @@ async def test_a_file_on_whatsapp_is_asked_for_with_the_accounts_own_login(
         store: (200, {}, b"JPEG"),
     }
     assert (await get(http, file.ref, "wa")).content == b"JPEG"
-    login = f"Bearer {worker.outside.secret(('env:S',))}"
+    login = f"Bearer {worker.secrets.secret(('env:S',))}"
     assert worker.channel.asked == [(api, login), (cdn, login), (store, None)]  # a redirect may lead anywhere
 
 

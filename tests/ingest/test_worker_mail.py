@@ -17,7 +17,7 @@ DAY = 86400.0
 def plus_address(worker: Worker, ticket: str) -> str:
     account = worker.accounts.named("email", "support-nimbus")
     assert account is not None
-    return address_token.mint("support@nimbus.example", ticket, worker.outside.secret(account.signing))
+    return address_token.mint("support@nimbus.example", ticket, worker.secrets.secret(account.signing))
 
 
 async def test_an_answer_finds_its_ticket_by_the_ids_it_names() -> None:

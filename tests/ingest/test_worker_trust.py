@@ -17,7 +17,7 @@ JAN, EVE = "jan@example.org", "eve@example.net"
 def token(worker: Worker, ticket: str, account: str) -> str:
     own = worker.accounts.named("email", account)
     assert own is not None
-    return address_token.mint(own.addresses[0], ticket, worker.outside.secret(own.signing))
+    return address_token.mint(own.addresses[0], ticket, worker.secrets.secret(own.signing))
 
 
 async def opened(worker: Worker, account: str = "help-korale") -> Ticket:
@@ -192,7 +192,7 @@ async def test_a_token_of_one_account_says_nothing_at_another() -> None:
     ticket = await opened(worker, "support-nimbus")
     local, _, _ = token(worker, ticket.id, "support-nimbus").partition("@")
     stolen = f"{local.replace('support', 'help')}@korale.example"
-    assert address_token.ticket_in([stolen], [worker.outside.secret(("env:S",))]) == ticket.id
+    assert address_token.ticket_in([stolen], [worker.secrets.secret(("env:S",))]) == ticket.id
     subject = f"Re: [#{ticket.id}] Parcel"
     await worker.take(worker.mails("b", "<2@x>", JAN, to=stolen, account="help-korale", said="pass", subject=subject))
     last = worker.ticket()

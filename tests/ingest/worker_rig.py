@@ -19,8 +19,9 @@ from kit.deadletter import DeadLetters
 from kit.delivery import Delivery
 from kit.outbox import Documents
 from kit.outward import Answer, Unreached
+from kit.policy.secrets import Secrets
 from kit.producer import Outgoing
-from services.ingest.accounts import Accounts, Outside
+from services.ingest.accounts import Accounts
 from services.ingest.asking import Asking
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import TicketState
@@ -116,8 +117,8 @@ class Worker:
         self.store = store or FakeStore()
         self.clock = clock or FakeClock(START)
         self.broker = broker or Broker()
-        accounts, outside = Accounts.model_validate(ACCOUNTS), Outside({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
-        self.accounts, self.outside = accounts, outside
+        accounts, secrets = Accounts.model_validate(ACCOUNTS), Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
+        self.accounts, self.secrets = accounts, secrets
         self.tickets: Documents[TicketState] = Documents(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = Documents(CONTACT_KIND, self.store, self.broker, self.clock)
         self.people = People(self.store, self.contacts, self.clock)
@@ -129,12 +130,12 @@ class Worker:
             self.clock,
             self.channel,
             lambda: accounts,
-            outside,
+            secrets,
             most_bytes=1000,
         )
         self.handling = IngestHandling(
             self.store,
-            Parsing(lambda: accounts, outside),
+            Parsing(lambda: accounts, secrets),
             self.people,
             self.threads,
             Asking(self.store, self.tickets, self.threads, self.files),

@@ -21,7 +21,7 @@ from services.notify.core.settle import Sent as Notified
 from services.notify.settings import NotifySettings
 from tests.ingest.channels import samples as s
 from tests.kit.relays import Offers, relay, self_signed
-from tests.notify.test_sinks import OUTSIDE, TO_DESK, letter
+from tests.notify.test_sinks import SECRETS, TO_DESK, letter
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 async def ingest_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
     wire = Wire(Smtp(port=port, tls=tls_options(mode, ca)), Outward(set, agent="test"), seconds=5)
-    return isinstance(await wire.carry(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.OUTSIDE), email), Taken)
+    return isinstance(await wire.carry(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS), email), Taken)
 
 
 async def notify_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
-    sink = EmailSink(Relay("127.0.0.1", port, "desk@nimbus.example", tls=tls_options(mode, ca), seconds=5), OUTSIDE)
+    sink = EmailSink(Relay("127.0.0.1", port, "desk@nimbus.example", tls=tls_options(mode, ca), seconds=5), SECRETS)
     return isinstance(await sink.deliver(letter(**TO_DESK)), Notified)
 
 

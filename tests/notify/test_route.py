@@ -156,12 +156,3 @@ def test_a_fault_is_named_with_its_line(old: bytes, new: bytes, line: int, words
         parse("notify.yaml", GOOD.replace(old, new), Policy)
     assert fault.value.line == line
     assert words in str(fault.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://u:hunter2@x.example/", "https://u@x.example/", "https://:p@x/", "${U:-https://u:p@x}"]
-)
-def test_a_url_with_a_password_is_refused_because_secrets_are_named(url: str) -> None:
-    hook = f'sink: webhook\n    url: "{url}"\n    secret: env:S'.encode()
-    with pytest.raises(InvalidPolicy, match="without user and password"):
-        parse("notify.yaml", GOOD.replace(b"sink: email\n    to: desk@nimbus.example", hook), Policy)

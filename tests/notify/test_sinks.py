@@ -14,7 +14,8 @@ from standardwebhooks import Webhook
 
 from kit.clock import SystemClock
 from kit.outward import Outward
-from services.notify.channels.base import Letter, Outside
+from kit.policy.secrets import Secrets
+from services.notify.channels.base import Letter
 from services.notify.channels.email import EmailSink, Relay
 from services.notify.channels.slack import SlackSink
 from services.notify.channels.webhook import WebhookSink, render
@@ -25,7 +26,7 @@ from services.notify.core.state import dedup_key
 from tests.notify.examples import ESCALATION, SECRET, TICKET, at, breached, policy
 from tests.notify.receivers import HttpReceiver, MailReceiver, Reply
 
-OUTSIDE = Outside({"S": SECRET, "OLD": "whsec_" + "T0xEX09MRF9PTERfT0xEX09MRA==", "T": "xoxb-1"})
+SECRETS = Secrets({"S": SECRET, "OLD": "whsec_" + "T0xEX09MRF9PTERfT0xEX09MRA==", "T": "xoxb-1"})
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def hook(http: HttpReceiver, **more: Any) -> Letter:
 
 async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, outbound: Outward) -> None:
     sent = hook(http)
-    assert await WebhookSink(outbound, OUTSIDE).deliver(sent) == Sent(200)
+    assert await WebhookSink(outbound, SECRETS).deliver(sent) == Sent(200)
     (request,) = http.requests
     body = Webhook(SECRET).verify(request.body, request.headers)
     assert body["type"] == "deskbus.escalation.firing"
@@ -83,14 +84,14 @@ def test_the_document_of_receivers_shows_what_is_sent(root: Path) -> None:
 
 
 async def test_while_a_secret_is_changed_both_verify(http: HttpReceiver, outbound: Outward) -> None:
-    await WebhookSink(outbound, OUTSIDE).deliver(hook(http, secret=["env:S", "env:OLD"]))
+    await WebhookSink(outbound, SECRETS).deliver(hook(http, secret=["env:S", "env:OLD"]))
     (request,) = http.requests
     for name in ("S", "OLD"):
-        Webhook(OUTSIDE.secret(f"env:{name}")).verify(request.body, request.headers)
+        Webhook(SECRETS.secret(f"env:{name}")).verify(request.body, request.headers)
 
 
 async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, outbound: Outward) -> None:
-    sink, first = WebhookSink(outbound, OUTSIDE), hook(http)
+    sink, first = WebhookSink(outbound, SECRETS), hook(http)
     await sink.deliver(first)
     await sink.deliver(replace(first, now=datetime(2027, 1, 1, tzinfo=UTC)))
     one, two = http.requests
@@ -112,38 +113,38 @@ async def test_a_resend_has_the_same_id_and_the_same_body(http: HttpReceiver, ou
 )
 async def test_what_an_answer_means(http: HttpReceiver, outbound: Outward, reply: Reply, outcome: object) -> None:
     http.answer = lambda _: reply
-    assert await WebhookSink(outbound, OUTSIDE).deliver(hook(http)) == outcome
+    assert await WebhookSink(outbound, SECRETS).deliver(hook(http)) == outcome
 
 
 async def test_a_redirect_is_not_followed(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(307, {"location": f"{http.url}/elsewhere"})
-    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
+    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http))
     assert isinstance(outcome, Refused)
     assert [request.path for request in http.requests] == ["/lead"]
 
 
 async def test_an_endless_answer_is_not_read_to_its_end(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(200, {"content-length": str(10**12)}, b"x" * 300_000)
-    assert await WebhookSink(outbound, OUTSIDE).deliver(hook(http)) == Sent(200)
+    assert await WebhookSink(outbound, SECRETS).deliver(hook(http)) == Sent(200)
 
 
 async def test_nobody_there_is_tried_again_and_has_surely_taken_nothing(http: HttpReceiver, outbound: Outward) -> None:
     await http.stop()
-    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
+    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http))
     assert isinstance(outcome, Later)
     assert not outcome.unsure
 
 
 async def test_an_answer_that_breaks_off_may_have_been_a_yes(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: Reply(200, {"content-length": "100"}, b"o")
-    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http))
+    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http))
     assert isinstance(outcome, Later)
     assert outcome.unsure
 
 
 async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outbound: Outward) -> None:
-    outcome = await WebhookSink(outbound, OUTSIDE).deliver(hook(http, secret="env:NOT_SET"))
-    assert outcome == Later("the secret env:NOT_SET is not there")
+    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http, secret="env:NOT_SET"))
+    assert outcome == Later("the secret env:NOT_SET is not set")
     assert http.requests == []
 
 
@@ -160,7 +161,7 @@ def slack_says(**document: Any) -> Reply:
 
 async def test_slack_keeps_an_escalation_in_one_thread(http: HttpReceiver, outbound: Outward) -> None:
     http.answer = lambda _: slack_says(ok=True, channel="C1", ts="1700.1")
-    sink, first = SlackSink(outbound, OUTSIDE), slack_letter(http)
+    sink, first = SlackSink(outbound, SECRETS), slack_letter(http)
     assert await sink.deliver(first) == Sent(200, "1700.1")
     http.answer = lambda _: slack_says(ok=True, channel="C1", ts="1700.2")
     assert await sink.deliver(replace(first, thread="1700.1")) == Sent(200, "1700.1")
@@ -175,7 +176,7 @@ async def test_what_a_customer_wrote_mentions_nobody(http: HttpReceiver, outboun
     http.answer = lambda _: slack_says(ok=True, ts="1")
     sent = slack_letter(http, text="$summary")
     alert = sent.planned.alert.model_copy(update={"summary": "<!channel> & <@U1>\nnext"})
-    await SlackSink(outbound, OUTSIDE).deliver(replace(sent, planned=sent.planned.model_copy(update={"alert": alert})))
+    await SlackSink(outbound, SECRETS).deliver(replace(sent, planned=sent.planned.model_copy(update={"alert": alert})))
     assert json.loads(http.requests[0].body)["text"] == "&lt;!channel&gt; &amp; &lt;@U1&gt; next"
 
 
@@ -191,11 +192,11 @@ async def test_what_a_customer_wrote_mentions_nobody(http: HttpReceiver, outboun
 )
 async def test_what_slack_says(http: HttpReceiver, outbound: Outward, reply: Reply, outcome: object) -> None:
     http.answer = lambda _: reply
-    assert await SlackSink(outbound, OUTSIDE).deliver(slack_letter(http)) == outcome
+    assert await SlackSink(outbound, SECRETS).deliver(slack_letter(http)) == outcome
 
 
 async def test_an_incoming_webhook_takes_only_the_text(http: HttpReceiver, outbound: Outward) -> None:
-    sink = SlackSink(outbound, Outside({"HOOK": f"{http.url}/services/T/B/x"}))
+    sink = SlackSink(outbound, Secrets({"HOOK": f"{http.url}/services/T/B/x"}))
     assert await sink.deliver(letter(sink="slack", webhook="env:HOOK")) == Sent(200)
     (request,) = http.requests
     assert json.loads(request.body).keys() == {"text"}
@@ -205,7 +206,7 @@ async def test_an_incoming_webhook_takes_only_the_text(http: HttpReceiver, outbo
 
 
 def mail_sink(mail: MailReceiver) -> EmailSink:
-    return EmailSink(Relay("127.0.0.1", mail.port, "Deskbus <desk@nimbus.example>", seconds=5), OUTSIDE)
+    return EmailSink(Relay("127.0.0.1", mail.port, "Deskbus <desk@nimbus.example>", seconds=5), SECRETS)
 
 
 TO_DESK = {"sink": "email", "to": ["a@nimbus.example", "b@nimbus.example"]}

@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
-from services.ingest.accounts import Account, Accounts, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.reading import glance, line, whole
 from services.ingest.core.messages import File, Inbound, OutgoingReply, Rendered, SendOutcome, Unsendable
 
@@ -63,11 +64,11 @@ class Channel(Protocol):
     IDEMPOTENT: bool
     """Whether a repeat with the same id is taken once, so that a try that may have arrived can be made again."""
 
-    def parse(self, record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> Sequence[Inbound]:
+    def parse(self, record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> Sequence[Inbound]:
         """Read a record whose `body` is here (a claim check was redeemed); raises Unreadable only."""
 
-    def render(self, reply: OutgoingReply, account: Account, outside: Outside) -> Rendered:
-        """What is to be sent; raises Unsendable, or MissingSecret for a configuration that is not whole."""
+    def render(self, reply: OutgoingReply, account: Account, secrets: Secrets) -> Rendered:
+        """What is to be sent; raises Unsendable, or Unresolved for a configuration that is not whole."""
 
     def outcome(self, status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
         """Read the provider's answer (mail: the reply code of the next server)."""
@@ -89,13 +90,13 @@ class Webhook(Channel, Protocol):
     def account_id(self, request: Request) -> str | None:
         """The provider's name of our account, out of the body, where it says so. Not verified yet, and of any size."""
 
-    def verify(self, request: Request, account: Account, outside: Outside, now: datetime) -> None:
-        """Raise Forged, or MissingSecret."""
+    def verify(self, request: Request, account: Account, secrets: Secrets, now: datetime) -> None:
+        """Raise Forged, or Unresolved."""
 
     def contact_key(self, request: Request) -> str | None:
         """Who wrote, as far as it is easily told: records of equal keys stay in order. The body is verified."""
 
-    def challenge(self, request: Request, account: Account, outside: Outside) -> str | None:
+    def challenge(self, request: Request, account: Account, secrets: Secrets) -> str | None:
         """The answer to a provider's GET; None: this channel has none, or it is not theirs."""
 
 

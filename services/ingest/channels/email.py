@@ -13,7 +13,8 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Authentication
 from contracts.values import to_instant
-from services.ingest.accounts import Account, Accounts, MissingSecret, Outside, without_tag
+from kit.policy.secrets import Secrets, Unresolved
+from services.ingest.accounts import Account, Accounts, without_tag
 from services.ingest.channels import address_token, bodies, mime, reports
 from services.ingest.channels import headers as heads
 from services.ingest.channels.authentication import authentication
@@ -67,7 +68,7 @@ def signed_by(record: InboundRecord) -> tuple[str, ...] | None:
     return tuple(query["dkim"].split()) if "dkim" in query else None
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:
     """Facts out of a report first, then the mail itself."""
     if not record.body or record.body.isspace():
         raise Unreadable("an empty mail")
@@ -75,7 +76,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: 
     headers, charset = root.headers, bodies.charset(root)
     return_path = _return_path(record, headers)
     recipients = _recipients(headers, envelope(record)[1])
-    ticket = address_token.ticket_in(recipients, _keys(account, outside))
+    ticket = address_token.ticket_in(recipients, _keys(account, secrets))
     report = reports.read(root, return_path, account.name, record.received_at, ticket)
     author = _author(headers, accounts, charset)
     if author is None:
@@ -195,10 +196,10 @@ def _mail(
     )
 
 
-def _keys(account: Account, outside: Outside) -> list[str]:
+def _keys(account: Account, secrets: Secrets) -> list[str]:
     try:
-        return outside.secrets(account.signing)
-    except MissingSecret:
+        return secrets.secrets(account.signing)
+    except Unresolved:
         return []  # the other steps of threading remain
 
 
@@ -249,11 +250,11 @@ def _language(headers: Message) -> str | None:
 # --- The way out. ---
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> MailOut:
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> MailOut:
     """A mail whose answers come back to the ticket: by address, and by ids."""
     own = account.addresses[0]
     return compose(
-        reply, account, address_token.mint(without_tag(own), reply.ticket_id, outside.secret(account.signing))
+        reply, account, address_token.mint(without_tag(own), reply.ticket_id, secrets.secret(account.signing))
     )
 
 

@@ -19,7 +19,8 @@ from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import CustomerFacts, Location, Market, Priority
 from contracts.values import Count, SkillLevels, to_instant
-from services.ingest.accounts import Account, Accounts, MissingSecret, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.channel import Forged, Request, document_of, fresh, hmac_is_one_of, json_body
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, glance, line, obj, read_answer
@@ -147,11 +148,11 @@ def _keys(secrets: Sequence[str]) -> list[bytes]:
         except (binascii.Error, ValueError):
             continue
     if not any(keys):
-        raise MissingSecret("the secret is not base64 (whsec_…)")
+        raise Unresolved("the secret is not base64 (whsec_…)")
     return [key for key in keys if key]
 
 
-def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:
+def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:
     """Standard Webhooks: `{id}.{timestamp}.{body}`, any of the `v1,` signatures, within five minutes."""
     identifier = request.headers.get("webhook-id", "")
     timestamp = request.headers.get("webhook-timestamp", "")
@@ -165,13 +166,13 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
     if not (identifier and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12 and any(given)):
         raise Forged("missing")
     message = f"{identifier}.{timestamp}.".encode("utf-8", "surrogateescape") + request.body
-    if not hmac_is_one_of(given, _keys(outside.secrets(account.signing)), message):
+    if not hmac_is_one_of(given, _keys(secrets.secrets(account.signing)), message):
         raise Forged("signature")
     if not fresh(int(timestamp), now):
         raise Forged("stale")
 
 
-def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
     """There is none."""
     return None
 
@@ -182,7 +183,7 @@ def contact_key(request: Request) -> str | None:
     return line(obj(document.get("from")).get("id")) or line(document.get("message_id"))
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
     """One document."""
     try:
         if b'"status"' in record.body and glance(record.body).get("type") == "status":
@@ -262,7 +263,7 @@ def _file(file: File) -> dict[str, str]:
     return {"name": file.name, "media_type": file.media_type, **where}
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """A signed `reply` document."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
@@ -286,8 +287,8 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
     }
     body = json_body({name: value for name, value in document.items() if value not in (None, [])})
     identifier = line(reply.message_id) or "reply"
-    headers = sign(identifier, reply.tried_at, body, outside.secret(account.signing))
-    return HttpCall("POST", outside.expand(account.base_url), {"content-type": "application/json", **headers}, body)
+    headers = sign(identifier, reply.tried_at, body, secrets.secret(account.signing))
+    return HttpCall("POST", secrets.expand(account.base_url), {"content-type": "application/json", **headers}, body)
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:

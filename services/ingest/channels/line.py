@@ -12,7 +12,8 @@ from typing import Any
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
-from services.ingest.accounts import Account, Accounts, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body, public_url
 from services.ingest.channels.reading import (
     LIGHT_LOOK_BYTES,
@@ -63,7 +64,7 @@ def account_id(request: Request) -> str | None:
     return line(request.once(glance).get("destination"))
 
 
-def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
     """`X-Line-Signature`: base64 HMAC of the body with the channel secret. There is no signed timestamp."""
     try:
         given = base64.b64decode(request.headers.get("x-line-signature", ""), validate=True)
@@ -71,11 +72,11 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
         given = b""
     if not given:
         raise Forged("missing")
-    if not hmac_is_one_of([given], [key.encode() for key in outside.secrets(account.signing)], request.body):
+    if not hmac_is_one_of([given], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
 
 
-def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
     """LINE has none: it sends an empty list of events, signed."""
     return None
 
@@ -90,7 +91,7 @@ def contact_key(request: Request) -> str | None:
     return _conversation(first(document_of(request).get("events")))
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
     """Messages and postbacks; follows, joins and the like open no ticket."""
     document = read_object(record.body)
     if not isinstance(document.get("events"), list):
@@ -168,7 +169,7 @@ def _location(message: Mapping[str, Any]) -> Location | None:
     )
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """A push of up to five messages, taken as a whole. The retry key keeps a second try from becoming a second one.
 
     Of files LINE shows pictures by URL; videos would need a picture beside them and sounds their length.
@@ -181,10 +182,10 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
         raise Unsendable(f"{account.name} has no base_url")
     return HttpCall(
         "POST",
-        f"{outside.expand(account.base_url)}/v2/bot/message/push",
+        f"{secrets.expand(account.base_url).rstrip('/')}/v2/bot/message/push",
         {
             "content-type": "application/json",
-            "authorization": f"Bearer {outside.secret(account.access)}",
+            "authorization": f"Bearer {secrets.secret(account.access)}",
             "x-line-retry-key": str(uuid.uuid5(uuid.NAMESPACE_OID, reply.message_id)),
         },
         json_body({"to": reply.to, "messages": _messages(reply)}),

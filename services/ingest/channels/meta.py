@@ -15,7 +15,8 @@ from typing import Any
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Location
-from services.ingest.accounts import Account, Accounts, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import media
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
@@ -78,7 +79,7 @@ def account_id(request: Request) -> str | None:
     return line(obj(value.get("metadata")).get("phone_number_id"))
 
 
-def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
     """`X-Hub-Signature-256: sha256=` and the hex HMAC of the body with the app secret."""
     scheme, _, digest = request.headers.get("x-hub-signature-256", "").partition("=")
     try:
@@ -87,16 +88,16 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
         given = b""
     if not given:
         raise Forged("missing")
-    if not hmac_is_one_of([given], [key.encode() for key in outside.secrets(account.signing)], request.body):
+    if not hmac_is_one_of([given], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
 
 
-def challenge(request: Request, account: Account, outside: Outside) -> str | None:
+def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:
     """Echo hub.challenge if the token is the one that we gave to Meta."""
     token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
     answer = request.query.get("hub.challenge", "")
     right = False
-    for known in outside.secrets(account.verify_token):
+    for known in secrets.secrets(account.verify_token):
         right |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
     if request.query.get("hub.mode") != "subscribe" or not right:
         return None
@@ -121,7 +122,7 @@ def contact_key(request: Request) -> str | None:
     return None
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> list[Inbound]:  # noqa: ARG001
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
     """All messages and statuses of all changes."""
     document = read_object(record.body)
     if not isinstance(document.get("entry"), list):
@@ -250,7 +251,7 @@ def _statuses(value: Mapping[str, Any], account: Account, received_at: datetime)
         )
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall | Upload:
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall | Upload:
     """One message, a text or a file. The API takes no key against duplicates; our id comes back with the statuses."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
@@ -261,8 +262,8 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
     if len(reply.files) + bool(reply.text.strip()) > 1:
         raise Unsendable("a message of WhatsApp carries a text or one file")
     number = reply.to.removeprefix("+")
-    api = f"{outside.expand(account.base_url)}/{account.external_id}"
-    login = {"authorization": f"Bearer {outside.secret(account.access)}"}
+    api = f"{secrets.expand(account.base_url).rstrip('/')}/{account.external_id}"
+    login = {"authorization": f"Bearer {secrets.secret(account.access)}"}
 
     def message(kind: str, content: Mapping[str, Any]) -> HttpCall:
         document = {

@@ -10,7 +10,8 @@ import base64
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
-from services.ingest.accounts import Account, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account
 from services.ingest.channels.reading import glance, line
 from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
 
@@ -19,29 +20,29 @@ _LINE_HOSTS = {"api.line.me": "api-data.line.me"}
 
 
 def original(
-    channel: str, media_id: str | None, url: str | None, account: Account, outside: Outside
+    channel: str, media_id: str | None, url: str | None, account: Account, secrets: Secrets
 ) -> HttpCall | Upload:
-    """The request for a file; raises Unsendable where the channel keeps none, MissingSecret without credentials."""
+    """The request for a file; raises Unsendable where the channel keeps none, Unresolved without credentials."""
     if media_id is not None and channel in _BY_ID:
-        return _BY_ID[channel](media_id, account, outside)
+        return _BY_ID[channel](media_id, account, secrets)
     if url is not None:
-        return HttpCall("GET", url, _login(channel, url, account, outside), b"")
+        return HttpCall("GET", url, _login(channel, url, account, secrets), b"")
     raise Unsendable(f"{channel} keeps no such file")
 
 
-def _api(account: Account, outside: Outside) -> str:
+def _api(account: Account, secrets: Secrets) -> str:
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
-    return outside.expand(account.base_url)
+    return secrets.expand(account.base_url).rstrip("/")
 
 
-def _bearer(account: Account, outside: Outside) -> dict[str, str]:
-    return {"authorization": f"Bearer {outside.secret(account.access)}"}
+def _bearer(account: Account, secrets: Secrets) -> dict[str, str]:
+    return {"authorization": f"Bearer {secrets.secret(account.access)}"}
 
 
-def _whatsapp(media_id: str, account: Account, outside: Outside) -> Upload:
+def _whatsapp(media_id: str, account: Account, secrets: Secrets) -> Upload:
     """Two requests: the first says where the file is for the next five minutes."""
-    login = _bearer(account, outside)
+    login = _bearer(account, secrets)
 
     def then(status: int, body: bytes) -> HttpCall | Refused:
         url = line(glance(body).get("url"), 4000)
@@ -49,24 +50,24 @@ def _whatsapp(media_id: str, account: Account, outside: Outside) -> Upload:
             return Refused(f"HTTP {status}: the file's address was not told", permanent=False)
         return HttpCall("GET", url, login, b"")
 
-    return Upload(HttpCall("GET", f"{_api(account, outside)}/{quote(media_id, safe='')}", login, b""), then)
+    return Upload(HttpCall("GET", f"{_api(account, secrets)}/{quote(media_id, safe='')}", login, b""), then)
 
 
-def _line(media_id: str, account: Account, outside: Outside) -> HttpCall:
-    parts = urlsplit(_api(account, outside))
+def _line(media_id: str, account: Account, secrets: Secrets) -> HttpCall:
+    parts = urlsplit(_api(account, secrets))
     api = parts._replace(netloc=_LINE_HOSTS.get(parts.netloc, parts.netloc)).geturl()
     url = f"{api}/v2/bot/message/{quote(media_id, safe='')}/content"
-    return HttpCall("GET", url, _bearer(account, outside), b"")
+    return HttpCall("GET", url, _bearer(account, secrets), b"")
 
 
-_BY_ID: Mapping[str, Callable[[str, Account, Outside], HttpCall | Upload]] = {"whatsapp": _whatsapp, "line": _line}
+_BY_ID: Mapping[str, Callable[[str, Account, Secrets], HttpCall | Upload]] = {"whatsapp": _whatsapp, "line": _line}
 
 
-def _login(channel: str, url: str, account: Account, outside: Outside) -> dict[str, str]:
+def _login(channel: str, url: str, account: Account, secrets: Secrets) -> dict[str, str]:
     """Twilio asks for the account's credentials, at its own host."""
     if channel != "sms" or account.username is None or account.base_url is None:
         return {}
-    if not url.startswith(f"{_api(account, outside)}/"):
+    if not url.startswith(f"{_api(account, secrets)}/"):
         return {}
-    login = f"{outside.expand(account.username)}:{outside.secret(account.access)}"
+    login = f"{secrets.expand(account.username)}:{secrets.secret(account.access)}"
     return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}

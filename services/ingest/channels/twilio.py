@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
-from services.ingest.accounts import Account, Accounts, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.channel import Forged, Request, public_url
 from services.ingest.channels.reading import clean, line, read_answer
 from services.ingest.core.messages import (
@@ -116,7 +117,7 @@ def _signed_texts(request: Request, public_url: str) -> Iterable[bytes]:
         yield (url + tail).encode("utf-8", "replace")
 
 
-def verify(request: Request, account: Account, outside: Outside, now: datetime) -> None:  # noqa: ARG001 - no timestamp
+def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
     """`X-Twilio-Signature`: base64 HMAC-SHA1 (or, where the settings header says so, SHA-256) of URL and fields.
 
     There is no signed timestamp; a replay is a message id that was seen before.
@@ -127,11 +128,11 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
         given = b""
     if not given:
         raise Forged("missing")
-    keys = [key.encode() for key in outside.secrets(account.signing)]
+    keys = [key.encode() for key in secrets.secrets(account.signing)]
     settings = request.headers.get("x-twilio-webhooks-signature-settings", "")
     stronger = "algorithm=HMAC_SHA256" in settings.replace(" ", "").split(",")
     found = False
-    for text in _signed_texts(request, outside.expand(account.public_url or "")):
+    for text in _signed_texts(request, secrets.expand(account.public_url or "")):
         for key in keys:
             right = hmac.digest(key, text, "sha256" if stronger else "sha1")
             found |= hmac.compare_digest(right, given)
@@ -139,7 +140,7 @@ def verify(request: Request, account: Account, outside: Outside, now: datetime) 
         raise Forged("signature")
 
 
-def challenge(request: Request, account: Account, outside: Outside) -> str | None:  # noqa: ARG001
+def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
     """Twilio has none."""
     return None
 
@@ -150,7 +151,7 @@ def contact_key(request: Request) -> str | None:
     return line(form.get("To") if _is_status(form) else form.get("From"))
 
 
-def parse(record: InboundRecord, account: Account, accounts: Accounts, outside: Outside) -> Sequence[Inbound]:  # noqa: ARG001
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> Sequence[Inbound]:  # noqa: ARG001
     """One message, or one status."""
     try:
         form = dict(_form(record.body))
@@ -213,7 +214,7 @@ def _status(form: Mapping[str, str], identifier: str, account: Account, at: date
     ]
 
 
-def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall:
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """`POST Messages.json`. The API takes no key against duplicates, and files (MMS) by URL only, up to ten."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
@@ -224,16 +225,16 @@ def render(reply: OutgoingReply, account: Account, outside: Outside) -> HttpCall
         raise Unsendable(f"Twilio takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None or not account.username or not account.external_id:
         raise Unsendable(f"{account.name} needs base_url, username and external_id")
-    sid = outside.expand(account.username)
+    sid = secrets.expand(account.username)
     fields = [("To", reply.to), ("From", account.external_id), ("Body", clean(reply.text))]
     fields += [("MediaUrl", url) for url in media]
     if account.public_url:
-        callback = f"{outside.expand(account.public_url)}?{urlencode({'account': account.name})}"
+        callback = f"{secrets.expand(account.public_url)}?{urlencode({'account': account.name})}"
         fields.append(("StatusCallback", callback))
-    login = base64.b64encode(f"{sid}:{outside.secret(account.access)}".encode()).decode()
+    login = base64.b64encode(f"{sid}:{secrets.secret(account.access)}".encode()).decode()
     return HttpCall(
         "POST",
-        f"{outside.expand(account.base_url)}/2010-04-01/Accounts/{quote(sid, safe='')}/Messages.json",
+        f"{secrets.expand(account.base_url).rstrip('/')}/2010-04-01/Accounts/{quote(sid, safe='')}/Messages.json",
         {"content-type": "application/x-www-form-urlencoded", "authorization": f"Basic {login}"},
         urlencode(fields, errors="replace").encode(),
     )

@@ -11,8 +11,9 @@ from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
 
+from kit.policy.secrets import Secrets, Unresolved
 from kit.relay import RelaySession, TlsOptions, tls_options
-from services.notify.channels.base import Letter, Missing, Outside
+from services.notify.channels.base import Letter
 from services.notify.core import text
 from services.notify.core.policy import EmailReceiver
 from services.notify.core.settle import Later, Outcome, Refused, Sent
@@ -37,8 +38,8 @@ class Relay:
 class EmailSink:
     """Sends mail."""
 
-    def __init__(self, relay: Relay, outside: Outside) -> None:
-        self._relay, self._outside = relay, outside
+    def __init__(self, relay: Relay, secrets: Secrets) -> None:
+        self._relay, self._secrets = relay, secrets
 
     async def deliver(self, letter: Letter) -> Outcome:
         """Send it once; taken by one of the addresses is taken."""
@@ -49,11 +50,11 @@ class EmailSink:
                 hostname=relay.host,
                 port=relay.port,
                 username=relay.user or None,
-                password=self._outside.secret(relay.password) if relay.password else None,
+                password=self._secrets.secret(relay.password) if relay.password else None,
                 timeout=relay.seconds,
                 **relay.tls,
             )
-        except Missing as fault:
+        except Unresolved as fault:
             return Later(str(fault))
         except (MessageError, ValueError) as fault:
             return Refused(f"{type(fault).__name__}: {fault}"[:300])

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from kit.outward import Answer, Outward
-from services.notify.channels.base import Letter, Missing, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.notify.channels.base import Letter
 from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core import text
 from services.notify.core.policy import SlackReceiver
@@ -26,8 +27,8 @@ _FOREVER = frozenset(
 class SlackSink:
     """Posts to Slack channels."""
 
-    def __init__(self, way_out: Outward, outside: Outside) -> None:
-        self._way_out, self._outside = way_out, outside
+    def __init__(self, way_out: Outward, secrets: Secrets) -> None:
+        self._way_out, self._secrets = way_out, secrets
 
     async def deliver(self, letter: Letter) -> Outcome:
         """Send it once."""
@@ -37,14 +38,14 @@ class SlackSink:
         headers = {"content-type": "application/json; charset=utf-8"}
         try:
             if receiver.webhook is not None:
-                url = self._outside.secret(receiver.webhook)
+                url = self._secrets.secret(receiver.webhook)
             else:
-                url = self._outside.url(receiver.api).rstrip("/") + "/chat.postMessage"
-                headers["authorization"] = f"Bearer {self._outside.secret(receiver.token or '')}"
+                url = self._secrets.expand(receiver.api).rstrip("/") + "/chat.postMessage"
+                headers["authorization"] = f"Bearer {self._secrets.secret(receiver.token or '')}"
                 message |= {"channel": receiver.channel, "unfurl_links": False}
                 if letter.thread is not None:
                     message |= {"thread_ts": letter.thread, "reply_broadcast": letter.planned.kind == "resolved"}
-        except Missing as fault:
+        except Unresolved as fault:
             return Later(str(fault))
         answer = await post(self._way_out, url, headers, json.dumps(message, ensure_ascii=False).encode())
         if isinstance(answer, Later | Refused):

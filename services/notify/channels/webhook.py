@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kit.outward import Outward
-from services.notify.channels.base import Letter, Missing, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.notify.channels.base import Letter
 from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core.policy import WebhookReceiver
 from services.notify.core.settle import Later, Outcome, Refused, Sent
@@ -24,8 +25,8 @@ TAKEN = range(200, 300)
 class WebhookSink:
     """Posts to systems."""
 
-    def __init__(self, way_out: Outward, outside: Outside) -> None:
-        self._way_out, self._outside = way_out, outside
+    def __init__(self, way_out: Outward, secrets: Secrets) -> None:
+        self._way_out, self._secrets = way_out, secrets
 
     async def deliver(self, letter: Letter) -> Outcome:
         """Sign and send it once."""
@@ -33,9 +34,9 @@ class WebhookSink:
         assert isinstance(receiver, WebhookReceiver)
         body = render(letter)
         try:
-            url = self._outside.url(receiver.url)
-            keys = [key(self._outside.secret(ref)) for ref in receiver.secret]
-        except Missing as fault:
+            url = self._secrets.expand(receiver.url)
+            keys = [key(self._secrets.secret(ref)) for ref in receiver.secret]
+        except Unresolved as fault:
             return Later(str(fault))
         except ValueError as fault:
             return Refused(str(fault))

@@ -1,51 +1,30 @@
 """The notification policy as people write it: receivers, chains, the route tree. Checked here, followed elsewhere.
 
-Rule: a secret is named (`env:NAME`, `file:/path`), never written; who looks it up is `channels/`.
+Rule: a secret is named, never written (kit/policy/secrets.py).
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from contracts.matching import Match, Values
 from contracts.values import OneOrMany
+from kit.policy.address import Address, Hosts, Url
 from kit.policy.duration import PositiveDuration
 from kit.policy.part import Part
+from kit.policy.secrets import SecretRef, SecretRefs
 from services.notify.core import text
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_MAIL = re.compile(r"[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Name of a receiver, chain or route: also a field name in a document, so no dots."""
-
-SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
-"""Where a secret is; never the secret."""
-
-
-def _url(value: str) -> str:
-    """An http(s) URL; `${NAME:-default}` in it is filled in when it is used."""
-    shown = urlsplit(_VARIABLE.sub(lambda m: m[2] or "https://unset", value))
-    if shown.scheme not in {"http", "https"} or not shown.hostname or shown.username or shown.password:
-        raise ValueError("must be an http(s) URL without user and password, or ${NAME:-url}")
-    return value
-
-
-def _address(value: str) -> str:
-    if not _MAIL.fullmatch(value):
-        raise ValueError(f"{value!r} is not a mail address")
-    return value
 
 
 def _template(value: str) -> str:
@@ -55,9 +34,6 @@ def _template(value: str) -> str:
 
 Fault = tuple[tuple[int | str, ...], str]
 """Where, and what is wrong there."""
-SecretRefs = Annotated[OneOrMany[SecretRef], Field(min_length=1)]
-Url = Annotated[str, AfterValidator(_url)]
-Address = Annotated[str, AfterValidator(_address)]
 Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_template)]
 
 
@@ -80,7 +56,7 @@ class WebhookReceiver(_Receiver):
     """webhook."""
     url: Url
     """Where to; `${NAME:-default}` in it is filled in."""
-    secret: SecretRefs
+    secret: Annotated[SecretRefs, Field(min_length=1)]
     """Several while it is being changed: all sign."""
     retry_for: PositiveDuration = timedelta(days=3)
     """How long a notification is tried before it counts as failed."""
@@ -234,16 +210,8 @@ class Policy(Part):
     """The first route; it takes every alert."""
     backoff: Backoff = Backoff()
     """Waits between the tries of a notification."""
-    allow_hosts: OneOrMany[str] = ()
+    allow_hosts: Hosts = ()
     """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
-
-    @field_validator("allow_hosts")
-    @classmethod
-    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            if not host or "/" in host or "*" in host:
-                raise ValueError(f"{host!r} is not host or host:port")
-        return tuple(host.lower() for host in hosts)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

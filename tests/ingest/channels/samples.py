@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 from contracts.inbound import HttpRequest, InboundRecord
 from kit.policy.file import load
-from services.ingest.accounts import Account, Accounts, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.channel import Request
 from services.ingest.core.messages import OutgoingReply
 
@@ -30,7 +31,7 @@ ENVIRON = {
     "DESKBUS_SECRET_MAIL_NIMBUS": "mail key of nimbus",
     "DESKBUS_SECRET_MAIL_KORALE": "mail key of korale",
 }
-OUTSIDE = Outside(ENVIRON)
+SECRETS = Secrets(ENVIRON)
 ACCOUNTS = load(Path(__file__).parents[3] / "deploy/config/ingest.yaml", Accounts)
 SMS_URL = "https://desk.nimbus.example/v1/channels/sms/webhook"
 

@@ -2,14 +2,15 @@
 
 import pytest
 
-from services.ingest.accounts import Account, Outside
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account
 from services.ingest.channels import address_token
 from services.ingest.channels import email as mail
 from services.ingest.core.messages import InboundMessage, MailOut
 from tests.ingest.channels import samples as s
 
 TICKET = "0190163d-8694-739b-aea5-966c26f8ad91"
-OUTSIDE = Outside({"NEW": "the new key", "OLD": "the old key"})
+SECRETS = Secrets({"NEW": "the new key", "OLD": "the old key"})
 
 
 def account(*signing: str) -> Account:
@@ -18,7 +19,7 @@ def account(*signing: str) -> Account:
 
 def ticket_of(address: str, own: Account) -> str | None:
     raw = f"From: anna@example.pl\r\nTo: {address}\r\n\r\nx".encode()
-    (message,) = mail.parse(s.record(own, raw), own, s.ACCOUNTS, OUTSIDE)
+    (message,) = mail.parse(s.record(own, raw), own, s.ACCOUNTS, SECRETS)
     assert isinstance(message, InboundMessage)
     assert message.mail is not None
     return message.mail.ticket_by_address
@@ -40,7 +41,7 @@ def test_an_address_stays_good_while_its_key_is_named(key: str, signing: tuple[s
 
 
 def test_the_first_key_makes_addresses() -> None:
-    out = mail.render(s.reply(to="anna@example.pl", ticket_id=TICKET), account("NEW", "OLD"), OUTSIDE)
+    out = mail.render(s.reply(to="anna@example.pl", ticket_id=TICKET), account("NEW", "OLD"), SECRETS)
     assert isinstance(out, MailOut)
     assert ticket_of(out.sender, account("NEW")) == TICKET
     assert ticket_of(out.sender, account("OLD")) is None

@@ -47,7 +47,7 @@ WARNING = (
 
 
 def parse(raw: str, own: Account = s.NIMBUS, **query: str) -> list[Inbound]:
-    return mail.parse(s.record(own, raw.encode(), **query), own, s.ACCOUNTS, s.OUTSIDE)
+    return mail.parse(s.record(own, raw.encode(), **query), own, s.ACCOUNTS, s.SECRETS)
 
 
 def only(raw: str, own: Account = s.NIMBUS, **query: str) -> InboundMessage:

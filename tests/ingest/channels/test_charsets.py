@@ -47,7 +47,7 @@ def test_what_people_write_is_plausible(text: str, codec: str, *, plausible: boo
 
 
 def only(raw: bytes, **query: str) -> InboundMessage:
-    (found,) = mail.parse(s.record(s.NIMBUS, raw, **query), s.NIMBUS, s.ACCOUNTS, s.OUTSIDE)
+    (found,) = mail.parse(s.record(s.NIMBUS, raw, **query), s.NIMBUS, s.ACCOUNTS, s.SECRETS)
     assert isinstance(found, InboundMessage)
     return found
 

@@ -26,7 +26,7 @@ from tests.ingest.channels import samples as s
 
 
 def parse(own: Account, body: bytes) -> list[Inbound]:
-    return list(CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.OUTSIDE))
+    return list(CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.SECRETS))
 
 
 def one(own: Account, body: bytes) -> InboundMessage:
@@ -69,7 +69,7 @@ def test_a_whatsapp_user_without_a_number_is_a_person_too() -> None:
     contacts = [{"profile": {"username": "somying"}, "user_id": "TH.13491208655302741918"}]
     sender = one(s.WA, s.whatsapp(text, contacts=contacts)).sender
     assert (sender.name, sender.address, sender.phone) == ("somying", "TH.13491208655302741918", None)
-    call = meta.render(s.reply(to=sender.address), s.WA, s.OUTSIDE)
+    call = meta.render(s.reply(to=sender.address), s.WA, s.SECRETS)
     assert isinstance(call, HttpCall)
     assert json.loads(call.body)["recipient"] == "TH.13491208655302741918"
 
@@ -143,7 +143,7 @@ def test_a_number_of_ours_is_believed_only_under_the_secret_that_vouches_for_it(
     other = s.WA.model_copy(update={"name": "wa-my", "external_id": "555", "signing": (secret,)})
     accounts = Accounts(accounts=(s.WA, other))
     body = s.whatsapp(s.wa_text("hi"), statuses=[{"id": "w", "status": "read"}], number="555")
-    found = meta.parse(s.record(s.WA, body), s.WA, accounts, s.OUTSIDE)
+    found = meta.parse(s.record(s.WA, body), s.WA, accounts, s.SECRETS)
     if owner is None:
         assert found == [Faulty("phone_number_id 555 is no account of this app", foreign=True)]
     else:
@@ -200,11 +200,11 @@ def test_line_events_that_are_no_messages_open_nothing(kind: str) -> None:
 
 
 def test_a_line_push_has_the_same_retry_key_at_every_try() -> None:
-    first, second = (line.render(s.reply(), s.LINE, s.OUTSIDE) for _ in range(2))
+    first, second = (line.render(s.reply(), s.LINE, s.SECRETS) for _ in range(2))
     assert first == second
     assert (
         first.headers["x-line-retry-key"]
-        != line.render(s.reply(message_id="m-2"), s.LINE, s.OUTSIDE).headers["x-line-retry-key"]
+        != line.render(s.reply(message_id="m-2"), s.LINE, s.SECRETS).headers["x-line-retry-key"]
     )
     assert json.loads(first.body) == {"to": "66811111111", "messages": [{"type": "text", "text": "สวัสดีค่ะ"}]}
     assert line.outcome(409, {}, b'{"sentMessages":[{"id":"461230966842064897"}]}') == Sent("461230966842064897")
@@ -237,7 +237,7 @@ def test_status_callbacks_of_an_sms_are_facts(state: str, expected: Delivery | N
 
 
 def test_an_sms_reply_asks_for_status_callbacks_at_its_account() -> None:
-    call = twilio.render(s.reply("Hello & bye", to="+447700900123"), s.SMS, s.OUTSIDE)
+    call = twilio.render(s.reply("Hello & bye", to="+447700900123"), s.SMS, s.SECRETS)
     fields = parse_qs(call.body.decode())
     assert call.url.endswith("/2010-04-01/Accounts/AC00000000000000000000000000000000/Messages.json")
     assert fields["Body"] == ["Hello & bye"]
@@ -347,7 +347,7 @@ def test_the_door_finds_account_and_contact_by_a_light_look(channel: str, accoun
 )
 def test_nothing_in_a_reply_can_leave_its_place(own: Account, to: str) -> None:
     hostile = "hi\r\nX-Evil: 1\x00\ud800"
-    call = CHANNELS[own.channel].render(s.reply(hostile, to=to, message_id="m-1"), own, s.OUTSIDE)
+    call = CHANNELS[own.channel].render(s.reply(hostile, to=to, message_id="m-1"), own, s.SECRETS)
     assert isinstance(call, HttpCall)
     assert not any(set("\r\n\0") & set(name + value) for name, value in call.headers.items())
     assert call.url.startswith("https://")
@@ -357,7 +357,7 @@ def test_nothing_in_a_reply_can_leave_its_place(own: Account, to: str) -> None:
 @pytest.mark.parametrize("own", [s.WA, s.LINE, s.SMS, s.COUPANG])
 def test_an_empty_reply_is_not_sent(own: Account) -> None:
     with pytest.raises(Unsendable):
-        CHANNELS[own.channel].render(s.reply("  \n"), own, s.OUTSIDE)
+        CHANNELS[own.channel].render(s.reply("  \n"), own, s.SECRETS)
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,13 @@ def test_the_code_signs_as_the_door_wants_it(page: str) -> None:
     exec(code, names)
     body = json.dumps(documents(page)["message"]).encode()
     headers = names["sign"]("msg-1", body, s.WHSEC)
-    generic.verify(Request(body, headers), s.COUPANG, s.OUTSIDE, SystemClock().now())
+    generic.verify(Request(body, headers), s.COUPANG, s.SECRETS, SystemClock().now())
 
 
 def test_the_documents_are_read_whole(page: str) -> None:
     shown = documents(page)
-    (message,) = generic.parse(s.record(s.ALLEGRO, s.encode(shown["message"])), s.ALLEGRO, s.ACCOUNTS, s.OUTSIDE)
-    (status,) = generic.parse(s.record(s.ALLEGRO, s.encode(shown["status"])), s.ALLEGRO, s.ACCOUNTS, s.OUTSIDE)
+    (message,) = generic.parse(s.record(s.ALLEGRO, s.encode(shown["message"])), s.ALLEGRO, s.ACCOUNTS, s.SECRETS)
+    (status,) = generic.parse(s.record(s.ALLEGRO, s.encode(shown["status"])), s.ALLEGRO, s.ACCOUNTS, s.SECRETS)
     assert isinstance(message, InboundMessage)
     assert (message.message_id, message.conversation, message.order_ref) == (
         "msg-20261121-0001",
@@ -74,12 +74,12 @@ def test_a_reply_has_the_fields_that_are_shown(page: str) -> None:
     whole = s.reply(
         to_name="Jan", author_name="Anna", files=files, html="<p>", conversation="c", in_reply_to="m", order_ref="A"
     )
-    call = generic.render(whole, s.ALLEGRO, s.OUTSIDE)
+    call = generic.render(whole, s.ALLEGRO, s.SECRETS)
     assert isinstance(call, HttpCall)
     body = json.loads(call.body)
     assert set(body) == {*shown, "html"}
     assert set(body["attachments"][0]) == set(shown["attachments"][0])
-    bare = generic.render(replace(whole, html=None, order_ref=None), s.ALLEGRO, s.OUTSIDE)
+    bare = generic.render(replace(whole, html=None, order_ref=None), s.ALLEGRO, s.SECRETS)
     assert set(json.loads(bare.body)) == {*shown} - {"order_ref"}
 
 

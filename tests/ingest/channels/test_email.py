@@ -26,7 +26,7 @@ KEY = "mail key of nimbus"
 
 
 def parse(raw: bytes, own: Account = s.NIMBUS, **query: str) -> list[Inbound]:
-    return mail.parse(s.record(own, raw, **query), own, s.ACCOUNTS, s.OUTSIDE)
+    return mail.parse(s.record(own, raw, **query), own, s.ACCOUNTS, s.SECRETS)
 
 
 def one(raw: bytes, own: Account = s.NIMBUS, **query: str) -> InboundMessage:

@@ -20,7 +20,7 @@ HEAD = "From: Anna Kowalska <anna@example.pl>\r\nTo: support@nimbus.example\r\nM
 
 
 def one(raw: bytes, own: Account = s.NIMBUS, **query: str) -> InboundMessage:
-    (found,) = mail.parse(s.record(own, raw, **query), own, s.ACCOUNTS, s.OUTSIDE)
+    (found,) = mail.parse(s.record(own, raw, **query), own, s.ACCOUNTS, s.SECRETS)
     assert isinstance(found, InboundMessage)
     return found
 
@@ -266,7 +266,7 @@ def test_nesting_does_not_multiply_what_a_mail_takes(head: bytes) -> None:
     record = s.record(s.NIMBUS, raw)
     tracemalloc.start()
     try:
-        mail.parse(record, s.NIMBUS, s.ACCOUNTS, s.OUTSIDE)
+        mail.parse(record, s.NIMBUS, s.ACCOUNTS, s.SECRETS)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

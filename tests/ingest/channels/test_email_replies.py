@@ -33,7 +33,7 @@ def sent(**more: Any) -> tuple[EmailMessage, bytes]:
         "ticket_id": TICKET,
         "in_reply_to": "<a1@example.pl>",
     }
-    out = mail.render(s.reply(**{"text": "Już jedzie. Zażółć!", **fields, **more}), s.NIMBUS, s.OUTSIDE)
+    out = mail.render(s.reply(**{"text": "Już jedzie. Zażółć!", **fields, **more}), s.NIMBUS, s.SECRETS)
     message = email.message_from_bytes(out.data, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     return message, out.data
@@ -55,7 +55,7 @@ def test_a_reply_answers_and_can_be_answered() -> None:
 
 
 def test_a_reply_comes_from_the_account_and_bounces_to_the_ticket() -> None:
-    out = mail.render(s.reply(to="anna@example.pl", author_name="Zofia", ticket_id=TICKET), s.NIMBUS, s.OUTSIDE)
+    out = mail.render(s.reply(to="anna@example.pl", author_name="Zofia", ticket_id=TICKET), s.NIMBUS, s.SECRETS)
     message = email.message_from_bytes(out.data, policy=email.policy.default)
     assert message["From"] == '"Zofia (Nimbus Support)" <support@nimbus.example>'
     assert address_token.ticket_in([out.sender], [KEY]) == TICKET
@@ -63,7 +63,7 @@ def test_a_reply_comes_from_the_account_and_bounces_to_the_ticket() -> None:
 
 
 def test_an_automatic_reply_says_so_and_has_no_sender() -> None:
-    out = mail.render(s.reply(to="anna@example.pl", automated=True), s.NIMBUS, s.OUTSIDE)
+    out = mail.render(s.reply(to="anna@example.pl", automated=True), s.NIMBUS, s.SECRETS)
     message = email.message_from_bytes(out.data)
     assert (out.sender, message["Auto-Submitted"]) == ("", "auto-replied")
 
@@ -101,7 +101,7 @@ def test_files_are_attached() -> None:
     ],
 )
 def test_a_reply_goes_to_every_legal_address(to: str, as_sent: str) -> None:
-    out = mail.render(s.reply(to=to, to_name="Anna"), s.NIMBUS, s.OUTSIDE)
+    out = mail.render(s.reply(to=to, to_name="Anna"), s.NIMBUS, s.SECRETS)
     assert out.recipients == (as_sent,)
     assert email.message_from_bytes(out.data, policy=email.policy.default)["To"].addresses[0].addr_spec == as_sent
 
@@ -136,7 +136,7 @@ def test_no_text_begins_a_header_line(field: str) -> None:
 )
 def test_an_address_that_is_none_is_not_written_to(to: str) -> None:
     with pytest.raises(Unsendable):
-        mail.render(s.reply(to=to), s.NIMBUS, s.OUTSIDE)
+        mail.render(s.reply(to=to), s.NIMBUS, s.SECRETS)
 
 
 def test_a_reply_code_says_whether_trying_again_can_help() -> None:
@@ -207,7 +207,7 @@ GOLDEN: list[tuple[dict[str, Any], str, list[str]]] = [
 
 @pytest.mark.parametrize(("fields", "sender", "rows"), GOLDEN, ids=["plain", "hangul", "automated"])
 def test_a_header_block_is_written_so(fields: dict[str, Any], sender: str, rows: list[str]) -> None:
-    out = mail.render(s.reply("x", to="anna@example.pl", ticket_id=TICKET, **fields), s.NIMBUS, s.OUTSIDE)
+    out = mail.render(s.reply("x", to="anna@example.pl", ticket_id=TICKET, **fields), s.NIMBUS, s.SECRETS)
     body = ['Content-Type: text/plain; charset="utf-8"', "Content-Transfer-Encoding: 7bit", "MIME-Version: 1.0"]
     assert out.data.decode().split("\r\n") == [*rows, *body, "", "x", ""]
     assert (out.sender, out.message_id) == (sender, next(row[12:] for row in rows if row.startswith("Message-ID")))
@@ -244,7 +244,7 @@ def test_what_is_too_long_is_cut() -> None:
 def test_an_account_without_a_name_lends_its_agents_none() -> None:
     own = s.NIMBUS.model_copy(update={"display_name": None})
     for author, shown in (("Zofia", "Zofia <support@nimbus.example>"), (None, "support@nimbus.example")):
-        out = mail.render(s.reply(to="anna@example.pl", author_name=author, message_id="Ü"), own, s.OUTSIDE)
+        out = mail.render(s.reply(to="anna@example.pl", author_name=author, message_id="Ü"), own, s.SECRETS)
         message = email.message_from_bytes(out.data, policy=email.policy.default)
         assert (message["From"], message["Message-ID"]) == (shown, "<-@nimbus.example>")
 

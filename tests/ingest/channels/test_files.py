@@ -28,7 +28,7 @@ def reply(own: Account, *files: File, text: str = "") -> OutgoingReply:
 
 
 def sent(own: Account, *files: File, text: str = "") -> HttpCall:
-    call = CHANNELS[own.channel].render(reply(own, *files, text=text), own, s.OUTSIDE)
+    call = CHANNELS[own.channel].render(reply(own, *files, text=text), own, s.SECRETS)
     assert isinstance(call, HttpCall)
     return call
 
@@ -46,7 +46,7 @@ def form_of(call: HttpCall) -> dict[str, Message[str, str]]:
 
 
 def test_a_file_that_we_keep_is_uploaded_to_whatsapp_and_then_named() -> None:
-    upload = meta.render(reply(s.WA, PDF), s.WA, s.OUTSIDE)
+    upload = meta.render(reply(s.WA, PDF), s.WA, s.SECRETS)
     assert isinstance(upload, Upload)
     assert upload.call.url == "https://graph.facebook.com/v25.0/106540352242922/media"
     assert upload.call.headers["authorization"] == "Bearer wa-token"
@@ -67,7 +67,7 @@ def test_a_file_that_we_keep_is_uploaded_to_whatsapp_and_then_named() -> None:
     [(400, b'{"error":{"code":100}}', True), (500, b"", False), (401, b"", False), (200, b"{}", False)],
 )
 def test_an_upload_that_is_not_taken_is_the_outcome(status: int, body: bytes, permanent: bool) -> None:
-    upload = meta.render(reply(s.WA, PDF), s.WA, s.OUTSIDE)
+    upload = meta.render(reply(s.WA, PDF), s.WA, s.SECRETS)
     assert isinstance(upload, Upload)
     refused = upload.then(status, body)
     assert isinstance(refused, Refused)
@@ -93,7 +93,7 @@ def test_a_message_of_whatsapp_is_a_text_or_one_file(text: str, files: list[File
 
 @pytest.mark.parametrize("name", ['a"; name="type', "a\r\nContent-Type: text/html", "%22"])
 def test_no_name_of_a_file_leaves_its_place_in_the_form(name: str) -> None:
-    upload = meta.render(reply(s.WA, File(name, "text/plain", content=b"x")), s.WA, s.OUTSIDE)
+    upload = meta.render(reply(s.WA, File(name, "text/plain", content=b"x")), s.WA, s.SECRETS)
     assert isinstance(upload, Upload)
     parts = form_of(upload.call)
     assert set(parts) == {"messaging_product", "type", "file"}

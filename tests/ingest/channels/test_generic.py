@@ -35,7 +35,7 @@ LITTLE = {"id": "a1", "from": {"id": "b1"}}
 
 def parse(document: Any) -> Any:
     body = document if isinstance(document, bytes) else s.encode(document)
-    (found,) = generic.parse(s.record(s.COUPANG, body), s.COUPANG, s.ACCOUNTS, s.OUTSIDE)
+    (found,) = generic.parse(s.record(s.COUPANG, body), s.COUPANG, s.ACCOUNTS, s.SECRETS)
     return found
 
 
@@ -207,7 +207,7 @@ def test_a_message_that_speaks_of_a_status_is_a_message() -> None:
 
 
 def rendered(reply: OutgoingReply, account: Account = s.COUPANG) -> HttpCall:
-    call = generic.render(reply, account, s.OUTSIDE)
+    call = generic.render(reply, account, s.SECRETS)
     assert isinstance(call, HttpCall)
     return call
 
@@ -259,7 +259,7 @@ def test_a_reply_with_everything_is_one_document() -> None:
     assert set(call.headers) == {"content-type", *signed}
     assert call.headers["content-type"] == "application/json"
     assert (call.headers["webhook-id"], call.headers["webhook-timestamp"]) == ("m-1", signed["webhook-timestamp"])
-    generic.verify(Request(call.body, call.headers), s.COUPANG, s.OUTSIDE, s.NOW)
+    generic.verify(Request(call.body, call.headers), s.COUPANG, s.SECRETS, s.NOW)
 
 
 def test_a_reply_with_little_leaves_the_rest_out() -> None:

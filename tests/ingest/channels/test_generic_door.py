@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.ingest.accounts import Account, MissingSecret, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.ingest.accounts import Account
 from services.ingest.channels import generic
 from services.ingest.channels.channel import Forged, Request
 from tests.ingest.channels import samples as s
@@ -32,14 +33,14 @@ def test_the_key_of_a_contact_is_the_person_or_the_message_of_a_status(document:
 
 
 def test_there_is_no_challenge() -> None:
-    assert generic.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.COUPANG, s.OUTSIDE) is None
+    assert generic.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.COUPANG, s.SECRETS) is None
 
 
-def refused(changes: dict[str, str | None], account: Account = s.COUPANG, outside: Outside = s.OUTSIDE) -> str | None:
+def refused(changes: dict[str, str | None], account: Account = s.COUPANG, secrets: Secrets = s.SECRETS) -> str | None:
     """Why a rightly signed request with other headers is refused; None: it is not."""
     headers = {name: value for name, value in {**s.sign_generic(BODY), **changes}.items() if value is not None}
     try:
-        generic.verify(Request(BODY, headers), account, outside, s.NOW)
+        generic.verify(Request(BODY, headers), account, secrets, s.NOW)
     except Forged as refusal:
         return refusal.why
     return None
@@ -94,17 +95,17 @@ def test_an_id_that_is_no_text_is_signed_as_it_came() -> None:
 def test_a_secret_may_come_without_its_prefix_and_padding(shape: str) -> None:
     secret = base64.b64encode(b"four and more bytes").decode()
     assert secret.endswith("=")
-    outside = Outside({"DESKBUS_SECRET_COUPANG_KR": shape.format(secret, secret.rstrip("="))})
-    assert refused({**s.sign_generic(BODY, secret=secret)}, outside=outside) is None
+    secrets = Secrets({"DESKBUS_SECRET_COUPANG_KR": shape.format(secret, secret.rstrip("="))})
+    assert refused({**s.sign_generic(BODY, secret=secret)}, secrets=secrets) is None
 
 
 def test_a_secret_that_is_no_base64_leaves_the_others_valid() -> None:
     account = s.COUPANG.model_copy(update={"signing": ("env:BAD", "env:EMPTY", "env:GOOD")})
-    outside = Outside({"BAD": "whsec_###", "EMPTY": "whsec_", "GOOD": s.WHSEC})
-    assert refused({}, account, outside) is None
+    secrets = Secrets({"BAD": "whsec_###", "EMPTY": "whsec_", "GOOD": s.WHSEC})
+    assert refused({}, account, secrets) is None
 
 
 @pytest.mark.parametrize("secret", ["whsec_###", "whsec_", "whsec_QUJD!", "ä"])
 def test_secrets_that_are_no_base64_are_missing(secret: str) -> None:
-    with pytest.raises(MissingSecret, match="not base64"):
-        refused({}, outside=Outside({"DESKBUS_SECRET_COUPANG_KR": secret}))
+    with pytest.raises(Unresolved, match="not base64"):
+        refused({}, secrets=Secrets({"DESKBUS_SECRET_COUPANG_KR": secret}))

@@ -30,7 +30,7 @@ SECONDS = 5.0
 def survive(own: Account, body: bytes) -> list[Inbound]:
     """Parse, and look at what must hold for whatever comes out."""
     try:
-        found = list(CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.OUTSIDE))
+        found = list(CHANNELS[own.channel].parse(s.record(own, body), own, s.ACCOUNTS, s.SECRETS))
     except Unreadable:
         return []
     for each in found:
@@ -121,7 +121,7 @@ def test_any_signature_is_right_or_forged(own: Account, body: bytes, signature: 
     names = ("x-hub-signature-256", "x-line-signature", "x-twilio-signature", "webhook-signature", "webhook-id")
     headers = {**dict.fromkeys(names, signature), "webhook-timestamp": str(int(s.NOW.timestamp()))}
     with pytest.raises(Forged):
-        WEBHOOKS[own.channel].verify(Request(body, headers), own, s.OUTSIDE, s.NOW)
+        WEBHOOKS[own.channel].verify(Request(body, headers), own, s.SECRETS, s.NOW)
     WEBHOOKS[own.channel].account_id(Request(body))
     WEBHOOKS[own.channel].contact_key(Request(body))
 

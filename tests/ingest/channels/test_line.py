@@ -34,7 +34,7 @@ PICTURE = File("box.jpg", "image/jpeg", url="https://cdn.example/box.jpg")
 
 
 def parse(*events: Any) -> list[Any]:
-    return list(line.parse(s.record(s.LINE, s.line_events(*events)), s.LINE, s.ACCOUNTS, s.OUTSIDE))
+    return list(line.parse(s.record(s.LINE, s.line_events(*events)), s.LINE, s.ACCOUNTS, s.SECRETS))
 
 
 def message(content: dict[str, Any], **more: Any) -> InboundMessage:
@@ -217,7 +217,7 @@ def test_an_event_without_an_id_or_a_source_is_faulty(lacking: dict[str, Any]) -
 @pytest.mark.parametrize("document", [{}, {"events": None}, {"events": {}}])
 def test_a_body_without_events_is_unreadable(document: Any) -> None:
     with pytest.raises(Unreadable, match="no events"):
-        line.parse(s.record(s.LINE, s.encode(document)), s.LINE, s.ACCOUNTS, s.OUTSIDE)
+        line.parse(s.record(s.LINE, s.encode(document)), s.LINE, s.ACCOUNTS, s.SECRETS)
 
 
 # --- The door. ---
@@ -246,29 +246,29 @@ def test_a_body_that_names_nobody_has_no_account_and_no_contact(body: bytes) -> 
 def test_a_signature_that_is_no_base64_is_missing(signature: str | None) -> None:
     headers = {} if signature is None else {"x-line-signature": signature}
     with pytest.raises(Forged, match=r"^missing$"):
-        line.verify(Request(b"{}", headers), s.LINE, s.OUTSIDE, s.NOW)
+        line.verify(Request(b"{}", headers), s.LINE, s.SECRETS, s.NOW)
 
 
 def test_a_signature_is_read_strictly() -> None:
     given = {"x-line-signature": s.sign_line(b"{}")["x-line-signature"] + "\n*"}
     with pytest.raises(Forged, match=r"^missing$"):
-        line.verify(Request(b"{}", given), s.LINE, s.OUTSIDE, s.NOW)
+        line.verify(Request(b"{}", given), s.LINE, s.SECRETS, s.NOW)
 
 
 def test_a_signature_of_another_body_is_refused_as_such() -> None:
     with pytest.raises(Forged, match=r"^signature$"):
-        line.verify(Request(b"[]", s.sign_line(b"{}")), s.LINE, s.OUTSIDE, s.NOW)
+        line.verify(Request(b"[]", s.sign_line(b"{}")), s.LINE, s.SECRETS, s.NOW)
 
 
 def test_there_is_no_challenge() -> None:
-    assert line.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.LINE, s.OUTSIDE) is None
+    assert line.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.LINE, s.SECRETS) is None
 
 
 # --- Replies. ---
 
 
 def test_a_reply_is_one_push_with_everything_in_it() -> None:
-    call = line.render(s.reply("Hello\r\n\x00£\ud800", to=USER, files=(PICTURE,)), s.LINE, s.OUTSIDE)
+    call = line.render(s.reply("Hello\r\n\x00£\ud800", to=USER, files=(PICTURE,)), s.LINE, s.SECRETS)
     assert (call.method, call.url) == ("POST", "https://api.line.me/v2/bot/message/push")
     assert call.headers == {
         "content-type": "application/json",
@@ -282,20 +282,20 @@ def test_a_reply_is_one_push_with_everything_in_it() -> None:
 @pytest.mark.parametrize(("size", "fine"), [(5000, True), (5001, False)])
 def test_a_text_has_at_most_5000_characters(size: int, fine: bool) -> None:
     if fine:
-        assert messages(line.render(s.reply("x" * size), s.LINE, s.OUTSIDE)) == [{"type": "text", "text": "x" * size}]
+        assert messages(line.render(s.reply("x" * size), s.LINE, s.SECRETS)) == [{"type": "text", "text": "x" * size}]
     else:
         with pytest.raises(Unsendable, match="at most 5000 characters"):
-            line.render(s.reply("x" * size), s.LINE, s.OUTSIDE)
+            line.render(s.reply("x" * size), s.LINE, s.SECRETS)
 
 
 @pytest.mark.parametrize(("text", "pictures", "fine"), [("x", 4, True), ("", 5, True), ("x", 5, False), ("", 6, False)])
 def test_a_push_has_at_most_five_messages(text: str, pictures: int, fine: bool) -> None:
     asked = s.reply(text, files=(PICTURE,) * pictures)
     if fine:
-        assert len(messages(line.render(asked, s.LINE, s.OUTSIDE))) == 5
+        assert len(messages(line.render(asked, s.LINE, s.SECRETS))) == 5
     else:
         with pytest.raises(Unsendable, match="at most 5 messages"):
-            line.render(asked, s.LINE, s.OUTSIDE)
+            line.render(asked, s.LINE, s.SECRETS)
 
 
 def messages(call: HttpCall) -> list[dict[str, str]]:
@@ -310,26 +310,26 @@ def messages(call: HttpCall) -> list[dict[str, str]]:
 def test_a_picture_is_jpeg_or_png(media_type: str, fine: bool) -> None:
     asked = s.reply(files=(File("a.bin", media_type, url="https://cdn.example/a"),))
     if fine:
-        assert [each["type"] for each in messages(line.render(asked, s.LINE, s.OUTSIDE))] == ["text", "image"]
+        assert [each["type"] for each in messages(line.render(asked, s.LINE, s.SECRETS))] == ["text", "image"]
     else:
         with pytest.raises(Unsendable, match=r"JPEG and PNG pictures only, and a\.bin is none"):
-            line.render(asked, s.LINE, s.OUTSIDE)
+            line.render(asked, s.LINE, s.SECRETS)
 
 
 def test_a_picture_that_only_we_have_is_named_with_its_provider() -> None:
     with pytest.raises(Unsendable, match=r"^LINE takes files by https URL only, and a\.jpg has none$"):
-        line.render(s.reply(files=(File("a.jpg", "image/jpeg", b"x"),)), s.LINE, s.OUTSIDE)
+        line.render(s.reply(files=(File("a.jpg", "image/jpeg", b"x"),)), s.LINE, s.SECRETS)
 
 
 @pytest.mark.parametrize("asked", [s.reply("x", to=""), s.reply(""), s.reply(" \n")])
 def test_a_reply_needs_a_recipient_and_a_text_or_a_picture(asked: Any) -> None:
     with pytest.raises(Unsendable, match="recipient"):
-        line.render(asked, s.LINE, s.OUTSIDE)
+        line.render(asked, s.LINE, s.SECRETS)
 
 
 def test_an_account_without_a_base_url_sends_nothing() -> None:
     with pytest.raises(Unsendable, match="line-th has no base_url"):
-        line.render(s.reply(), s.LINE.model_copy(update={"base_url": None}), s.OUTSIDE)
+        line.render(s.reply(), s.LINE.model_copy(update={"base_url": None}), s.SECRETS)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def identities(*ids: str, account: str = "wa-th") -> tuple[Identity, ...]:
 
 
 def parse(body: bytes, accounts: Accounts = s.ACCOUNTS) -> list[Any]:
-    return list(meta.parse(s.record(s.WA, body), s.WA, accounts, s.OUTSIDE))
+    return list(meta.parse(s.record(s.WA, body), s.WA, accounts, s.SECRETS))
 
 
 def message(content: dict[str, Any], **value: Any) -> InboundMessage:
@@ -292,7 +292,7 @@ LINKED = File("label.pdf", "application/pdf", url="https://cdn.example/label.pdf
 
 
 def rendered(account: Account = s.WA, **more: Any) -> HttpCall:
-    call = meta.render(s.reply(**more), account, s.OUTSIDE)
+    call = meta.render(s.reply(**more), account, s.SECRETS)
     assert isinstance(call, HttpCall)
     return call
 
@@ -324,7 +324,7 @@ def test_a_file_with_a_url_is_a_message_by_itself() -> None:
 
 
 def test_a_file_that_we_keep_is_uploaded_under_the_number() -> None:
-    upload = meta.render(s.reply("", files=(File("a.pdf", "application/pdf", b"x"),)), s.WA, s.OUTSIDE)
+    upload = meta.render(s.reply("", files=(File("a.pdf", "application/pdf", b"x"),)), s.WA, s.SECRETS)
     assert isinstance(upload, Upload)
     assert (upload.call.method, upload.call.url) == ("POST", f"{API}/media")
     assert upload.call.headers["authorization"] == "Bearer wa-token"

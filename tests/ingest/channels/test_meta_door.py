@@ -61,24 +61,24 @@ def test_the_key_of_a_contact_is_the_first_that_is_there(value: dict[str, Any], 
 def test_a_signature_that_is_no_hex_of_sha256_is_missing(signature: str | None) -> None:
     headers = {} if signature is None else {"x-hub-signature-256": signature}
     with pytest.raises(Forged, match=r"^missing$"):
-        meta.verify(Request(b"{}", headers), s.WA, s.OUTSIDE, s.NOW)
+        meta.verify(Request(b"{}", headers), s.WA, s.SECRETS, s.NOW)
 
 
 def test_a_right_digest_under_another_scheme_is_missing() -> None:
     digest = hmac.new(b"meta app secret", b"{}", hashlib.sha256).hexdigest()
     for scheme in ("sha1", "", "sha256=x"):
         with pytest.raises(Forged, match=r"^missing$"):
-            meta.verify(Request(b"{}", {"x-hub-signature-256": f"{scheme}={digest}"}), s.WA, s.OUTSIDE, s.NOW)
+            meta.verify(Request(b"{}", {"x-hub-signature-256": f"{scheme}={digest}"}), s.WA, s.SECRETS, s.NOW)
 
 
 def test_a_signature_of_another_body_is_refused_as_such() -> None:
     with pytest.raises(Forged, match=r"^signature$"):
-        meta.verify(Request(b"[]", s.sign_whatsapp(b"{}")), s.WA, s.OUTSIDE, s.NOW)
+        meta.verify(Request(b"[]", s.sign_whatsapp(b"{}")), s.WA, s.SECRETS, s.NOW)
 
 
 def challenged(account: Account = s.WA, **changes: str) -> str | None:
     asked = {"mode": "subscribe", "verify_token": "agreed-token", "challenge": "1158201444", **changes}
-    return meta.challenge(Request(b"", {}, {f"hub.{k}": v for k, v in asked.items()}), account, s.OUTSIDE)
+    return meta.challenge(Request(b"", {}, {f"hub.{k}": v for k, v in asked.items()}), account, s.SECRETS)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ def test_a_token_that_no_encoder_takes_is_not_the_right_one() -> None:
 
 def test_a_request_without_a_challenge_is_answered_by_nothing() -> None:
     query = {"hub.mode": "subscribe", "hub.verify_token": "agreed-token"}
-    assert meta.challenge(Request(b"", {}, query), s.WA, s.OUTSIDE) is None
+    assert meta.challenge(Request(b"", {}, query), s.WA, s.SECRETS) is None

@@ -16,9 +16,9 @@ EVIL = "https://evil.example/x"
 
 
 def test_whatsapp_is_asked_first_where_the_file_is() -> None:
-    wanted = original("whatsapp", "1/../2", None, s.WA, s.OUTSIDE)
+    wanted = original("whatsapp", "1/../2", None, s.WA, s.SECRETS)
     assert isinstance(wanted, Upload)
-    login = {"authorization": f"Bearer {s.OUTSIDE.secret(s.WA.access)}"}
+    login = {"authorization": f"Bearer {s.SECRETS.secret(s.WA.access)}"}
     assert wanted.call == HttpCall("GET", "https://graph.facebook.com/v25.0/1%2F..%2F2", login, b"")
     url = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1"
     assert wanted.then(200, json.dumps({"url": url}).encode()) == HttpCall("GET", url, login, b"")
@@ -43,11 +43,11 @@ def test_whatsapp_is_asked_first_where_the_file_is() -> None:
 def test_credentials_go_to_the_providers_own_api_only(
     own: Account, media_id: str | None, url: str | None, expected: str | None
 ) -> None:
-    wanted = original(own.channel, media_id, url, own, s.OUTSIDE)
+    wanted = original(own.channel, media_id, url, own, s.SECRETS)
     assert isinstance(wanted, HttpCall)
     assert (wanted.method, wanted.url, wanted.body) == ("GET", expected or url, b"")
-    token = s.OUTSIDE.secret(own.access) if own.access else ""
-    user = s.OUTSIDE.expand(own.username or "")
+    token = s.SECRETS.secret(own.access) if own.access else ""
+    user = s.SECRETS.expand(own.username or "")
     basic = base64.b64encode(f"{user}:{token}".encode()).decode()
     login = {"https://api-data.line.me/": f"Bearer {token}", "https://api.twilio.com/": f"Basic {basic}"}
     right = next((each for host, each in login.items() if wanted.url.startswith(host)), None)
@@ -57,4 +57,4 @@ def test_credentials_go_to_the_providers_own_api_only(
 @pytest.mark.parametrize(("own", "media_id"), [(s.SMS, "1"), (s.NIMBUS, "1"), (s.ALLEGRO, None)])
 def test_a_channel_that_keeps_no_such_file_says_so(own: Account, media_id: str | None) -> None:
     with pytest.raises(Unsendable):
-        original(own.channel, media_id, None, own, s.OUTSIDE)
+        original(own.channel, media_id, None, own, s.SECRETS)

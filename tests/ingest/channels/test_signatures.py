@@ -12,7 +12,8 @@ from standardwebhooks import Webhook as StandardWebhook
 from standardwebhooks.webhooks import WebhookVerificationError
 from twilio.request_validator import RequestValidator
 
-from services.ingest.accounts import Account, MissingSecret, Outside
+from kit.policy.secrets import Secrets, Unresolved
+from services.ingest.accounts import Account
 from services.ingest.channels import WEBHOOKS, generic, line, meta, twilio
 from services.ingest.channels.channel import Forged, Request
 from tests.ingest.channels import samples as s
@@ -30,14 +31,14 @@ SIGNED = [
 
 @pytest.mark.parametrize(("channel", "account", "body", "headers"), SIGNED)
 def test_what_is_rightly_signed_is_let_in(channel: str, account: Account, body: bytes, headers: dict[str, str]) -> None:
-    WEBHOOKS[channel].verify(Request(body, headers), account, s.OUTSIDE, s.NOW)
+    WEBHOOKS[channel].verify(Request(body, headers), account, s.SECRETS, s.NOW)
 
 
 @pytest.mark.parametrize(("channel", "account", "body", "headers"), SIGNED)
 def test_a_touched_body_is_refused(channel: str, account: Account, body: bytes, headers: dict[str, str]) -> None:
     for touched in (body + b" ", body[:-1], body.replace(b"1", b"2", 1)):
         with pytest.raises(Forged) as refusal:
-            WEBHOOKS[channel].verify(Request(touched, headers), account, s.OUTSIDE, s.NOW)
+            WEBHOOKS[channel].verify(Request(touched, headers), account, s.SECRETS, s.NOW)
         assert refusal.value.why in {"signature", "body"}
 
 
@@ -48,37 +49,37 @@ def test_a_signature_that_is_none_is_refused(
 ) -> None:
     forged = {name: signature if "signature" in name else value for name, value in headers.items()}
     with pytest.raises(Forged):
-        WEBHOOKS[channel].verify(Request(body, forged), account, s.OUTSIDE, s.NOW)
+        WEBHOOKS[channel].verify(Request(body, forged), account, s.SECRETS, s.NOW)
 
 
 @pytest.mark.parametrize(("channel", "account", "body", "headers"), SIGNED)
 def test_another_accounts_secret_does_not_open(channel: str, account: Account, body: bytes, headers: Any) -> None:
-    strangers = Outside(dict.fromkeys(s.ENVIRON, s.ENVIRON["DESKBUS_SECRET_ALLEGRO_PL"]))
+    strangers = Secrets(dict.fromkeys(s.ENVIRON, s.ENVIRON["DESKBUS_SECRET_ALLEGRO_PL"]))
     with pytest.raises(Forged):
         WEBHOOKS[channel].verify(Request(body, headers), account, strangers, s.NOW)
 
 
 @pytest.mark.parametrize(("channel", "account", "body", "headers"), SIGNED)
 def test_without_a_secret_nothing_is_called_forged(channel: str, account: Account, body: bytes, headers: Any) -> None:
-    with pytest.raises(MissingSecret):
-        WEBHOOKS[channel].verify(Request(body, headers), account, Outside({}), s.NOW)
+    with pytest.raises(Unresolved):
+        WEBHOOKS[channel].verify(Request(body, headers), account, Secrets({}), s.NOW)
 
 
 @pytest.mark.parametrize(("late", "fine"), [(299, True), (300, True), (301, False), (-300, True), (-301, False)])
 def test_a_timestamp_is_good_for_five_minutes_either_way(late: int, fine: bool) -> None:
     given_request = Request(GENERIC, s.sign_generic(GENERIC, s.NOW - timedelta(seconds=late)))
     if fine:
-        generic.verify(given_request, s.COUPANG, s.OUTSIDE, s.NOW)
+        generic.verify(given_request, s.COUPANG, s.SECRETS, s.NOW)
     else:
         with pytest.raises(Forged, match="stale"):
-            generic.verify(given_request, s.COUPANG, s.OUTSIDE, s.NOW)
+            generic.verify(given_request, s.COUPANG, s.SECRETS, s.NOW)
 
 
 def test_a_secret_may_be_changed_while_both_are_valid() -> None:
     both = s.COUPANG.model_copy(update={"signing": ("env:NEW", "env:OLD")})
-    outside = Outside({"OLD": s.WHSEC, "NEW": s.ENVIRON["DESKBUS_SECRET_ALLEGRO_PL"]})
+    secrets = Secrets({"OLD": s.WHSEC, "NEW": s.ENVIRON["DESKBUS_SECRET_ALLEGRO_PL"]})
     for secret in (s.WHSEC, s.ENVIRON["DESKBUS_SECRET_ALLEGRO_PL"]):
-        generic.verify(Request(GENERIC, s.sign_generic(GENERIC, secret=secret)), both, outside, s.NOW)
+        generic.verify(Request(GENERIC, s.sign_generic(GENERIC, secret=secret)), both, secrets, s.NOW)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
@@ -86,7 +87,7 @@ def test_line_and_its_own_client_agree(text: str) -> None:
     body = s.line_events(s.line_message({"type": "text", "text": text}))
     headers = s.sign_line(body)
     assert SignatureValidator("line channel secret").validate(body.decode(), headers["x-line-signature"])
-    line.verify(Request(body, headers), s.LINE, s.OUTSIDE, s.NOW)
+    line.verify(Request(body, headers), s.LINE, s.SECRETS, s.NOW)
 
 
 @given(
@@ -97,7 +98,7 @@ def test_line_and_its_own_client_agree(text: str) -> None:
 )
 def test_twilio_and_its_own_client_agree(fields: Mapping[str, str]) -> None:
     signature = RequestValidator("twilio auth token").compute_signature(s.SMS_URL, dict(fields))
-    twilio.verify(Request(s.form(fields), {"x-twilio-signature": signature}), s.SMS, s.OUTSIDE, s.NOW)
+    twilio.verify(Request(s.form(fields), {"x-twilio-signature": signature}), s.SMS, s.SECRETS, s.NOW)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_twilio_may_sign_the_url_with_or_without_its_port(public: str, signed: s
     account = s.SMS.model_copy(update={"public_url": public})
     signature = RequestValidator("twilio auth token").compute_signature(signed, s.SMS_FORM)
     headers = {"x-twilio-signature": signature}
-    twilio.verify(s.request(s.form(s.SMS_FORM), headers, account="sms-gb"), account, s.OUTSIDE, s.NOW)
+    twilio.verify(s.request(s.form(s.SMS_FORM), headers, account="sms-gb"), account, s.SECRETS, s.NOW)
 
 
 def test_twilio_may_sign_with_the_stronger_algorithm_when_it_says_so() -> None:
@@ -123,7 +124,7 @@ def test_twilio_may_sign_with_the_stronger_algorithm_when_it_says_so() -> None:
         "x-twilio-signature": validator.compute_signature(s.SMS_URL, s.SMS_FORM, "HMAC_SHA256"),
         "x-twilio-webhooks-signature-settings": "key=k1,algorithm=HMAC_SHA256",
     }
-    twilio.verify(Request(s.form(s.SMS_FORM), headers), s.SMS, s.OUTSIDE, s.NOW)
+    twilio.verify(Request(s.form(s.SMS_FORM), headers), s.SMS, s.SECRETS, s.NOW)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
@@ -132,11 +133,11 @@ def test_what_standard_webhooks_signs_we_take(text: str) -> None:
     signature = StandardWebhook(s.WHSEC).sign("msg_1", s.NOW, body.decode())
     timestamp = str(int(s.NOW.timestamp()))
     headers = {"webhook-id": "msg_1", "webhook-timestamp": timestamp, "webhook-signature": f"v1a,x v1,AAAA {signature}"}
-    generic.verify(Request(body, headers), s.COUPANG, s.OUTSIDE, s.NOW)
+    generic.verify(Request(body, headers), s.COUPANG, s.SECRETS, s.NOW)
 
 
 def test_what_we_sign_standard_webhooks_takes() -> None:
-    call = generic.render(s.reply("주문을 확인했습니다", to="c1"), s.COUPANG, s.OUTSIDE)
+    call = generic.render(s.reply("주문을 확인했습니다", to="c1"), s.COUPANG, s.SECRETS)
     client = StandardWebhook(s.WHSEC)
     try:
         client.verify(call.body, dict(call.headers))
@@ -156,4 +157,4 @@ def test_what_we_sign_standard_webhooks_takes() -> None:
     ],
 )
 def test_metas_challenge_is_echoed_to_who_knows_the_token(query: dict[str, str], answer: str | None) -> None:
-    assert meta.challenge(Request(b"", {}, query), s.WA, s.OUTSIDE) == answer
+    assert meta.challenge(Request(b"", {}, query), s.WA, s.SECRETS) == answer

@@ -34,7 +34,7 @@ CALLBACK = {"MessageSid": "SM1", "MessageStatus": "delivered", "From": OURS, "To
 
 def parse(fields: dict[str, str] | bytes) -> list[Inbound]:
     body = fields if isinstance(fields, bytes) else s.form(fields)
-    return list(twilio.parse(s.record(s.SMS, body), s.SMS, s.ACCOUNTS, s.OUTSIDE))
+    return list(twilio.parse(s.record(s.SMS, body), s.SMS, s.ACCOUNTS, s.SECRETS))
 
 
 def message(**changes: str | None) -> InboundMessage:
@@ -247,8 +247,8 @@ def test_a_body_that_is_no_form_names_nobody(body: bytes) -> None:
 
 def test_a_reply_is_one_request_with_everything_in_it() -> None:
     files = tuple(File(f"{n}.jpg", "image/jpeg", url=f"https://cdn.example/{n}?a=b&c") for n in range(2))
-    outside = type(s.OUTSIDE)({**s.ENVIRON, "DESKBUS_TWILIO_SID": "AC/1"})
-    call = twilio.render(s.reply("Hello & bye\r\n\x00£\ud800", to=NUMBER, files=files), s.SMS, outside)
+    secrets = type(s.SECRETS)({**s.ENVIRON, "DESKBUS_TWILIO_SID": "AC/1"})
+    call = twilio.render(s.reply("Hello & bye\r\n\x00£\ud800", to=NUMBER, files=files), s.SMS, secrets)
     login = base64.b64encode(b"AC/1:twilio auth token").decode()
     assert (call.method, call.url) == ("POST", "https://api.twilio.com/2010-04-01/Accounts/AC%2F1/Messages.json")
     assert call.headers == {"content-type": "application/x-www-form-urlencoded", "authorization": f"Basic {login}"}
@@ -268,61 +268,61 @@ def fields_of(call: HttpCall) -> dict[str, str]:
 
 def test_a_file_goes_without_a_text() -> None:
     picture = File("a.jpg", "image/jpeg", url="https://cdn.example/a.jpg")
-    fields = fields_of(twilio.render(s.reply("", to=NUMBER, files=(picture,)), s.SMS, s.OUTSIDE))
+    fields = fields_of(twilio.render(s.reply("", to=NUMBER, files=(picture,)), s.SMS, s.SECRETS))
     assert (fields["Body"], fields["MediaUrl"]) == ("", picture.url)
 
 
 def test_the_callback_names_the_account_in_a_query() -> None:
     named = s.SMS.model_copy(update={"name": "sms & more"})
-    fields = fields_of(twilio.render(s.reply("x", to=NUMBER), named, s.OUTSIDE))
+    fields = fields_of(twilio.render(s.reply("x", to=NUMBER), named, s.SECRETS))
     assert fields["StatusCallback"] == f"{s.SMS_URL}?account=sms+%26+more"
 
 
 def test_without_a_public_url_no_callback_is_asked_for() -> None:
-    call = twilio.render(s.reply("x", to=NUMBER), s.SMS.model_copy(update={"public_url": None}), s.OUTSIDE)
+    call = twilio.render(s.reply("x", to=NUMBER), s.SMS.model_copy(update={"public_url": None}), s.SECRETS)
     assert set(fields_of(call)) == {"To", "From", "Body"}
 
 
 def test_a_recipient_that_no_encoder_takes_does_not_fail_the_request() -> None:
-    assert fields_of(twilio.render(s.reply("x", to="+44\ud800"), s.SMS, s.OUTSIDE))["To"] == "+44?"
+    assert fields_of(twilio.render(s.reply("x", to="+44\ud800"), s.SMS, s.SECRETS))["To"] == "+44?"
 
 
 @pytest.mark.parametrize(("size", "fine"), [(1600, True), (1601, False)])
 def test_a_text_has_at_most_1600_characters(size: int, fine: bool) -> None:
     asked = s.reply("x" * size, to=NUMBER)
     if fine:
-        assert fields_of(twilio.render(asked, s.SMS, s.OUTSIDE))["Body"] == "x" * size
+        assert fields_of(twilio.render(asked, s.SMS, s.SECRETS))["Body"] == "x" * size
     else:
         with pytest.raises(Unsendable, match="at most 1600 characters"):
-            twilio.render(asked, s.SMS, s.OUTSIDE)
+            twilio.render(asked, s.SMS, s.SECRETS)
 
 
 @pytest.mark.parametrize(("count", "fine"), [(10, True), (11, False)])
 def test_a_message_has_at_most_ten_files(count: int, fine: bool) -> None:
     asked = s.reply("x", to=NUMBER, files=(File("a.jpg", "image/jpeg", url="https://cdn.example/a.jpg"),) * count)
     if fine:
-        assert twilio.render(asked, s.SMS, s.OUTSIDE).body.count(b"MediaUrl=") == count
+        assert twilio.render(asked, s.SMS, s.SECRETS).body.count(b"MediaUrl=") == count
     else:
         with pytest.raises(Unsendable, match="at most 10 files"):
-            twilio.render(asked, s.SMS, s.OUTSIDE)
+            twilio.render(asked, s.SMS, s.SECRETS)
 
 
 def test_a_file_that_only_we_have_is_named_with_its_provider() -> None:
     with pytest.raises(Unsendable, match=r"^Twilio takes files by https URL only, and a\.jpg has none$"):
-        twilio.render(s.reply("x", to=NUMBER, files=(File("a.jpg", "image/jpeg", b"x"),)), s.SMS, s.OUTSIDE)
+        twilio.render(s.reply("x", to=NUMBER, files=(File("a.jpg", "image/jpeg", b"x"),)), s.SMS, s.SECRETS)
 
 
 @pytest.mark.parametrize("asked", [s.reply("x", to=""), s.reply("", to=NUMBER), s.reply(" \n", to=NUMBER)])
 def test_a_reply_needs_a_recipient_and_a_text_or_a_file(asked: Any) -> None:
     with pytest.raises(Unsendable, match="recipient"):
-        twilio.render(asked, s.SMS, s.OUTSIDE)
+        twilio.render(asked, s.SMS, s.SECRETS)
 
 
 @pytest.mark.parametrize("lacking", ["base_url", "username", "external_id"])
 def test_an_account_that_lacks_a_setting_sends_nothing_and_says_which_it_needs(lacking: str) -> None:
     account = s.SMS.model_copy(update={lacking: None})
     with pytest.raises(Unsendable, match="sms-gb needs base_url, username and external_id"):
-        twilio.render(s.reply("x", to=NUMBER), account, s.OUTSIDE)
+        twilio.render(s.reply("x", to=NUMBER), account, s.SECRETS)
 
 
 def test_an_answer_names_the_message_or_the_reason() -> None:

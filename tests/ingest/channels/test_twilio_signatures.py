@@ -30,7 +30,7 @@ def right(public: str, url: str, query: str = "") -> bool:
 
 def is_right(asked: Request, account: Account = s.SMS) -> bool:
     try:
-        twilio.verify(asked, account, s.OUTSIDE, s.NOW)
+        twilio.verify(asked, account, s.SECRETS, s.NOW)
     except Forged as refusal:
         assert refusal.why == "signature"  # noqa: PT017
         return False
@@ -108,18 +108,18 @@ def test_the_algorithm_is_the_one_that_the_settings_name(settings: str, stronger
 def test_a_signature_that_is_no_base64_is_missing(signature: str | None) -> None:
     headers = {} if signature is None else {"x-twilio-signature": signature}
     with pytest.raises(Forged, match=r"^missing$"):
-        twilio.verify(Request(s.form(s.SMS_FORM), headers), s.SMS, s.OUTSIDE, s.NOW)
+        twilio.verify(Request(s.form(s.SMS_FORM), headers), s.SMS, s.SECRETS, s.NOW)
 
 
 def test_a_signature_is_read_strictly() -> None:
     given = {"x-twilio-signature": signed(s.SMS_URL)["x-twilio-signature"] + "\n*"}
     with pytest.raises(Forged, match=r"^missing$"):
-        twilio.verify(Request(s.form(s.SMS_FORM), given), s.SMS, s.OUTSIDE, s.NOW)
+        twilio.verify(Request(s.form(s.SMS_FORM), given), s.SMS, s.SECRETS, s.NOW)
 
 
 def test_a_body_that_is_no_form_is_forged_whatever_its_signature() -> None:
     with pytest.raises(Forged, match=r"^body$"):
-        twilio.verify(Request(b"\xff", signed(s.SMS_URL)), s.SMS, s.OUTSIDE, s.NOW)
+        twilio.verify(Request(b"\xff", signed(s.SMS_URL)), s.SMS, s.SECRETS, s.NOW)
 
 
 def test_values_of_one_name_are_signed_in_order_and_each_once() -> None:
@@ -128,7 +128,7 @@ def test_values_of_one_name_are_signed_in_order_and_each_once() -> None:
 
 
 def test_there_is_no_challenge() -> None:
-    assert twilio.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.SMS, s.OUTSIDE) is None
+    assert twilio.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.SMS, s.SECRETS) is None
 
 
 def test_a_query_that_no_encoder_takes_is_refused_and_breaks_nothing() -> None:
