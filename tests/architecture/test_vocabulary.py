@@ -36,8 +36,9 @@ FILES: dict[str, dict[str, Any]] = {
     "sla": {"policies": [{"name": "a", "targets": {"first_reply": "1h"}}]},
     "notify": {
         "receivers": {
-            "hook": {"sink": "webhook", "url": "https://h.example", "secret": "env:S"},
+            "hook": {"sink": "webhook", "url": "https://h.example", "signing": "env:S"},
             "slack": {"sink": "slack", "webhook": "env:S"},
+            "thread": {"sink": "slack", "access": "env:S", "channel": "C1"},
             "mail": {"sink": "email", "to": "a@b.example"},
         },
         "chains": {"c": {"steps": [{"targets": "mail"}], "remind_after": "1h"}},
@@ -270,14 +271,15 @@ SECRETS = [
     Key("ingest", ("accounts", 0, "signing")),
     Key("ingest", ("accounts", 0, "access")),
     Key("ingest", ("accounts", 0, "verify_token")),
-    Key("notify", (*HOOK, "secret")),
+    Key("notify", (*HOOK, "signing")),
     Key("notify", (*SLACK, "webhook")),
+    Key("notify", ("receivers", "thread", "access")),
 ]
 URLS = [
     Key("ingest", ("accounts", 0, "base_url")),
     Key("ingest", ("accounts", 0, "public_url")),
     Key("notify", (*HOOK, "url")),
-    Key("notify", (*SLACK, "api")),
+    Key("notify", (*SLACK, "base_url")),
 ]
 ADDRESSES = [Key("ingest", ("accounts", 0, "addresses")), Key("notify", (*MAIL, "to"))]
 HOSTS = [Key("ingest", ("allow_hosts",)), Key("notify", ("allow_hosts",))]
@@ -346,6 +348,9 @@ RENAMED = [
     (Key("ingest", ("accounts", 0, "retry_hours")), 12, "retry_for (a duration: 12h)"),
     (Key("sla", ("policies", 0, "when")), {"tier": "gold"}, "match"),
     (Key("notify", ("route", "match", "market")), "shopee", "marketplace"),
+    (Key("notify", (*HOOK, "secret")), "env:S", "signing"),
+    (Key("notify", (*SLACK, "token")), "env:T", "access"),
+    (Key("notify", (*SLACK, "api")), "https://slack.com/api", "base_url"),
 ]
 
 

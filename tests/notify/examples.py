@@ -45,14 +45,14 @@ def policy(**changes: Any) -> Policy:
     """Lead at once, on-call after 60 s, all of it once more; warnings to Slack; the rest by mail."""
     document: dict[str, Any] = {
         "receivers": {
-            "lead": {"sink": "webhook", "url": "https://hooks.nimbus.example/lead", "secret": "env:S"},
+            "lead": {"sink": "webhook", "url": "https://hooks.nimbus.example/lead", "signing": "env:S"},
             "oncall": {
                 "kind": "schedule",
                 "sink": "webhook",
                 "url": "https://hooks.nimbus.example/oncall",
-                "secret": "env:S",
+                "signing": "env:S",
             },
-            "slack": {"sink": "slack", "token": "env:T", "channel": "C1"},
+            "slack": {"sink": "slack", "access": "env:T", "channel": "C1"},
             "mail": {"sink": "email", "to": "desk@nimbus.example"},
         },
         "chains": {

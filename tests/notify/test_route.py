@@ -139,14 +139,19 @@ def test_the_example_policy_is_valid(root: Path) -> None:
         (b"to: desk@nimbus.example", b"to: desk", 4, "not a mail address"),
         (b"to: desk@nimbus.example", b"to: a@b.example\n    subject: $nonsense", 5, "no fact $nonsense"),
         (b"sink: email", b"sink: pigeon", 2, "pigeon"),
-        (b"sink: email\n    to: desk@nimbus.example", b"sink: webhook\n    url: ftp://x\n    secret: env:S", 4, "http"),
         (
             b"sink: email\n    to: desk@nimbus.example",
-            b"sink: webhook\n    url: https://x\n    secret: geheim",
-            5,
-            "secret",
+            b"sink: webhook\n    url: ftp://x\n    signing: env:S",
+            4,
+            "http",
         ),
-        (b"sink: email\n    to: desk@nimbus.example", b"sink: slack\n    token: env:T", 2, "token and channel"),
+        (
+            b"sink: email\n    to: desk@nimbus.example",
+            b"sink: webhook\n    url: https://x\n    signing: geheim",
+            5,
+            "signing",
+        ),
+        (b"sink: email\n    to: desk@nimbus.example", b"sink: slack\n    access: env:T", 2, "access and channel"),
     ],
 )
 def test_a_fault_is_named_with_its_line(old: bytes, new: bytes, line: int, words: str) -> None:

@@ -58,7 +58,7 @@ def letter(**receiver: Any) -> Letter:
 
 
 def hook(http: HttpReceiver, **more: Any) -> Letter:
-    return letter(**{"sink": "webhook", "url": f"{http.url}/lead", "secret": "env:S", **more})
+    return letter(**{"sink": "webhook", "url": f"{http.url}/lead", "signing": "env:S", **more})
 
 
 # --- Webhooks. ---
@@ -79,12 +79,12 @@ async def test_a_webhook_verifies_with_the_reference_client(http: HttpReceiver, 
 def test_the_document_of_receivers_shows_what_is_sent(root: Path) -> None:
     page = (root / "docs" / "receivers.md").read_text("utf-8")
     (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    sent = letter(sink="webhook", url="https://hooks.nimbus.example/lead", secret="env:S")
+    sent = letter(sink="webhook", url="https://hooks.nimbus.example/lead", signing="env:S")
     assert json.loads(shown) == json.loads(render(sent))
 
 
 async def test_while_a_secret_is_changed_both_verify(http: HttpReceiver, outbound: Outward) -> None:
-    await WebhookSink(outbound, SECRETS).deliver(hook(http, secret=["env:S", "env:OLD"]))
+    await WebhookSink(outbound, SECRETS).deliver(hook(http, signing=["env:S", "env:OLD"]))
     (request,) = http.requests
     for name in ("S", "OLD"):
         Webhook(SECRETS.secret(f"env:{name}")).verify(request.body, request.headers)
@@ -143,7 +143,7 @@ async def test_an_answer_that_breaks_off_may_have_been_a_yes(http: HttpReceiver,
 
 
 async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outbound: Outward) -> None:
-    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http, secret="env:NOT_SET"))
+    outcome = await WebhookSink(outbound, SECRETS).deliver(hook(http, signing="env:NOT_SET"))
     assert outcome == Later("the secret env:NOT_SET is not set")
     assert http.requests == []
 
@@ -152,7 +152,7 @@ async def test_a_secret_that_is_not_there_is_waited_for(http: HttpReceiver, outb
 
 
 def slack_letter(http: HttpReceiver, **more: Any) -> Letter:
-    return letter(sink="slack", token="env:T", channel="C1", api=f"{http.url}/api", **more)
+    return letter(sink="slack", access="env:T", channel="C1", base_url=f"{http.url}/api", **more)
 
 
 def slack_says(**document: Any) -> Reply:

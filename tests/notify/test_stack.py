@@ -23,8 +23,8 @@ from tests.notify.receivers import HttpReceiver, MailReceiver, Reply
 
 POLICY = """
 receivers:
-  lead: {{sink: webhook, url: "http://127.0.0.1:{port}/lead", secret: env:NOTIFY_TEST_SECRET}}
-  oncall: {{sink: webhook, url: "http://127.0.0.1:{port}/oncall", secret: env:NOTIFY_TEST_SECRET}}
+  lead: {{sink: webhook, url: "http://127.0.0.1:{port}/lead", signing: env:NOTIFY_TEST_SECRET}}
+  oncall: {{sink: webhook, url: "http://127.0.0.1:{port}/oncall", signing: env:NOTIFY_TEST_SECRET}}
   desk: {{sink: email, to: desk@nimbus.example}}
 chains:
   breach:

@@ -11,9 +11,14 @@ from tests.notify.examples import START, TICKET, at, policy
 
 RULES = policy(
     receivers={
-        "lead": {"sink": "webhook", "url": "https://hooks.nimbus.example/lead", "secret": "env:S", "retry_for": "100s"},
-        "oncall": {"kind": "schedule", "sink": "webhook", "url": "https://hooks.nimbus.example/o", "secret": "env:S"},
-        "slack": {"sink": "slack", "token": "env:T", "channel": "C1"},
+        "lead": {
+            "sink": "webhook",
+            "url": "https://hooks.nimbus.example/lead",
+            "signing": "env:S",
+            "retry_for": "100s",
+        },
+        "oncall": {"kind": "schedule", "sink": "webhook", "url": "https://hooks.nimbus.example/o", "signing": "env:S"},
+        "slack": {"sink": "slack", "access": "env:T", "channel": "C1"},
         "mail": {"sink": "email", "to": "desk@nimbus.example", "send_resolved": False},
     }
 )

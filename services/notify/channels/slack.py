@@ -40,8 +40,8 @@ class SlackSink:
             if receiver.webhook is not None:
                 url = self._secrets.secret(receiver.webhook)
             else:
-                url = self._secrets.expand(receiver.api).rstrip("/") + "/chat.postMessage"
-                headers["authorization"] = f"Bearer {self._secrets.secret(receiver.token or '')}"
+                url = self._secrets.expand(receiver.base_url).rstrip("/") + "/chat.postMessage"
+                headers["authorization"] = f"Bearer {self._secrets.secret(receiver.access or '')}"
                 message |= {"channel": receiver.channel, "unfurl_links": False}
                 if letter.thread is not None:
                     message |= {"thread_ts": letter.thread, "reply_broadcast": letter.planned.kind == "resolved"}

@@ -35,7 +35,7 @@ class WebhookSink:
         body = render(letter)
         try:
             url = self._secrets.expand(receiver.url)
-            keys = [key(self._secrets.secret(ref)) for ref in receiver.secret]
+            keys = [key(self._secrets.secret(ref)) for ref in receiver.signing]
         except Unresolved as fault:
             return Later(str(fault))
         except ValueError as fault:

@@ -56,32 +56,32 @@ class WebhookReceiver(_Receiver):
     """webhook."""
     url: Url
     """Where to; `${NAME:-default}` in it is filled in."""
-    secret: Annotated[SecretRefs, Field(min_length=1)]
-    """Several while it is being changed: all sign."""
+    signing: Annotated[SecretRefs, Field(min_length=1)]
+    """What we sign with; several while it is being changed: all sign."""
     retry_for: PositiveDuration = timedelta(days=3)
     """How long a notification is tried before it counts as failed."""
 
 
 class SlackReceiver(_Receiver):
-    """A Slack channel: with a token messages of one escalation form a thread; an incoming webhook cannot do that."""
+    """A Slack channel: with `access` messages of one escalation form a thread; an incoming webhook cannot do that."""
 
     sink: Literal["slack"]
     """slack."""
-    token: SecretRef | None = None
-    """Of a bot that may write to the channel."""
+    access: SecretRef | None = None
+    """What we call Slack's API with: the token of a bot that may write to the channel."""
     channel: str | None = None
     """Id of the channel."""
     webhook: SecretRef | None = None
     """The whole URL of an incoming webhook is a secret."""
-    api: Url = "https://slack.com/api"
+    base_url: Url = "https://slack.com/api"
     """Slack's API."""
     text: Template = text.LINE
     """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.webhook is None) == (self.token is None) or (self.token is None) != (self.channel is None):
-            raise ValueError("needs either token and channel, or webhook")
+        if (self.webhook is None) == (self.access is None) or (self.access is None) != (self.channel is None):
+            raise ValueError("needs either access and channel, or webhook")
         return self
 
 
@@ -200,7 +200,12 @@ class Backoff(Part):
 class Policy(Part):
     """The whole file."""
 
-    renamed_keys: ClassVar[Mapping[str, str]] = {"market": "marketplace"}
+    renamed_keys: ClassVar[Mapping[str, str]] = {
+        "market": "marketplace",
+        "secret": "signing",
+        "token": "access",
+        "api": "base_url",
+    }
 
     receivers: Mapping[Name, Receiver] = Field(min_length=1)
     """Receivers by name."""
