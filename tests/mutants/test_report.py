@@ -47,7 +47,7 @@ def test_mutants_are_counted_by_room_and_survivors_shown(files: Path) -> None:
 
 
 def test_only_a_room_that_was_tested_whole_is_one(files: Path) -> None:
-    every = ["kit.timers.x_a__mutmut_1", "kit.outbox.x_b__mutmut_1", "services.sla.core.hours.x_c__mutmut_1"]
+    every = ["kit.timers.x_a__mutmut_1", "kit.outbox.x_b__mutmut_1", "services.sla.core.targets.x_c__mutmut_1"]
     rooms = {"kit": Room(1, 1, ()), "sla": Room(1, 1, ())}
     assert list(report.whole(rooms, every)) == ["sla"]
 

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Market, Status, TicketFacts
-from services.sla.core.calendar import TZDATA
+from kit.calendar.working_time import TZDATA
+from kit.calendar.written import CalendarSpec, Holiday
 from services.sla.core.clocks import Terms, Warn
-from services.sla.core.policy import Book, CalendarSpec, Holiday, Policy
+from services.sla.core.policy import Book, Policy
 from tests.sla.desk import START, at
 
 TARGETS = {"first_reply": "1h"}

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from contracts.sla import CalendarRef, ClockBreached, ClockEvent, ClockResumed, Metric, PolicyRef
 from contracts.ticket import TicketFacts
+from kit.calendar.hours import ALWAYS, parse_week
+from kit.calendar.working_time import Calendar
 from services.sla.core import clocks
-from services.sla.core.calendar import Calendar
 from services.sla.core.clocks import (
     TOTAL_RESOLUTION,
     TRANSITIONS,
@@ -24,7 +25,6 @@ from services.sla.core.clocks import (
     Trigger,
     Warn,
 )
-from services.sla.core.hours import ALWAYS, parse_week
 from tests.sla.desk import START, at
 
 TARGET = 60 * 60_000

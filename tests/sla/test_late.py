@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from contracts.sla import ClockStarted
 from contracts.ticket import CustomerFacts, Status
-from services.sla.core.calendar import Calendar
+from kit.calendar.hours import ALWAYS
+from kit.calendar.working_time import Calendar
 from services.sla.core.clocks import elapsed
 from services.sla.core.history import KEPT_SPANS, Span, then, used
-from services.sla.core.hours import ALWAYS
 from tests.sla.desk import Desk, at, book, minute
 
 GOLD = """

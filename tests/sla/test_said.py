@@ -16,9 +16,9 @@ from contracts.sla import (
     ClockStarted,
 )
 from contracts.tickets import CommandRejected, TicketOpened
+from kit.calendar.working_time import TZDATA
 from kit.document import Decision
 from services.sla.core import tickets
-from services.sla.core.calendar import TZDATA
 from services.sla.core.clocks import Clock, Phase
 from services.sla.core.tickets import KEPT_BREACHES, KEPT_CLOCKS
 from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book

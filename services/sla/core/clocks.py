@@ -34,7 +34,7 @@ from contracts.sla import (
     RiskReason,
 )
 from contracts.ticket import TicketFacts
-from services.sla.core.calendar import TZDATA, Calendar
+from kit.calendar.working_time import TZDATA, Calendar
 
 #: Creation to the last solve, with all waiting in it. The contracts' `resolution` is the working one.
 TOTAL_RESOLUTION = "total_resolution"

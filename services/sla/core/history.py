@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from contracts.ticket import Status
-from services.sla.core.calendar import Calendar
+from kit.calendar.working_time import Calendar
 
 #: Spans that are kept, the latest ones. Of a ticket with more, the time before them is not known any more.
 KEPT_SPANS = 100

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     ValidationError,
     field_validator,
@@ -24,10 +23,10 @@ from contracts.matching import Match
 from contracts.sla import CalendarRef, Metric, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.values import OneOrMany, country_code
+from kit.calendar.working_time import TZDATA, Calendar, NeverDue
+from kit.calendar.written import CalendarSpec, DateText, Holiday
 from kit.policy.part import Part
-from services.sla.core.calendar import TZDATA, Calendar, NeverDue, zone
 from services.sla.core.clocks import TOTAL_RESOLUTION, Terms
-from services.sla.core.hours import Day, parse_date, parse_day, parse_week
 from services.sla.core.targets import Target, Warnings
 
 METRICS = (Metric.FIRST_REPLY, Metric.NEXT_REPLY, Metric.RESOLUTION, TOTAL_RESOLUTION)
@@ -82,57 +81,6 @@ class Policy(Part):
 
 def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-class CalendarSpec(Part):
-    """Hours of a week in a zone, less the holidays of the lists that it names."""
-
-    zone: str
-    """IANA time zone."""
-    hours: str | dict[str, str | tuple[str, ...]] = "always"
-    """always, or by day: `mon-fri: \"09:00-12:00, 13:00-18:00\"`, local time."""
-    holidays: OneOrMany[str] = ()
-    """Lists of holidays that it keeps."""
-
-    @field_validator("zone")
-    @classmethod
-    def _exists(cls, value: str) -> str:
-        zone(value)
-        return value
-
-    @field_validator("hours")
-    @classmethod
-    def _readable(cls, value: Any) -> Any:
-        parse_week(value)
-        return value
-
-
-class Holiday(Part):
-    """One date: closed, or open for some hours."""
-
-    name: str
-    """Its name."""
-    hours: str | tuple[str, ...] = "closed"
-    """closed, or the hours of that day."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_only(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("hours")
-    @classmethod
-    def _readable(cls, value: Any) -> Any:
-        parse_day(value)
-        return value
-
-
-def _check_date(text: str) -> str:
-    parse_date(text)
-    return text
-
-
-DateText = Annotated[str, AfterValidator(_check_date)]
 
 
 class Book(Part):
@@ -230,13 +178,5 @@ class Book(Part):
 
     @cached_property
     def _calendars(self) -> dict[str, Calendar]:
-        always = CalendarSpec(zone="UTC")
-        return {name: self._build(spec) for name, spec in {"always": always, **self.calendars}.items()}
-
-    def _build(self, spec: CalendarSpec) -> Calendar:
-        dates: dict[date, Day] = {}
-        for holiday_list in spec.holidays:
-            for text, holiday in self.holidays[holiday_list].items():
-                day, hours = parse_date(text), parse_day(holiday.hours)
-                dates[day] = hours if dates.get(day, hours) else ()  # closed by one list is closed
-        return Calendar(spec.zone, parse_week(spec.hours), dates)
+        every = {"always": CalendarSpec(zone="UTC"), **self.calendars}
+        return {name: spec.build(self.holidays[each] for each in spec.holidays) for name, spec in every.items()}

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from services.sla.core.hours import ALWAYS, parse_date, parse_day, parse_week
+from kit.calendar.hours import ALWAYS, parse_date, parse_day, parse_week
 
 NINE, NOON, ONE, SIX = 540, 720, 780, 1080
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.sla.core.calendar import TZDATA, Calendar, NeverDue, resolve, zone
-from services.sla.core.hours import ALWAYS, DAY, Week, parse_week
+from kit.calendar.hours import ALWAYS, DAY, Week, parse_week
+from kit.calendar.working_time import TZDATA, Calendar, NeverDue, resolve, zone
 
 ZONES = (
     "Europe/Warsaw",

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import tzdata  # type: ignore[import-untyped]
 
-from services.sla.core.hours import Day, Week
+from kit.calendar.hours import Day, Week
 
 #: Version of the time zone rules. They come from the pinned package, never from the machine, so that it is known.
 TZDATA: str = tzdata.IANA_VERSION
