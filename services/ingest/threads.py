@@ -158,7 +158,7 @@ class Threads:
             arrival.admitted = place.final
             return self._follow(view, place, arrival, policy)
         found = self._by_thread(view, arrival, policy)
-        if place is None and view.claim(arrival.anchors[0]) is None:
+        if view.claim(arrival.anchors[0]) is None:
             return found  # its own id is free, and `adopt` makes the place of it
         raise view.settle(arrival, found)
 
