@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, Field, model_validator
 
 from contracts.payload import Payload
-from contracts.ticket import Attachment, Author, ContactRef, CustomerFacts, Market, Message, Priority, Status
+from contracts.ticket import Attachment, Author, ContactRef, Facts, Message, Priority, Status
 from contracts.values import Identifier, SkillLevels
 
 
@@ -126,17 +126,10 @@ class Split(CommandPayload):
     subject: str | None = Field(None, description="Subject of the new ticket.")
 
 
-class SetFacts(CommandPayload):
+class SetFacts(Facts, CommandPayload):
     """Bring facts about the customer or the order. What is not given stays as it is."""
 
     type: ClassVar[str] = "deskbus.command.set_facts.v1"
-    customer: CustomerFacts | None = Field(None, description="Facts about the customer.")
-    order_ref: str | None = Field(None, description="Order that the conversation is about.")
-    brand: str | None = Field(None, description="Brand.")
-    market: Market | None = Field(None, description="Where the sale took place.")
-    language: str | None = Field(None, description="Language of the conversation, BCP 47.")
-    required_skills: SkillLevels | None = Field(None, description="Skills that an agent must have.")
-    preferred_skills: SkillLevels | None = Field(None, description="Skills that are dropped as the wait grows.")
 
 
 class Forward(CommandPayload):

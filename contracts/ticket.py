@@ -206,6 +206,18 @@ class TicketFacts(Value):
     tags: tuple[str, ...] = Field((), description="Tags of the ticket.")
 
 
+class Facts(Value):
+    """Facts about a ticket that a command may bring. A field that is absent says nothing."""
+
+    customer: CustomerFacts | None = Field(None, description="Facts about the customer.")
+    order_ref: str | None = Field(None, description="Order that the conversation is about.")
+    brand: str | None = Field(None, description="Brand.")
+    market: Market | None = Field(None, description="Where the sale took place.")
+    language: str | None = Field(None, description="Language of the conversation, BCP 47.")
+    required_skills: SkillLevels | None = Field(None, description="Skills that an agent must have.")
+    preferred_skills: SkillLevels | None = Field(None, description="Skills that are dropped as the wait grows.")
+
+
 class Ticket(Value):
     """A ticket as it is after the event that carries it. Who works on it is routing's to say, not the ticket's."""
 

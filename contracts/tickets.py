@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from contracts.payload import Payload
-from contracts.ticket import Author, CustomerFacts, Market, Message, Priority, Status, Ticket
-from contracts.values import Count, Identifier, Instant, Open, SkillLevels, Value
+from contracts.ticket import Author, Facts, Message, Priority, Status, Ticket
+from contracts.values import Count, Identifier, Instant, Open
 
 
 class DeliveryState(StrEnum):
@@ -136,18 +136,6 @@ class TicketTagged(TicketEvent):
     added: tuple[str, ...] = Field((), description="Tags that are new.")
     removed: tuple[str, ...] = Field((), description="Tags that are gone.")
     actor: Author = Field(description="Who changed them.")
-
-
-class Facts(Value):
-    """Facts about a ticket that a command may bring. A field that is absent says nothing."""
-
-    customer: CustomerFacts | None = Field(None, description="Facts about the customer.")
-    order_ref: str | None = Field(None, description="Order that the conversation is about.")
-    brand: str | None = Field(None, description="Brand.")
-    market: Market | None = Field(None, description="Where the sale took place.")
-    language: str | None = Field(None, description="Language of the conversation, BCP 47.")
-    required_skills: SkillLevels | None = Field(None, description="Skills that an agent must have.")
-    preferred_skills: SkillLevels | None = Field(None, description="Skills that are dropped as the wait grows.")
 
 
 class TicketFactsChanged(TicketEvent):

@@ -7,7 +7,7 @@ from contracts import commands, contacts, tickets
 from contracts.payload import Payload
 from contracts.samples import stories
 from contracts.samples.stories import ENGLISH, KOREAN, POLISH, THAI, after, answered, at
-from contracts.ticket import Author, AuthorKind, Channel, CustomerFacts, Priority, Status
+from contracts.ticket import Author, AuthorKind, Channel, CustomerFacts, Facts, Priority, Status
 
 Sample = tuple[str, str, datetime, Payload]
 """Name of the sample, subject, time, payload."""
@@ -146,7 +146,7 @@ def life_cycle_samples() -> Iterator[Sample]:
                 customer=THAI.customer.model_copy(update={"tier": "gold", "orders": 17}),
             ),
             changed=("order_ref", "customer.orders", "customer.tier"),
-            old=tickets.Facts(customer=CustomerFacts(tier="silver", orders=16)),
+            old=Facts(customer=CustomerFacts(tier="silver", orders=16)),
             actor=Author(kind=AuthorKind.SYSTEM, name="shop"),
             command_id="cmd-sample-13",
         ),
@@ -160,7 +160,7 @@ def life_cycle_samples() -> Iterator[Sample]:
                 KOREAN, at("09:20:10"), language="en", required_skills={"warranty": 3}, preferred_skills={"lamps": 1}
             ),
             changed=("language", "preferred_skills", "required_skills"),
-            old=tickets.Facts(
+            old=Facts(
                 language=KOREAN.language,
                 required_skills=KOREAN.required_skills,
                 preferred_skills=KOREAN.preferred_skills,

@@ -31,6 +31,7 @@ from contracts.ticket import (
     ContactRef,
     CustomerFacts,
     Direction,
+    Facts,
     Message,
     Status,
     Ticket,
@@ -38,7 +39,6 @@ from contracts.ticket import (
 from contracts.tickets import (
     CloseReason,
     CommandRejected,
-    Facts,
     MessageReceived,
     NoteAdded,
     RejectReason,

@@ -24,6 +24,7 @@ from contracts.ticket import (
     ContactRef,
     CustomerFacts,
     Direction,
+    Facts,
     Market,
     Message,
     Priority,
@@ -31,7 +32,6 @@ from contracts.ticket import (
 )
 from contracts.tickets import (
     CommandRejected,
-    Facts,
     MessageReceived,
     NoteAdded,
     TicketClosed,

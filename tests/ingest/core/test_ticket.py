@@ -19,8 +19,8 @@ from contracts.commands import (
     Transfer,
 )
 from contracts.contacts import Identity
-from contracts.ticket import Attachment, Author, CustomerFacts, Market, Priority, Status
-from contracts.tickets import Facts, MessageSent, TicketFactsChanged
+from contracts.ticket import Attachment, Author, CustomerFacts, Facts, Market, Priority, Status
+from contracts.tickets import MessageSent, TicketFactsChanged
 from kit.errors import Passing
 from services.ingest.core.messages import Sender
 from services.ingest.core.moves import LOOPING
