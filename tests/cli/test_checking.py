@@ -31,5 +31,16 @@ def test_a_fault_is_named_with_file_line_and_reason(root: Path, tmp_path: Path, 
     assert "bogus" in reason
 
 
+def test_an_old_key_is_told_what_it_is_called_today(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "deploy" / "config", tmp_path / "config", symlinks=True)
+    path = tmp_path / "config" / "sla.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("match: {tier: gold}", "when: {tier: gold}"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", "config", str(tmp_path / "config")])
+    line = text[: text.index("match: {tier: gold}")].count("\n") + 1
+    assert (result.exit_code, "is called match today" in result.output) == (1, True)
+    assert f"{path}:{line}: policies.0.when: " in result.output.replace("\n", "")
+
+
 def test_a_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
     assert len(list(faults(tmp_path))) == 4
