@@ -25,7 +25,10 @@ from contracts.values import OneOrMany, country_code
 ANY = "*"
 NONE = ""
 _ANYTHING = {ANY, NONE}
+_NOTHING = (NONE,)
 
+_Test = Callable[[tuple[str, ...]], bool]
+"""Whether a condition holds for the values that a ticket has."""
 Given = Callable[[str], tuple[str, ...]]
 """Key -> the values that a ticket has for it."""
 
@@ -90,20 +93,25 @@ class Match(BaseModel):
         return {key: values for key, values in write(self).items() if values}
 
     @cached_property
-    def _asked(self) -> tuple[tuple[str, frozenset[str]], ...]:
-        return tuple((key, frozenset(values)) for key in type(self).model_fields if (values := getattr(self, key)))
+    def _asked(self) -> tuple[tuple[str, _Test], ...]:
+        """The conditions, made once: most matches have one or two of them, and are tried for every ticket."""
+        asked = ((key, frozenset(getattr(self, key))) for key in type(self).model_fields)
+        return tuple((key, _test(key, wanted)) for key, wanted in asked if wanted)
 
     def holds(self, facts: TicketFacts) -> bool:
         """Say whether a ticket is what this asks for."""
-        return self.failing(lambda key: _GIVEN[key](facts)) is None
+        for key, test in self._asked:  # noqa: SIM110 - a generator would cost as much as the conditions
+            if not test(_GIVEN[key](facts)):
+                return False
+        return True
 
     def failing(self, given: Given) -> str | None:
         """Return the first key that does not hold; None when all do."""
-        return next((key for key, wanted in self._asked if not _holds(key, wanted, given(key))), None)
+        return next((key for key, test in self._asked if not test(given(key))), None)
 
     def holding(self, given: Given) -> str | None:
         """Return the first key that holds; None when none does."""
-        return next((key for key, wanted in self._asked if _holds(key, wanted, given(key))), None)
+        return next((key for key, test in self._asked if test(given(key))), None)
 
 
 def _one(value: str | None) -> tuple[str, ...]:
@@ -124,15 +132,13 @@ _GIVEN: Mapping[str, Callable[[TicketFacts], tuple[str, ...]]] = {
 }
 
 
-def _holds(key: str, wanted: frozenset[str], given: tuple[str, ...]) -> bool:
+def _test(key: str, wanted: frozenset[str]) -> _Test:
     if key == "all_tags":
-        return wanted.issubset(given)
-    if not given:
-        return NONE in wanted
+        return wanted.issubset
     if ANY in wanted:
-        return True
+        return (lambda _: True) if NONE in wanted else bool
     if key == "language":
-        return any(covers(each, tag) for each in wanted for tag in given)
+        return lambda given: any(covers(each, tag) for each in wanted for tag in given) if given else NONE in wanted
     if key == "country":
-        given = tuple(map(str.upper, given))
-    return not wanted.isdisjoint(given)
+        return lambda given: not wanted.isdisjoint(map(str.upper, given or _NOTHING))
+    return lambda given: not wanted.isdisjoint(given or _NOTHING)
