@@ -24,9 +24,9 @@ from cli.replaying import outcome
 from cli.screen import clean, console, say
 from contracts import topics as catalogue
 from contracts.dlq import REFUSED
-from kit.admin import create_topics
-from kit.clock import SystemClock
-from kit.errors import Passing
+from kit.base.clock import SystemClock
+from kit.base.errors import Passing
+from kit.kafka.admin import create_topics
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Deskbus from the command line."

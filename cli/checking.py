@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy.file import load
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from cli.reading import Line, read
 from contracts import topics
 from contracts.dlq import REPLAY_OF, DeadLetter
-from kit.producer import Outgoing, Producer
+from kit.kafka.producer import Producer
+from kit.protocol.ports import Outgoing
 
 _Record = tuple[str, int, int, bytes | None, bytes | None]
 """Where a record stood, its key and its value: a topic that was made anew counts from 0 again."""

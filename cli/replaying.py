@@ -13,8 +13,8 @@ from cli.letters import Choice, Found, find
 from cli.reading import read
 from contracts import topics
 from contracts.dlq import REPLAY_OF
-from kit.admin import committed
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
+from kit.kafka.admin import committed
 
 #: Seconds between two looks at how far the service has come.
 _LOOK_SECONDS = 0.25

@@ -16,7 +16,7 @@ import aiosmtplib
 import httpx
 
 from cli.traffic import Hook, Mail, Piece
-from kit.ids import uuid7
+from kit.base.ids import uuid7
 
 T = TypeVar("T")
 _A_CLIENT = 32

@@ -18,9 +18,9 @@ from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
 from deploy import policies
-from kit import metrics
-from kit.service import Service
-from kit.settings import ServiceSettings
+from kit.base import metrics
+from kit.base.settings import ServiceSettings
+from kit.process.service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

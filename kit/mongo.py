@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +27,8 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from kit.errors import Passing
+from kit.base.errors import Passing
+from kit.protocol.ports import Guarded, WriteOutcome
 
 Row = dict[str, Any]
 Sort = Sequence[tuple[str, int]]
@@ -63,24 +63,6 @@ _OUR_FAULT = frozenset({
 })  # fmt: skip
 _CHUNK = 512 * 1024
 BLOBS = "blobs"
-
-
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """One document's write: it counts only if the document still has `version` (0: does not exist yet)."""
-
-    id: str
-    version: int
-    set: Mapping[str, Any]
-    push_outbox: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOutcome:
-    """Who lost his guard. `unknown`: no answer came, so nothing of the batch may be taken as written."""
-
-    lost: frozenset[str] = field(default_factory=frozenset)
-    unknown: bool = False
 
 
 @contextlib.contextmanager

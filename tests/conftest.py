@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from deploy.local import Stack, free_port
 from deploy.local.stack import DATA, Addresses
-from kit.admin import create_topics, delete_topics
+from kit.kafka.admin import create_topics, delete_topics
 
 _NEEDS_STACK = {"kafka", "mongo", "topics", "environment"}
 _PARTITIONS = 4

@@ -29,10 +29,10 @@ from cli.sending import Doors
 from cli.traffic import Traffic, secrets_environment, tokens
 from contracts import topics
 from contracts.envelope import Event
-from kit.admin import create_topics, delete_topics
-from kit.clock import SystemClock
-from kit.errors import Passing
-from kit.ids import uuid7
+from kit.base.clock import SystemClock
+from kit.base.errors import Passing
+from kit.base.ids import uuid7
+from kit.kafka.admin import create_topics, delete_topics
 
 SECONDS = 55.0
 """At most, from the first message to the verdict."""

@@ -16,9 +16,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kit import metrics
-from kit.clock import Clock
-from kit.errors import InvalidPolicy
+from kit.base import metrics
+from kit.base.clock import Clock
+from kit.base.errors import InvalidPolicy
 from kit.policy import keys
 
 T = TypeVar("T", bound=BaseModel)

@@ -13,18 +13,18 @@ from starlette.types import ASGIApp
 
 from contracts import topics
 from contracts.topics import topic_name
-from kit import http as kit_http
-from kit.clock import Clock
+from kit.base.clock import Clock
+from kit.doors import http as kit_http
 from kit.mongo import MongoStore
-from kit.outbox import Documents
 from kit.outward import Outward
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
+from kit.process.service import Service
+from kit.process.service import main as run_main
+from kit.process.worker import Worker
+from kit.protocol.outbox import Documents
+from kit.protocol.timers import Ticker
 from kit.relay import tls_options
-from kit.service import Service
-from kit.service import main as run_main
-from kit.timers import Ticker
-from kit.worker import Worker
 from services.ingest import store
 from services.ingest.accounts import Accounts
 from services.ingest.asking import Asking

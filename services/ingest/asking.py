@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from contracts.commands import Merge, Reply
 from contracts.ticket import Direction, Message, Ticket
-from kit.document import Document
-from kit.handling import Incoming
-from kit.outbox import Documents
+from kit.protocol.document import Document
+from kit.protocol.handling import Incoming
+from kit.protocol.outbox import Documents
 from services.ingest.core.commands import Asked, message_of
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from kit.document import Document
-from kit.ids import uuid7
+from kit.base.ids import uuid7
 from kit.mongo import Row
+from kit.protocol.document import Document
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.state import TicketState
 from services.ingest.core.threading import is_proven, may_join, same_house

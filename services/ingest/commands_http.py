@@ -13,11 +13,11 @@ from contracts.commands import CommandPayload, Forward
 from contracts.envelope import HEADERS, Command
 from contracts.registry import COMMANDS
 from contracts.ticket import Author, AuthorKind
-from kit.clock import Clock
-from kit.http import Caller, IdempotencyKey, Problem, Router, requires
-from kit.ids import stable_id
-from kit.producer import Outgoing
-from kit.settings import LIMITS
+from kit.base.clock import Clock
+from kit.base.ids import stable_id
+from kit.base.settings import LIMITS
+from kit.doors.http import Caller, IdempotencyKey, Problem, Router, requires
+from kit.protocol.ports import Outgoing
 from services.ingest import metrics
 from services.ingest.core.commands import COMMAND_BYTES
 from services.ingest.intake import Intake

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from contracts.ticket import Attachment, Direction, Ticket
-from kit.clock import Clock
-from kit.ids import stable_id
+from kit.base.clock import Clock
+from kit.base.ids import stable_id
 from kit.outward import MOST_ANSWER, Answer, Forbidden, Unreached
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Accounts

@@ -13,9 +13,9 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from contracts.ticket import Attachment, Ticket
-from kit.http import Caller, Problem, Router, requires
-from kit.outbox import Documents
-from kit.settings import LIMITS
+from kit.base.settings import LIMITS
+from kit.doors.http import Caller, Problem, Router, requires
+from kit.protocol.outbox import Documents
 from services.ingest.channels.reading import line
 from services.ingest.core.state import TicketState
 from services.ingest.files import Files, NotFetched

@@ -15,10 +15,11 @@ from contracts import inbound as inbound_contract
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
 from contracts.values import trace_context
-from kit.document import Cause, Decision, Document
-from kit.errors import Unparsable
-from kit.handling import Incoming, Record
+from kit.base.errors import Unparsable
 from kit.policy.secrets import Secrets
+from kit.protocol.document import Cause, Decision, Document
+from kit.protocol.handling import Incoming
+from kit.protocol.record import Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
 from services.ingest.asking import Asking

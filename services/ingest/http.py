@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.inbound import HttpRequest
 from contracts.values import trace_context
-from kit.clock import Clock
-from kit.http import Problem, Router
-from kit.plain import answer_empty, answer_json, read_body
+from kit.base.clock import Clock
+from kit.doors.http import Problem, Router
+from kit.doors.plain import answer_empty, answer_json, read_body
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts

@@ -13,10 +13,10 @@ from typing import Protocol
 from prometheus_client import Counter
 
 from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
-from kit.clock import Clock
-from kit.errors import Passing
-from kit.ids import uuid7
-from kit.producer import Outgoing
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.base.ids import uuid7
+from kit.protocol.ports import Outgoing
 from services.ingest import metrics
 
 #: Our headers go into the same record as the body: a request that has more of them than this leaves a claim check too.

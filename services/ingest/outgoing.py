@@ -14,10 +14,10 @@ import structlog
 from contracts.commands import Forward
 from contracts.envelope import HEADERS, Command
 from contracts.ticket import Attachment, Ticket
-from kit.clock import Clock
-from kit.errors import Passing
+from kit.base.clock import Clock
+from kit.base.errors import Passing
 from kit.policy.secrets import Secrets, Unresolved
-from kit.producer import Outgoing
+from kit.protocol.ports import Outgoing
 from services.ingest.accounts import Accounts
 from services.ingest.channels import CHANNELS
 from services.ingest.channels.channel import Channel

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 import structlog
 
 from contracts.contacts import Identity
-from kit.clock import Clock
-from kit.document import Cause, Document
-from kit.errors import Passing
+from kit.base.clock import Clock
+from kit.base.errors import Passing
 from kit.mongo import Row
-from kit.outbox import Documents, Store
+from kit.protocol.document import Cause, Document
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Store
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.contacts import ContactState, about, contact_id, decide, identity_claim
 from services.ingest.core.messages import identity_key

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from contracts.values import to_instant
-from kit.outbox import Store
+from kit.protocol.ports import Store
 from services.ingest.core.arrivals import StatusReport
 from services.ingest.core.messages import Delivery, DeliveryStatus
 from services.ingest.core.threading import message_anchor

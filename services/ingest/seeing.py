@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 
 from contracts.ticket import Ticket
-from kit.http import Caller, requires
+from kit.doors.http import Caller, requires
 
 Reader = Annotated[Caller, Depends(requires("tickets:read", keeps=("brands", "accounts")))]
 _PATHS = (("brands", "state.ticket.brand"), ("accounts", "state.ticket.account"))

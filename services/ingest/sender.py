@@ -16,10 +16,10 @@ import structlog
 
 from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
-from kit.clock import Clock, woken
-from kit.document import Decision
-from kit.errors import Passing
-from kit.outbox import Documents
+from kit.base.clock import Clock, woken
+from kit.base.errors import Passing
+from kit.protocol.document import Decision
+from kit.protocol.outbox import Documents
 from services.ingest import metrics
 from services.ingest.core import sending
 from services.ingest.core.arrivals import StatusReport

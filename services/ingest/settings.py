@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from kit.base.settings import ServiceSettings
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
-from kit.settings import ServiceSettings
 
 
 class IngestSettings(ServiceSettings):

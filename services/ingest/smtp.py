@@ -18,7 +18,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, syntax
 
 from contracts.inbound import HttpRequest
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.ingest import metrics
 from services.ingest.accounts import Accounts
 from services.ingest.channels import channel as channels

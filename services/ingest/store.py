@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from contracts import topics
 from contracts.contacts import Contact
 from contracts.ticket import ContactRef, Message, Status, Ticket
-from kit.document import Kind
 from kit.mongo import MongoStore
-from kit.outbox import Store
+from kit.protocol.document import Kind
+from kit.protocol.ports import Store
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import MESSAGES, Answer, Pending, TicketState

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from contracts.ticket import Ticket
-from kit.document import Document
-from kit.errors import Passing
-from kit.mongo import Guarded, Row
-from kit.outbox import Documents, Store
+from kit.base.errors import Passing
+from kit.mongo import Row
+from kit.protocol.document import Document
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Guarded, Store
 from services.ingest.claims import Claim, Unknown, View, Wait
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy

@@ -10,8 +10,8 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from contracts.ticket import Message, Priority, Status, Ticket
-from kit.http import Problem, Router
-from kit.outbox import Documents
+from kit.doors.http import Problem, Router
+from kit.protocol.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.seeing import Reader, reaches, within
 from services.ingest.store import TICKETS, Keeping, public_message

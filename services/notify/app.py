@@ -2,15 +2,15 @@
 
 from functools import partial
 
-from kit import metrics as kit_metrics
-from kit.clock import Clock
+from kit.base import metrics as kit_metrics
+from kit.base.clock import Clock
 from kit.outward import Outward
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
+from kit.process.service import Service
+from kit.process.service import main as run_main
+from kit.process.worker import Worker
 from kit.relay import tls_options
-from kit.service import Service
-from kit.service import main as run_main
-from kit.worker import Worker
 from services.notify import metrics, store
 from services.notify.channels.base import Sink
 from services.notify.channels.email import EmailSink, Relay

@@ -7,8 +7,9 @@ from contracts import topics
 from contracts.assignments import TicketUnroutable
 from contracts.envelope import Event
 from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
-from kit.document import Decision, Document
-from kit.handling import BaseHandling, Incoming, Record
+from kit.protocol.document import Decision, Document
+from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.record import Record
 from services.notify.core import alerts, escalation
 from services.notify.core.policy import Policy
 from services.notify.core.state import Escalation, escalation_id

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from contracts.notifications import Alert
 from contracts.values import Instant
-from kit.clock import Clock
-from kit.document import Decision
-from kit.http import Caller, Problem, Router, door, requires
-from kit.outbox import Documents
+from kit.base.clock import Clock
+from kit.doors.http import Caller, Problem, Router, door, requires
+from kit.protocol.document import Decision
+from kit.protocol.outbox import Documents
 from services.notify import store
 from services.notify.core.escalation import acknowledge, explain
 from services.notify.core.policy import Policy

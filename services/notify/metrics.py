@@ -1,4 +1,4 @@
-"""Every metric of notify, in one place; kit's are in kit/metrics.py. Receivers are no labels: they may be many."""
+"""Every metric of notify, in one place; kit's are in kit/base/metrics.py. Receivers are no labels: they may be many."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from contracts.notifications import (
     EscalationStepReached,
     Sink,
 )
-from kit.document import Document
+from kit.protocol.document import Document
 from services.notify.core.alerts import Kind
 from services.notify.core.state import Escalation
 

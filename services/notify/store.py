@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from contracts import topics
-from kit.document import Document, Kind
 from kit.mongo import MongoStore
-from kit.outbox import Documents
+from kit.protocol.document import Document, Kind
+from kit.protocol.outbox import Documents
 from services.notify.core.state import PREFIX, Escalation, Standing
 
 COLLECTION = "escalations"

@@ -16,11 +16,11 @@ import structlog
 from contracts import topics
 from contracts.notifications import NotificationFailed
 from contracts.topics import topic_name
-from kit.clock import Clock, woken
-from kit.document import Decision, Document
-from kit.errors import Passing
-from kit.outbox import Documents
-from kit.timers import Positions, Ticker
+from kit.base.clock import Clock, woken
+from kit.base.errors import Passing
+from kit.protocol.document import Decision, Document
+from kit.protocol.outbox import Documents
+from kit.protocol.timers import Positions, Ticker
 from services.notify import metrics, store
 from services.notify.channels.base import Letter, Sink
 from services.notify.core import escalation

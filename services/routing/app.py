@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from kit import metrics as kit_metrics
-from kit.clock import Clock
+from kit.base import metrics as kit_metrics
+from kit.base.clock import Clock
 from kit.policy.file import PolicyFile
-from kit.service import Service, every
-from kit.service import main as run_main
-from kit.worker import Worker
+from kit.process.service import Service, every
+from kit.process.service import main as run_main
+from kit.process.worker import Worker
 from services.routing import metrics, ticker
 from services.routing.core.policy import Policy
 from services.routing.handlers import RoutingHandling

@@ -12,10 +12,11 @@ from contracts.commands import Transfer
 from contracts.envelope import Command
 from contracts.tickets import TicketEvent
 from contracts.topics import BY_NAME, TICKETS
-from kit.document import Cause, Decision, Document
-from kit.errors import Passing
-from kit.handling import BaseHandling, Incoming, Record, event_item
-from kit.timers import Positions
+from kit.base.errors import Passing
+from kit.protocol.document import Cause, Decision, Document
+from kit.protocol.handling import BaseHandling, Incoming, event_item
+from kit.protocol.record import Record
+from kit.protocol.timers import Positions
 from services.routing.core import tickets, transfers
 from services.routing.core.state import TicketState
 from services.routing.store.desk import Desk

@@ -14,10 +14,10 @@ from contracts.agents import Agent
 from contracts.assignments import AgentRef, AssignmentDecision, TransferReason
 from contracts.ticket import Priority, Status, TicketFacts
 from contracts.values import SkillLevels, Units
-from kit.clock import Clock
-from kit.document import Decision, Document
-from kit.errors import Passing
-from kit.http import Problem, Router, door, requires
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.doors.http import Problem, Router, door, requires
+from kit.protocol.document import Decision, Document
 from services.routing.core import agents, need, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import place

@@ -10,9 +10,9 @@ from typing import Any
 
 import structlog
 
-from kit.clock import Clock
-from kit.document import Decision, Document
-from kit.errors import Passing
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.protocol.document import Decision, Document
 from services.routing.core.moves import placed_anew
 from services.routing.core.need import Need
 from services.routing.core.policy import Policy

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.agents import Presence
 from contracts.assignments import AssignReason, TicketUnroutable, UnroutableReason
-from kit.document import Document
+from kit.protocol.document import Document
 from services.routing.core.state import TicketState
 
 _WAITS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
 
 
 class RoutingSettings(ServiceSettings):

@@ -14,11 +14,11 @@ import structlog
 from contracts.agents import Presence
 from contracts.assignments import UnassignReason
 from contracts.topics import TICKETS
-from kit.clock import Clock
-from kit.document import Decision, Document
-from kit.errors import Passing
-from kit.outbox import Documents
-from kit.timers import Positions, Ticker
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.protocol.document import Decision, Document
+from kit.protocol.outbox import Documents
+from kit.protocol.timers import Positions, Ticker
 from services.routing import metrics
 from services.routing.core import agents, looks, ranking, tickets
 from services.routing.core.agents import AgentState

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from kit.clock import Clock
+from kit.base.clock import Clock
 from kit.policy.file import PolicyFile
-from kit.service import Service, every
-from kit.service import main as run_main
-from kit.worker import Worker
+from kit.process.service import Service, every
+from kit.process.service import main as run_main
+from kit.process.worker import Worker
 from services.sla import http, metrics, store
 from services.sla.core.policy import Book
 from services.sla.handlers import SlaHandling

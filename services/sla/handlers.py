@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from contracts.topics import BY_NAME, TICKETS
-from kit.document import Decision, Document
-from kit.handling import BaseHandling, Incoming
+from kit.protocol.document import Decision, Document
+from kit.protocol.handling import BaseHandling, Incoming
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
 from services.sla.store import Archive

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Market, Priority, TicketFacts
 from contracts.values import Instant
-from kit.clock import Clock as Wall
-from kit.http import Problem, door, requires
-from kit.outbox import Documents
+from kit.base.clock import Clock as Wall
+from kit.doors.http import Problem, door, requires
+from kit.protocol.outbox import Documents
 from services.sla.core.clocks import Clock, elapsed, settled
 from services.sla.core.preview import promises
 from services.sla.core.state import TicketClocks

@@ -6,7 +6,7 @@ from prometheus_client import Counter
 
 from contracts.payload import Payload
 from contracts.sla import ClockBreached, ClockCancelled, ClockEvent, ClockMet, ClockStarted
-from kit.document import Document
+from kit.protocol.document import Document
 from services.sla.core.policy import METRICS
 from services.sla.core.state import Books, TicketClocks
 

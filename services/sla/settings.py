@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
 
 
 class SlaSettings(ServiceSettings, env_prefix="DESKBUS_SLA_"):

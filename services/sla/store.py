@@ -12,10 +12,10 @@ from typing import Any
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.topics import SLA, TICKETS
-from kit.clock import Clock as Wall
-from kit.document import Kind
-from kit.errors import Passing
+from kit.base.clock import Clock as Wall
+from kit.base.errors import Passing
 from kit.mongo import MongoStore
+from kit.protocol.document import Kind
 from services.sla.core.clocks import Clock, Phase, Terms, Warn
 from services.sla.core.history import Span
 from services.sla.core.policy import Book

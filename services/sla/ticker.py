@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from contracts.topics import TICKETS
-from kit.clock import Clock
-from kit.document import Decision
-from kit.errors import Passing
-from kit.outbox import Documents
-from kit.timers import Positions, Ticker
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.protocol.document import Decision
+from kit.protocol.outbox import Documents
+from kit.protocol.timers import Positions, Ticker
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings

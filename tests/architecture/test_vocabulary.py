@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from cli.checking import models
 from contracts.matching import Match
 from deploy.policies import parts
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy import duration
 from tests.architecture.vocabulary import FILES, Key, covers, fields, held, read, shown, types, written
 from tests.kit import test_address as address

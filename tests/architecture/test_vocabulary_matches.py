@@ -9,7 +9,7 @@ import pytest
 
 from contracts.matching import Match
 from contracts.ticket import TicketFacts
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from services.notify.core import alerts
 from services.notify.core.policy import AlertMatch
 from services.notify.core.route import route

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kit.outbox import Documents
-from kit.service import Service
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.process.service import Service
+from kit.protocol.outbox import Documents
 from services.ingest.app import create_service as ingest
 from services.ingest.settings import IngestSettings
 from services.notify import metrics as notify_metrics

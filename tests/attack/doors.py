@@ -9,8 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from kit.clock import FakeClock
-from kit.http import door
+from kit.doors.http import door
 from services.ingest.commands_http import commands_router
 from services.ingest.files_http import files_router
 from services.ingest.http import webhook_router
@@ -23,6 +22,7 @@ from services.routing import http as routing
 from services.routing.settings import RoutingSettings
 from services.sla import http as sla
 from services.sla.settings import SlaSettings
+from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import Worker
 from tests.kit.fake_store import FakeStore

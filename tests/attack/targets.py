@@ -18,7 +18,7 @@ from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
 from contracts.inbound import InboundRecord
 from kit import outward
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.outward import Forbidden, Outward
 from kit.policy.file import parse
 from kit.policy.secrets import Unresolved

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kit.http import PROBLEM
+from kit.doors.http import PROBLEM
 from tests.attack.doors import BEARER, DOORS, SCOPES, ingest, tokens
 from tests.ingest.channels import samples as s
 

@@ -18,7 +18,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
-from kit.http import PROBLEM
+from kit.doors.http import PROBLEM
 from tests.attack.doors import BEARER, DOORS, SCOPES, tokens
 
 EXAMPLES = int(os.environ.get("DESKBUS_ATTACK_EXAMPLES", "15"))

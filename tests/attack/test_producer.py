@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kit.errors import Passing
-from kit.producer import Outgoing, Producer
+from kit.base.errors import Passing
+from kit.kafka.producer import Producer
+from kit.protocol.ports import Outgoing
 
 
 class Client:
@@ -30,7 +31,7 @@ class Client:
 @pytest.fixture(autouse=True)
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
     Client.made = []
-    monkeypatch.setattr("kit.producer.AIOKafkaProducer", Client)
+    monkeypatch.setattr("kit.kafka.producer.AIOKafkaProducer", Client)
     return Client.made
 
 

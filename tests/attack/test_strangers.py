@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kit.handling import Unread
-from kit.metrics import UNFORESEEN
+from kit.base.metrics import UNFORESEEN
+from kit.protocol.record import Unread
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import Worker
 from tests.kit.raw import Raw

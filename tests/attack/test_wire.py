@@ -12,10 +12,10 @@ import psutil
 import pytest
 from fastapi import FastAPI, Request
 
-from kit.http import PROBLEM, door
-from kit.listening import MAX_HEAD, BoundedProtocol
-from kit.service import _Door
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.doors.http import PROBLEM, door
+from kit.doors.listening import MAX_HEAD, BoundedProtocol
+from kit.process.service import _Door
 
 MB = 1_000_000
 

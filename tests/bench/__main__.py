@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from cli.fleet import ROOT
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.bench import machine, record, table
 from tests.bench.names import NotHere
 from tests.bench.parts import PARTS

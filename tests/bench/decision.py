@@ -6,7 +6,7 @@ from random import Random
 from time import perf_counter_ns
 
 from contracts.agents import Agent
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from kit.policy.file import parse
 from services.routing.core import agents
 from services.routing.core.agents import AgentState

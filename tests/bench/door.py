@@ -17,7 +17,7 @@ import psutil
 from cli.fleet import ROOT
 from contracts import topics
 from deploy.local import free_port
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.bench.load import Client, hooks, request_bytes
 from tests.system.rig import System, system, until
 

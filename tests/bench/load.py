@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from cli.traffic import Hook, Traffic
 from contracts import topics
 from contracts.inbound import HttpRequest, InboundRecord
-from kit.clock import SystemClock
-from kit.ids import uuid7
+from kit.base.clock import SystemClock
+from kit.base.ids import uuid7
 from services.ingest.channels import WEBHOOKS
 from services.ingest.channels import channel as channels
 

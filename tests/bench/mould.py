@@ -15,8 +15,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
 
-from kit.ids import uuid7
-from kit.producer import partition_of
+from kit.base.ids import uuid7
+from kit.protocol.partition import partition_of
 
 T = TypeVar("T")
 CHUNK = 2_000

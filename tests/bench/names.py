@@ -16,7 +16,7 @@ import psutil
 from pymongo import MongoClient
 
 from deploy.local import MongoServer, free_port
-from kit.admin import delete_topics
+from kit.kafka.admin import delete_topics
 from tests.bench import machine
 
 MEMORY = Path("/dev/shm")

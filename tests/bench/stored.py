@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from cli.fleet import SERVICES
 from contracts.ticket import Status
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.bench.mould import Sample, fill
 from tests.bench.mould import tickets as stored_tickets
 from tests.bench.names import names

@@ -5,8 +5,8 @@ from random import Random
 
 from bson import decode
 
-from kit.ids import stable_id, uuid7
-from kit.producer import partition_of
+from kit.base.ids import stable_id, uuid7
+from kit.protocol.partition import partition_of
 from tests.bench.mould import CHUNK, Mould, Sample, tickets
 
 TICKET, CONTACT = uuid7(), stable_id("contact", "one")

@@ -13,7 +13,7 @@ import psutil
 
 from cli.fleet import SERVICES
 from cli.traffic import Hook
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.bench import machine
 from tests.bench.load import Client, Feeder, Watcher, hooks, request_bytes, watching
 from tests.system.rig import System, system

@@ -19,13 +19,14 @@ from contracts import topics
 from contracts.envelope import Event
 from contracts.ticket import ContactRef, Market, Status, Ticket
 from contracts.tickets import TicketOpened
-from kit.clock import SystemClock
-from kit.document import Cause, Document, fields
-from kit.ids import uuid7
+from kit.base.clock import SystemClock
+from kit.base.ids import uuid7
+from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
-from kit.outbox import Documents
 from kit.policy.file import PolicyFile
-from kit.producer import Producer, partition_of
+from kit.protocol.document import Cause, Document, fields
+from kit.protocol.outbox import Documents
+from kit.protocol.partition import partition_of
 from services.sla import store
 from services.sla.core import tickets
 from services.sla.core.policy import Book

@@ -13,11 +13,11 @@ from cli.__main__ import app
 from cli.letters import Choice, find
 from cli.replaying import outcome
 from contracts.topics import SLA, TICKETS, dlq, retry
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery, Limits
-from kit.document import MISSING_CAP
-from kit.outbox import Documents
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.document import MISSING_CAP
+from kit.protocol.outbox import Documents
 from tests.conftest import Prefix
 from tests.kit.simulation.records import poke
 from tests.kit.test_delivery_stack import Rig, _handled, _known, until

@@ -10,9 +10,9 @@ import pytest
 
 from cli.traffic import Hook, Mail, Piece, Traffic, secrets_environment, standard_webhook, tokens, webhook_secret
 from contracts.inbound import InboundRecord
+from kit.base.settings import parse_tokens
 from kit.policy.file import load
 from kit.policy.secrets import Secrets
-from kit.settings import parse_tokens
 from services.ingest.accounts import Accounts
 from services.ingest.channels import generic, line, meta, twilio
 from services.ingest.channels.channel import Forged, Request, Webhook

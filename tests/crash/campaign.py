@@ -25,7 +25,7 @@ from cli.reading import Line, read
 from contracts import topics
 from deploy.local import KafkaServer, MongoServer, free_port
 from deploy.local.stack import DATA
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.crash import stores, verdict
 from tests.crash.disk import Disk
 from tests.crash.faults import Faults, Ground

@@ -21,9 +21,9 @@ import psutil
 
 from cli.fleet import SERVICES
 from deploy.local.stack import ROOT
-from kit.admin import delete_topics
-from kit.clock import SystemClock
-from kit.ids import uuid7
+from kit.base.clock import SystemClock
+from kit.base.ids import uuid7
+from kit.kafka.admin import delete_topics
 from tests.crash.people import Customers, Staff
 from tests.system.rig import System, system
 

@@ -7,8 +7,8 @@ import pytest
 
 from contracts.topics import SERVICES
 from deploy import policies, reference
-from kit import metrics
-from kit.settings import ServiceSettings
+from kit.base import metrics
+from kit.base.settings import ServiceSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

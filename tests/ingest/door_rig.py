@@ -9,14 +9,14 @@ import httpx
 from pydantic import SecretStr
 
 from contracts.inbound import InboundRecord
-from kit.clock import FakeClock
-from kit.errors import Passing
-from kit.http import PROBLEM, door
-from kit.producer import Outgoing
+from kit.base.errors import Passing
+from kit.doors.http import PROBLEM, door
+from kit.protocol.ports import Outgoing
 from services.ingest.commands_http import commands_router
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
+from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 
 MAX_BODY = 2_000_000

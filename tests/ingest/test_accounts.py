@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
 from services.ingest.accounts import Accounts
 from tests.ingest.channels import samples as s

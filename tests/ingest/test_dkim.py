@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from contracts.inbound import HttpRequest, InboundRecord
-from kit.batch_size import BatchSize
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.kafka.batch_size import BatchSize
 from services.ingest.signatures import LEAST_PATIENCE, MOST_PATIENCE, THREADS, Signatures
 from tests.ingest.worker_rig import START, Worker
 

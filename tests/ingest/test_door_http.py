@@ -7,15 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from kit.clock import FakeClock
-from kit.errors import Passing
-from kit.http import door
+from kit.base.errors import Passing
+from kit.doors.http import door
 from kit.policy.secrets import Secrets
 from services.ingest import metrics
 from services.ingest.channels.reading import LIGHT_LOOK_BYTES
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
+from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 from tests.ingest.door_rig import MAX_BODY, Blobs, Kafka, opened_door, record, refusal, refuse
 

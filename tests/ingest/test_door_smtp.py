@@ -10,11 +10,11 @@ import aiosmtplib
 import pytest
 
 from contracts.inbound import InboundRecord
-from kit.clock import FakeClock
-from kit.errors import Passing
-from kit.producer import Outgoing
+from kit.base.errors import Passing
+from kit.protocol.ports import Outgoing
 from services.ingest.intake import Intake
 from services.ingest.smtp import MAX_RECIPIENTS, MailDoor, MailLimits
+from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 
 MAIL = b"From: anna@example.pl\r\nMessage-ID: <a1@x>\r\nSubject: x\r\n\r\nline\r\n..dot \xff\r\n"

@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from contracts.envelope import Command
-from kit.clock import FakeClock
-from kit.http import door
+from kit.doors.http import door
 from services.ingest.commands_http import commands_router
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
+from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 from tests.ingest.door_rig import REPLY, Blobs, Kafka, ask
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from contracts.commands import Merge, Reply, SetStatus
 from contracts.ticket import Status
 from contracts.topics import CONTACTS
-from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
+from kit.base.errors import Passing
+from kit.protocol.ports import Guarded, WriteOutcome
 from services.ingest.core.ticket import fire
 from services.ingest.store import THREADS
 from tests.ingest.worker_rig import AGENT, START, Worker

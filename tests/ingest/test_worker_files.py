@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from contracts.commands import Merge, Reply
 from contracts.ticket import Attachment, Status
-from kit.http import door
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.doors.http import door
 from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
 from services.ingest.outgoing import TURNS

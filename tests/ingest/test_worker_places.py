@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
+from kit.base.errors import Passing
+from kit.protocol.ports import Guarded, WriteOutcome
 from services.ingest.core.threading import message_anchor, placed_anchor
 from services.ingest.store import THREADS, TICKETS
 from tests.ingest.worker_rig import Worker

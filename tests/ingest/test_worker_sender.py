@@ -12,7 +12,7 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.ingest.core.messages import HttpCall, MailOut, Refused
 from services.ingest.store import EARLY
 from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served

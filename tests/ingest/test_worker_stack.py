@@ -24,8 +24,8 @@ from aiosmtpd.controller import Controller
 from contracts.envelope import Event
 from contracts.topics import TICKETS
 from deploy.local import free_port
-from kit import service
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
+from kit.process import service
 from services.ingest.app import create_service
 from services.ingest.settings import IngestSettings
 from tests.conftest import Prefix

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from contracts.commands import AddNote, Merge, Reply, SetFacts, SetPriority
 from contracts.ticket import Priority
-from kit.http import door
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.doors.http import door
 from services.ingest.tickets_http import build_routes
 from tests.ingest.worker_rig import AGENT, Worker
 

@@ -14,13 +14,12 @@ from contracts.commands import CommandPayload
 from contracts.envelope import Command, Event
 from contracts.inbound import HttpRequest, InboundRecord
 from contracts.ticket import Author, AuthorKind, Ticket
-from kit.clock import FakeClock
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery
-from kit.outbox import Documents
 from kit.outward import Answer, Unreached
 from kit.policy.secrets import Secrets
-from kit.producer import Outgoing
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
 from services.ingest.accounts import Accounts
 from services.ingest.asking import Asking
 from services.ingest.core.contacts import ContactState
@@ -31,6 +30,7 @@ from services.ingest.people import People
 from services.ingest.signatures import Signatures
 from services.ingest.store import CONTACT_KIND, TICKET_KIND
 from services.ingest.threads import Threads
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
 

@@ -9,8 +9,8 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 
-from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
+from kit.base.errors import Passing
+from kit.protocol.ports import Guarded, WriteOutcome
 
 Row = dict[str, Any]
 _CODEC: CodecOptions[Row] = CodecOptions(tz_aware=True, tzinfo=UTC)

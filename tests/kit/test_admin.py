@@ -8,9 +8,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
-from kit.admin import create_topics, delete_topics
-from kit.errors import Passing
-from kit.producer import Outgoing, Producer
+from kit.base.errors import Passing
+from kit.kafka.admin import create_topics, delete_topics
+from kit.kafka.producer import Producer
+from kit.protocol.ports import Outgoing
 from tests.conftest import Prefix
 
 TABLE = [topic for topic in TOPICS if topic.name == TICKETS or topic.compacted]

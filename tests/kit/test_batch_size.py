@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.batch_size import FIRST, LEAST, BatchSize, Records, fitting, weigh_all
+from kit.kafka.batch_size import FIRST, LEAST, BatchSize, Records, fitting, weigh_all
 
 ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kit.batch import place
-from kit.breaker import Breaker
+from kit.protocol.breaker import Breaker
+from kit.protocol.record import place
 from tests.kit.raw import Raw
 from tests.kit.test_delivery import BUG, Rig, record
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from kit.clock import FakeClock, SystemClock, to_ms
+from kit.base.clock import SystemClock, to_ms
+from tests.fake_clock import FakeClock
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
-from kit.clock import FakeClock
-from kit.commits import Commits
+from kit.kafka.commits import Commits
+from tests.fake_clock import FakeClock
 from tests.kit.test_outbox import START
 
 ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)

@@ -10,14 +10,14 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from kit import reading
-from kit.batch_size import BatchSize
-from kit.clock import SystemClock
-from kit.consumer import Consumer
-from kit.errors import Passing
-from kit.health import Health
-from kit.reading import Polls
-from kit.settings import ServiceSettings
+from kit.base.clock import SystemClock
+from kit.base.errors import Passing
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka import reading
+from kit.kafka.batch_size import BatchSize
+from kit.kafka.consumer import Consumer
+from kit.kafka.reading import Polls
 from tests.kit.raw import Raw
 
 HERE = TopicPartition("in", 0)

@@ -12,12 +12,12 @@ import structlog
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
-from kit.barrier import Elsewhere
-from kit.clock import FakeClock
-from kit.consumer import Consumer
-from kit.health import Health
-from kit.lag import Lag
-from kit.settings import ServiceSettings
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka.barrier import Elsewhere
+from kit.kafka.consumer import Consumer
+from kit.kafka.lag import Lag
+from tests.fake_clock import FakeClock
 from tests.kit.test_outbox import START
 
 HERE, ELSEWHERE, OTHER = TopicPartition("in", 0), TopicPartition("in", 1), TopicPartition("more", 0)

@@ -9,10 +9,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
 from contracts.topics import TICKETS, topic_name
-from kit.clock import FakeClock, SystemClock
-from kit.lag import Lag
-from kit.producer import Outgoing, Producer
-from kit.reading import Ends
+from kit.base.clock import SystemClock
+from kit.kafka.lag import Lag
+from kit.kafka.producer import Producer
+from kit.kafka.reading import Ends
+from kit.protocol.ports import Outgoing
+from tests.fake_clock import FakeClock
 from tests.kit.raw import Raw
 from tests.kit.test_outbox import START
 

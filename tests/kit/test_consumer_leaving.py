@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from aiokafka import TopicPartition
 
-from kit.clock import SystemClock
-from kit.consumer import Consumer
-from kit.health import Health
-from kit.settings import ServiceSettings
+from kit.base.clock import SystemClock
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka.consumer import Consumer
 from tests.kit.raw import Raw
 
 HERE = TopicPartition("in", 0)

@@ -12,9 +12,9 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faststream.kafka import KafkaRouter
 
 from contracts.topics import CONSUMES, SERVICES
-from kit.clock import FakeClock
-from kit.consumer import Consumer
-from kit.settings import ServiceSettings
+from kit.base.settings import ServiceSettings
+from kit.kafka.consumer import Consumer
+from tests.fake_clock import FakeClock
 
 
 class Cluster:

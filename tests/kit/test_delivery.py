@@ -12,15 +12,15 @@ from prometheus_client import REGISTRY
 
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from kit.batch import Place, place
-from kit.clock import FakeClock
-from kit.deadletter import DeadLetters
-from kit.delivery import PATIENCE, ROUNDS, Delivery, Limits
-from kit.document import MISSING_CAP, Decision, Document, Kind
-from kit.errors import Passing
-from kit.handling import BaseHandling, Incoming, Record
-from kit.outbox import Documents
-from kit.producer import Outgoing
+from kit.base.errors import Passing
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import PATIENCE, ROUNDS, Delivery, Limits
+from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
+from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
+from kit.protocol.record import Place, Record, place
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import Contested
 from tests.kit.raw import Raw
 from tests.kit.simulation.records import Poke, poke

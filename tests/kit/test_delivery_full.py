@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from contracts.dlq import DeadLetter
-from kit.batch import place
-from kit.document import OUTBOX_CAP, Decision
-from kit.handling import Incoming
+from kit.protocol.document import OUTBOX_CAP, Decision
+from kit.protocol.handling import Incoming
+from kit.protocol.record import place
 from tests.kit.simulation.records import Poke
 from tests.kit.test_delivery import Notes, Rig, record
 

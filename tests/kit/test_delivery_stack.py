@@ -16,19 +16,20 @@ from faststream.kafka import KafkaRouter
 
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from kit.clock import SystemClock
-from kit.consumer import Consumer
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery, Limits
-from kit.document import MISSING_CAP, Decision, Kind
-from kit.errors import Passing
-from kit.handling import BaseHandling, Incoming
-from kit.health import Health
+from kit.base.clock import SystemClock
+from kit.base.errors import Passing
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka.consumer import Consumer
+from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
-from kit.outbox import Documents
-from kit.producer import Outgoing, Producer
-from kit.settings import ServiceSettings
-from kit.timers import Ticker
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.document import MISSING_CAP, Decision, Kind
+from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
+from kit.protocol.timers import Ticker
 from tests.conftest import Prefix
 from tests.kit.simulation.records import Done, Poke, poke
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from contracts.envelope import Event
 from contracts.payload import Payload
-from kit import document
-from kit.document import MISSING_CAP, OUTBOX_CAP, Cause, Decision, Document, Kind, Seen
-from kit.errors import Full, TooLarge, Unloadable
+from kit.base.errors import Full, TooLarge, Unloadable
+from kit.protocol import document
+from kit.protocol.document import MISSING_CAP, OUTBOX_CAP, Cause, Decision, Document, Kind, Seen
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict)

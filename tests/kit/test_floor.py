@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.dlq import REPLAY_OF, DeadLetter
-from kit.document import MISSING_CAP, Document, Kind, Seen, fields, read
+from kit.protocol.document import MISSING_CAP, Document, Kind, Seen, fields, read
 from tests.kit.raw import Raw
 from tests.kit.test_delivery import Rig, event, poked
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.topics import TICKETS, topic_name
-from kit import metrics
-from kit.flow import Flow
+from kit.base import metrics
+from kit.kafka.flow import Flow
 
 ONE, TWO, GONE = (TopicPartition("in", p) for p in range(3))
 

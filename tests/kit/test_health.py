@@ -5,9 +5,10 @@ import asyncio
 import httpx
 import pytest
 
-from kit.clock import FakeClock
-from kit.errors import Passing
-from kit.health import Health, operators_door
+from kit.base.errors import Passing
+from kit.base.health import Health
+from kit.doors.operators import operators_door
+from tests.fake_clock import FakeClock
 from tests.kit.test_clock import START
 
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, SecretStr
 from starlette.types import Message
 
-from kit import metrics
-from kit.errors import Passing
-from kit.http import PROBLEM, Caller, IdempotencyKey, Problem, door, requires
-from kit.settings import ServiceSettings
+from kit.base import metrics
+from kit.base.errors import Passing
+from kit.base.settings import ServiceSettings
+from kit.doors.http import PROBLEM, Caller, IdempotencyKey, Problem, door, requires
 
 
 class Thing(BaseModel):
@@ -165,7 +165,7 @@ async def test_declared_length_above_the_limit_is_refused(client: httpx.AsyncCli
 async def test_an_endless_body_is_kept_nowhere_and_read_away_within_bounds(
     client: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.http._AWAY_BYTES", 500)
+    monkeypatch.setattr("kit.doors.http._AWAY_BYTES", 500)
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit import ids
+from kit.base import ids
 
 
 def test_ids_sort_in_the_order_they_were_made() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kit.listening import _Whole
+from kit.doors.listening import _Whole
 
 
 class Wire(asyncio.Transport):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from kit import logging as kit_logging
+from kit.base import logging as kit_logging
 
 
 @dataclass

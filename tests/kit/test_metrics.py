@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.topics import SERVICES
-from kit import metrics
+from kit.base import metrics
 
 
 def test_every_sample_carries_the_service() -> None:

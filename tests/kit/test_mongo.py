@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, ProtocolError, PyMongoError
 
-from kit.errors import Passing
-from kit.ids import uuid7
-from kit.mongo import Guarded, MongoStore, WriteOutcome, _passing
+from kit.base.errors import Passing
+from kit.base.ids import uuid7
+from kit.mongo import MongoStore, _passing
+from kit.protocol.ports import Guarded, WriteOutcome
 from tests.kit.fake_store import FakeStore
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)

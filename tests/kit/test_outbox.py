@@ -12,12 +12,12 @@ from prometheus_client import REGISTRY
 
 from contracts.envelope import Event
 from contracts.payload import Payload
-from kit import outbox
-from kit.clock import FakeClock
-from kit.document import OUTBOX_CAP, Cause, Decision, Kind
-from kit.errors import Passing, Unloadable
-from kit.outbox import CLEARED, Documents
-from kit.producer import Outgoing
+from kit.base.errors import Passing, Unloadable
+from kit.protocol import outbox
+from kit.protocol.document import OUTBOX_CAP, Cause, Decision, Kind
+from kit.protocol.outbox import CLEARED, Documents
+from kit.protocol.ports import Outgoing
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import Contested, FakeStore
 
 KIND: Kind[dict[str, Any]] = Kind("docs", "/deskbus/test", "out", load=dict, dump=dict, home_topic="in")

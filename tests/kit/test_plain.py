@@ -8,11 +8,11 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from kit import metrics
-from kit.errors import Passing
-from kit.http import PROBLEM, Problem, Router, door
-from kit.plain import answer_json, read_body
-from kit.settings import ServiceSettings
+from kit.base import metrics
+from kit.base.errors import Passing
+from kit.base.settings import ServiceSettings
+from kit.doors.http import PROBLEM, Problem, Router, door
+from kit.doors.plain import answer_json, read_body
 
 PATH = "/v1/boxes/{box}/post"
 told: list[tuple[str, int]] = []

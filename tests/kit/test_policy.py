@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kit import metrics
-from kit.clock import FakeClock
-from kit.errors import InvalidPolicy
+from kit.base import metrics
+from kit.base.errors import InvalidPolicy
 from kit.policy import file as policy
+from tests.fake_clock import FakeClock
 from tests.kit.test_clock import START
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from kit.errors import Passing
-from kit.producer import Outgoing, Producer, partition_of
+from kit.base.errors import Passing
+from kit.kafka.producer import Producer
+from kit.protocol.partition import partition_of
+from kit.protocol.ports import Outgoing
 
 
 class Builder:

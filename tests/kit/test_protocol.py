@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from contracts.envelope import Event
-from kit.document import MISSING_CAP
+from kit.protocol.document import MISSING_CAP
 from tests.kit.simulation.pipe import Pipe
 from tests.kit.simulation.processes import by_hand
 from tests.kit.simulation.records import Poke, poke

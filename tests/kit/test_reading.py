@@ -11,11 +11,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from kit import reading
-from kit.batch_size import BatchSize
-from kit.clock import FakeClock
-from kit.errors import Passing
-from kit.reading import Ends, Polls
+from kit.base.errors import Passing
+from kit.kafka import reading
+from kit.kafka.batch_size import BatchSize
+from kit.kafka.reading import Ends, Polls
+from tests.fake_clock import FakeClock
 from tests.kit.test_outbox import START
 
 HERE = TopicPartition("in", 0)

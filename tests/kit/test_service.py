@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from deploy.local import free_port
-from kit.clock import SystemClock
-from kit.errors import Passing
-from kit.health import Health
-from kit.http import door
-from kit.service import Service, every, run
-from kit.settings import ServiceSettings
+from kit.base.clock import SystemClock
+from kit.base.errors import Passing
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.doors.http import door
+from kit.process.service import Service, every, run
 
 
 class Part:
@@ -252,10 +252,10 @@ async def _true(value: bool) -> bool:
 
 PROGRAM = """
 import asyncio, sys
-from kit.clock import SystemClock
-from kit.health import Health
-from kit.service import Service, main
-from kit.settings import ServiceSettings
+from kit.base.clock import SystemClock
+from kit.base.health import Health
+from kit.process.service import Service, main
+from kit.base.settings import ServiceSettings
 
 async def say():
     print("up", flush=True)

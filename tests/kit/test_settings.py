@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.topics import MAX_VALUE_BYTES
-from kit.settings import ServiceSettings, parse_tokens
+from kit.base.settings import ServiceSettings, parse_tokens
 
 DIGEST = hashlib.sha256(b"let-me").hexdigest()
 

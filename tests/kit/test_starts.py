@@ -13,10 +13,10 @@ from aiokafka.errors import KafkaConnectionError
 
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from kit import starts
-from kit.consumer import Consumer
-from kit.handling import Unread
-from kit.starts import MOST_STARTS, Starts
+from kit.kafka import starts
+from kit.kafka.consumer import Consumer
+from kit.kafka.starts import MOST_STARTS, Starts
+from kit.protocol.record import Unread
 from tests.kit.raw import Raw
 from tests.kit.simulation.records import poke
 from tests.kit.test_delivery_stack import DLQ, IN, Rig, _handled, _known, rig, until

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from kit.delivery import ROUNDS
-from kit.document import Decision
-from kit.handling import Incoming
+from kit.protocol.delivery import ROUNDS
+from kit.protocol.document import Decision
+from kit.protocol.handling import Incoming
 from tests.kit.raw import Raw
 from tests.kit.simulation.records import Poke, poke
 from tests.kit.test_delivery import BUG, Pokes, Rig, counted, event, poked, record

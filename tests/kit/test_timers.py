@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from kit.errors import Passing
-from kit.timers import AHEAD, BEHIND
+from kit.base.errors import Passing
+from kit.protocol.timers import AHEAD, BEHIND
 from tests.kit.test_outbox import START
 from tests.kit.test_reading import until
 from tests.kit.timer_rig import PERIOD, Rig

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kit.document import OUTBOX_CAP
-from kit.errors import Passing
-from kit.timers import AHEAD, ASIDE_MOST
+from kit.base.errors import Passing
+from kit.protocol.document import OUTBOX_CAP
+from kit.protocol.timers import AHEAD, ASIDE_MOST
 from tests.kit.test_outbox import START
 from tests.kit.test_reading import until
 from tests.kit.timer_rig import Rig

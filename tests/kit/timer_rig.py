@@ -8,12 +8,12 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from kit.clock import FakeClock
-from kit.document import Decision, Kind
-from kit.mongo import Guarded, WriteOutcome
-from kit.outbox import Documents
-from kit.producer import partition_of
-from kit.timers import Ticker
+from kit.protocol.document import Decision, Kind
+from kit.protocol.outbox import Documents
+from kit.protocol.partition import partition_of
+from kit.protocol.ports import Guarded, WriteOutcome
+from kit.protocol.timers import Ticker
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.kit.test_outbox import START, Said, SlowSender
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 
 from deploy.local import guardian
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from tests.mutants import report
 from tests.mutants.score import Result, forget, load, pick, table
 

@@ -17,8 +17,8 @@ from tests.mutants import __main__ as program
 from tests.mutants import report
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [f"kit.timers.x_a__mutmut_{n}" for n in range(10)]
-DIFF = "--- kit/timers.py\n+++ kit/timers.py\n@@ -1 +1 @@\n-a = 1\n+a = 2\n"
+NAMES = [f"kit.protocol.timers.x_a__mutmut_{n}" for n in range(10)]
+DIFF = "--- kit/protocol/timers.py\n+++ kit/protocol/timers.py\n@@ -1 +1 @@\n-a = 1\n+a = 2\n"
 MUTMUT = """
 import json, sys, time
 from pathlib import Path
@@ -31,7 +31,7 @@ if command == "diffs":
 preparing = names == ["no mutant of this name"]
 if preparing and case == "never ready" or not preparing and case == "never tests":
     time.sleep(600)
-file = results / "kit" / "timers.py.meta"
+file = results / "kit" / "protocol" / "timers.py.meta"
 codes = json.loads(file.read_text())["exit_code_by_key"]
 if not preparing and case == "fails":
     sys.exit("the tests fail without a mutant")
@@ -50,9 +50,9 @@ sys.exit(1 if preparing else 0)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs the program over a mutmut that behaves as named; the results of an earlier run are there."""
     results = tmp_path / "mutants"
-    (results / "kit").mkdir(parents=True)
+    (results / "kit" / "protocol").mkdir(parents=True)
     codes = dict.fromkeys(NAMES, 1)
-    (results / "kit" / "timers.py.meta").write_text(json.dumps({"exit_code_by_key": codes}), "utf-8")
+    (results / "kit" / "protocol" / "timers.py.meta").write_text(json.dumps({"exit_code_by_key": codes}), "utf-8")
     script = tmp_path / "mutmut.py"
     script.write_text(MUTMUT.format(diff=DIFF), "utf-8")
     monkeypatch.setattr(program, "RESULTS", results)
@@ -100,7 +100,7 @@ def _git(folder: Path, *arguments: str) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "code", "told"),
-    [("docs/a.md", 0, "no file that is mutated has changed"), ("kit/timers.py", 1, "5 of 10 mutants killed")],
+    [("docs/a.md", 0, "no file that is mutated has changed"), ("kit/protocol/timers.py", 1, "5 of 10 mutants killed")],
 )
 def test_a_branch_that_changes_nothing_that_is_mutated_ends_at_once(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: str, code: int, told: str
@@ -110,7 +110,7 @@ def test_a_branch_that_changes_nothing_that_is_mutated_ends_at_once(
     _git(tmp_path, "add", "pyproject.toml")
     _git(tmp_path, "commit", "-q", "-m", "first")
     _git(tmp_path, "checkout", "-q", "-b", "branch")
-    (tmp_path / changed).parent.mkdir(exist_ok=True)
+    (tmp_path / changed).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / changed).write_text("new", "utf-8")
     _git(tmp_path, "add", changed)
     _git(tmp_path, "commit", "-q", "-m", "second")

@@ -8,12 +8,11 @@ from typing import Any, cast
 
 from contracts import topics
 from contracts.envelope import Event
-from kit.clock import FakeClock
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery
 from kit.mongo import MongoStore
-from kit.outbox import Documents, Store
-from kit.producer import Outgoing
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing, Store
 from services.notify import metrics, store
 from services.notify.channels.base import Letter
 from services.notify.core.policy import Policy
@@ -21,6 +20,7 @@ from services.notify.core.settle import Outcome, Sent
 from services.notify.core.state import Escalation
 from services.notify.handlers import FOLLOWED, NotifyHandling
 from services.notify.ticker import Deliverer, build_ticker
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.notify.examples import START, policy
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from contracts.notifications import NotificationFailed, NotificationSent
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.notify import metrics, ticker
 from services.notify.channels.base import Letter
 from services.notify.core.settle import Later, Outcome, Refused, Sent

@@ -8,8 +8,8 @@ from contracts.notifications import (
     EscalationResolved,
     NotificationKind,
 )
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.notify.core.draft import KEPT, Draft
 from services.notify.core.state import Alarm, Planned, Standing
 from tests.notify.examples import ESCALATION, TICKET, at

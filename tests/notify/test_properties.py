@@ -15,8 +15,8 @@ from contracts.notifications import (
     NotificationSent,
     NotificationWithdrawn,
 )
-from kit import document
-from kit.document import Document
+from kit.protocol import document
+from kit.protocol.document import Document
 from services.notify.core import escalation
 from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
 from services.notify.core.state import Escalation, Standing

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy.file import load, parse
 from services.notify.core.escalation import explain
 from services.notify.core.policy import Policy

@@ -10,8 +10,8 @@ from contracts.notifications import (
     NotificationWithdrawn,
     Target,
 )
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.notify.core.policy import Policy
 from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, backoff, begin, settle
 from services.notify.core.state import Escalation, Planned, Standing, dedup_key

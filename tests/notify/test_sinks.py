@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from kit.outward import Outward
 from kit.policy.secrets import Secrets
 from services.notify.channels.base import Letter

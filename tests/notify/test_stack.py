@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from contracts import topics as table
 from contracts.envelope import Event
 from deploy.local import free_port
-from kit.service import run
+from kit.process.service import run
 from services.notify.app import create_service
 from services.notify.settings import NotifySettings
 from tests.notify.examples import ESCALATION, SECRET, TICKET, at, breached, cancelled, unroutable

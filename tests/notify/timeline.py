@@ -5,7 +5,7 @@ from datetime import datetime
 
 from contracts.envelope import Event
 from contracts.payload import Payload
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.notify.core import escalation
 from services.notify.core.policy import Policy
 from services.notify.core.settle import Dropped, Outcome, Sent, begin, settle

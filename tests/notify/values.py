@@ -5,7 +5,7 @@ from typing import Any
 from contracts.notifications import (
     Alert,
 )
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.notify.core.state import Alarm, Escalation, Planned
 from tests.notify.examples import START, TICKET, at, policy
 

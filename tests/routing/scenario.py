@@ -24,13 +24,13 @@ from contracts.tickets import (
     TicketReopened,
     TicketStatusChanged,
 )
-from kit.clock import Clock, FakeClock
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery
-from kit.document import Document
-from kit.outbox import Documents, Store
+from kit.base.clock import Clock
 from kit.policy.file import parse
-from kit.producer import Outgoing
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery
+from kit.protocol.document import Document
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing, Store
 from services.routing import metrics, ticker
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
@@ -42,6 +42,7 @@ from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind
 from services.routing.store.roster import Roster
+from tests.fake_clock import FakeClock
 from tests.kit.raw import Raw
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kit.mongo import Guarded, WriteOutcome
+from kit.protocol.ports import Guarded, WriteOutcome
 from tests.kit.fake_store import FakeStore, Row
 
 

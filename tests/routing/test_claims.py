@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from contracts.ticket import Status
-from kit.clock import FakeClock
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, status, ticket, transfer
 from tests.routing.stepping import Stepping

@@ -9,7 +9,7 @@ import pytest
 from contracts.assignments import QueueReason, TicketQueued, TicketRoutable, TicketTransferAnswered, TicketUnroutable
 from contracts.payload import Payload
 from contracts.ticket import Status
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.routing.core import looks
 from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.ticket import Status
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy.file import load, parse
 from services.routing.core.policy import Policy
 from tests.routing.scenario import ticket

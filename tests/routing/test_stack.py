@@ -15,9 +15,10 @@ from contracts.envelope import Event
 from contracts.ticket import Status
 from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS, TICKETS, topic_name
-from kit.clock import SystemClock
-from kit.producer import Outgoing, Producer
-from kit.service import Service, run
+from kit.base.clock import SystemClock
+from kit.kafka.producer import Producer
+from kit.process.service import Service, run
+from kit.protocol.ports import Outgoing
 from services.routing.app import create_service
 from services.routing.settings import RoutingSettings
 from tests.conftest import Prefix

@@ -9,9 +9,9 @@ import pytest
 
 from contracts.assignments import AssignmentDecision, Candidate
 from contracts.ticket import Status
-from kit.document import Cause, Decision, Document
-from kit.ids import uuid7
+from kit.base.ids import uuid7
 from kit.mongo import MongoStore
+from kit.protocol.document import Cause, Decision, Document
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.state import Overflowed, Target, TicketState

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ticket import Status
-from kit.errors import Passing
+from kit.base.errors import Passing
 from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, reopened, status, ticket
 from tests.routing.stepping import Stepping
 

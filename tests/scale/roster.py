@@ -15,7 +15,7 @@ from typing import Any
 
 import bson
 
-from kit.document import read
+from kit.protocol.document import read
 from services.routing import ticker
 from services.routing.core import agents
 from services.routing.store.kinds import agent_kind

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, cast
 
 from contracts.envelope import Event
-from kit.clock import FakeClock
-from kit.document import Cause
-from kit.outbox import Documents
-from kit.producer import Outgoing
+from kit.protocol.document import Cause
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
 from services.sla import metrics, store
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
+from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.sla.desk import SIMPLE, START, book
 

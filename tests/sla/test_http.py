@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks
 from services.sla.http import build_app

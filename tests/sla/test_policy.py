@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.ticket import Market, Priority, TicketFacts
-from kit.errors import InvalidPolicy
+from kit.base.errors import InvalidPolicy
 from kit.policy.file import load
 from services.sla.core.policy import Book
 from services.sla.core.preview import promises

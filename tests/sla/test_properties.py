@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from contracts.envelope import Event
 from contracts.sla import ClockBreached, ClockStarted
-from kit.document import Document, Seen
+from kit.protocol.document import Document, Seen
 from services.sla import store
 from services.sla.core import tickets
 from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book

@@ -17,7 +17,7 @@ from contracts.sla import (
 )
 from contracts.tickets import CommandRejected, TicketOpened
 from kit.calendar.working_time import TZDATA
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.sla.core import tickets
 from services.sla.core.clocks import Clock, Phase
 from services.sla.core.tickets import KEPT_BREACHES, KEPT_CLOCKS

@@ -22,8 +22,8 @@ from contracts.ticket import Direction, Message
 from contracts.tickets import MessageSent, TicketOpened
 from contracts.topics import SLA, TICKETS, topic_name
 from deploy.local import free_port, guardian
-from kit.clock import SystemClock
-from kit.ids import uuid7
+from kit.base.clock import SystemClock
+from kit.base.ids import uuid7
 from tests.sla.desk import AGENT, Writer
 
 SECONDS = 30

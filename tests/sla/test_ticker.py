@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from contracts.sla import ClockBreached
-from kit.errors import Passing
-from kit.timers import Ticker
+from kit.base.errors import Passing
+from kit.protocol.timers import Ticker
 from services.sla import metrics, store
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings

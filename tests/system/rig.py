@@ -25,8 +25,8 @@ from cli.traffic import Piece, Traffic
 from contracts import topics
 from contracts.envelope import Event
 from deploy.local import free_port
-from kit.admin import create_topics
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
+from kit.kafka.admin import create_topics
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent.parent / "deploy" / "config"

@@ -11,7 +11,8 @@ import pytest
 
 from contracts import topics
 from contracts.dlq import DeadLetter, original_headers
-from kit.producer import Outgoing, Producer
+from kit.kafka.producer import Producer
+from kit.protocol.ports import Outgoing
 from tests.system.rig import System, until
 
 pytestmark = pytest.mark.timeout(180)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contracts.ticket import Attachment, Author, AuthorKind, ContactRef, Direction, Message
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.ingest.core.messages import DeliveryStatus, InboundMessage, Part
 from services.ingest.core.policy import AccountDefaults
 from services.ingest.core.threading import conversation_anchor, mail_anchors, placed_anchor

@@ -49,9 +49,9 @@ from contracts.tickets import (
     TicketTagged,
 )
 from contracts.values import Value
-from kit.document import Decision
-from kit.errors import Passing
-from kit.ids import stable_id
+from kit.base.errors import Passing
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
 from services.ingest.core.moves import close, move, receive
 from services.ingest.core.pieces import pieces

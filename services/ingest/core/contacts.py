@@ -9,8 +9,8 @@ from datetime import datetime
 
 from contracts.contacts import Contact, ContactUpdated, Identity
 from contracts.ticket import CustomerFacts
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.ingest.core.messages import InboundMessage, identity_key
 
 #: Tickets that a contact remembers, to count the next one about the same.

@@ -16,7 +16,7 @@ from contracts.ticket import Authentication, CustomerFacts, Location, Market, Pr
 
 
 def identity_key(identity: Identity) -> str:
-    """A string that is equal for equal identities: for ids made with `kit.ids.stable_id`, for claims and look-ups."""
+    """A string that is equal for equal identities: for ids that are hashes (`stable_id`), claims and look-ups."""
     return f"{identity.channel}:{identity.account or ''}:{identity.id}"
 
 

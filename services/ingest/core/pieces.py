@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.ingest.core.state import Pending
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from contracts.ticket import AuthorKind, Status
 from contracts.tickets import MessageFailed, MessageSent
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.ingest.core.commands import hand_off
 from services.ingest.core.lifecycle import SET, Move, allowed
 from services.ingest.core.messages import Refused, SendOutcome, Sent

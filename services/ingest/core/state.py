@@ -8,7 +8,7 @@ from datetime import datetime
 
 from contracts.payload import Payload
 from contracts.ticket import ContactRef, Message, Status, Ticket
-from kit.document import Decision, Insert
+from kit.protocol.document import Decision, Insert
 
 MESSAGES = "messages"
 TAKEN = "taken"

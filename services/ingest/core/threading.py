@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from contracts.ticket import Authentication, Status, Ticket
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.ingest.core.messages import InboundMessage
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState

@@ -11,8 +11,8 @@ from typing import Any
 
 from contracts.ticket import Priority, Status, Ticket
 from contracts.tickets import CloseReason, DeliveryState, MessageBounced, MessageDelivered, TicketOpened
-from kit.document import Decision
-from kit.errors import Passing
+from kit.base.errors import Passing
+from kit.protocol.document import Decision
 from services.ingest.core import commands, sending
 from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
 from services.ingest.core.commands import Asked

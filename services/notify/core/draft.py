@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from contracts.notifications import EscalationResolved, NotificationKind
 from contracts.payload import Payload
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.notify.core import heard
 from services.notify.core.heard import Word
 from services.notify.core.policy import Policy

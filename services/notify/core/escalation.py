@@ -21,7 +21,7 @@ from contracts.notifications import (
     Target,
 )
 from contracts.tickets import TicketEvent
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.notify.core import alerts
 from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
 from services.notify.core.draft import Draft

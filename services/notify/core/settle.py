@@ -14,7 +14,7 @@ from contracts.notifications import (
     NotificationWithdrawn,
     Target,
 )
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.notify.core.draft import Draft
 from services.notify.core.escalation import next_step
 from services.notify.core.policy import Policy

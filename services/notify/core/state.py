@@ -7,7 +7,7 @@ from pydantic import Field
 
 from contracts.notifications import Alert
 from contracts.values import Value
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.notify.core.heard import Words
 
 PREFIX = "esc-"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from contracts.agents import Agent, AgentPresenceChanged, AgentRemoved, AgentUpdated, Presence, PresenceReason
-from kit.document import Decision
+from kit.protocol.document import Decision
 
 
 @dataclass(frozen=True, slots=True)

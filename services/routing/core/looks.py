@@ -10,7 +10,7 @@ from datetime import datetime
 
 from contracts.assignments import RoutableReason, TicketUnroutable
 from contracts.payload import Payload
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.routing.core import ranking, transfers
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import placed_anew, routable, widen

@@ -18,7 +18,7 @@ from contracts.assignments import (
     TicketUnassigned,
     UnassignReason,
 )
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.routing.core.policy import Policy, Queue
 from services.routing.core.state import Overflowed, TicketState
 

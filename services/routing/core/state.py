@@ -6,7 +6,7 @@ from typing import Literal
 
 from contracts.assignments import AssignmentDecision
 from contracts.ticket import Status, TicketFacts
-from kit.document import Cause
+from kit.protocol.document import Cause
 
 Phase = Literal["aside", "waiting", "assigned"]
 

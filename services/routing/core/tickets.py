@@ -10,7 +10,7 @@ from datetime import datetime
 from contracts.assignments import AssignmentEvent, QueueReason, TransferReason, UnassignReason
 from contracts.ticket import AuthorKind, Status, Ticket
 from contracts.tickets import MessageReceived, MessageSent, TicketEvent, TicketHandedOff, TicketReopened
-from kit.document import Cause, Decision
+from kit.protocol.document import Cause, Decision
 from services.routing.core.moves import pairs, placed_anew, queue, unassigned
 from services.routing.core.policy import Policy
 from services.routing.core.state import OURS_TO_ANSWER, Target, TicketState

@@ -19,7 +19,7 @@ from contracts.assignments import (
 )
 from contracts.commands import Transfer
 from contracts.ticket import Status, TicketFacts
-from kit.document import Cause, Decision
+from kit.protocol.document import Cause, Decision
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import queue, unassigned
 from services.routing.core.policy import Policy

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from kit.clock import Clock
-from kit.document import Document
-from kit.outbox import Documents, Saved
+from kit.base.clock import Clock
+from kit.protocol.document import Document
+from kit.protocol.outbox import Documents, Saved
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.state import TicketState

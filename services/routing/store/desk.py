@@ -12,10 +12,10 @@ from zlib import crc32
 import structlog
 
 from contracts.assignments import AgentRef, AssignmentDecision
-from kit.clock import Clock
-from kit.document import Decision, Document
-from kit.errors import Passing, TooLarge
-from kit.outbox import Documents, Saved
+from kit.base.clock import Clock
+from kit.base.errors import Passing, TooLarge
+from kit.protocol.document import Decision, Document
+from kit.protocol.outbox import Documents, Saved
 from services.routing.core import agents, moves, ranking, transfers
 from services.routing.core.need import Need, needs_of, unplaced
 from services.routing.core.policy import Policy

@@ -8,8 +8,8 @@ from contracts import topics
 from contracts.agents import Agent
 from contracts.assignments import AssignmentDecision
 from contracts.ticket import Status, TicketFacts
-from kit.document import Cause, Kind
 from kit.mongo import MongoStore
+from kit.protocol.document import Cause, Kind
 from services.routing.core.agents import AgentState, Hold
 from services.routing.core.state import Overflowed, Target, TicketState
 

@@ -6,8 +6,8 @@ Rule: nothing depends on the roster being right. It may be old; a claim is guard
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from kit.document import Document
-from kit.outbox import Documents
+from kit.protocol.document import Document
+from kit.protocol.outbox import Documents
 from services.routing.core.agents import AgentState
 from services.routing.core.policy import Policy
 from services.routing.core.pool import Pool

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from contracts.assignments import UnassignReason
-from kit.clock import Clock
-from kit.document import Decision, Document
-from kit.outbox import Documents
+from kit.base.clock import Clock
+from kit.protocol.document import Decision, Document
+from kit.protocol.outbox import Documents
 from services.routing.core import agents, tickets
 from services.routing.core.policy import Policy
 from services.routing.core.state import TicketState

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from contracts.ticket import Priority
-from kit.outbox import Documents
+from kit.protocol.outbox import Documents
 from services.routing.core.state import TicketState
 
 _PRIORITIES = {priority.rank: priority for priority in Priority}

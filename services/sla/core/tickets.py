@@ -24,7 +24,7 @@ from contracts.tickets import (
     TicketOpened,
     TicketStatusChanged,
 )
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.sla.core import clocks, replies
 from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, Step
 from services.sla.core.history import History, Span, then, used

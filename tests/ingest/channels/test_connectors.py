@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kit.clock import SystemClock
+from kit.base.clock import SystemClock
 from services.ingest.accounts import Accounts
 from services.ingest.channels import generic
 from services.ingest.channels.channel import Request

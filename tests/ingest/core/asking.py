@@ -17,7 +17,7 @@ from contracts.ticket import (
 from contracts.tickets import (
     CommandRejected,
 )
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.ingest.core.commands import (
     Asked,
     decide,

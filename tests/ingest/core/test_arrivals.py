@@ -9,7 +9,7 @@ import pytest
 
 from contracts.contacts import Identity
 from contracts.ticket import Attachment, Authentication, Author, ContactRef, Direction, Location, Message
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.ingest.core.arrivals import (
     ATTACHMENTS,
     FULL_BYTES,

@@ -41,9 +41,9 @@ from contracts.tickets import (
     TicketPriorityChanged,
     TicketTagged,
 )
-from kit.document import Decision
-from kit.errors import Passing
-from kit.ids import stable_id
+from kit.base.errors import Passing
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.ingest.core.commands import (
     COMMAND_BYTES,
     FORWARDED_BYTES,

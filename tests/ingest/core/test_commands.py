@@ -29,8 +29,8 @@ from contracts.tickets import (
     CommandRejected,
     NoteAdded,
 )
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.ingest.core.commands import (
     AUTHOR_CHARACTERS,
     COMMAND_BYTES,

@@ -9,8 +9,8 @@ import pytest
 
 from contracts.contacts import Contact, ContactUpdated, Identity
 from contracts.ticket import CustomerFacts
-from kit.document import Decision
-from kit.ids import stable_id
+from kit.base.ids import stable_id
+from kit.protocol.document import Decision
 from services.ingest.core.contacts import TICKETS_CAP, ContactState, about, contact_id, decide, identity_claim
 from services.ingest.core.messages import InboundMessage, identity_key
 from services.ingest.store import dump_contact, load_contact

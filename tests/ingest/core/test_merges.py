@@ -11,7 +11,7 @@ from contracts.commands import AddNote, Forward, Merge, Reply, SetFacts, SetPrio
 from contracts.envelope import Command
 from contracts.payload import Payload
 from contracts.ticket import Priority, Status
-from kit.document import Decision
+from kit.protocol.document import Decision
 from services.ingest.core.commands import SOURCE, Asked
 from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import TicketState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contracts.ticket import Attachment, Direction, Message, Status
-from kit.ids import stable_id
+from kit.base.ids import stable_id
 from services.ingest.core.pieces import pieces
 from services.ingest.core.state import Pending
 from tests.ingest.core.timeline import AGENT, minute

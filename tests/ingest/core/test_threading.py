@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.ticket import Authentication
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.ingest.core.messages import Mail
 from services.ingest.core.ticket import decide
 from tests.ingest.core.timeline import POLICY, Story, minute

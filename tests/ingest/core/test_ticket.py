@@ -21,7 +21,7 @@ from contracts.commands import (
 from contracts.contacts import Identity
 from contracts.ticket import Attachment, Author, CustomerFacts, Facts, Market, Priority, Status
 from contracts.tickets import MessageSent, TicketFactsChanged
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.ingest.core.messages import Sender
 from services.ingest.core.moves import LOOPING
 from services.ingest.core.policy import TicketPolicy

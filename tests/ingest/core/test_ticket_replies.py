@@ -15,7 +15,7 @@ from contracts.commands import (
 )
 from contracts.ticket import Status
 from contracts.tickets import CommandRejected
-from kit.errors import Passing
+from kit.base.errors import Passing
 from services.ingest.core.arrivals import FULL_BYTES, TEXT_BYTES
 from services.ingest.core.messages import Delivery, Refused
 from services.ingest.core.policy import TicketPolicy

@@ -12,7 +12,7 @@ from contracts.contacts import Identity
 from contracts.envelope import Command
 from contracts.payload import Payload
 from contracts.ticket import Author, AuthorKind, Status, Ticket
-from kit.document import Decision, Insert
+from kit.protocol.document import Decision, Insert
 from services.ingest.core import sending
 from services.ingest.core.arrivals import Arrival, StatusReport
 from services.ingest.core.commands import Asked

@@ -18,9 +18,9 @@ from unittest.mock import patch
 
 from contracts.ticket import Ticket
 from contracts.topics import TICKETS
-from kit.document import Decision
-from kit.errors import Passing
-from kit.mongo import Guarded
+from kit.base.errors import Passing
+from kit.protocol.document import Decision
+from kit.protocol.ports import Guarded
 from services.ingest import handlers
 from services.ingest.core import ticket
 from services.ingest.core.arrivals import Arrival

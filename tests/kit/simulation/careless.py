@@ -8,16 +8,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from contracts.envelope import Event
-from kit.batch import Batch
-from kit.commits import Commits
-from kit.consumer import Consumer
-from kit.delivery import Delivery
-from kit.document import Document, Seen
-from kit.errors import Full
-from kit.handling import Incoming, Record
-from kit.outbox import Documents, Saved
-from kit.reading import Polls
-from kit.starts import Starts
+from kit.base.errors import Full
+from kit.kafka.commits import Commits
+from kit.kafka.consumer import Consumer
+from kit.kafka.reading import Polls
+from kit.kafka.starts import Starts
+from kit.protocol.batch import Batch
+from kit.protocol.delivery import Delivery
+from kit.protocol.document import Document, Seen
+from kit.protocol.handling import Incoming
+from kit.protocol.outbox import Documents, Saved
+from kit.protocol.record import Record
 from tests.kit.simulation.servers import IN, SimClient
 from tests.kit.simulation.world import step
 

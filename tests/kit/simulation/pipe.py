@@ -17,18 +17,18 @@ from aiokafka.errors import KafkaError
 
 from contracts.dlq import REFUSED, REPLAY_OF, DeadLetter, original_headers
 from contracts.envelope import Event
-from kit import document
-from kit.batch_size import BatchSize
-from kit.clock import FakeClock
-from kit.deadletter import DeadLetters
-from kit.delivery import Limits
-from kit.document import MISSING_CAP, Decision, Document, Kind
-from kit.errors import Passing
-from kit.handling import BaseHandling, Incoming
-from kit.outbox import Documents
-from kit.producer import Outgoing
-from kit.reading import Polls
-from kit.timers import Ticker
+from kit.base.errors import Passing
+from kit.kafka.batch_size import BatchSize
+from kit.kafka.reading import Polls
+from kit.protocol import document
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Limits
+from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
+from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
+from kit.protocol.timers import Ticker
+from tests.fake_clock import FakeClock
 from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
 from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
 from tests.kit.simulation.servers import IN, SimSender, SimStore

@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 
 from contracts.envelope import Event
-from kit.batch import place
-from kit.delivery import Delivery
-from kit.errors import Passing
-from kit.handling import Record
-from kit.mongo import Guarded, WriteOutcome
-from kit.producer import Outgoing
+from kit.base.errors import Passing
+from kit.protocol.delivery import Delivery
+from kit.protocol.ports import Guarded, Outgoing, WriteOutcome
+from kit.protocol.record import Record, place
 from tests.kit.fake_store import FakeStore, Row
 from tests.kit.simulation.world import Step, World, step
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
-from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
-from kit.producer import Outgoing
+from kit.base.errors import Passing
+from kit.protocol.ports import Guarded, Outgoing, WriteOutcome
 from tests.kit.simulation.world import step
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from contracts.agents import Agent
 from contracts.envelope import Command, Event
 from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS
-from kit.document import Decision, Document
-from kit.errors import Passing
-from kit.mongo import Guarded, WriteOutcome
+from kit.base.errors import Passing
+from kit.protocol.document import Decision, Document
+from kit.protocol.ports import Guarded, WriteOutcome
 from services.routing import ticker
 from services.routing.core import agents
 from services.routing.core.agents import AgentState

@@ -12,8 +12,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from kit.clock import Clock
-from kit.reading import in_time
+from kit.base.clock import Clock
+from kit.kafka.reading import in_time
 
 log = structlog.get_logger(__name__)
 

@@ -10,19 +10,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from contracts.envelope import HEADERS
 from contracts.topics import topic_name
-from kit import document, metrics
-from kit.clock import Clock
-from kit.document import Cause, Decision, Document, Kind
-from kit.errors import Passing, Unloadable
-from kit.mongo import Guarded, WriteOutcome
-from kit.producer import Outgoing, partition_of
+from kit.base import metrics
+from kit.base.clock import Clock
+from kit.base.errors import Passing, Unloadable
+from kit.protocol import document
+from kit.protocol.document import Cause, Decision, Document, Kind
+from kit.protocol.partition import partition_of
+from kit.protocol.ports import Guarded, Outgoing, Sender, Store
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -35,34 +36,6 @@ CLEARED = 1_000
 FAULTY = 1_000
 Apart = Callable[[str, Exception], None]
 """Told of the id of a document that failed, and of its fault."""
-
-
-class Store(Protocol):
-    """What the outbox asks of a database; `kit.mongo` is the real one."""
-
-    async def fetch(self, collection: str, ids: Sequence[str]) -> list[dict[str, Any]]: ...
-    async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome: ...
-    async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None: ...
-    async def stale(
-        self, collection: str, older_than: datetime, limit: int, *, partitions: Sequence[int] | None = None
-    ) -> list[dict[str, Any]]: ...
-    async def due(
-        self, collection: str, partitions: Sequence[int], until: datetime, limit: int
-    ) -> list[dict[str, Any]]: ...
-    async def find(
-        self, collection: str, query: Mapping[str, Any], *, sort: Any = None, limit: int = 100, projection: Any = None
-    ) -> list[dict[str, Any]]: ...
-    async def tally(
-        self, collection: str, query: Mapping[str, Any], by: Sequence[str], least: str
-    ) -> list[dict[str, Any]]: ...
-    async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]: ...
-
-
-class Sender(Protocol):
-    """What the outbox asks of a producer; `kit.producer` is the real one."""
-
-    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
-    async def partitions(self, topic: str) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,21 +21,20 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 
 from contracts.envelope import Event
-from kit import metrics
-from kit.barrier import Barrier, Elsewhere
-from kit.batch import place
-from kit.batch_size import BatchSize
-from kit.clock import Clock
-from kit.commits import Commits
-from kit.delivery import Delivery
-from kit.errors import Passing
-from kit.flow import Flow
-from kit.handling import Record
-from kit.health import Health
-from kit.lag import Lag
-from kit.reading import Ends, PollingConsumer, Polls, in_time, position
-from kit.settings import ServiceSettings
-from kit.starts import Starts
+from kit.base import metrics
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka.barrier import Barrier, Elsewhere
+from kit.kafka.batch_size import BatchSize
+from kit.kafka.commits import Commits
+from kit.kafka.flow import Flow
+from kit.kafka.lag import Lag
+from kit.kafka.reading import Ends, PollingConsumer, Polls, in_time, position
+from kit.kafka.starts import Starts
+from kit.protocol.delivery import Delivery
+from kit.protocol.record import Record, place
 
 log = structlog.get_logger(__name__)
 

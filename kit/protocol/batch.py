@@ -8,22 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from kit.deadletter import Letter
-
-if TYPE_CHECKING:
-    from kit.handling import Record
-
-Place = tuple[str, int, int]
-"""Topic, partition and offset of a record."""
-Lane = tuple[str, int]
-"""Topic and partition."""
-
-
-def place(record: Record) -> Place:
-    """Return where a record stands."""
-    return record.topic, record.partition, record.offset
+from kit.protocol.deadletter import Letter
+from kit.protocol.record import Lane, Place, Record, place
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from aiokafka import TopicPartition
 
-from kit.batch import Place
-from kit.clock import Clock
+from kit.base.clock import Clock
+from kit.protocol.record import Place
 
 Partitions = Collection[TopicPartition]
 Marks = dict[TopicPartition, tuple[datetime, int]]

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 
-from kit import metrics
-from kit.clock import Clock
-from kit.reading import instant
+from kit.base import metrics
+from kit.base.clock import Clock
+from kit.kafka.reading import instant
 
 Offsets = Mapping[TopicPartition, int]
 
 
 class Looking(Protocol):
-    """`kit.reading.Ends`."""
+    """`kit.kafka.reading.Ends`."""
 
     async def of(self, partitions: Any) -> dict[TopicPartition, int]: ...
     async def instants(self, places: Offsets) -> dict[TopicPartition, float]: ...

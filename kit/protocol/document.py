@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from contracts.envelope import Event, Payload, event_id
-from kit.errors import Full, TooLarge, Unloadable
+from kit.base.errors import Full, TooLarge, Unloadable
 
 S = TypeVar("S")
 

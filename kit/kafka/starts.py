@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.envelope import Event, Head
-from kit.handling import Record, Unread
-from kit.reading import in_time
+from kit.kafka.reading import in_time
+from kit.protocol.record import Record, Unread
 
 log = structlog.get_logger(__name__)
 

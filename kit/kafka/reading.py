@@ -14,10 +14,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from kit.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
-from kit.clock import Clock
-from kit.errors import Passing
-from kit.handling import Unread
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
+from kit.protocol.record import Unread
 
 log = structlog.get_logger(__name__)
 

@@ -16,11 +16,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from contracts.topics import topic_name
-from kit import metrics
-from kit.clock import Clock, woken
-from kit.document import Decision, Document
-from kit.errors import Passing
-from kit.outbox import Documents
+from kit.base import metrics
+from kit.base.clock import Clock, woken
+from kit.base.errors import Passing
+from kit.protocol.document import Decision, Document
+from kit.protocol.outbox import Documents
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)

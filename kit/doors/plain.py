@@ -1,6 +1,6 @@
 """Routes of a door that are plain ASGI: answered before FastAPI is asked, and declared in its document all the same.
 
-For what is asked most. Limits, metrics and problem documents are kit.http's, and the same for every route.
+For what is asked most. Limits, metrics and problem documents are kit.doors.http's, and the same for every route.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def declare(router: APIRouter, route: PlainRoute, **documented: Any) -> None:
 
 
 async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
-    """The whole body; raises Gone. What is too large or too slow is kit.http's guard's."""
+    """The whole body; raises Gone. What is too large or too slow is kit.doors.http's guard's."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):

@@ -25,10 +25,10 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kit import metrics
-from kit.errors import Passing
-from kit.plain import Gone, PlainRoute, Refused, declare
-from kit.settings import ServiceSettings, Token
+from kit.base import metrics
+from kit.base.errors import Passing
+from kit.base.settings import ServiceSettings, Token
+from kit.doors.plain import Gone, PlainRoute, Refused, declare
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from kit import metrics
+from kit.base import metrics
 
 
 class Flow:

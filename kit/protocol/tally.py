@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from kit import metrics
-from kit.batch import Place, place
-from kit.handling import Incoming
+from kit.base import metrics
+from kit.protocol.handling import Incoming
+from kit.protocol.record import Place, place
 
 Part = tuple[Place, int]
 """A record, and which of the things that are to be decided out of it."""

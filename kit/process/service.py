@@ -23,12 +23,13 @@ import uvicorn
 from aiokafka.errors import KafkaError
 from starlette.types import ASGIApp
 
-from kit import logging
-from kit.clock import Clock
-from kit.errors import Passing
-from kit.health import Check, Health, operators_door
-from kit.listening import BoundedProtocol
-from kit.settings import ServiceSettings
+from kit.base import logging
+from kit.base.clock import Clock
+from kit.base.errors import Passing
+from kit.base.health import Check, Health
+from kit.base.settings import ServiceSettings
+from kit.doors.listening import BoundedProtocol
+from kit.doors.operators import operators_door
 
 log = structlog.get_logger(__name__)
 AWAY = (Passing, KafkaError, OSError)
@@ -45,13 +46,13 @@ class Part(Protocol):
 
 
 class Producing(Part, Protocol):
-    """`kit.producer.Producer`."""
+    """`kit.kafka.producer.Producer`."""
 
     def fault(self) -> str | None: ...
 
 
 class Consuming(Protocol):
-    """`kit.consumer.Consumer`."""
+    """`kit.kafka.consumer.Consumer`."""
 
     async def start(self, router: Any) -> None: ...
     async def stop(self) -> None: ...
@@ -60,7 +61,7 @@ class Consuming(Protocol):
 
 
 class Sweeping(Protocol):
-    """`kit.outbox.Documents`."""
+    """`kit.protocol.outbox.Documents`."""
 
     async def sweep(self, older_than: timedelta) -> int: ...
     async def clear(self) -> None: ...

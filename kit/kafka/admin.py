@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from contracts import topics as table
-from kit.errors import Passing
+from kit.base.errors import Passing
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0

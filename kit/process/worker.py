@@ -13,18 +13,19 @@ from faststream.kafka import KafkaRouter
 from starlette.types import ASGIApp
 
 from contracts.topics import CONSUMES, dlq, topic_name
-from kit.clock import Clock, SystemClock
-from kit.consumer import Consumer
-from kit.deadletter import DeadLetters
-from kit.delivery import Delivery, Limits
-from kit.document import Kind
-from kit.handling import Handling, Record
-from kit.health import Health
+from kit.base.clock import Clock, SystemClock
+from kit.base.health import Health
+from kit.base.settings import ServiceSettings
+from kit.kafka.consumer import Consumer
+from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
-from kit.outbox import Documents
-from kit.producer import Producer
-from kit.service import Job, Part, Service
-from kit.settings import ServiceSettings
+from kit.process.service import Job, Part, Service
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.document import Kind
+from kit.protocol.handling import Handling
+from kit.protocol.outbox import Documents
+from kit.protocol.record import Record
 
 S = TypeVar("S")
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from contracts import dlq
 from contracts.envelope import Event, Head
-from kit.errors import Passing
-from kit.producer import Outgoing
-
-if TYPE_CHECKING:
-    from kit.handling import Record
+from kit.base.errors import Passing
+from kit.protocol.ports import Outgoing
+from kit.protocol.record import Record
 
 
 @dataclass(frozen=True, slots=True)

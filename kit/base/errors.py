@@ -1,4 +1,4 @@
-"""The faults that kit and services tell apart by type. Texts for people over HTTP are in kit.http."""
+"""The faults that kit and services tell apart by type. Texts for people over HTTP are in kit.doors.http."""
 
 
 class Passing(Exception):

@@ -11,44 +11,11 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from contracts.envelope import Event, Head
-from kit.document import Cause, Decision, Document
-from kit.errors import Unparsable
+from kit.base.errors import Unparsable
+from kit.protocol.document import Cause, Decision, Document
+from kit.protocol.record import Record
 
 S = TypeVar("S")
-
-
-class Record(Protocol):
-    """A Kafka record, as the client library gives it."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A record that cannot be read or must not be, and where its event stands if that is known.
-
-    The content of what the client library cannot read stays in its topic; its place is known.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    unreadable: str
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    head: Head | None = None
 
 
 @dataclass(slots=True)

@@ -11,16 +11,15 @@ import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
-from kit.errors import Passing
+from kit.base.errors import Passing
+from kit.protocol.partition import partition_of
+from kit.protocol.ports import Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -28,31 +27,6 @@ log = structlog.get_logger(__name__)
 BATCH_BYTES = 256 * 1024
 #: Seconds that an awaited send may take, before it counts as unconfirmed and the producer as stuck.
 SEND_SECONDS = 10.0
-
-Headers = Sequence[tuple[str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record to be sent."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-
-
-def partition_of(key: bytes | None, count: int) -> int:
-    """Return the partition that every Kafka client gives this key in a topic of `count` partitions."""
-    if key is None:
-        return random.randrange(count)
-    return _hash(key) % count
-
-
-@lru_cache(maxsize=20_000)  # the hash is pure Python, and a ticket's key is asked for at every step on its way
-def _hash(key: bytes) -> int:
-    hashed: int = murmur2(key)
-    return hashed & 0x7FFFFFFF
 
 
 def _choose(key: bytes | None, every: Sequence[int], available: Sequence[int]) -> int:

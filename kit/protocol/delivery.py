@@ -16,17 +16,18 @@ import structlog
 
 from contracts.dlq import REFUSED, is_replay
 from contracts.envelope import Event, Head
-from kit import metrics
-from kit.batch import Batch, Place, place
-from kit.breaker import Breaker
-from kit.clock import Clock
-from kit.deadletter import DeadLetters, Letter
-from kit.document import MISSING_CAP, Document
-from kit.errors import Full, Passing, Unloadable, Unparsable
-from kit.handling import Handling, Incoming, Record, Unread
-from kit.logging import bind_event, clear_event
-from kit.outbox import Documents
-from kit.tally import Tally
+from kit.base import metrics
+from kit.base.clock import Clock
+from kit.base.errors import Full, Passing, Unloadable, Unparsable
+from kit.base.logging import bind_event, clear_event
+from kit.protocol.batch import Batch
+from kit.protocol.breaker import Breaker
+from kit.protocol.deadletter import DeadLetters, Letter
+from kit.protocol.document import MISSING_CAP, Document
+from kit.protocol.handling import Handling, Incoming
+from kit.protocol.outbox import Documents
+from kit.protocol.record import Place, Record, Unread, place
+from kit.protocol.tally import Tally
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)

@@ -1,6 +1,6 @@
 """How a door's connections are read: the head of a request is bounded in bytes and seconds, what is no HTTP is refused.
 
-Bodies are kit.http's: it knows what is asked for. uvicorn bounds neither the size nor the time of a head by itself.
+Bodies are bounded in kit.doors.http, which knows what is asked for. uvicorn bounds neither size nor time of a head.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What everything may use: clock, ids, errors, logs, metrics, settings."""

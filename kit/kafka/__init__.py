@@ -1,0 +1,1 @@
+"""How records are read from Kafka and written to it, and how far a partition is handled."""
