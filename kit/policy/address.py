@@ -45,9 +45,21 @@ def _host(text: str) -> str:
     return text.lower()
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Read hosts separated by commas, as a setting has them; raises ValueError."""
+    return tuple(_host(host.strip()) for host in text.split(",") if host.strip())
+
+
+def _checked(text: str) -> str:
+    hosts(text)
+    return text
+
+
 Url = Annotated[str, AfterValidator(_url)]
 """An http(s) URL as it is written, with its variables."""
 Address = Annotated[str, AfterValidator(_address)]
 """A mail address, in lower case in memory: no provider tells addresses apart by case."""
 Hosts = OneOrMany[Annotated[str, AfterValidator(_host)]]
 """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
+HostsSetting = Annotated[str, AfterValidator(_checked)]
+"""The same in a setting: separated by commas, for `hosts` to read."""

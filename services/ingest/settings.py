@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from kit.base.settings import ServiceSettings
+from kit.policy.address import HostsSetting, hosts
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
 
@@ -44,12 +45,14 @@ class IngestSettings(ServiceSettings):
     relay_username: str | None = Field(None, description="Login; none by default.")
     relay_password: SecretStr | None = Field(None, description="Not with opportunistic TLS, which gives it away.")
     send_seconds: float = Field(10, gt=0, le=45, description="Time for one try at sending a reply; its lease is 60 s.")
-    allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
+    allow_hosts: HostsSetting = Field(
+        "", description="Hosts to allow besides the policy's: host or host:port, by commas."
+    )
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts allowed here."""
-        return tuple(host.strip().lower() for host in self.allow_hosts.split(",") if host.strip())
+        return hosts(self.allow_hosts)
 
     @model_validator(mode="after")
     def _relay_is_safe(self) -> Self:

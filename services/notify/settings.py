@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from kit.base.settings import ServiceSettings
+from kit.policy.address import HostsSetting, hosts
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
 
@@ -28,7 +29,9 @@ class NotifySettings(ServiceSettings):
     smtp_tls: RelayTls = Field("opportunistic", description=MEANING)
     smtp_ca: Path | None = Field(None, description=CA_MEANING)
 
-    allow_hosts: str = Field("", description="More hosts to allow than the policy does, host or host:port, by commas.")
+    allow_hosts: HostsSetting = Field(
+        "", description="Hosts to allow besides the policy's: host or host:port, by commas."
+    )
     batch_records: int = Field(2000, ge=1, le=5000, description="Records in a batch, at most.")
     gather_ms: int = Field(
         2000,
@@ -49,4 +52,4 @@ class NotifySettings(ServiceSettings):
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts allowed here."""
-        return tuple(host.strip().lower() for host in self.allow_hosts.split(",") if host.strip())
+        return hosts(self.allow_hosts)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from kit.policy.address import Address, Hosts, Url
+from kit.policy.address import Address, Hosts, HostsSetting, Url, hosts
 
 URLS = [
     "https://api.line.me",
@@ -79,3 +79,12 @@ def test_a_host_is_kept_in_lower_case(text: str, kept: str) -> None:
 def test_a_host_is_named_and_nothing_else(text: str) -> None:
     with pytest.raises(ValueError, match="is not host or host:port"):
         TypeAdapter(Hosts).validate_python([text])
+
+
+def test_hosts_of_a_setting_are_separated_by_commas() -> None:
+    text = " Connector:8080,, 10.0.0.1 "
+    assert TypeAdapter(HostsSetting).validate_python(text) == text
+    assert hosts(text) == ("connector:8080", "10.0.0.1")
+    assert hosts("") == ()
+    with pytest.raises(ValueError, match="'http://x' is not host or host:port"):
+        TypeAdapter(HostsSetting).validate_python("a,http://x")
