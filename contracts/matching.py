@@ -6,7 +6,7 @@ it for "any", the next for "none".
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from pydantic import (
@@ -39,8 +39,8 @@ def _some(values: object) -> object:
     return values
 
 
-def _each(check: Callable[[str], str]) -> AfterValidator:
-    return AfterValidator(lambda values: tuple(v if v in _ANYTHING else check(v) for v in values))
+def _each(check: Callable[[str], str], values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value if value in _ANYTHING else check(value) for value in values)
 
 
 def _priority(text: str) -> str:
@@ -75,13 +75,13 @@ class Match(BaseModel):
     """Any of these channel accounts."""
     marketplace: Values = ()
     """Any of these marketplaces."""
-    country: Annotated[Values, _each(country_code)] = ()
+    country: Annotated[Values, AfterValidator(partial(_each, country_code))] = ()
     """Any of these countries of the market, ISO 3166-1 alpha-2."""
-    language: Annotated[Values, _each(language_range)] = ()
+    language: Annotated[Values, AfterValidator(partial(_each, language_range))] = ()
     """Any of these languages, BCP 47: `pt` covers pt-BR too, `zh-TW` also zh-Hant-TW (RFC 4647, extended filtering)."""
     tier: Values = ()
     """Any of these tiers of customers."""
-    priority: Annotated[Values, _each(_priority)] = ()
+    priority: Annotated[Values, AfterValidator(partial(_each, _priority))] = ()
     """low, normal, high, urgent."""
     tags: Values = ()
     """Any of these tags."""

@@ -8,6 +8,11 @@ from pydantic import TypeAdapter
 from contracts.languages import Language, canonical, covers, language_range, primary
 
 
+@pytest.fixture(autouse=True)
+def _tags_are_compared_anew() -> None:
+    covers.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("wanted", "tag", "covered"),
     [

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kit.policy.secrets import SecretRef, Secrets, Unresolved
 
-REFS = ["env:NAME", "env:_a1", "file:/run/secrets/x", "file:/a b"]
+REFS = ["env:NAME", "env:_a1", "file:/run/secrets/x", "file:/a:b c"]
 NO_REFS = ["hunter2", "whsec_c2VjcmV0", "env:", "env:1A", "env:A-B", "env:A ", "file:relative", "file:", "ENV:A", ""]
 
 
@@ -25,7 +25,7 @@ def test_a_secret_itself_is_refused_and_its_text_is_not_part_of_the_reason(text:
 
 
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "secret"
+    file = tmp_path / "a:secret"
     file.write_text(" one\n")
     secrets = Secrets({"A": " two ", "EMPTY": " "})
     assert secrets.secrets((f"file:{file}", "env:A", "env:NONE", "env:EMPTY")) == ["one", "two"]

@@ -60,6 +60,25 @@ def test_first_match_is_taken_deepest_first_and_continue_goes_on(labels: dict[st
     assert [end.route for end in route(ROUTES, labels).ends] == ends
 
 
+def test_a_route_may_ask_for_tags_and_none_after_the_one_that_takes_is_asked() -> None:
+    routes = [
+        {"name": "any", "match": {"tags": ["vip", "press"]}},
+        {"name": "both", "match": {"all_tags": ["a", "b"]}, "unless": {"tags": "c"}},
+        {"name": "last"},
+        {"name": "never"},
+        {"name": "neither"},
+    ]
+    rules = policy(route={"name": "all", "receiver": "mail", "routes": routes})
+    found = {tags: route(rules, {}, tags) for tags in ((), ("press",), ("a",), ("a", "b"), ("a", "b", "c"))}
+    assert [[(end.route, end.receiver) for end in routed.ends] for routed in found.values()] == [
+        [("last", "mail")], [("any", "mail")], [("last", "mail")], [("both", "mail")], [("last", "mail")],
+    ]  # fmt: skip
+    assert explain(rules, {}, ("a", "b", "c")) == [
+        "all: entered", "any: label_differs (tags)", "both: excluded (tags)", "last: taken", "never: not_reached",
+        "neither: not_reached",
+    ]  # fmt: skip
+
+
 def test_a_route_inherits_what_it_does_not_say() -> None:
     (end,) = route(ROUTES, {"kind": "breached", "metric": "resolution"}).ends
     assert (end.receiver, end.chain, end.repeat_interval) == ("slack", None, timedelta(hours=2))
