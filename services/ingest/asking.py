@@ -13,7 +13,7 @@ from kit.protocol.outbox import Documents
 from services.ingest.core.commands import Asked, message_of
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files
-from services.ingest.store import Keeping, public_message
+from services.ingest.store import Keeping, accepted, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
@@ -89,7 +89,7 @@ class Asking:
             sort=[("at", 1)],
             limit=MERGED_MESSAGES,
         )  # fmt: skip
-        return tuple(public_message(row) for row in rows)
+        return tuple(public_message(row) for row in await accepted(self._store, rows))
 
 
 def _forgets(doc: Document[TicketState]) -> bool:

@@ -21,7 +21,7 @@ from services.ingest.accounts import Accounts
 from services.ingest.channels.originals import original
 from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
-from services.ingest.store import TICKETS, UPLOADS, Keeping
+from services.ingest.store import TICKETS, UPLOADS, Keeping, accepted
 
 MERGED = 50
 """Tickets that were merged into one, whose files it has too."""
@@ -99,7 +99,8 @@ class Files:
 
     async def holders(self, ref: str) -> list[tuple[str, Attachment]]:
         """The tickets whose messages have the file, and how each names it; the message that it came with first."""
-        rows = await self._store.find(MESSAGES, {"body.attachments.ref": ref}, limit=HOLDERS)
+        found = await self._store.find(MESSAGES, {"body.attachments.ref": ref}, limit=HOLDERS)
+        rows = await accepted(self._store, found)
         rows.sort(key=lambda row: (row["body"]["direction"] != Direction.IN.value, row["at"]))
         return [(row["ticket"], _named(row, ref)) for row in rows]
 
@@ -113,9 +114,10 @@ class Files:
                 MESSAGES,
                 {"ticket": {"$in": tickets}, "body.attachments.ref": {"$in": wanted}},
                 limit=HOLDERS * len(wanted),
-                projection={"body.attachments": 1},
+                projection=["ticket", "message", "body.direction", "body.attachments"],
             ),
         )
+        rows = await accepted(self._store, rows)
         own: set[str] = {file.get("ref") for row in rows for file in row["body"]["attachments"]}
         return frozenset(each for each in wanted if each in own or each in uploads)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from contracts import topics
 from contracts.contacts import Contact
-from contracts.ticket import ContactRef, Message, Status, Ticket
-from kit.mongo import MongoStore
+from contracts.ticket import ContactRef, Direction, Message, Status, Ticket
+from kit.mongo import MongoStore, Row
 from kit.protocol.document import Kind
 from kit.protocol.ports import Store
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
-from services.ingest.core.state import MESSAGES, Answer, Pending, TicketState
+from services.ingest.core.state import MESSAGES, TAKEN, Answer, Pending, TicketState, taken_id
 
 TICKETS = "tickets"
 CONTACTS = "contacts"
@@ -176,6 +176,29 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_indexes(EARLY, ["at"], expire_seconds=EXPIRE_SECONDS)
     await store.ensure_indexes(UPLOADS, ["expires"], expire_seconds=0)
     await store.ensure_blob_index()
+
+
+async def accepted(store: Store, rows: Sequence[Row]) -> list[Row]:
+    """Of message documents, leave out the customers' messages that their ticket has not taken.
+
+    A message's document is written before the ticket that counts it. If the ticket's write loses, and the message then
+    goes elsewhere, the document stays. The rows need `ticket`, `message` and `body.direction`.
+    """
+    names = sorted({row["ticket"] for row in rows})
+    if not names:
+        return []
+    # In this order: a message that a ticket lets go of is in TAKEN before.
+    tickets = await store.find(TICKETS, {"_id": {"$in": names}}, limit=len(names), projection=["state.taken"])
+    taken = {
+        taken_id(ticket["_id"], each) for ticket in tickets for each in (ticket.get("state") or {}).get("taken", ())
+    }
+    unsure = {_taken_id(row) for row in rows if row["body"]["direction"] == Direction.IN.value} - taken
+    refused = unsure - {row["_id"] for row in await store.fetch(TAKEN, sorted(unsure))}
+    return [row for row in rows if _taken_id(row) not in refused]
+
+
+def _taken_id(row: Row) -> str:
+    return taken_id(row["ticket"], row["message"])
 
 
 def public_message(row: Mapping[str, Any]) -> Message:

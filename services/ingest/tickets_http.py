@@ -14,7 +14,7 @@ from kit.doors.http import Problem, Router
 from kit.protocol.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
 from services.ingest.seeing import Reader, reaches, within
-from services.ingest.store import TICKETS, Keeping, public_message
+from services.ingest.store import TICKETS, Keeping, accepted, public_message
 
 THREAD_LIMIT = 1_000
 MERGED_LIMIT = 50
@@ -115,7 +115,7 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
         rows = await store.find(MESSAGES, wanted, sort=[("at", -1), ("_id", -1)], limit=THREAD_LIMIT + 1)
         return TicketWithThread(
             ticket=doc.state.ticket,
-            thread=_thread(doc.state, rows[:THREAD_LIMIT]),
+            thread=_thread(doc.state, await accepted(store, rows[:THREAD_LIMIT])),
             truncated=len(rows) > THREAD_LIMIT,
         )
 
