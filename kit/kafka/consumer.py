@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -26,12 +26,13 @@ from kit.base.clock import Clock
 from kit.base.errors import Passing
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
+from kit.kafka import private
 from kit.kafka.barrier import Barrier, Elsewhere
 from kit.kafka.batch_size import BatchSize
 from kit.kafka.commits import Commits
 from kit.kafka.flow import Flow
 from kit.kafka.lag import Lag
-from kit.kafka.reading import Ends, PollingConsumer, Polls, in_time, position
+from kit.kafka.reading import Ends, PollingConsumer, Polls, in_time
 from kit.kafka.starts import Starts
 from kit.protocol.delivery import Delivery
 from kit.protocol.record import Record, place
@@ -126,8 +127,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         try:
             await self._ends.start()
             await broker.connect()
-            made = broker.config.broker_config
-            made.builder = partial(PollingConsumer, **cast("partial[Any]", made.builder).keywords)
+            private.build_consumers_of(broker, PollingConsumer)
             await broker.start()
         except BaseException:
             await self._ends.stop()
@@ -191,10 +191,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     def fault(self) -> str | None:
         """Say what has died behind the consumer, for liveness."""
         client = getattr(self._subscriber, "consumer", None)
-        if client is None:
-            return None
-        task = client._coordinator._coordination_task  # noqa: SLF001 - aiokafka tells it nowhere else
-        return "the group coordination task has ended" if task is not None and task.done() else None
+        ended = client is not None and private.coordination_has_ended(client)
+        return "the group coordination task has ended" if ended else None
 
     # -- positions, for timers and metrics -----------------------------------------------------------------------
 
@@ -249,7 +247,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     def _handled_so_far(self, tp: TopicPartition) -> int | None:
         in_hand = self._in_hand.get(tp)
-        return position(self._client(), tp) if in_hand is None else in_hand
+        return private.position(self._client(), tp) if in_hand is None else in_hand
 
     # -- batches -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from kit.base.errors import Passing
+from kit.kafka.private import sender_has_ended
 from kit.protocol.partition import partition_of
 from kit.protocol.ports import Outgoing
 
@@ -72,8 +73,7 @@ class Producer:
         """Say what is wrong with the sender task, for liveness: a dead one never sends again."""
         if self._producer is None:
             return None
-        task = getattr(self._producer, "_sender").sender_task  # noqa: B009 - the library offers no other look at it
-        return "the producer's sender task has ended" if task is not None and task.done() else None
+        return "the producer's sender task has ended" if sender_has_ended(self._producer) else None
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises Passing while the broker is away."""

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from kit.base.clock import Clock
 from kit.base.errors import Passing
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
+from kit.kafka.private import unreadable
 from kit.protocol.record import Unread
 
 log = structlog.get_logger(__name__)
@@ -175,7 +176,7 @@ class Polls:
     async def _around(self, fault: UnicodeDecodeError) -> Records:
         """Pass a record by: first comes what stands before it, then the record itself, as one without content."""
         client = self._client
-        found = _unread(client)
+        found = unreadable(client)
         await self._go_back()
         if found is None:
             raise fault
@@ -275,23 +276,3 @@ async def _look(client: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> An
     except UnicodeDecodeError:
         return None
     return next(iter(polled.get(tp, ())), None)
-
-
-def position(client: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
-    """Return the offset of the next record of a partition without waiting; None while it is not known."""
-    subscribed = client._subscription.subscription  # noqa: SLF001 - aiokafka tells it to those who wait only
-    assignment = subscribed.assignment if subscribed is not None else None
-    if assignment is None or tp not in assignment.tps:
-        return None
-    state = assignment.state_value(tp)
-    return state.position if state.has_valid_position else None
-
-
-def _unread(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
-    """Where the client's reading of what it has fetched has just ended with an error."""
-    for tp, fetched in client._fetcher._records.items():  # noqa: SLF001 - aiokafka tells it nowhere else
-        unpacked = getattr(fetched, "_partition_records", None)
-        reading = getattr(unpacked, "_records_iterator", None)
-        if unpacked is not None and reading is not None and reading.gi_frame is None:
-            return tp, unpacked.next_fetch_offset
-    return None

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.envelope import Event, Head
+from kit.kafka.private import committed_with_metadata
 from kit.kafka.reading import in_time
 from kit.protocol.record import Record, Unread
 
@@ -144,10 +145,9 @@ class Starts:
 
     async def _read(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return how many processes have begun with the records at these offsets."""
-        coordinator = self._client()._coordinator  # noqa: SLF001 - aiokafka gives the metadata nowhere else
         try:
             async with in_time():
-                committed = await coordinator.fetch_committed_offsets(list(places))
+                committed = await committed_with_metadata(self._client(), places.keys())
         except KafkaError as error:
             log.info("earlier starts are not known", error=repr(error))
             return {}
