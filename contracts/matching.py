@@ -6,7 +6,7 @@ it for "any", the next for "none".
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
@@ -43,16 +43,29 @@ def _each(check: Callable[[str], str], values: tuple[str, ...]) -> tuple[str, ..
     return tuple(value if value in _ANYTHING else check(value) for value in values)
 
 
+def _countries(values: tuple[str, ...]) -> tuple[str, ...]:
+    return _each(country_code, values)
+
+
+def _languages(values: tuple[str, ...]) -> tuple[str, ...]:
+    return _each(language_range, values)
+
+
+def _priorities(values: tuple[str, ...]) -> tuple[str, ...]:
+    return _each(_priority, values)
+
+
 def _priority(text: str) -> str:
     if text not in set(Priority):
         raise ValueError(f"{text!r} is no priority: {', '.join(Priority)}")
     return text
 
 
-def _tag(text: str) -> str:
-    if text in _ANYTHING:
-        raise ValueError(f"all_tags names tags, not {text!r}")
-    return text
+def _tags(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if value in _ANYTHING:
+            raise ValueError(f"all_tags names tags, not {value!r}")
+    return values
 
 
 Values = Annotated[OneOrMany[str], BeforeValidator(_some)]
@@ -75,17 +88,17 @@ class Match(BaseModel):
     """Any of these channel accounts."""
     marketplace: Values = ()
     """Any of these marketplaces."""
-    country: Annotated[Values, AfterValidator(partial(_each, country_code))] = ()
+    country: Annotated[Values, AfterValidator(_countries)] = ()
     """Any of these countries of the market, ISO 3166-1 alpha-2."""
-    language: Annotated[Values, AfterValidator(partial(_each, language_range))] = ()
+    language: Annotated[Values, AfterValidator(_languages)] = ()
     """Any of these languages, BCP 47: `pt` covers pt-BR too, `zh-TW` also zh-Hant-TW (RFC 4647, extended filtering)."""
     tier: Values = ()
     """Any of these tiers of customers."""
-    priority: Annotated[Values, AfterValidator(partial(_each, _priority))] = ()
+    priority: Annotated[Values, AfterValidator(_priorities)] = ()
     """low, normal, high, urgent."""
     tags: Values = ()
     """Any of these tags."""
-    all_tags: Annotated[Values, AfterValidator(lambda values: tuple(map(_tag, values)))] = ()
+    all_tags: Annotated[Values, AfterValidator(_tags)] = ()
     """All of these tags."""
 
     @model_serializer(mode="wrap")

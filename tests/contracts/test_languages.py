@@ -46,6 +46,8 @@ def _tags_are_compared_anew() -> None:
         ("de-*-DE", "de-DE", True),
         ("de-*-DE", "de-Latn-DE", True),
         ("de-DE", "de", False),
+        ("de-*-DE", "de", False),
+        ("de-DE-Latn", "de-Latn-DE", False),
         ("de-DE", "de-x-DE", False),
         ("de-DE", "de-Deva", False),
         ("pt", "", False),
