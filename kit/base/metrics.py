@@ -41,7 +41,7 @@ RETRIES = Counter("deskbus_retries_total", "Times a partition was paused to try 
 DEAD_LETTERS = Counter("deskbus_dead_letters_total", "Records written to the dead letter topic.")
 UNFORESEEN = Counter(
     "deskbus_unforeseen_faults_total",
-    "Dead letters for an exception that no code foresaw. Those of unauthenticated authors do not stop consuming.",
+    "Dead letters for an exception that no code foresaw. Those of what customers write do not stop consuming.",
 )
 STOPPED = Gauge("deskbus_consumer_stopped", "1 while consuming is stopped: too much would become dead letters.")
 PAUSED = Gauge("deskbus_partitions_paused", "Partitions that wait to try again, or for room in an outbox.")

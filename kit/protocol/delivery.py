@@ -230,7 +230,7 @@ class Delivery(Generic[S]):
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(batch, item.record, item.fault, stranger=item.stranger)
+                    self._bury(batch, item.record, item.fault, stranger=item.stranger, unforeseen=item.unforeseen)
                 else:
                     self._tally.count(item, "ignored")
                 continue
@@ -268,7 +268,7 @@ class Delivery(Generic[S]):
                 self._tally.count(item, "skipped", doc.id)
             return
         if item.fault is not None:
-            self._kill(doc, item, item.fault, batch)
+            self._kill(doc, item, item.fault, batch, unforeseen=item.unforeseen)
             return
         if head is not None and doc.overflows(head.source, head.sequence):
             more = f"more than {MISSING_CAP} events of {head.source} before it are missing, the oldest are given up"
@@ -328,7 +328,7 @@ class Delivery(Generic[S]):
         attempts = self._attempts.get(place(record), 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
         letter = Letter(record, told, attempts, self.clock.now(), head, unforeseen)
-        batch.bury(letter, stranger=stranger or self.handling.is_stranger(record))
+        batch.bury(letter, stranger=stranger or self.handling.is_stranger(record, unforeseen=unforeseen))
 
     async def _write_dead(self, batch: Batch) -> None:
         """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""

@@ -24,8 +24,8 @@ class Incoming:
 
     `doc_id` None means that it changes nothing here. `head` says where a numbered event stands; commands and raw
     messages have none. `fault` marks what cannot be handled although its head could be read, `stranger` that whoever
-    wrote it proved nothing. `incomplete` says that its document lacks events of the same source: this may be one of
-    them, or one of them may come later. `value` is the service's.
+    wrote it proved nothing, `unforeseen` that our own code failed on it. `incomplete` says that its document lacks
+    events of the same source: this may be one of them, or one of them may come later. `value` is the service's.
     """
 
     record: Record
@@ -36,6 +36,7 @@ class Incoming:
     cause: Cause | None = None
     fault: str | None = None
     stranger: bool = False
+    unforeseen: bool = False
     incomplete: bool = False
 
 
@@ -48,8 +49,12 @@ class Handling(Protocol[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
-    def is_stranger(self, record: Record) -> bool:
-        """Whether the record's author is unauthenticated: no letter of theirs counts towards stopping. Never raises."""
+    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:
+        """Whether a letter of the record does not count towards stopping. Never raises.
+
+        It does not if the record's author is unauthenticated, or (`unforeseen`: our own code failed on it) if such
+        people write what is in it.
+        """
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:
         """Set `doc_id` of each item where it is not its event's subject; may also replace items in the list.
@@ -80,7 +85,7 @@ class BaseHandling(Generic[S]):
         """Read the record as one CloudEvent."""
         return [event_item(record, self.heeds)]
 
-    def is_stranger(self, record: Record) -> bool:  # noqa: ARG002 - for who takes records of others
+    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:  # noqa: ARG002 - for who takes records of others
         """Know every author: services write the topics."""
         return False
 

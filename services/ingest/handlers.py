@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
+
 from contracts import inbound as inbound_contract
 from contracts.envelope import Command
 from contracts.inbound import InboundRecord
@@ -41,6 +43,7 @@ from services.ingest.threads import Threads
 MAX_ID = 10_000
 #: Digits of the largest size that a record may announce: what is longer was not written by our door.
 MAX_DIGITS = 12
+log = structlog.get_logger(__name__)
 
 
 def policy_of(account: Account | None) -> TicketPolicy:
@@ -80,15 +83,23 @@ class Parsing:
             metrics.UNREADABLE.labels(raw.channel).inc()
             raise Unparsable(f"{raw.channel}: {fault}") from fault
         cause = Cause(raw.receipt, raw.receipt, trace_context(raw.traceparent))
-        return [
-            self._fault(record, raw, each)
-            if isinstance(each, Faulty)
-            else Incoming(record, value=self._value(each, raw), cause=cause)
-            for each in parsed
-        ]
+        return [self._item(record, raw, each, cause) for each in parsed]
+
+    def _item(
+        self, record: Record, raw: InboundRecord, parsed: InboundMessage | DeliveryStatus | Faulty, cause: Cause
+    ) -> Incoming:
+        if isinstance(parsed, Faulty):
+            return self._fault(record, raw, parsed)
+        try:
+            return Incoming(record, value=self._value(parsed, raw), cause=cause)
+        except Exception as bug:
+            return self._fault(record, raw, Faulty.failed(bug))
 
     def _fault(self, record: Record, raw: InboundRecord, fault: Faulty) -> Incoming:
         """Put the record aside for one element of it; the others are taken. What is foreign counts as no fault."""
+        if fault.bug is not None:
+            log.error("cannot be read", receipt=raw.receipt, channel=raw.channel, exc_info=fault.bug)
+            return Incoming(record, fault=fault.reason, unforeseen=True)
         if fault.foreign:
             metrics.REFUSED.labels(raw.channel, "foreign").inc()
         else:
@@ -163,10 +174,14 @@ class IngestHandling:
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
         return [Incoming(record, doc_id=command.subject, value=asked, cause=cause)]
 
-    def is_stranger(self, record: Record) -> bool:
-        """Whether it is a raw message that nobody signed: anybody may send a mail, also one that a parser fails on."""
+    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:
+        """Whether it is a raw message that nobody signed, or a signed one that our own code fails on.
+
+        Anybody may send a mail. Of a signed webhook its provider vouches for the form, but customers write the text.
+        """
         told = dict(record.headers)
-        return told.get("ce_type") == inbound_contract.TYPE.encode() and told.get("deskbus_verified") != b"true"
+        raw = told.get("ce_type") == inbound_contract.TYPE.encode()
+        return raw and (unforeseen or told.get("deskbus_verified") != b"true")
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Fetch what was left by claim check, then find the tickets that messages and reports are about."""

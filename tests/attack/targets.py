@@ -29,7 +29,7 @@ from services.ingest.channels.channel import Forged, Request
 from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
-from services.ingest.core.messages import InboundMessage, Unreadable
+from services.ingest.core.messages import Faulty, InboundMessage, Unreadable
 from services.notify.channels.outbound import retry_after
 from services.notify.core import policy as notify
 from services.notify.core import text as notify_text
@@ -95,6 +95,7 @@ def _parsed(own: Account, body: bytes) -> None:
     except Unreadable:
         return
     for each in found:
+        assert not (isinstance(each, Faulty) and each.bug), each
         if isinstance(each, InboundMessage):
             assert each.message_id
             texts = (each.text, each.text_full, each.subject, each.message_id, each.sender.name, each.sender.address)

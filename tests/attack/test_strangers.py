@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+from itertools import count
 from typing import Any
 
 import pytest
@@ -52,28 +54,77 @@ async def test_faults_of_our_own_are_counted_apart_from_refusals(monkeypatch: py
 
 async def _failing_on(worker: Worker, word: str, name: str, account: str, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Let a function of ours fail on 60 mails with a word in them, of 61."""
-    module, _, function = name.rpartition(".")
-    inner = getattr(importlib.import_module(module), function)
-
-    def fails(*given: Any) -> Any:
-        if any(word in repr(each) for each in given):
-            raise IndexError("list index out of range")
-        return inner(*given)
-
-    monkeypatch.setattr(name, fails)
+    _fail_on(word, name, monkeypatch)
     mails = [worker.mails(word, f"<m{n}@x>", f"a{n}@example.org", account=account) for n in range(60)]
     return await worker.take(*mails, worker.mails("good", "<g@x>", "jan@example.org", account=account))
 
 
-async def test_signed_bodies_that_our_own_code_fails_on_do_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> Any:
-        raise IndexError("list index out of range")
+def _fail_on(word: str, name: str, monkeypatch: pytest.MonkeyPatch, *, nth: int | None = None) -> None:
+    """Let a function of ours fail on what has a word in it, or the nth time."""
+    module, _, function = name.rpartition(".")
+    inner, calls = getattr(importlib.import_module(module), function), count(1)
 
-    monkeypatch.setattr("services.ingest.channels.generic.parse", fails)
+    def fails(*given: Any, **more: Any) -> Any:
+        bad = any(word in repr(each) for each in given) if nth is None else next(calls) == nth
+        if bad:
+            raise IndexError("list index out of range")
+        return inner(*given, **more)
+
+    monkeypatch.setattr(name, fails)
+
+
+@pytest.mark.parametrize("name", ["services.ingest.channels.generic.parse", "services.ingest.handlers.decide"])
+async def test_signed_bodies_that_our_own_code_fails_on_do_not_stop_it_either(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their text is a customer's."""
+    before = UNFORESEEN._value.get()
+    _fail_on("poison", name, monkeypatch)
     worker = Worker()
-    rows = [worker.raw(b"{}", verified=True) for _ in range(60)]
-    assert await worker.take(*rows)
-    assert worker.delivery.stopped is not None
+    texts = [json.dumps({"type": "message", "id": f"m{n}", "from": {"id": "jan"}, "text": "poison"}) for n in range(60)]
+    assert await worker.take(*(worker.raw(text.encode(), verified=True) for text in texts)) == set()
+    assert worker.delivery.stopped is None
+    assert len(worker.dead()) == 60
+    assert UNFORESEEN._value.get() == before + 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "services.ingest.channels.meta.words",
+        "services.ingest.handlers.defaults_of",
+        "services.ingest.handlers.decide",
+    ],
+)
+async def test_an_element_that_our_own_code_fails_on_leaves_the_others_of_its_webhook_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    _fail_on("poison", name, monkeypatch, nth=2 if name.endswith("defaults_of") else None)
+    messages = [s.wa_text(text, f"wamid.{n}") for n, text in enumerate(("first", "poison", "last"))]
+    read = {"id": "wamid.Y", "status": "read", "timestamp": "1795253401", "recipient_id": "66811111111"}
+    body = s.whatsapp(*messages, statuses=[read])
+    before = UNFORESEEN._value.get()
+    assert await worker.take(worker.raw(body, "wa-th", "whatsapp", verified=True)) == set()
+    assert [event.data.message.text for event in worker.events()] == ["first", "last"]
+    (letter,) = worker.dead()
+    assert letter.value == body
+    assert dict(letter.headers)["deskbus_dlq_error"].startswith(b"IndexError")
+    assert UNFORESEEN._value.get() == before + 1
+
+
+@pytest.mark.parametrize("bad", ["messages", "statuses"])
+async def test_elements_that_our_own_code_fails_on_do_not_stop_the_worker(
+    bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    _fail_on("poison", "services.ingest.channels.meta.instant", monkeypatch)
+    message, status = s.wa_text("x"), {"id": "wamid.Y", "status": "read", "timestamp": "poison"}
+    poisoned = [{**message, "timestamp": "poison"}] if bad == "messages" else []
+    body = s.whatsapp(*poisoned, statuses=[status] if bad == "statuses" else [])
+    assert await worker.take(*(worker.raw(body, "wa-th", "whatsapp", verified=True) for _ in range(60))) == set()
+    assert worker.delivery.stopped is None
+    assert len(worker.dead()) == 60
 
 
 async def test_as_many_unreadable_bodies_that_were_verified_do() -> None:

@@ -136,7 +136,8 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
         contacts = list(objects(value.get("contacts")))
         heard = (m for m in objects(value.get("messages")) if line(m.get("type")) not in _SILENT)
         found += each(heard, partial(_message, contacts=contacts, account=owner, received_at=record.received_at))
-        found += _statuses(value, owner, record.received_at)
+        statuses = objects(value.get("statuses"))
+        found += each(statuses, partial(_status, account=owner, received_at=record.received_at))
     return found
 
 
@@ -230,25 +231,24 @@ def _location(message: Mapping[str, Any]) -> Location | None:
     )
 
 
-def _statuses(value: Mapping[str, Any], account: Account, received_at: datetime) -> Iterator[DeliveryStatus]:
-    for status in objects(value.get("statuses")):
-        identifier, state = line(status.get("id")), _STATES.get(str(status.get("status")))
-        if identifier is None or state is None:
-            continue
-        fault = first(status.get("errors"))
-        told = line(obj(fault.get("error_data")).get("details")) or line(fault.get("title"))
-        reason = " ".join(filter(None, (line(fault.get("code")), told))) or None
-        yield DeliveryStatus(
-            channel=CHANNEL,
-            account=account.name,
-            channel_message_id=identifier,
-            state=state,
-            at=instant(status.get("timestamp"), received_at),
-            permanent=state is Delivery.FAILED,
-            reason=reason,
-            recipient=line(status.get("recipient_id")),
-            our_message_id=line(status.get("biz_opaque_callback_data")),
-        )
+def _status(status: Mapping[str, Any], account: Account, received_at: datetime) -> DeliveryStatus | None:
+    identifier, state = line(status.get("id")), _STATES.get(str(status.get("status")))
+    if identifier is None or state is None:
+        return None
+    fault = first(status.get("errors"))
+    told = line(obj(fault.get("error_data")).get("details")) or line(fault.get("title"))
+    reason = " ".join(filter(None, (line(fault.get("code")), told))) or None
+    return DeliveryStatus(
+        channel=CHANNEL,
+        account=account.name,
+        channel_message_id=identifier,
+        state=state,
+        at=instant(status.get("timestamp"), received_at),
+        permanent=state is Delivery.FAILED,
+        reason=reason,
+        recipient=line(status.get("recipient_id")),
+        our_message_id=line(status.get("biz_opaque_callback_data")),
+    )
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall | Upload:

@@ -11,7 +11,16 @@ from typing import Any, NoReturn, TypeVar
 from pydantic_core import from_json
 
 from contracts.values import to_instant
-from services.ingest.core.messages import Faulty, Inbound, InboundMessage, Refused, SendOutcome, Sent, Unreadable
+from services.ingest.core.messages import (
+    DeliveryStatus,
+    Faulty,
+    Inbound,
+    InboundMessage,
+    Refused,
+    SendOutcome,
+    Sent,
+    Unreadable,
+)
 
 T = TypeVar("T")
 
@@ -109,13 +118,15 @@ def first(value: object) -> Mapping[str, Any]:
     return next(objects(value), {})
 
 
-def each(elements: Iterable[T], read: Callable[[T], InboundMessage | None]) -> Iterator[Inbound]:
-    """Read every element of a batch by itself: one that cannot be read does not take the others with it."""
+def each(elements: Iterable[T], read: Callable[[T], InboundMessage | DeliveryStatus | None]) -> Iterator[Inbound]:
+    """Read every element of a batch by itself: one that cannot be read, or shows a bug, leaves the others alone."""
     for element in elements:
         try:
             found: Inbound | None = read(element)
         except Unreadable as fault:
             found = Faulty(str(fault))
+        except Exception as bug:
+            found = Faulty.failed(bug)
         if found is not None:
             yield found
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from contracts.contacts import Identity
 from contracts.ticket import Authentication, CustomerFacts, Location, Market, Priority
@@ -190,6 +191,13 @@ class Faulty:
     reason: str
     #: It is about an account that we do not have: nobody's fault, and nothing that a mended parser would read.
     foreign: bool = False
+    #: What our own code raised on it, where it is not refused.
+    bug: Exception | None = field(default=None, compare=False)
+
+    @classmethod
+    def failed(cls, bug: Exception) -> Self:
+        """Make one of an element that our own code fails on."""
+        return cls(f"{type(bug).__name__}: {bug}", bug=bug)
 
 
 Inbound = InboundMessage | DeliveryStatus | Faulty

@@ -42,6 +42,7 @@ def survive(own: Account, body: bytes) -> list[Inbound]:
             assert len((each.text + (each.text_full or "")).encode()) < 800_000
             assert each.sent_at.tzinfo is not None
         elif isinstance(each, Faulty):
+            assert each.bug is None
             each.reason.encode()
     return found
 

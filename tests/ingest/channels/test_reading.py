@@ -160,6 +160,21 @@ def test_an_element_that_cannot_be_read_leaves_the_others_in_order() -> None:
     assert list(reading.each(["good", "bad", "none", "good"], read)) == [good, Faulty("no id"), good]
 
 
+def test_an_element_that_shows_a_bug_leaves_the_others_in_order() -> None:
+    good: Any = object()
+    bug = IndexError("list index out of range")
+
+    def read(element: str) -> InboundMessage:
+        if element == "bad":
+            raise bug
+        message: InboundMessage = good
+        return message
+
+    found = list(reading.each(["good", "bad", "good"], read))
+    assert found == [good, Faulty("IndexError: list index out of range"), good]
+    assert [each.bug for each in found if isinstance(each, Faulty)] == [bug]
+
+
 # --- Times and places. ---
 
 
