@@ -1,7 +1,6 @@
 """Time: the only file that asks the machine what time it is. Everything else is given a Clock."""
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -29,13 +28,6 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait that long."""
         ...
-
-
-async def woken(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, at most so many seconds of real time: what loops do between two turns."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 class SystemClock:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic_core import ErrorDetails
 from kit.base import metrics
 from kit.base.clock import Clock
 from kit.base.errors import InvalidPolicy
+from kit.base.turns import every
 from kit.policy import keys
 
 T = TypeVar("T", bound=BaseModel)
@@ -200,6 +202,4 @@ class PolicyFile(Generic[T]):
 
     async def watch(self, clock: Clock, seconds: float = 1.0) -> None:
         """Look at the file again and again, until cancelled."""
-        while True:
-            await clock.sleep(seconds)
-            await asyncio.to_thread(self.reload)
+        await every(clock, seconds, partial(asyncio.to_thread, self.reload), "policy file")()

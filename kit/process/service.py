@@ -28,12 +28,12 @@ from kit.base.clock import Clock
 from kit.base.errors import Passing
 from kit.base.health import Check, Health
 from kit.base.settings import ServiceSettings
+from kit.base.turns import Job, every
 from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door
 
 log = structlog.get_logger(__name__)
 AWAY = (Passing, KafkaError, OSError)
-Job = Callable[[], Awaitable[object]]
 #: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
 CLEAR_SECONDS = 0.25
 
@@ -100,22 +100,6 @@ class Service:
             closing = close()
             if inspect.isawaitable(closing):
                 await _all_of([closing])
-
-
-def every(clock: Clock, seconds: float, job: Job, name: str) -> Job:
-    """A background job that does the same again and again; a failure is logged and the next turn comes."""
-
-    async def repeat() -> None:
-        while True:
-            await clock.sleep(seconds * random.uniform(0.8, 1.2))
-            try:
-                await job()
-            except AWAY as fault:
-                log.warning("left for the next turn", job=name, fault=str(fault))
-            except Exception:
-                log.exception("a turn failed", job=name)
-
-    return repeat
 
 
 class _Server(uvicorn.Server):

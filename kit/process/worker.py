@@ -16,10 +16,11 @@ from contracts.topics import CONSUMES, dlq, topic_name
 from kit.base.clock import Clock, SystemClock
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
+from kit.base.turns import Job
 from kit.kafka.consumer import Consumer
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
-from kit.process.service import Job, Part, Service
+from kit.process.service import Part, Service
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery, Limits
 from kit.protocol.document import Kind

@@ -17,8 +17,8 @@ import structlog
 
 from contracts.topics import topic_name
 from kit.base import metrics
-from kit.base.clock import Clock, woken
-from kit.base.errors import Passing
+from kit.base.clock import Clock
+from kit.base.turns import turns, woken
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 
@@ -92,19 +92,17 @@ class Ticker(Generic[S]):
 
     async def run(self) -> None:
         """Tick until cancelled; while store or broker are away, try again."""
-        while True:
-            self._awake.clear()
+        fired = 0
+
+        async def turn() -> None:
+            nonlocal fired
             fired = 0
-            try:
-                fired = await self.tick()
-            except Passing as fault:
-                log.warning("timers wait", fault=str(fault))
-                await self._clock.sleep(1)
-            except Exception:
-                log.exception("a tick failed")
-                await self._clock.sleep(1)
-            if fired < self._limit:
-                await woken(self._awake, self._rest())
+            fired = await self.tick()
+
+        async def rest() -> None:
+            await woken(self._awake, self._rest() if fired < self._limit else 0)
+
+        await turns(self._clock, turn, rest, f"timers of {self._documents.kind.collection}")
 
     async def tick(self) -> int:
         """Fire what is due now; returns how many documents were changed."""

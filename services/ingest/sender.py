@@ -16,8 +16,9 @@ import structlog
 
 from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
-from kit.base.clock import Clock, woken
+from kit.base.clock import Clock
 from kit.base.errors import Passing
+from kit.base.turns import turns, woken
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
 from services.ingest import metrics
@@ -85,15 +86,7 @@ class ReplySender:
     async def run(self) -> None:
         """Serve until cancelled; what is on its way then may arrive and be settled still."""
         try:
-            while True:
-                self._awake.clear()
-                try:
-                    await self.serve()
-                except Passing as fault:
-                    log.warning("sending waits", fault=str(fault))
-                except Exception:
-                    log.exception("a look for messages to send failed")
-                await woken(self._awake, PERIOD)
+            await turns(self._clock, self.serve, partial(woken, self._awake, PERIOD), "sending")
         finally:
             await self.finish()
 

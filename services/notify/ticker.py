@@ -10,14 +10,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from contracts import topics
 from contracts.notifications import NotificationFailed
 from contracts.topics import topic_name
-from kit.base.clock import Clock, woken
-from kit.base.errors import Passing
+from kit.base.clock import Clock
+from kit.base.turns import turns, woken
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
@@ -96,17 +97,7 @@ class Deliverer:
     async def run(self) -> None:
         """Send until cancelled; what is on its way then may arrive and be written down still."""
         try:
-            while True:
-                self._awake.clear()
-                try:
-                    await self.turn()
-                except Passing as fault:
-                    log.warning("deliveries wait", fault=str(fault))
-                    await self._clock.sleep(1)
-                except Exception:
-                    log.exception("a turn of the deliverer failed")
-                    await self._clock.sleep(1)
-                await woken(self._awake, self._period)
+            await turns(self._clock, self.turn, partial(woken, self._awake, self._period), "deliveries")
         finally:
             await self.finish(FAREWELL_SECONDS)
 

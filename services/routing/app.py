@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from kit.base import metrics as kit_metrics
 from kit.base.clock import Clock
+from kit.base.turns import every
 from kit.policy.file import PolicyFile
-from kit.process.service import Service, every
+from kit.process.service import Service
 from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from services.routing import metrics, ticker
@@ -32,7 +33,7 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     handling = RoutingHandling(desk)
     consumer = handling.positions = worker.consume(tickets, handling)
     pause = settings.look_ms / 1000
-    looker, absence = Looker(desk, clock, pause), ticker.Absence(desk, clock)
+    looker, absence = Looker(desk, clock), ticker.Absence(desk, clock)
     reconciler = ticker.Reconciler(desk, consumer, clock, settings)
     kit_metrics.declare_groups(("ticket", "message", "note", "command"))
 
@@ -53,10 +54,10 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
         build_app(settings, desk, clock, ticker.agent_changed(desk, absence)),
         prepare=[prepare],
         background={
-            "looks": looker.run,
+            "looks": every(clock, pause, looker.turn, "looks"),
             "timers": ticker.build_ticker(desk, consumer, looker, clock, settings).run,
             "announcements": ticker.build_announcer(agents, consumer, clock, settings).run,
-            "absence": ticker.at_once(absence, clock, pause),
+            "absence": every(clock, pause, absence.turn, "absence"),
             "roster": every(clock, settings.roster_seconds, lambda: ticker.follow_agents(desk, absence.told), "roster"),
             "roster, all of it": every(clock, 60, read_roster, "roster, all of it"),
             "absence, all of it": every(clock, settings.reconcile_seconds, absence.sweep, "absence, all of it"),

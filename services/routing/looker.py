@@ -8,18 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import structlog
-
 from kit.base.clock import Clock
-from kit.base.errors import Passing
 from kit.protocol.document import Decision, Document
 from services.routing.core.moves import placed_anew
 from services.routing.core.need import Need
 from services.routing.core.policy import Policy
 from services.routing.core.state import TicketState
 from services.routing.store.desk import Desk, queues_behind
-
-log = structlog.get_logger(__name__)
 
 PAGE = 200
 LEAST, LOOKED = 8, 50
@@ -33,8 +28,8 @@ PAGES = 40
 class Looker:
     """Looks at waiting tickets when there is room, the most urgent and oldest first, and at those whose look is due."""
 
-    def __init__(self, desk: Desk, clock: Clock, pause: float) -> None:
-        self._desk, self._clock, self._pause = desk, clock, pause
+    def __init__(self, desk: Desk, clock: Clock) -> None:
+        self._desk, self._clock = desk, clock
         self._due: set[str] = set()
         self._near: dict[int, datetime] = {}
         """Urgency -> instant up to which those who waited longest had been queued, and some more."""
@@ -45,23 +40,15 @@ class Looker:
         """Look at this ticket too."""
         self._due.add(ticket)
 
-    async def run(self) -> None:
-        """Look whenever there is a reason, until cancelled."""
-        while True:
-            try:
-                await self.turn()
-            except Passing as fault:
-                log.warning("looks wait", fault=str(fault))
-                self._desk.claims.freed.set()
-                await self._clock.sleep(1)
-            except Exception:
-                log.exception("a look failed")
-                self._desk.claims.freed.set()
-                await self._clock.sleep(1)
-            await self._clock.sleep(self._pause)
-
     async def turn(self) -> None:
-        """Look once, if there is a reason."""
+        """Look once, if there is a reason; a look that failed is one."""
+        try:
+            await self._turn()
+        except Exception:
+            self._desk.claims.freed.set()
+            raise
+
+    async def _turn(self) -> None:
         if self._rules is not self._desk.policy:
             await self.follow_rules()
         if self._desk.claims.freed.is_set():

@@ -5,17 +5,13 @@ Rule: all of it may happen in several replicas at once, and again after a crash;
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-
-import structlog
 
 from contracts.agents import Presence
 from contracts.assignments import UnassignReason
 from contracts.topics import TICKETS
 from kit.base.clock import Clock
-from kit.base.errors import Passing
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
@@ -27,8 +23,6 @@ from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.waiting import oldest, waiting
-
-log = structlog.get_logger(__name__)
 
 PAGE = 200
 
@@ -45,7 +39,7 @@ class Absence:
         self._told.add(agent_id)
 
     async def turn(self) -> None:
-        """Look at those we were told of."""
+        """Look at those we were told of: costs nothing while there are none."""
         told, self._told = self._told, set()
         try:
             for agent_id in sorted(told):
@@ -191,21 +185,3 @@ def agent_changed(desk: Desk, absence: Absence) -> Callable[[Document[AgentState
             absence.told(doc.id)
 
     return changed
-
-
-def at_once(absence: Absence, clock: Clock, pause: float) -> Callable[[], asyncio.Future[None]]:
-    """Run the turns of absence, which cost nothing while nobody was told of."""
-
-    async def run() -> None:
-        while True:
-            try:
-                await absence.turn()
-            except Passing as fault:
-                log.warning("work stays where it is for now", fault=str(fault))
-                await clock.sleep(1)
-            except Exception:
-                log.exception("work could not be taken away")
-                await clock.sleep(1)
-            await clock.sleep(pause)
-
-    return lambda: asyncio.ensure_future(run())

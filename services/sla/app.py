@@ -3,8 +3,9 @@
 from functools import partial
 
 from kit.base.clock import Clock
+from kit.base.turns import every
 from kit.policy.file import PolicyFile
-from kit.process.service import Service, every
+from kit.process.service import Service
 from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from services.sla import http, metrics, store

@@ -17,7 +17,7 @@ from kit.base.errors import Passing
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.doors.http import door
-from kit.process.service import Service, every, run
+from kit.process.service import Service, run
 
 
 class Part:
@@ -231,19 +231,6 @@ async def test_port_that_is_taken_is_a_fault_and_no_endless_try(world: World) ->
     other = await asyncio.start_server(lambda _, __: None, "127.0.0.1", world.ports[0])
     async with other, world.running():
         assert await world.task == 1
-
-
-async def test_turns_go_on_after_a_failure() -> None:
-    turns: list[int] = []
-
-    async def job() -> None:
-        turns.append(len(turns))
-        if len(turns) < 3:
-            raise [Passing("away"), ValueError("bug")][len(turns) - 1]
-
-    task = asyncio.ensure_future(every(SystemClock(), 0.001, job, "job")())
-    await until(lambda: _true(len(turns) > 3))
-    task.cancel()
 
 
 async def _true(value: bool) -> bool:

@@ -198,7 +198,7 @@ class Replica:
         handling.positions = Everywhere(clock.now)
         self.delivery = Delivery(self.tickets, handling, DeadLetters("dlq", "routing", log), clock)
         options = routing_settings(**settings)
-        self.looker = Looker(self.desk, clock, 0.01)
+        self.looker = Looker(self.desk, clock)
         self.absence = ticker.Absence(self.desk, clock)
         self.reconciler = ticker.Reconciler(self.desk, Everywhere(), clock, options)
         self.timers = ticker.build_ticker(self.desk, Everywhere(), self.looker, clock, options)
