@@ -77,6 +77,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         topic=topic_name(topics.INBOUND, prefix),
         seconds=settings.door_seconds,
         claim_seconds=settings.claim_seconds,
+        claim_for=timedelta(days=settings.claim_days),
     )
 
     def accounts() -> Accounts:

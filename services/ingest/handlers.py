@@ -244,7 +244,7 @@ class IngestHandling:
             body = raw.body if raw.claim is None else await self._store.get_blob(raw.claim)
             try:
                 if body is None:
-                    raise Unparsable(f"the body {raw.claim} is not there")
+                    raise Unparsable(f"the body {raw.claim} is not there, or no longer")
                 if raw.claim is not None:
                     raw = raw.model_copy(update={"body": body})
                     raw = (await checks.check([raw]))[0] if self._parsing.checks_dkim(raw) else raw

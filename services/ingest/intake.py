@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from prometheus_client import Counter
@@ -37,7 +38,7 @@ class Sender(Protocol):
 class Blobs(Protocol):
     """What keeps large bodies."""
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None: ...
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -57,10 +58,20 @@ class Intake:
     """Takes messages and commands for Kafka."""
 
     def __init__(
-        self, sender: Sender, blobs: Blobs, clock: Clock, *, topic: str, seconds: float, claim_seconds: float
+        self,
+        sender: Sender,
+        blobs: Blobs,
+        clock: Clock,
+        *,
+        topic: str,
+        seconds: float,
+        claim_seconds: float,
+        claim_for: timedelta = timedelta(days=60),
     ) -> None:
+        """`seconds` and `claim_seconds`: the time of Kafka and of the store. `claim_for`: how long a body is kept."""
         self._sender, self._blobs, self._clock = sender, blobs, clock
         self._topic, self._seconds, self._claim_seconds = topic, seconds, claim_seconds
+        self._claim_for = claim_for
 
     async def take(self, envelope: Envelope, body: bytes) -> str:
         """Return the receipt once the message is safe; raises Passing when that is not sure in time."""
@@ -99,9 +110,10 @@ class Intake:
         await self._sender.send(record, seconds=self._seconds)
 
     async def _leave(self, receipt: str, body: bytes) -> str:
+        expires = self._clock.now() + self._claim_for
         try:
             async with asyncio.timeout(self._claim_seconds):
-                await self._blobs.put_blob(receipt, body)
+                await self._blobs.put_blob(receipt, body, expires=expires)
         except TimeoutError as error:
             raise Passing("the store of large bodies did not answer in time") from error
         metrics.CLAIMS.inc()

@@ -6,9 +6,13 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq
 from kit.base.settings import ServiceSettings
 from kit.policy.address import HostsSetting, hosts
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
+
+#: A record may become a dead letter on its last day on the inbound topic, and be replayed on the letter's last day.
+LEAST_CLAIM_DAYS = (BY_NAME[INBOUND].retention_ms + BY_NAME[dlq("ingest")].retention_ms) // DAY_MS
 
 
 class IngestSettings(ServiceSettings):
@@ -21,7 +25,12 @@ class IngestSettings(ServiceSettings):
     max_body: int = Field(10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest body or mail taken.")
     door_seconds: float = Field(1.8, gt=0, le=30, description="Time for Kafka to acknowledge before the answer is 503.")
     claim_seconds: float = Field(8.0, gt=0, le=60, description="Time to store a body that is too large for Kafka.")
-
+    claim_days: float = Field(
+        60,
+        ge=LEAST_CLAIM_DAYS,
+        le=3650,
+        description="Days that such a body is kept, from its arrival: a replay of its dead letter needs it.",
+    )
     upload_hours: float = Field(
         24,
         gt=0,

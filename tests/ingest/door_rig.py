@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -37,11 +38,12 @@ class Kafka:
 
 class Blobs(dict[str, bytes]):
     away = False
+    expires: datetime | None = None
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None:
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
         if self.away:
             raise Passing("MongoDB is away")
-        self[blob_id] = body
+        self[blob_id], self.expires = body, expires
 
 
 @asynccontextmanager

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
+from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq, retry
 from kit.base.errors import Passing
 from kit.doors.http import door
 from kit.policy.secrets import Secrets
@@ -243,6 +246,19 @@ async def test_a_large_body_leaves_a_claim_check(client: httpx.AsyncClient, kafk
     assert (taken.body, taken.size) == (b"", len(body))
     assert taken.claim is not None
     assert blobs[taken.claim] == body
+
+
+async def test_a_large_body_outlasts_its_record_and_the_dead_letter_that_may_become_of_it(
+    client: httpx.AsyncClient, blobs: Blobs
+) -> None:
+    body = b"x" * (512 * 1024 + 1)
+    await client.post(COUPANG, content=body, headers=s.sign_generic(body))
+    days = [BY_NAME[name].retention_ms / DAY_MS for name in (INBOUND, dlq("ingest"), retry("ingest"))]
+    assert days == [14, 30, 14]
+    assert blobs.expires == s.NOW + timedelta(days=60) > s.NOW + timedelta(days=sum(days))
+    assert IngestSettings().claim_days == 60
+    with pytest.raises(ValidationError):
+        IngestSettings(claim_days=43)
 
 
 async def test_without_mongo_large_bodies_wait_and_small_ones_go_on(

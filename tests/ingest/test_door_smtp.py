@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import aiosmtplib
@@ -30,7 +31,7 @@ class Kafka:
             raise Passing("no broker")
         self.taken.append(record)
 
-    async def put_blob(self, blob_id: str, body: bytes) -> None:
+    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
         raise Passing("MongoDB is away")
 
     def records(self) -> list[InboundRecord]:

@@ -53,6 +53,16 @@ async def test_the_files_of_a_large_body_are_stored_before_the_next_body_is_read
         assert await store.get_blob(file.ref) == bytes(700_000)
 
 
+async def test_the_files_of_a_large_body_stay_when_it_goes() -> None:
+    worker = Worker()
+    await worker.store.put_blob("b", large_mail(1), expires=START)
+    await worker.take(worker.raw(b"", account="support-nimbus", channel="email", claim="b"))
+    (file,) = worker.events()[-1].data.message.attachments
+    assert [key for key, row in worker.store.rows["blobs"].items() if "expires" in row] == ["b"]
+    del worker.store.rows["blobs"]["b"]
+    assert await worker.store.get_blob(file.ref) == bytes(700_000)
+
+
 async def test_each_large_body_shows_that_the_batch_comes_further() -> None:
     worker, beats = Worker(), list[int]()
     worker.handling._beat = lambda: beats.append(1)
