@@ -1,8 +1,8 @@
-"""What a ticket must be for a rule to apply: one match for routing's rules, sla's policies and notify's routes.
+"""Conditions on a ticket's facts, shared by routing's rules, sla's policies and notify's routes.
 
-Rule: a key that is left out asks for nothing; each that is there must hold, by any of its values. What a ticket does
-not have equals the empty text, and `*` is every value but that. A key without values is refused: one reader would take
-it for "any", the next for "none".
+Rule: an omitted key asks for nothing; every key given must hold, by any of its values. A fact that a ticket does not
+have equals the empty string, and `*` matches every value except that. A key without values is refused, since it could
+mean "any" as well as "none".
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ Given = Callable[[str], tuple[str, ...]]
 
 def _some(values: object) -> object:
     if values is None or values in ([], ()):
-        raise ValueError("has no value: leave the key out to ask for nothing, or name a value")
+        raise ValueError("has no value: omit the key to match any ticket, or give a value")
     return values
 
 
@@ -57,25 +57,25 @@ def _priorities(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _priority(text: str) -> str:
     if text not in set(Priority):
-        raise ValueError(f"{text!r} is no priority: {', '.join(Priority)}")
+        raise ValueError(f"{text!r} is not a priority: {', '.join(Priority)}")
     return text
 
 
 def _tags(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if value in _ANYTHING:
-            raise ValueError(f"all_tags names tags, not {value!r}")
+            raise ValueError(f"all_tags takes tags, not {value!r}")
     return values
 
 
 Values = Annotated[OneOrMany[str], BeforeValidator(_some)]
-"""One value or several, of which any will do."""
+"""One or several values, any of which matches."""
 
 
 class Match(BaseModel):
-    """Conditions that must all hold; without any, every ticket will do.
+    """Conditions that must all hold; without conditions, every ticket matches.
 
-    One value or a list of which any will do; `*` is any value, `""` is none.
+    One value, or a list of which any matches; `*` matches any value, `""` matches if there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -89,13 +89,13 @@ class Match(BaseModel):
     marketplace: Values = ()
     """Any of these marketplaces."""
     country: Annotated[Values, AfterValidator(_countries)] = ()
-    """Any of these countries of the market, ISO 3166-1 alpha-2."""
+    """Any of these countries (of the market), ISO 3166-1 alpha-2."""
     language: Annotated[Values, AfterValidator(_languages)] = ()
-    """Any of these languages, BCP 47: `pt` covers pt-BR too, `zh-TW` also zh-Hant-TW (RFC 4647, extended filtering)."""
+    """Any of these languages (BCP 47): `pt` matches pt-BR, `zh-TW` also zh-Hant-TW (RFC 4647, extended filtering)."""
     tier: Values = ()
-    """Any of these tiers of customers."""
+    """Any of these customer tiers."""
     priority: Annotated[Values, AfterValidator(_priorities)] = ()
-    """low, normal, high, urgent."""
+    """Any of these priorities: low, normal, high, urgent."""
     tags: Values = ()
     """Any of these tags."""
     all_tags: Annotated[Values, AfterValidator(_tags)] = ()
@@ -112,7 +112,7 @@ class Match(BaseModel):
         return tuple((key, _test(key, wanted)) for key, wanted in asked if wanted)
 
     def holds(self, facts: TicketFacts) -> bool:
-        """Say whether a ticket is what this asks for."""
+        """Return whether a ticket meets all conditions."""
         for key, test in self._asked:  # noqa: SIM110 - a generator would cost as much as the conditions
             if not test(_GIVEN[key](facts)):
                 return False

@@ -17,20 +17,21 @@ FILES = models()
 """Service -> what its file is."""
 _INTRO = """# Policy files
 
-Made by `python -m deploy.reference` from the code; do not edit. Examples with comments: `deploy/config/`. What a file
-may not say is refused with its line by `deskbus check config DIR`, unknown keys too. In the paths below `*` is a name
-that you choose and `[]` each element of a list.
+Generated from the code by `python -m deploy.reference`; do not edit. Commented examples are in `deploy/config/`.
+`deskbus check config DIR` reports every invalid value and unknown key with its line. In the paths below, `*` is a name
+that you choose and `[]` stands for each element of a list.
 
-Durations: one or several numbers, each with its unit (`d`, `h`, `m`, `s`, `ms`), the largest first: `90s`, `1h30m`,
-`2d`. The last may have a fraction: `1.5h`. `0` needs no unit; at most `3650d`.
+Durations: one or more numbers with units (`d`, `h`, `m`, `s`, `ms`), largest unit first: `90s`, `1h30m`, `2d`. The
+last number may have a fraction: `1.5h`. `0` needs no unit. The maximum is `3650d`.
 
-Secrets are named, never written: `env:NAME` or `file:/path`; several while one is being changed. URLs and `username`
-may hold variables: `${NAME}`, `${NAME:-default}`; one that is not set and has no default is an error when it is used,
-never an empty text. Mail addresses are kept in lower case.
+Secrets are references, never the secret itself: `env:NAME` or `file:/path`; list several while rotating one. URLs and
+`username` may contain variables: `${NAME}`, `${NAME:-default}`. A variable that is not set and has no default is an
+error when it is used, never an empty string. Mail addresses are converted to lower case.
 
-Conditions (`match`): every key that is given must hold, by any of its values; one value needs no brackets. `*` is any
-value, `""` is none; a key without values is refused. A language covers its regions whatever the case: `pt` also takes
-`pt-BR`, `pt-BR` does not take `pt`. Countries are compared whatever the case, all other values to the letter.
+Conditions (`match`): every key given must match by at least one of its values; a single value needs no brackets. `*`
+matches any value, `""` matches if there is none; a key without values is refused. A language also matches its regions,
+ignoring case: `pt` matches `pt-BR`, but `pt-BR` does not match `pt`. Country codes ignore case; all other values are
+case-sensitive.
 """
 
 

@@ -93,8 +93,8 @@ def _metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made by `python -m deploy.reference` from the code; do not edit. Every sample carries the label `service`.",
-        "Units are in the names; histograms also come as `_bucket`, `_sum` and `_count`.",
+        "Generated from the code by `python -m deploy.reference`; do not edit. Every sample has the label `service`.",
+        "Units are in the names. A histogram is exposed as `_bucket`, `_sum` and `_count`.",
     ]
     every = [row for row in rows if row.name not in own]
     for title, chapter in [("Every service", every), *((name, chapters[name]) for name in SERVICES)]:
@@ -110,10 +110,10 @@ def _settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Made by `python -m deploy.reference` from the code; do not edit. What is in the first table may be given to",
-        "one service alone, as `DESKBUS_<SERVICE>_…`, or to all at once, as `DESKBUS_…`; the first wins. With",
-        "`DESKBUS_SECRETS_DIR`, a file in that folder that is named like the variable, in small letters, does as well.",
-        "What stands in a service's table too has another default there. A variable without a value is not set.",
+        "Generated from the code by `python -m deploy.reference`; do not edit. Set the variables of the first table",
+        "for all services as `DESKBUS_…`, or for one service as `DESKBUS_<SERVICE>_…`, which takes precedence. If",
+        "`DESKBUS_SECRETS_DIR` is set, a setting may also be a file in that directory, named like its variable in",
+        "lower case. A variable that a service's table repeats has another default there. Empty variables are not set.",
     ]
     common = ServiceSettings.model_fields
     shared = {name: field for name, field in common.items() if name not in APART}

@@ -16,10 +16,10 @@ RelayTls = Literal["none", "opportunistic", "required", "implicit"]
 only listens. required: STARTTLS with a verified certificate, or nothing is sent. implicit: TLS from the first byte
 (RFC 8314, port 465), verified."""
 MEANING = (
-    "none; opportunistic: STARTTLS if offered, certificate not verified; required: STARTTLS, verified; "
-    "implicit: TLS from the first byte (port 465), verified."
+    "none; opportunistic: STARTTLS if offered, certificate not verified; required: STARTTLS, certificate verified; "
+    "implicit: TLS from the first byte (port 465), certificate verified."
 )
-CA_MEANING = "PEM file that the certificate is verified against, e.g. a self-signed one; by default the system's CAs."
+CA_MEANING = "CA file (PEM) to verify the certificate, e.g. a self-signed certificate; defaults to the system's CAs."
 
 
 class TlsOptions(TypedDict):
@@ -47,11 +47,11 @@ class RelaySession(aiosmtplib.SMTP):
 def refuse_unsafe(mode: RelayTls, ca: Path | None, *, password: bool) -> None:
     """Raise ValueError for settings that promise what they do not hold."""
     if ca is not None and mode not in {"required", "implicit"}:
-        raise ValueError(f"a CA for the mail relay needs TLS to be required or implicit, not {mode}")
+        raise ValueError(f"a CA for the mail relay requires TLS mode required or implicit, not {mode}")
     if password and mode == "opportunistic":
         raise ValueError(
-            "a password for the mail relay needs TLS to be required or implicit (or none, for a relay on this host): "
-            "with opportunistic TLS anybody on the way can ask for it in the clear"
+            "a password for the mail relay requires TLS mode required or implicit (or none, for a relay on this host): "
+            "with opportunistic TLS a man in the middle can obtain it in clear text"
         )
 
 

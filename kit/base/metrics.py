@@ -29,56 +29,69 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 OUTCOMES = ("handled", "skipped", "ignored", "unknown", "dead")
 EVENTS = Counter(
     "deskbus_events_total",
-    "Records taken from Kafka by what became of them, counted once that is stored.",
+    "Records consumed from Kafka by outcome, counted once the outcome is stored.",
     ("group", "outcome"),
 )
-BATCH_SECONDS = Histogram("deskbus_batch_seconds", "Time to handle a batch, load to commit.", buckets=_FAST)
+BATCH_SECONDS = Histogram(
+    "deskbus_batch_seconds", "Time to handle a batch, from loading documents to committing offsets.", buckets=_FAST
+)
 BATCH_RECORDS = Histogram("deskbus_batch_records", "Records in a batch.", buckets=(1, 5, 20, 50, 100, 200, 500, 1000))
 EFFECT_SECONDS = Histogram(
-    "deskbus_event_effect_seconds", "From an event's time to its effect being stored.", buckets=_LATENCY
+    "deskbus_event_effect_seconds", "Time from an event to its effect being stored.", buckets=_LATENCY
 )
-RETRIES = Counter("deskbus_retries_total", "Times a partition was paused to try a record again.")
+RETRIES = Counter("deskbus_retries_total", "Times a partition was paused to retry a record.")
 DEAD_LETTERS = Counter("deskbus_dead_letters_total", "Records written to the dead letter topic.")
 UNFORESEEN = Counter(
     "deskbus_unforeseen_faults_total",
-    "Dead letters for an exception that no code foresaw. Those of what customers write do not stop consuming.",
+    "Dead letters caused by an unexpected exception. Those caused by customers' messages do not stop consuming.",
 )
-STOPPED = Gauge("deskbus_consumer_stopped", "1 while consuming is stopped: too much would become dead letters.")
-PAUSED = Gauge("deskbus_partitions_paused", "Partitions that wait to try again, or for room in an outbox.")
-REBALANCES = Counter("deskbus_rebalances_total", "Times partitions were assigned to this process.")
-ASSIGNED = Gauge("deskbus_partitions_assigned", "Partitions this process owns.")
+STOPPED = Gauge(
+    "deskbus_consumer_stopped", "1 if the service stopped consuming because too many records would become dead letters."
+)
+PAUSED = Gauge("deskbus_partitions_paused", "Partitions paused for a retry, or until an outbox has space.")
+REBALANCES = Counter("deskbus_rebalances_total", "Times the group assigned partitions to this process.")
+ASSIGNED = Gauge("deskbus_partitions_assigned", "Partitions assigned to this process.")
 PARTITIONS_DIFFER = Gauge(
-    "deskbus_partition_counts_differ", "1 while topics that a service follows have different numbers of partitions."
+    "deskbus_partition_counts_differ", "1 if the topics that the service follows differ in their number of partitions."
 )
-GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers passed over that no dead letter explains.")
+GAPS = Counter("deskbus_sequence_gaps_total", "Sequence numbers skipped without a dead letter that explains it.")
 FIRST_SEEN_LATE = Counter(
     "deskbus_first_seen_late_total",
-    "Documents whose first event from a source was not number 1; what was before it counts as seen.",
+    "Documents whose first event from a source was not number 1; earlier numbers count as seen.",
 )
-LAG_RECORDS = Gauge("deskbus_lag_records", "Records behind the end of a partition.", ("topic", "partition"))
-LAG_SECONDS = Gauge(
-    "deskbus_lag_seconds", "Time since the oldest record not handled was written.", ("topic", "partition")
-)
-HEARTBEAT_AGE = Gauge("deskbus_heartbeat_age_seconds", "Time since the poll loop last went round.")
+LAG_RECORDS = Gauge("deskbus_lag_records", "Records in a partition not handled yet.", ("topic", "partition"))
+LAG_SECONDS = Gauge("deskbus_lag_seconds", "Age of the oldest record not handled yet.", ("topic", "partition"))
+HEARTBEAT_AGE = Gauge("deskbus_heartbeat_age_seconds", "Time since the last iteration of the poll loop.")
 
 # --- The document outbox. ---
-LOST_GUARDS = Counter("deskbus_lost_guards_total", "Guarded writes lost to another writer of the document.")
-PUBLISHED = Counter("deskbus_outbox_published_total", "Outbox entries that Kafka has confirmed.")
-OUTBOX_AGE = Gauge("deskbus_outbox_oldest_seconds", "Age of the oldest entry that a sweeper found.", ("collection",))
+LOST_GUARDS = Counter(
+    "deskbus_lost_guards_total",
+    "Writes rejected because another writer changed the document first (version conflicts).",
+)
+PUBLISHED = Counter("deskbus_outbox_published_total", "Outbox entries confirmed by Kafka.")
+OUTBOX_AGE = Gauge(
+    "deskbus_outbox_oldest_seconds",
+    "Age of the oldest unpublished outbox entry that the sweeper found.",
+    ("collection",),
+)
 TIMER_LATENESS = Histogram(
-    "deskbus_timer_lateness_seconds", "From a deadline to its firing being stored.", buckets=_LATENCY
+    "deskbus_timer_lateness_seconds", "Time from a deadline until its effect is stored.", buckets=_LATENCY
 )
 TIMER_OVERDUE = Gauge(
     "deskbus_timer_oldest_due_seconds",
-    "How long the oldest document has been due that was not fired, at the last look at the store.",
+    "How long the oldest unfired timer was overdue at the last check of the database.",
     ("collection",),
 )
 
 # --- Doors and policies. ---
-REQUESTS = Counter("deskbus_http_requests_total", "Requests by route template.", ("route", "method", "status"))
-REQUEST_SECONDS = Histogram("deskbus_http_request_seconds", "Time to answer.", ("route",), buckets=_FAST)
-POLICY_RELOADS = Counter("deskbus_policy_reloads_total", "Changed policy files by outcome.", ("outcome",))
-POLICY_REFUSED = Gauge("deskbus_policy_refused", "1 while the file on disk is not the policy in force.")
+REQUESTS = Counter("deskbus_http_requests_total", "HTTP requests by route template.", ("route", "method", "status"))
+REQUEST_SECONDS = Histogram(
+    "deskbus_http_request_seconds", "Time to answer an HTTP request.", ("route",), buckets=_FAST
+)
+POLICY_RELOADS = Counter("deskbus_policy_reloads_total", "Reloads of a changed policy file by outcome.", ("outcome",))
+POLICY_REFUSED = Gauge(
+    "deskbus_policy_refused", "1 if the policy file on disk is invalid and an older policy is in force."
+)
 
 for _outcome in OUTCOMES:
     EVENTS.labels("other", _outcome)

@@ -109,43 +109,76 @@ class ServiceSettings(BaseSettings):
 
     kafka: str = Field("127.0.0.1:9092", min_length=1, description="Bootstrap servers, separated by commas.")
     mongo: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27017"), description="MongoDB connection string.")
-    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="Goes before every topic.")
-    mongo_prefix: str = Field("deskbus", pattern=r"^[A-Za-z0-9_-]+$", max_length=40, description="Database prefix.")
-    host: str = Field("127.0.0.1", description="Address the doors listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Public door; 0 lets the system choose.")
-    ops_port: int = Field(-1, ge=-1, le=65535, description="Operators' door; by default the public port plus 1000.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    policy: Path | None = Field(None, description="The service's policy file (YAML).")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="Prefix of every topic name."
+    )
+    mongo_prefix: str = Field(
+        "deskbus", pattern=r"^[A-Za-z0-9_-]+$", max_length=40, description="Prefix of the database name."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Public port; 0 picks a free one.")
+    ops_port: int = Field(
+        -1, ge=-1, le=65535, description="Port for health and metrics; defaults to the public port plus 1000."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    policy: Path | None = Field(None, description="Path of the policy file (YAML).")
     tokens: SecretStr = Field(
         SecretStr(""),
-        description="File of hashed bearer tokens, or the tokens themselves; with their scopes and limits.",
+        description="Hashed bearer tokens with their scopes and limits, or the path of a file that contains them.",
     )
 
-    batch_records: int = Field(500, ge=1, le=5000, description="Records in a batch, at most.")
+    batch_records: int = Field(500, ge=1, le=5000, description="Maximum number of records per batch.")
     batch_bytes: int = Field(
         16 * 1024 * 1024,
         ge=64 * 1024,
         le=1024**3,
-        description="Bytes of a batch, large bodies included; at least a record.",
+        description="Maximum size of a batch in bytes, including large bodies; a larger record is a batch by itself.",
     )
-    commit_ms: int = Field(200, ge=0, le=5000, description="Time between two commits of positions; 0: every batch.")
-    gather_ms: int = Field(0, ge=0, le=5000, description="Time that records which are not urgent wait for others.")
-    session_timeout_ms: int = Field(10_000, ge=1000, le=300_000)
-    heartbeat_ms: int = Field(500, ge=100, le=60_000)
-    sweep_after_seconds: float = Field(5, ge=0.1, le=3600, description="Age at which the sweeper publishes an entry.")
-    retry_attempts: int = Field(8, ge=1, le=1000, description="Tries before the dead letter topic.")
-    retry_backoff_ms: int = Field(200, ge=1, le=60_000, description="First wait; doubles, with jitter.")
-    retry_backoff_max_ms: int = Field(10_000, ge=1, le=600_000)
-    dlq_stop_share: float = Field(0.5, gt=0, le=1, description="Consuming stops above this share of dead letters.")
+    commit_ms: int = Field(
+        200, ge=0, le=5000, description="Milliseconds between offset commits; 0 commits after every batch."
+    )
+    gather_ms: int = Field(
+        0, ge=0, le=5000, description="How long, in milliseconds, non-urgent records may wait to fill a batch."
+    )
+    session_timeout_ms: int = Field(
+        10_000, ge=1000, le=300_000, description="Kafka session timeout of the consumer, in milliseconds."
+    )
+    heartbeat_ms: int = Field(
+        500,
+        ge=100,
+        le=60_000,
+        description="Kafka heartbeat interval, in milliseconds; at most a third of the session timeout.",
+    )
+    sweep_after_seconds: float = Field(
+        5, ge=0.1, le=3600, description="Age, in seconds, from which the sweeper publishes an outbox entry."
+    )
+    retry_attempts: int = Field(
+        8, ge=1, le=1000, description="Attempts to handle a record before it becomes a dead letter."
+    )
+    retry_backoff_ms: int = Field(
+        200, ge=1, le=60_000, description="First retry delay in milliseconds; doubles with each retry, with jitter."
+    )
+    retry_backoff_max_ms: int = Field(10_000, ge=1, le=600_000, description="Maximum retry delay, in milliseconds.")
+    dlq_stop_share: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters above which the service stops consuming."
+    )
     dlq_stop_window: int = Field(
-        100, ge=10, le=100_000, description="Recent records that the share is taken of; a larger batch counts whole."
+        100,
+        ge=10,
+        le=100_000,
+        description="Number of recent records used to compute that share; a larger batch counts in full.",
     )
     liveness_seconds: float = Field(
-        30, ge=5, le=600, description="Silence of the poll loop after which liveness asks for a restart."
+        30, ge=5, le=600, description="Seconds without progress of the poll loop after which /livez reports 503."
     )
-    grace_seconds: float = Field(20, ge=0.1, le=600, description="Time to finish and leave after SIGTERM.")
+    grace_seconds: float = Field(
+        20, ge=0.1, le=600, description="Seconds to finish work and leave the group after SIGTERM."
+    )
     max_record_bytes: int = Field(
-        900_000, ge=1000, le=MAX_VALUE_BYTES, description="Largest Kafka record value; every topic takes this much."
+        900_000,
+        ge=1000,
+        le=MAX_VALUE_BYTES,
+        description="Maximum size of a Kafka record value in bytes; every topic accepts this size.",
     )
 
     @classmethod

@@ -28,7 +28,7 @@ def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
     """Read the hours of a week: `always`, or days and ranges of days ("mon-fri", "daily") with their spans."""
     if isinstance(hours, str):
         if hours != "always":
-            raise ValueError("hours are 'always' or a mapping of days to spans")
+            raise ValueError("hours must be 'always' or a mapping of days to spans")
         return ALWAYS
     days: list[list[Span]] = [[] for _ in WEEKDAYS]
     for names, text in hours.items():
@@ -44,7 +44,7 @@ def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
     )
     week = (monday, tuesday, wednesday, thursday, friday, saturday, sunday)
     if not any(week):
-        raise ValueError("never open: no deadline would ever come")
+        raise ValueError("never open: no deadline could ever be reached")
     return week
 
 
@@ -52,7 +52,7 @@ def parse_day(text: str | Sequence[str]) -> Day:
     """Read the hours of one date; nothing goes over its midnight."""
     spans = _spans(text)
     if any(closes <= opens for opens, closes in spans):
-        raise ValueError("the hours of a single date cannot go over midnight")
+        raise ValueError("the hours of a single date cannot extend past midnight")
     return _apart(spans, "this date")
 
 
@@ -61,7 +61,7 @@ def parse_date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no date like 2026-12-25") from None
+        raise ValueError(f"{text!r} is not a date like 2026-12-25") from None
 
 
 def _weekdays(names: str) -> list[int]:
@@ -71,7 +71,7 @@ def _weekdays(names: str) -> list[int]:
     for part in names.split(","):
         first, _, last = part.strip().partition("-")
         if first not in WEEKDAYS or (last and last not in WEEKDAYS):
-            raise ValueError(f"{part.strip()!r} is no day: write mon … sun, mon-fri or daily")
+            raise ValueError(f"{part.strip()!r} is not a day: write mon … sun, mon-fri or daily")
         start = WEEKDAYS.index(first)
         length = (WEEKDAYS.index(last) - start) % 7 if last else 0
         found += [(start + step) % 7 for step in range(length + 1)]
@@ -86,10 +86,10 @@ def _spans(text: str | Sequence[str]) -> list[Span]:
 def _span(text: str) -> Span:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no span like 09:00-17:30")
+        raise ValueError(f"{text!r} is not a span like 09:00-17:30")
     opens, closes = _minute(match[1], match[2], text), _minute(match[3], match[4], text)
     if opens in {closes, DAY}:
-        raise ValueError(f"{text!r} has no length; a whole day is 00:00-24:00")
+        raise ValueError(f"{text!r} is empty; a whole day is 00:00-24:00")
     if closes == 0:  # "18:00-00:00" ends the day
         closes = DAY
     return opens, closes
@@ -98,7 +98,7 @@ def _span(text: str) -> Span:
 def _minute(hour: str, minute: str, text: str) -> int:
     total = int(hour) * 60 + int(minute)
     if int(minute) > 59 or total > DAY:
-        raise ValueError(f"{text!r} has a time of day that does not exist")
+        raise ValueError(f"{text!r} contains an invalid time of day")
     return total
 
 

@@ -50,7 +50,7 @@ def zone(name: str) -> ZoneInfo:
         with resource.open("rb") as file:
             return ZoneInfo.from_file(file, key=name)
     except (OSError, ValueError):
-        raise ValueError(f"{name!r} is no time zone of the IANA database {TZDATA}") from None
+        raise ValueError(f"{name!r} is not a time zone of the IANA database {TZDATA}") from None
 
 
 def resolve(day: date, minute: int, tz: ZoneInfo) -> datetime:

@@ -13,14 +13,14 @@ from kit.policy.part import Part
 
 
 class CalendarSpec(Part):
-    """Hours of a week in a zone, less the holidays of the lists that it names."""
+    """Weekly working hours in a time zone, minus holidays."""
 
     zone: str
-    """IANA time zone."""
+    """IANA time zone, e.g. Asia/Bangkok."""
     hours: str | dict[str, str | tuple[str, ...]] = "always"
-    """always, or by day: `mon-fri: \"09:00-12:00, 13:00-18:00\"`, local time."""
+    """`always`, or hours by day in local time: `mon-fri: \"09:00-12:00, 13:00-18:00\"`."""
     holidays: OneOrMany[str] = ()
-    """Lists of holidays that it keeps."""
+    """Names of the holiday lists that apply."""
 
     @field_validator("zone")
     @classmethod
@@ -45,12 +45,12 @@ class CalendarSpec(Part):
 
 
 class Holiday(Part):
-    """One date: closed, or open for some hours."""
+    """A date that is closed, or open for some hours."""
 
     name: str
-    """Its name."""
+    """Name of the holiday."""
     hours: str | tuple[str, ...] = "closed"
-    """closed, or the hours of that day."""
+    """`closed`, or the hours of that day."""
 
     @model_validator(mode="before")
     @classmethod

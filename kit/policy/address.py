@@ -22,7 +22,7 @@ def _url(text: str) -> str:
     if not _URL.fullmatch(shown) or not _parses(shown):
         raise ValueError("must be an http(s) URL, or ${NAME:-url}")
     if "@" in urlsplit(shown).netloc:
-        raise ValueError("must have no user and no password: secrets are named, never written")
+        raise ValueError("must not contain a user or password: use a reference to a secret")
     return text
 
 
@@ -41,7 +41,7 @@ def _address(text: str) -> str:
 
 def _host(text: str) -> str:
     if not text or "/" in text or "*" in text:
-        raise ValueError(f"{text!r} is not host or host:port")
+        raise ValueError(f"{text!r} is not a host or host:port")
     return text.lower()
 
 
@@ -60,6 +60,6 @@ Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
 """A mail address, in lower case in memory: no provider tells addresses apart by case."""
 Hosts = OneOrMany[Annotated[str, AfterValidator(_host)]]
-"""Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
+"""Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
 HostsSetting = Annotated[str, AfterValidator(_checked)]
 """The same in a setting: separated by commas, for `hosts` to read."""

@@ -67,9 +67,9 @@ def _inspect(node: yaml.Node, depth: int = 0) -> int:
         names = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _Fault(_line(key), "a key must be a plain word")
+                raise _Fault(_line(key), "a key must be a plain scalar")
             if key.value in names:
-                raise _Fault(_line(key), f"the key {key.value!r} stands here twice")
+                raise _Fault(_line(key), f"duplicate key {key.value!r}")
             names.add(key.value)
             count += _inspect(value, depth + 1)
     elif isinstance(node, yaml.SequenceNode):
@@ -129,7 +129,7 @@ def _reason(error: ErrorDetails, model: type[BaseModel]) -> str:
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         today = getattr(model, "renamed_keys", {}).get(str(error["loc"][-1]))
-        text = f"is called {today} today" if today else keys.unknown(model, error["loc"])
+        text = f"was renamed to {today}" if today else keys.unknown(model, error["loc"])
     return f"{where}: {text}" if where else text
 
 

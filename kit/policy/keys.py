@@ -20,13 +20,13 @@ def unknown(model: type[BaseModel], loc: Sequence[int | str]) -> str:
     """Say that the last step of `loc`, a path as pydantic gives it, is no key there, and what may have been meant."""
     *path, key = loc
     known = list(dict.fromkeys(name for part in _at(model, path) for name in _names(part)))
-    told = "there is no such key here"
+    told = "unknown key"
     if len(str(key)) <= _LONGEST and (near := get_close_matches(str(key).lower(), known, n=2)):
         return f"{told}, did you mean {' or '.join(near)}?"
     if not known:
         return told
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-    return f"{told}; there are {', '.join(sorted(known)[:_NAMED])}{more}"
+    return f"{told}; known keys: {', '.join(sorted(known)[:_NAMED])}{more}"
 
 
 def _at(model: type[BaseModel], path: Sequence[int | str]) -> Iterator[type[BaseModel]]:

@@ -20,7 +20,7 @@ _REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
 def _ref(text: str) -> str:
     if not _REF.fullmatch(text):  # the text may be the secret itself: it is not shown
-        raise ValueError("must name where the secret is, env:NAME or file:/path, never the secret itself")
+        raise ValueError("must be a reference to a secret, env:NAME or file:/path, never the secret itself")
     return text
 
 
@@ -54,7 +54,7 @@ class Secrets:
             except Unresolved as fault:
                 missing.append(str(fault))
         if not found:
-            raise Unresolved("; ".join(missing) or "no secret is named")
+            raise Unresolved("; ".join(missing) or "no secret is configured")
         return found
 
     def expand(self, text: str) -> str:

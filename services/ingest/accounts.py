@@ -22,10 +22,10 @@ ChannelKind = Literal["webhook", "whatsapp", "line", "sms", "email"]
 
 
 class MarketPolicy(Part):
-    """Where sales of an account take place."""
+    """Where the account sells."""
 
-    marketplace: str | None = Field(None, description="Marketplace, e.g. shopee; nothing for an own shop.")
-    country: Country | None = Field(None, description="ISO 3166-1 alpha-2.")
+    marketplace: str | None = Field(None, description="Marketplace, e.g. shopee; leave it out for your own shop.")
+    country: Country | None = Field(None, description="Country, ISO 3166-1 alpha-2.")
 
     def market(self) -> Market:
         """As events carry it."""
@@ -33,66 +33,72 @@ class MarketPolicy(Part):
 
 
 class Alias(Part):
-    """A mail address that says more than the account does: which market, which brand, which tags."""
+    """A mail address with a market, brand, language or tags of its own."""
 
     address: Address
     """The address."""
     brand: str | None = None
-    """Brand of what comes here; by default the account's."""
+    """Brand of mail to this address; defaults to the account's."""
     market: MarketPolicy | None = None
-    """Where the sale took place; by default the account's."""
+    """Market of mail to this address; defaults to the account's."""
     language: Language | None = None
-    """Language to assume, BCP 47; by default the account's."""
+    """Language to assume, BCP 47; defaults to the account's."""
     tags: OneOrMany[str] = ()
-    """Tags of every ticket that comes here, besides the account's."""
+    """Tags for every ticket opened by mail to this address, in addition to the account's."""
 
 
 class Account(Part):
-    """One account of ours on a channel."""
+    """One of the company's accounts on a channel."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="As events and URLs name it.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the account in events and URLs.")
     channel: ChannelKind
     """webhook, whatsapp, line, sms or email."""
     brand: str | None = None
-    """Brand that is sold there."""
+    """Brand that the account sells."""
     market: MarketPolicy = MarketPolicy()
-    """Where sales take place."""
+    """Where the account sells."""
     language: Language | None = Field(None, description="Language to assume, BCP 47.")
-    tags: OneOrMany[str] = Field((), description="Tags of every ticket that comes in here.")
+    tags: OneOrMany[str] = Field((), description="Tags for every ticket that this account opens.")
 
     external_id: str | None = Field(
-        None, description="The provider's name for it: phone_number_id, destination, our number."
+        None, description="The provider's id of the account: phone_number_id, destination or phone number."
     )
-    addresses: OneOrMany[Address] = Field((), description="Mail addresses; the first is the one to answer from.")
-    aliases: tuple[Alias, ...] = Field((), description="More mail addresses, with what they say.")
-    display_name: str | None = Field(None, description="Name to answer by.")
-    username: str | None = Field(None, description="Log-in at the provider (Twilio: account SID).")
+    addresses: OneOrMany[Address] = Field((), description="Mail addresses; replies are sent from the first.")
+    aliases: tuple[Alias, ...] = Field(
+        (), description="More mail addresses, with their own market, brand, language or tags."
+    )
+    display_name: str | None = Field(None, description="Sender name of replies.")
+    username: str | None = Field(None, description="User name at the provider (Twilio: account SID).")
 
-    signing: SecretRefs = Field((), description="What the channel signs with; for mail the key of plus-addresses.")
-    access: SecretRefs = Field((), description="What we call the provider's API with.")
-    verify_token: SecretRefs = Field((), description="What Meta's challenge must present.")
+    signing: SecretRefs = Field(
+        (), description="Secret that the channel signs with; for mail, the key for plus-addresses."
+    )
+    access: SecretRefs = Field((), description="Credentials for the provider's API.")
+    verify_token: SecretRefs = Field((), description="Token that Meta's verification request must contain.")
 
-    base_url: Url | None = Field(None, description="The provider's API.")
-    public_url: Url | None = Field(None, description="Our webhook as the provider calls it, without account.")
+    base_url: Url | None = Field(None, description="Base URL of the provider's API.")
+    public_url: Url | None = Field(
+        None, description="URL of our webhook as the provider calls it, without the account."
+    )
 
     authserv_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,250}$",
-        description="Mail: name by which our mail server signs Authentication-Results. It must remove those that come "
-        "in under its name (RFC 8601, section 5). Without it and `check_dkim` no sender is proven.",
+        description="Mail: name that our mail server uses in Authentication-Results. The server must remove such "
+        "headers from incoming mail (RFC 8601, section 5). Without this and `check_dkim`, no sender is authenticated.",
     )
     check_dkim: bool = Field(
-        default=False, description="Mail: check DKIM here, by DNS; for a Deskbus that mail reaches first."
+        default=False, description="Mail: check DKIM in Deskbus, using DNS; if mail reaches Deskbus directly."
     )
 
-    bot: bool = Field(default=False, description="A bot answers first; people when it hands over.")
+    bot: bool = Field(default=False, description="A bot answers first; agents get the ticket when it hands over.")
     quiet_after: PositiveDuration = timedelta(hours=12)
-    """Chat: silence after which a message begins a new ticket."""
+    """Chat: inactivity after which a message opens a new ticket."""
     reopen_window: Duration = timedelta(days=14)
-    """A message that comes longer than this after the ticket was solved begins a new, linked one."""
+    """A message that arrives later than this after the ticket was solved opens a new, linked ticket."""
     retry_for: Duration = timedelta(hours=12)
-    """How long a reply is tried that surely has not arrived (no connection, 503); at least 8 times. Tries that may have
-    arrived are made 8 times at most: each may be another copy."""
+    """How long to retry a reply that has certainly not arrived (no connection, 503); at least 8 attempts. Attempts that
+    may have arrived are limited to 8, since each may deliver another copy."""
 
     def alias(self, address: str) -> Alias | None:
         """What the address that a customer wrote to says besides; plus-tags count only where an alias names them."""
@@ -137,9 +143,9 @@ class Accounts(Part):
     }
 
     accounts: tuple[Account, ...] = Field(min_length=1)
-    """Every account, each with a name of its own."""
+    """The accounts; names must be unique."""
     allow_hosts: Hosts = ()
-    """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
+    """Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
 
     @model_validator(mode="after")
     def _indexed(self) -> Self:

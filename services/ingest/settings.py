@@ -21,41 +21,58 @@ class IngestSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="DESKBUS_INGEST_")
     service: ClassVar[str] = "ingest"
 
-    port: int = Field(8081, ge=0, le=65535, description="Webhooks, commands and ticket reads.")
-    max_body: int = Field(10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest body or mail taken.")
-    door_seconds: float = Field(1.8, gt=0, le=30, description="Time for Kafka to acknowledge before the answer is 503.")
-    claim_seconds: float = Field(8.0, gt=0, le=60, description="Time to store a body that is too large for Kafka.")
+    port: int = Field(8081, ge=0, le=65535, description="Public port: webhooks, commands, tickets and files.")
+    max_body: int = Field(
+        10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Maximum size of a request body or mail, in bytes."
+    )
+    door_seconds: float = Field(
+        1.8, gt=0, le=30, description="Seconds to wait for Kafka's acknowledgement before answering 503."
+    )
+    claim_seconds: float = Field(
+        8.0, gt=0, le=60, description="Seconds to wait for MongoDB to store a body that is too large for Kafka."
+    )
     claim_days: float = Field(
         60,
         ge=LEAST_CLAIM_DAYS,
         le=3650,
-        description="Days that such a body is kept, from its arrival: a replay of its dead letter needs it.",
+        description="Days after which such a body is deleted; until then its dead letter can be replayed.",
     )
     upload_hours: float = Field(
         24,
         gt=0,
         le=8760,
-        description="Time in which a reply must name an upload (`POST /v1/files`); then it is deleted.",
+        description="Hours after which an upload (`POST /v1/files`) is deleted unless a reply uses it.",
     )
 
-    smtp_port: int = Field(8025, ge=0, le=65535, description="SMTP and, by LHLO, LMTP.")
-    smtp_enabled: bool = Field(default=True, description="Whether mail is taken.")
-    smtp_hostname: str = Field("deskbus.invalid", pattern=r"^[A-Za-z0-9.-]+$", description="Name in the greeting.")
-    smtp_sessions: int = Field(200, ge=1, le=10_000, description="Sessions at once; more are told to come again.")
-    smtp_session_seconds: float = Field(600, gt=0, le=3600, description="Longest session.")
-    smtp_idle_seconds: float = Field(60, gt=0, le=600, description="Longest silence within a session.")
-    smtp_certificate: Path | None = Field(None, description="PEM chain; with the key it turns STARTTLS on.")
-    smtp_key: Path | None = Field(None, description="PEM key.")
+    smtp_port: int = Field(8025, ge=0, le=65535, description="Port for SMTP, and for LMTP (LHLO).")
+    smtp_enabled: bool = Field(default=True, description="Whether to accept mail.")
+    smtp_hostname: str = Field(
+        "deskbus.invalid", pattern=r"^[A-Za-z0-9.-]+$", description="Host name in the SMTP greeting."
+    )
+    smtp_sessions: int = Field(
+        200,
+        ge=1,
+        le=10_000,
+        description="Maximum number of concurrent sessions; further clients are told to retry (421).",
+    )
+    smtp_session_seconds: float = Field(600, gt=0, le=3600, description="Maximum duration of a session, in seconds.")
+    smtp_idle_seconds: float = Field(
+        60, gt=0, le=600, description="Seconds of inactivity after which a session is closed."
+    )
+    smtp_certificate: Path | None = Field(None, description="Certificate chain (PEM); with the key, enables STARTTLS.")
+    smtp_key: Path | None = Field(None, description="Private key (PEM).")
 
-    relay_host: str = Field("127.0.0.1", description="Server that our mail is handed to.")
-    relay_port: int = Field(25, ge=1, le=65535)
+    relay_host: str = Field("127.0.0.1", description="Host of the mail relay for replies.")
+    relay_port: int = Field(25, ge=1, le=65535, description="Port of the mail relay.")
     relay_tls: RelayTls = Field("opportunistic", description=MEANING)
     relay_ca: Path | None = Field(None, description=CA_MEANING)
-    relay_username: str | None = Field(None, description="Login; none by default.")
-    relay_password: SecretStr | None = Field(None, description="Not with opportunistic TLS, which gives it away.")
-    send_seconds: float = Field(10, gt=0, le=45, description="Time for one try at sending a reply; its lease is 60 s.")
+    relay_username: str | None = Field(None, description="User name for the relay; empty for no login.")
+    relay_password: SecretStr | None = Field(None, description="Password; refused with opportunistic TLS.")
+    send_seconds: float = Field(
+        10, gt=0, le=45, description="Timeout of one attempt to send a reply, in seconds; below its lease of 60 s."
+    )
     allow_hosts: HostsSetting = Field(
-        "", description="Hosts to allow besides the policy's: host or host:port, by commas."
+        "", description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
     )
 
     @property

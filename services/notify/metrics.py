@@ -19,29 +19,29 @@ from services.notify.core.state import Escalation
 SINKS = (Sink.WEBHOOK, Sink.SLACK, Sink.EMAIL)
 OUTCOMES = ("sent", "later", "failed", "dropped")
 
-ALARMS = Counter("deskbus_notify_alarms_total", "Alarms opened, one an alert and route, by kind of alert.", ("kind",))
-RESOLVED = Counter("deskbus_notify_resolved_total", "Alarms that ended, by kind of alert.", ("kind",))
-STEPS = Counter("deskbus_notify_steps_total", "Steps of chains that were reached.")
-ACKNOWLEDGED = Counter("deskbus_notify_acknowledged_total", "Acknowledgements that stopped something.")
-EXHAUSTED = Counter("deskbus_notify_exhausted_total", "Chains that ended with nobody having acknowledged.")
+ALARMS = Counter("deskbus_notify_alarms_total", "Alarms opened (one per alert and route), by kind of alert.", ("kind",))
+RESOLVED = Counter("deskbus_notify_resolved_total", "Alarms resolved, by kind of alert.", ("kind",))
+STEPS = Counter("deskbus_notify_steps_total", "Escalation steps reached.")
+ACKNOWLEDGED = Counter("deskbus_notify_acknowledged_total", "Acknowledgements that stopped an escalation.")
+EXHAUSTED = Counter("deskbus_notify_exhausted_total", "Escalations that ended without an acknowledgement.")
 NOTIFICATIONS = Counter(
     "deskbus_notify_notifications_total",
-    "Tries of notifications by sink and outcome (later: to be tried again; dropped: withdrawn before it was sent).",
+    "Attempts to send a notification by sink and outcome (later: to be retried; dropped: withdrawn before sending).",
     ("sink", "outcome"),
 )
 SEND_SECONDS = Histogram(
     "deskbus_notify_send_seconds",
-    "Time that one try took.",
+    "Duration of one attempt to send.",
     ("sink",),
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 DELAY_SECONDS = Histogram(
     "deskbus_notify_delay_seconds",
-    "From the decision to notify until the receiver took it.",
+    "Time from the decision to notify until the receiver accepted the notification.",
     ("sink",),
     buckets=(0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3600, 86400),
 )
-IN_FLIGHT = Gauge("deskbus_notify_in_flight", "Notifications that are being sent now.")
+IN_FLIGHT = Gauge("deskbus_notify_in_flight", "Notifications being sent.")
 
 for _kind in Kind:
     ALARMS.labels(_kind.value)

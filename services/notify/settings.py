@@ -17,32 +17,34 @@ class NotifySettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="DESKBUS_NOTIFY_")
     service: ClassVar[str] = "notify"
 
-    port: int = Field(8084, ge=0, le=65535, description="Public door; 0 lets the system choose.")
+    port: int = Field(8084, ge=0, le=65535, description="Public port; 0 picks a free one.")
 
-    smtp_host: str = Field("127.0.0.1", description="Mail relay. It is the operator's: its address is not guarded.")
-    smtp_port: int = Field(25, ge=1, le=65535)
-    smtp_from: str = Field("Deskbus <deskbus@localhost>", pattern=r"@", description="Sender of every mail.")
-    smtp_user: str = Field("", description="Empty: no login.")
+    smtp_host: str = Field("127.0.0.1", description="Host of the mail relay; private addresses are allowed.")
+    smtp_port: int = Field(25, ge=1, le=65535, description="Port of the mail relay.")
+    smtp_from: str = Field("Deskbus <deskbus@localhost>", pattern=r"@", description="Sender of all notification mails.")
+    smtp_user: str = Field("", description="User name for the relay; empty for no login.")
     smtp_password: str = Field(
-        "", pattern=r"^$|^env:|^file:", description="Where the password is: env:NAME, file:/path."
+        "", pattern=r"^$|^env:|^file:", description="Reference to the password: env:NAME or file:/path."
     )
     smtp_tls: RelayTls = Field("opportunistic", description=MEANING)
     smtp_ca: Path | None = Field(None, description=CA_MEANING)
 
     allow_hosts: HostsSetting = Field(
-        "", description="Hosts to allow besides the policy's: host or host:port, by commas."
+        "", description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
     )
-    batch_records: int = Field(2000, ge=1, le=5000, description="Records in a batch, at most.")
+    batch_records: int = Field(2000, ge=1, le=5000, description="Maximum number of records per batch.")
     gather_ms: int = Field(
         2000,
         ge=0,
         le=5000,
-        description="Time that events which raise no alert wait for others: what becomes of a new ticket is one write.",
+        description="Milliseconds that events without an alert may wait, so that a new ticket takes one write.",
     )
-    timer_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what falls due next.")
-    send_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what is to be tried again.")
-    send_at_once: int = Field(32, ge=1, le=1000, description="Notifications on their way at a time; a quarter to one.")
-    send_seconds: float = Field(15, gt=0, le=120, description="Time that one HTTP request may take.")
+    timer_ms: int = Field(500, ge=5, le=10_000, description="Milliseconds between checks for due escalation steps.")
+    send_ms: int = Field(500, ge=5, le=10_000, description="Milliseconds between checks for notifications to retry.")
+    send_at_once: int = Field(
+        32, ge=1, le=1000, description="Maximum concurrent notifications; a quarter of them per receiver."
+    )
+    send_seconds: float = Field(15, gt=0, le=120, description="Timeout of one HTTP request, in seconds.")
 
     @model_validator(mode="after")
     def _relay_is_safe(self) -> Self:

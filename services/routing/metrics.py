@@ -12,26 +12,28 @@ from services.routing.core.state import TicketState
 _WAITS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 _DECISIONS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
 
-ASSIGNED = Counter("deskbus_routing_assigned_total", "Tickets given to an agent, by why that one.", ("reason",))
+ASSIGNED = Counter(
+    "deskbus_routing_assigned_total", "Tickets assigned, by the reason for the choice of agent.", ("reason",)
+)
 WAIT_SECONDS = Histogram(
-    "deskbus_routing_wait_seconds", "How long tickets had waited when they got an agent.", ("queue",), buckets=_WAITS
+    "deskbus_routing_wait_seconds", "Time tickets waited until they were assigned.", ("queue",), buckets=_WAITS
 )  # fmt: skip
 DECISION_SECONDS = Histogram(
     "deskbus_routing_decision_seconds", "Time to choose an agent for one ticket.", buckets=_DECISIONS
 )
-CLAIMS = Counter("deskbus_routing_claims_total", "Claims on agents by what became of them.", ("outcome",))
+CLAIMS = Counter("deskbus_routing_claims_total", "Claims on agents' capacity, by outcome.", ("outcome",))
 RECONCILED = Counter(
     "deskbus_routing_reconciled_claims_total",
-    "Claims that were given up or made lighter late: their ticket is elsewhere, or weighs less.",
+    "Claims corrected by the reconciler: the ticket is elsewhere, or takes less capacity.",
 )
-REQUEUED = Counter("deskbus_routing_requeued_total", "Tickets taken from agents who went offline, away or for good.")
-UNROUTABLE = Counter("deskbus_routing_unroutable_total", "Tickets that nobody can serve, by why.", ("reason",))
-WAITING = Gauge("deskbus_routing_waiting_tickets", "Tickets that wait, at the last count.", ("queue",))
-OLDEST_SECONDS = Gauge(
-    "deskbus_routing_oldest_wait_seconds", "How long the one has waited that has waited longest.", ("queue",)
+REQUEUED = Counter(
+    "deskbus_routing_requeued_total", "Tickets taken from agents who went offline, went away or were removed."
 )
+UNROUTABLE = Counter("deskbus_routing_unroutable_total", "Tickets announced as unroutable, by reason.", ("reason",))
+WAITING = Gauge("deskbus_routing_waiting_tickets", "Tickets waiting for an agent.", ("queue",))
+OLDEST_SECONDS = Gauge("deskbus_routing_oldest_wait_seconds", "Waiting time of the oldest waiting ticket.", ("queue",))
 AGENTS = Gauge("deskbus_routing_agents", "Agents by presence.", ("presence",))
-OCCUPANCY = Gauge("deskbus_routing_occupancy_ratio", "Load over capacity of the agents online.")
+OCCUPANCY = Gauge("deskbus_routing_occupancy_ratio", "Load divided by capacity, over all agents online.")
 
 for _reason in AssignReason:
     ASSIGNED.labels(str(_reason))

@@ -14,14 +14,24 @@ class RoutingSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="DESKBUS_ROUTING_")
     service: ClassVar[str] = "routing"
 
-    port: int = Field(8082, ge=0, le=65535, description="Public door; 0 lets the system choose.")
+    port: int = Field(8082, ge=0, le=65535, description="Public port; 0 picks a free one.")
 
-    look_ms: int = Field(200, ge=5, le=10_000, description="Shortest time between two looks at who waits.")
-    timer_ms: int = Field(500, ge=10, le=10_000, description="How often the store is asked what falls due next.")
-    roster_seconds: float = Field(1, ge=0.05, le=60, description="How often changed agents are read.")
-    reconcile_seconds: float = Field(5, ge=0.1, le=600, description="How often claims without a ticket are sought.")
-    claim_seconds: float = Field(10, ge=0.1, le=3600, description="Age at which a claim without its ticket is suspect.")
-    verify_seconds: float = Field(
-        120, ge=1, le=86_400, description="How often a claim that was right is looked at again."
+    look_ms: int = Field(
+        200, ge=5, le=10_000, description="Minimum milliseconds between two attempts to assign waiting tickets."
     )
-    announce_hours: float = Field(6, gt=0, le=24 * 30, description="How often agents are announced anew.")
+    timer_ms: int = Field(
+        500, ge=10, le=10_000, description="Milliseconds between checks for tickets that are due for another look."
+    )
+    roster_seconds: float = Field(1, ge=0.05, le=60, description="Seconds between reads of changed agents.")
+    reconcile_seconds: float = Field(
+        5, ge=0.1, le=600, description="Seconds between searches for orphaned claims (without their ticket)."
+    )
+    claim_seconds: float = Field(
+        10, ge=0.1, le=3600, description="Age in seconds from which a claim is checked against its ticket."
+    )
+    verify_seconds: float = Field(
+        120, ge=1, le=86_400, description="Seconds after which a valid claim is checked again."
+    )
+    announce_hours: float = Field(
+        6, gt=0, le=24 * 30, description="Hours between repeated announcements of an agent's state."
+    )

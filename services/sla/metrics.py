@@ -10,11 +10,13 @@ from kit.protocol.document import Document
 from services.sla.core.policy import METRICS
 from services.sla.core.state import Books, TicketClocks
 
-STARTED = Counter("deskbus_sla_clocks_started_total", "Clocks started, by what they measure.", ("metric",))
-MET = Counter("deskbus_sla_clocks_met_total", "Clocks met in time.", ("metric",))
-BREACHES = Counter("deskbus_sla_breaches_total", "Clocks that ran out.", ("metric",))
-CANCELLED = Counter("deskbus_sla_clocks_cancelled_total", "Clocks that ended without being met in time.", ("metric",))
-UNMATCHED = Counter("deskbus_sla_unmatched_total", "Tickets first seen that no policy takes: they have no clocks.")
+STARTED = Counter("deskbus_sla_clocks_started_total", "Clocks started, by metric.", ("metric",))
+MET = Counter("deskbus_sla_clocks_met_total", "Clocks met in time, by metric.", ("metric",))
+BREACHES = Counter("deskbus_sla_breaches_total", "Clocks that breached, by metric.", ("metric",))
+CANCELLED = Counter(
+    "deskbus_sla_clocks_cancelled_total", "Clocks cancelled: ended without being met in time, by metric.", ("metric",)
+)
+UNMATCHED = Counter("deskbus_sla_unmatched_total", "New tickets that match no policy and so have no clocks.")
 
 _OF: dict[type[Payload], Counter] = {
     ClockStarted: STARTED,

@@ -12,6 +12,8 @@ class SlaSettings(ServiceSettings, env_prefix="DESKBUS_SLA_"):
 
     service: ClassVar[str] = "sla"
 
-    port: int = Field(8083, ge=0, le=65535, description="Public door; 0 lets the system choose.")
-    grace_ms: int = Field(50, ge=1, le=10_000, description="Time that a fact may take from happening to its topic.")
-    tick_ms: int = Field(500, ge=5, le=10_000, description="How often the store is asked what falls due next.")
+    port: int = Field(8083, ge=0, le=65535, description="Public port; 0 picks a free one.")
+    grace_ms: int = Field(
+        50, ge=1, le=10_000, description="Milliseconds that deadlines wait for events still being published."
+    )
+    tick_ms: int = Field(500, ge=5, le=10_000, description="Milliseconds between checks for due deadlines.")

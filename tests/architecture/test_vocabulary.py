@@ -207,7 +207,7 @@ def test_a_host_is_written_alike_in_all_files(key: Key, text: str, kept: str) ->
 @pytest.mark.parametrize("key", HOSTS, ids=shown)
 @pytest.mark.parametrize("text", address.NO_HOSTS)
 def test_what_is_no_host_is_none_in_any_file(key: Key, text: str) -> None:
-    with pytest.raises(InvalidPolicy, match="is not host or host:port"):
+    with pytest.raises(InvalidPolicy, match="is not a host or host:port"):
         written(key, text)
 
 
@@ -230,7 +230,7 @@ RENAMED = [
 def test_an_old_key_is_refused_with_what_it_is_called_today(key: Key, value: Any, today: str) -> None:
     with pytest.raises(InvalidPolicy) as refusal:
         written(key, value)
-    assert f"{key.place[-1]}: is called {today} today" in str(refusal.value)
+    assert f"{key.place[-1]}: was renamed to {today}" in str(refusal.value)
 
 
 def test_the_table_has_every_renamed_key() -> None:

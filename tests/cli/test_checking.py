@@ -38,7 +38,7 @@ def test_an_old_key_is_told_what_it_is_called_today(root: Path, tmp_path: Path) 
     path.write_text(text.replace("match: {tier: gold}", "when: {tier: gold}"), encoding="utf-8")
     result = CliRunner().invoke(app, ["check", "config", str(tmp_path / "config")])
     line = text[: text.index("match: {tier: gold}")].count("\n") + 1
-    assert (result.exit_code, "is called match today" in result.output) == (1, True)
+    assert (result.exit_code, "was renamed to match" in result.output) == (1, True)
     assert f"{path}:{line}: policies.0.when: " in result.output.replace("\n", "")
 
 

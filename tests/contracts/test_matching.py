@@ -70,15 +70,15 @@ MATCHES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
 ]
 """Match, facts besides FACTS, whether it holds."""
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    *(({key: []}, f"{key}: has no value: leave the key out to ask for nothing") for key in Match.model_fields),
-    *(({key: None}, f"{key}: has no value: leave the key out") for key in Match.model_fields),
+    *(({key: []}, f"{key}: has no value: omit the key to match any ticket") for key in Match.model_fields),
+    *(({key: None}, f"{key}: has no value: omit the key") for key in Match.model_fields),
     ({"language": "thai language"}, "language: 'thai language' is not a language (BCP 47)"),
     ({"language": ["pt", "portuguese"]}, "'portuguese' is not a language (BCP 47)"),
     ({"country": "Thailand"}, "country: 'Thailand' is not a country, such as TH"),
     ({"country": "T1"}, "'T1' is not a country"),
-    ({"priority": "highest"}, "priority: 'highest' is no priority: low, normal, high, urgent"),
-    ({"all_tags": "*"}, "all_tags: all_tags names tags, not '*'"),
-    ({"all_tags": ["x", ""]}, "all_tags names tags, not ''"),
+    ({"priority": "highest"}, "priority: 'highest' is not a priority: low, normal, high, urgent"),
+    ({"all_tags": "*"}, "all_tags: all_tags takes tags, not '*'"),
+    ({"all_tags": ["x", ""]}, "all_tags takes tags, not ''"),
     ({"tear": "gold"}, "tear: "),
 ]
 """Match, and what its refusal says."""

@@ -19,12 +19,15 @@ from tests.ingest.channels import samples as s
         ("{name: a, channel: webhook, signing: env:X, base_url: ftp://x}", "http"),
         (
             "{name: a, channel: webhook, signing: env:X, base_url: 'https://u:hunter2@x.example/r'}",
-            "no user and no password",
+            "must not contain a user or password",
         ),
-        ("{name: a, channel: webhook, signing: env:X, base_url: 'https://token@x.example'}", "no user and no password"),
+        (
+            "{name: a, channel: webhook, signing: env:X, base_url: 'https://token@x.example'}",
+            "must not contain a user or password",
+        ),
         (
             "{name: a, channel: webhook, signing: env:X, base_url: '${U:-https://u:p@x.example}'}",
-            "no user and no password",
+            "must not contain a user or password",
         ),
         ("{name: a, channel: webhook, signing: env:X, quiet_after: 0}", "quiet_after: must be longer than 0"),
         ("{name: A B, channel: webhook, signing: env:X}", "name"),

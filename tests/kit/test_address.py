@@ -28,9 +28,9 @@ NO_URLS = [
     ("https://a.example/a b", "must be an http(s) URL"),
     ("https://a.example\n", "must be an http(s) URL"),
     ("${URL:-ftp://x}", "must be an http(s) URL"),
-    ("https://u:hunter2@x.example/r", "must have no user and no password"),
-    ("https://token@x.example", "must have no user and no password"),
-    ("${U:-https://u:p@x.example}", "must have no user and no password"),
+    ("https://u:hunter2@x.example/r", "must not contain a user or password"),
+    ("https://token@x.example", "must not contain a user or password"),
+    ("${U:-https://u:p@x.example}", "must not contain a user or password"),
 ]
 ADDRESSES = [("desk@nimbus.example", "desk@nimbus.example"), ("Desk+X@Nimbus.Example", "desk+x@nimbus.example")]
 NO_ADDRESSES = [
@@ -77,7 +77,7 @@ def test_a_host_is_kept_in_lower_case(text: str, kept: str) -> None:
 
 @pytest.mark.parametrize("text", NO_HOSTS)
 def test_a_host_is_named_and_nothing_else(text: str) -> None:
-    with pytest.raises(ValueError, match="is not host or host:port"):
+    with pytest.raises(ValueError, match="is not a host or host:port"):
         TypeAdapter(Hosts).validate_python([text])
 
 
@@ -86,5 +86,5 @@ def test_hosts_of_a_setting_are_separated_by_commas() -> None:
     assert TypeAdapter(HostsSetting).validate_python(text) == text
     assert hosts(text) == ("connector:8080", "10.0.0.1")
     assert hosts("") == ()
-    with pytest.raises(ValueError, match="'http://x' is not host or host:port"):
+    with pytest.raises(ValueError, match="'http://x' is not a host or host:port"):
         TypeAdapter(HostsSetting).validate_python("a,http://x")

@@ -84,7 +84,7 @@ def test_words_and_times_mean_what_they_say() -> None:
     [
         ("limit: 3", "limit: 0", 5, "greater than or equal to 1"),
         ("limit: 3", "limti: 3", 5, "limti"),
-        ("limit: 3", "name: again", 5, "twice"),
+        ("limit: 3", "name: again", 5, "duplicate key"),
         ("default: first\n", "", 2, "default"),
         ("  - name: second\n    sink", "  - sink", 9, "name"),
         ("room:", "romo:", 10, "room"),
@@ -94,7 +94,7 @@ def test_words_and_times_mean_what_they_say() -> None:
         ("limit: 3", "limit: {a: 1", 6, "expected"),
         ("limit: 3", "\tlimit: 3", 5, "token"),
         ("limit: 3", "limit: !!python/object/apply:os.getcwd []", 5, "python"),
-        ("limit: 3", "? [a]\n    : 3", 5, "plain word"),
+        ("limit: 3", "? [a]\n    : 3", 5, "plain scalar"),
         ("limit: 3", "limit: *nothing", 5, "alias"),
     ],
 )
@@ -108,15 +108,15 @@ def test_fault_is_told_with_its_line(old: str, new: str, line: int, reason: str)
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("limit: 3", "limti: 3", (5, "queues.0.limti: there is no such key here, did you mean limit?")),
-        ("limit: 3", "Limit: 3", (5, "queues.0.Limit: there is no such key here, did you mean limit?")),
+        ("limit: 3", "limti: 3", (5, "queues.0.limti: unknown key, did you mean limit?")),
+        ("limit: 3", "Limit: 3", (5, "queues.0.Limit: unknown key, did you mean limit?")),
         (
             "limit: 3",
             "whatever: 3",
-            (5, "queues.0.whatever: there is no such key here; there are holidays, limit, markets, name, opens, sink"),
+            (5, "queues.0.whatever: unknown key; known keys: holidays, limit, markets, name, opens, sink"),
         ),
-        ("room:", "romo:", (10, "queues.1.sink.slack.romo: there is no such key here, did you mean room?")),
-        ("default: first", "default: first\nqueue: []", (3, "queue: there is no such key here, did you mean queues?")),
+        ("room:", "romo:", (10, "queues.1.sink.slack.romo: unknown key, did you mean room?")),
+        ("default: first", "default: first\nqueue: []", (3, "queue: unknown key, did you mean queues?")),
     ],
 )
 def test_a_key_that_is_none_is_told_with_the_one_that_was_meant(old: str, new: str, told: tuple[int, str]) -> None:
@@ -125,7 +125,7 @@ def test_a_key_that_is_none_is_told_with_the_one_that_was_meant(old: str, new: s
 
 def test_a_key_of_any_length_is_told() -> None:
     ((line, told),) = faults(GOOD.replace("limit: 3", f"{'x' * 1_000}: 3"))
-    assert (line, "there are holidays, limit" in told) == (5, True)
+    assert (line, "known keys: holidays, limit" in told) == (5, True)
 
 
 def test_every_fault_is_told_at_once() -> None:

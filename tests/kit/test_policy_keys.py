@@ -51,7 +51,7 @@ class Whole(BaseModel):
     words: tuple[str, ...] = ()
 
 
-NONE = "there is no such key here"
+NONE = "unknown key"
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ NONE = "there is no such key here"
         (("one", "rom"), f"{NONE}, did you mean room?"),
         (("maybe", "rom"), f"{NONE}, did you mean room?"),
         (("many", 3, "rom"), f"{NONE}, did you mean room?"),
-        (("many", 3, "zzzz"), f"{NONE}; there are as, room"),
+        (("many", 3, "zzzz"), f"{NONE}; known keys: as, room"),
         (("by_name", "one", 0, "rom"), f"{NONE}, did you mean room?"),
         (("tagged", "x", "tagged", "lenght"), f"{NONE}, did you mean length?"),
-        (("tagged", "x", "labelled", "zzzz"), f"{NONE}; there are kind, length"),
-        (("tagged", "x", "other", "zzzz"), f"{NONE}; there are kind, width"),
-        (("either", "Inner", "zzzz"), f"{NONE}; there are as, room"),
-        (("either", "Other", "zzzz"), f"{NONE}; there are kind, width"),
+        (("tagged", "x", "labelled", "zzzz"), f"{NONE}; known keys: kind, length"),
+        (("tagged", "x", "other", "zzzz"), f"{NONE}; known keys: kind, width"),
+        (("either", "Inner", "zzzz"), f"{NONE}; known keys: as, room"),
+        (("either", "Other", "zzzz"), f"{NONE}; known keys: kind, width"),
         (("either", "function-wrap", "rom"), f"{NONE}, did you mean room?"),
         (
             ("wide", "zzzz"),
-            f"{NONE}; there are a01, a02, a03, a04, a05, a06, a07, a08, a09, a10, a11, a12 and 1 more",
+            f"{NONE}; known keys: a01, a02, a03, a04, a05, a06, a07, a08, a09, a10, a11, a12 and 1 more",
         ),
         (("words", 0, "x"), NONE),
         (("no", "such", "path"), NONE),

@@ -82,7 +82,7 @@ def test_what_is_not_there_is_named_each_with_its_reason(tmp_path: Path) -> None
         f"the secret env:NONE is not set; the secret file:{tmp_path}/gone cannot be read: FileNotFoundError; "
         f"the secret file:{binary} cannot be read: UnicodeDecodeError; the secret file:{empty} is not set"
     )
-    with pytest.raises(Unresolved, match="no secret is named"):
+    with pytest.raises(Unresolved, match="no secret is configured"):
         Secrets({}).secret(())
 
 

@@ -149,9 +149,9 @@ def test_the_example_policy_is_valid(root: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        (b"receiver: desk", b"receiver: dask", 7, "no receiver 'dask'"),
-        (b"receiver: desk", b"silent: false", 5, "needs a receiver"),
-        (b"  receiver: desk", b"  receiver: desk\n  match: {brand: x}", 8, "no match"),
+        (b"receiver: desk", b"receiver: dask", 7, "unknown receiver 'dask'"),
+        (b"receiver: desk", b"silent: false", 5, "requires a receiver"),
+        (b"  receiver: desk", b"  receiver: desk\n  match: {brand: x}", 8, "not have match"),
         (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: a, match: {brnd: x}}]", 8, "brnd"),
         (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: all}]", 8, "two routes"),
         (b"  receiver: desk", b"  receiver: desk\n  repeat_interval: 5 parsecs", 8, "not a duration"),

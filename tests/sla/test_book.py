@@ -142,13 +142,13 @@ def test_all_faults_are_told_each_at_its_place() -> None:
             named("d"),
         ],
     ) == [
-        (("calendars", "shop", "holidays", 1), "there is no list of holidays 'PL'"),
-        (("calendars", "other", "holidays", 0), "there is no list of holidays 'KR'"),
-        (("policies", 0, "calendar", "default"), "there is no calendar 'none'"),
-        (("policies", 1, "calendar", "TH"), "there is no calendar 'lost'"),
-        (("policies", 2, "name"), "the name 'a' is taken by a policy above"),
-        (("policies", 2), "never reached: the policy above takes every ticket"),
-        (("policies", 4), "never reached: the policy above takes every ticket"),
+        (("calendars", "shop", "holidays", 1), "unknown holiday list 'PL'"),
+        (("calendars", "other", "holidays", 0), "unknown holiday list 'KR'"),
+        (("policies", 0, "calendar", "default"), "unknown calendar 'none'"),
+        (("policies", 1, "calendar", "TH"), "unknown calendar 'lost'"),
+        (("policies", 2, "name"), "duplicate policy name 'a'"),
+        (("policies", 2), "never reached: the policy above matches every ticket"),
+        (("policies", 4), "never reached: the policy above matches every ticket"),
     ]
 
 
@@ -167,16 +167,16 @@ def test_each_target_that_is_never_due_by_one_of_its_calendars_is_told() -> None
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"policies": [named("a", calendar={"TH": "always"})]}, "calendars by country need a default"),
+        ({"policies": [named("a", calendar={"TH": "always"})]}, "calendars by country require a default"),
         ({"policies": [named("a", targets={"first_answer": "1h"})]},
-         "'first_answer' is no metric: first_reply, next_reply, resolution, total_resolution"),
+         "'first_answer' is not a metric: first_reply, next_reply, resolution, total_resolution"),
         ({"policies": [named("a", targets={})]}, "at least 1 item"),
         ({"policies": []}, "at least 1 item"),
         ({"policies": [named("a", when={"tags": []})]}, "at least 1 item"),
         ({"policies": [named("a", pause_on=["open"])]}, "Input should be 'pending' or 'on_hold'"),
-        ({"calendars": {"x": {"zone": "Mars/Base"}}}, "is no time zone"),
+        ({"calendars": {"x": {"zone": "Mars/Base"}}}, "is not a time zone"),
         ({"calendars": {"x": {"zone": "UTC", "hours": {"mon": "9-5"}}}}, "9-5"),
-        ({"holidays": {"x": {"2026-02-30": "A"}}}, "is no date"),
+        ({"holidays": {"x": {"2026-02-30": "A"}}}, "is not a date"),
         ({"holidays": {"x": {"2026-02-03": {"name": "A", "hours": "25:00-26:00"}}}}, "25:00"),
     ],
 )  # fmt: skip

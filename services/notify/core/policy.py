@@ -42,60 +42,60 @@ Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_t
 
 class _Receiver(Part):
     kind: Literal["person", "schedule", "team", "webhook"] = "team"
-    """What it is, for those who read the events."""
+    """Kind of receiver, as shown in events."""
     send_resolved: bool = True
-    """Whether it is also told that what it was told of is over."""
+    """Whether to notify the receiver when the alert is resolved."""
     retry_for: PositiveDuration = timedelta(days=1)
-    """How long a notification is tried before it counts as failed."""
+    """How long to retry a notification before it counts as failed."""
 
 
 class WebhookReceiver(_Receiver):
-    """A system that takes signed webhooks (Standard Webhooks)."""
+    """A system that receives signed webhooks (Standard Webhooks)."""
 
     sink: Literal["webhook"]
-    """webhook."""
+    """`webhook`."""
     url: Url
-    """Where to; `${NAME:-default}` in it is filled in."""
+    """URL to call; `${NAME:-default}` is expanded."""
     signing: Annotated[SecretRefs, Field(min_length=1)]
-    """What we sign with; several while it is being changed: all sign."""
+    """Signing secret; list several while rotating it, and each adds a signature."""
     retry_for: PositiveDuration = timedelta(days=3)
-    """How long a notification is tried before it counts as failed."""
+    """How long to retry a notification before it counts as failed."""
 
 
 class SlackReceiver(_Receiver):
-    """A Slack channel: with `access` messages of one escalation form a thread; an incoming webhook cannot do that."""
+    """A Slack channel. With `access`, messages of one escalation form a thread; incoming webhooks cannot do that."""
 
     sink: Literal["slack"]
-    """slack."""
+    """`slack`."""
     access: SecretRef | None = None
-    """What we call Slack's API with: the token of a bot that may write to the channel."""
+    """Bot token for Slack's API; the bot must be allowed to post to the channel."""
     channel: str | None = None
     """Id of the channel."""
     webhook: SecretRef | None = None
-    """The whole URL of an incoming webhook is a secret."""
+    """URL of an incoming webhook, as a reference to a secret."""
     base_url: Url = "https://slack.com/api"
-    """Slack's API."""
+    """Base URL of Slack's API."""
     text: Template = text.LINE
-    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.webhook is None) == (self.access is None) or (self.access is None) != (self.channel is None):
-            raise ValueError("needs either access and channel, or webhook")
+            raise ValueError("requires either access and channel, or webhook")
         return self
 
 
 class EmailReceiver(_Receiver):
-    """Mail addresses. The relay is in the service's settings."""
+    """Mail addresses. The mail relay is configured in the service's settings."""
 
     sink: Literal["email"]
-    """email."""
+    """`email`."""
     to: Annotated[OneOrMany[Address], Field(min_length=1, max_length=20)]
     """Up to 20 addresses."""
     subject: Template = text.LINE
-    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
     text: Template = text.LONG
-    """Template: facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
 
 Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(discriminator="sink")]
@@ -105,30 +105,30 @@ Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(disc
 
 
 class Step(Part):
-    """Who is told, and how long until the next step if nobody acknowledges."""
+    """Whom to notify, and how long to wait for an acknowledgement before the next step."""
 
     targets: Annotated[OneOrMany[Name], Field(min_length=1)]
-    """Receivers that are told."""
+    """Receivers to notify."""
     wait: PositiveDuration = timedelta(minutes=15)
-    """Time to the next step."""
+    """Time until the next step."""
 
 
 class Chain(Part):
-    """Steps taken one after the other until somebody acknowledges or it is over."""
+    """Steps taken in order until someone acknowledges or the alert is resolved."""
 
     steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
-    """Up to 20."""
+    """Up to 20 steps."""
     repeat: int = Field(0, ge=0, le=100)
-    """How often the whole chain begins again."""
+    """How often to repeat the whole chain."""
     remind_after: PositiveDuration | None = None
-    """After an acknowledgement: those told are reminded."""
+    """Time after an acknowledgement until those notified get a reminder."""
     undo_after: PositiveDuration | None = None
-    """After that reminder: the acknowledgement is undone and the chain begins again."""
+    """Time after the reminder until the acknowledgement is undone and the chain starts again."""
 
     @model_validator(mode="after")
     def _reminded_first(self) -> Self:
         if self.undo_after is not None and self.remind_after is None:
-            raise ValueError("undo_after needs remind_after: nobody loses an acknowledgement unwarned")
+            raise ValueError("undo_after requires remind_after: an acknowledgement is never undone without a reminder")
         return self
 
 
@@ -136,49 +136,49 @@ class Chain(Part):
 
 
 class AlertMatch(Match):
-    """What an alert must be: of the ticket, and of what is the matter.
+    """Conditions on the alert and its ticket, which must all hold.
 
-    One value or a list of which any will do; `*` is any value, `""` is none.
+    One value, or a list of which any matches; `*` matches any value, `""` matches if there is none.
     """
 
     kind: Values = ()
-    """breached, at_risk, due_soon, unroutable."""
+    """Any of these kinds of alert: breached, at_risk, due_soon, unroutable."""
     metric: Values = ()
-    """Any of these metrics of the clock."""
+    """Any of these clock metrics, such as first_reply."""
     reason: Values = ()
-    """Any of these reasons, such as those of unroutable."""
+    """Any of these reasons, such as why a ticket is unroutable."""
     policy: Values = ()
-    """Any of these policies of sla."""
+    """Any of these SLA policies."""
     queue: Values = ()
     """Any of these queues."""
 
 
 class Route(Part):
-    """A node of the tree. What it does not say is its parent's."""
+    """A node of the route tree. An omitted receiver, chain, silent or repeat_interval is the parent's."""
 
     name: Name
-    """A name of its own."""
+    """Unique name."""
     match: AlertMatch = AlertMatch()
     """Conditions that must all hold."""
     unless: AlertMatch = AlertMatch()
     """Conditions of which none may hold."""
     go_on: bool = Field(False, alias="continue")
-    """Also look at the routes beside it that follow."""
+    """Whether to try the following sibling routes after a match."""
     receiver: Name | None = None
-    """Who is told: once, and again after `repeat_interval`."""
+    """Receiver to notify: once, and again after each `repeat_interval`."""
     chain: Name | None = None
-    """The chain that is begun."""
+    """Chain to start."""
     silent: bool = False
-    """Nobody is told."""
+    """Whether to notify nobody."""
     repeat_interval: PositiveDuration | None = None
-    """A route with a receiver says again after it what still holds. What was over and holds again is told at once."""
+    """With a receiver: time after which an unresolved alert is sent again. One that recurs is sent immediately."""
     routes: tuple["Route", ...] = ()
-    """Asked in order; where none matches, this route takes the alert."""
+    """Child routes, tried in order; if none matches, this route applies."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
         if sum((self.receiver is not None, self.chain is not None, self.silent)) > 1:
-            raise ValueError("may have only one of receiver, chain and silent")
+            raise ValueError("must have at most one of receiver, chain and silent")
         return self
 
     def walk(self, at: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], "Route"]]:
@@ -189,12 +189,12 @@ class Route(Part):
 
 
 class Backoff(Part):
-    """Waits between the tries of one notification: doubling, with jitter."""
+    """Delays between attempts to send a notification: doubling, with jitter."""
 
     first: PositiveDuration = timedelta(seconds=5)
-    """First wait."""
+    """First delay."""
     most: PositiveDuration = timedelta(hours=1)
-    """Longest wait."""
+    """Maximum delay."""
 
 
 class Policy(Part):
@@ -212,11 +212,11 @@ class Policy(Part):
     chains: Mapping[Name, Chain] = Field(default_factory=dict)
     """Chains by name."""
     route: Route
-    """The first route; it takes every alert."""
+    """The root route; it applies to every alert."""
     backoff: Backoff = Backoff()
-    """Waits between the tries of a notification."""
+    """Delays between attempts to send a notification."""
     allow_hosts: Hosts = ()
-    """Hosts that may be called although private or without TLS: `host` or `host:port`, as in the URL."""
+    """Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -235,20 +235,20 @@ class Policy(Part):
             for number, step in enumerate(chain.steps):
                 for target in step.targets:
                     if target not in self.receivers:
-                        yield ("chains", name, "steps", number, "targets"), f"there is no receiver {target!r}"
+                        yield ("chains", name, "steps", number, "targets"), f"unknown receiver {target!r}"
 
     def _route_faults(self) -> Iterator[Fault]:
         top = self.route
         if (top.match, top.unless) != (AlertMatch(), AlertMatch()):
-            yield ("route", "match"), "the first route takes every alert: it has no match and no unless"
+            yield ("route", "match"), "the root route applies to every alert: it must not have match or unless"
         if top.receiver is None and top.chain is None and not top.silent:
-            yield ("route",), "the first route needs a receiver or a chain, or must say silent"
+            yield ("route",), "the root route requires a receiver, a chain or silent"
         names: set[str] = set()
         for at, route in top.walk(("route",)):
             if route.name in names:
                 yield (*at, "name"), f"two routes are named {route.name!r}"
             names.add(route.name)
             if route.receiver is not None and route.receiver not in self.receivers:
-                yield (*at, "receiver"), f"there is no receiver {route.receiver!r}"
+                yield (*at, "receiver"), f"unknown receiver {route.receiver!r}"
             if route.chain is not None and route.chain not in self.chains:
-                yield (*at, "chain"), f"there is no chain {route.chain!r}"
+                yield (*at, "chain"), f"unknown chain {route.chain!r}"

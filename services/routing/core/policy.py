@@ -24,65 +24,74 @@ Whole = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Rule(Part):
-    """Where a ticket goes, and what it needs there besides what the queue needs."""
+    """Assigns tickets to a queue, and sets the skills they require in addition to the queue's."""
 
-    name: str = Field("", description="For explanations.")
+    name: str = Field("", description="Name of the rule in explanations.")
     match: Match = Match()
-    """Conditions; without any it takes every ticket."""
+    """Conditions that must all hold; without conditions the rule matches every ticket."""
     queue: str
-    """Queue that the ticket waits in."""
+    """Queue for the ticket."""
     required: SkillLevels = Field(default_factory=dict)
-    """Skills needed there besides the queue's, with levels from 1 to 5."""
+    """Skills required in addition to the queue's, with levels from 1 to 5."""
     preferred: SkillLevels = Field(default_factory=dict)
-    """Skills that are better to have, besides the queue's."""
+    """Skills preferred in addition to the queue's."""
 
 
 class Overflow(Part):
-    """A queue that may serve a ticket besides its own, once nobody of its own has taken it for a while."""
+    """Another queue whose agents may serve a ticket once it has waited too long in its own."""
 
     after: Duration
-    """Wait after which it begins."""
+    """Waiting time after which the ticket overflows."""
     to: str
-    """The other queue."""
+    """Name of the other queue."""
     keep_required: bool = Field(
         default=False,
-        description="The ticket's own skills and language are required there too, besides what that queue requires.",
+        description="Whether the ticket's own skills and language stay required there, in addition to that queue's.",
     )
 
 
 class Queue(Part):
-    """A queue: what serving it takes, and what becomes of those who wait in it."""
+    """A queue: the skills it requires, and how waiting relaxes them."""
 
-    required: SkillLevels = Field(default_factory=dict, description="Skills that every agent of the queue needs.")
-    preferred: SkillLevels = Field(default_factory=dict, description="Skills that are better to have.")
+    required: SkillLevels = Field(
+        default_factory=dict, description="Skills required of every agent who serves the queue."
+    )
+    preferred: SkillLevels = Field(
+        default_factory=dict, description="Skills preferred; required at first if `relax_after` is set."
+    )
     relax_after: OneOrMany[Duration] = Field(
-        (), description="Until these waits preferred skills are required; each step drops one, the lowest level first."
+        (),
+        description="Waits, each of which drops one more preferred skill, the lowest level first; the last drops all.",
     )
     overflow: Overflow | None = None
-    """Another queue that may serve what waits here for long."""
+    """Another queue that may serve tickets that wait too long."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
         if list(self.relax_after) != sorted(set(self.relax_after)):
-            raise ValueError("relax_after must rise from step to step")
+            raise ValueError("relax_after must be strictly increasing")
         return self
 
 
 class Requeue(Part):
-    """How long an agent may be gone before open work is given to somebody else.
+    """How long an agent may be absent before open tickets are reassigned.
 
-    What waits on the customer stays, and goes to somebody else as soon as the customer answers.
+    Tickets that wait for the customer stay, and are reassigned once the customer answers.
     """
 
-    offline: Duration | None = Field(timedelta(0), description="null: work stays with agents who are offline.")
-    away: Duration | None = Field(timedelta(minutes=15), description="null: work stays with agents who are away.")
+    offline: Duration | None = Field(
+        timedelta(0), description="Delay for agents who are offline; null keeps their tickets."
+    )
+    away: Duration | None = Field(
+        timedelta(minutes=15), description="Delay for agents who are away; null keeps their tickets."
+    )
 
 
 class StatusWeights(Part):
-    """Share of its channel's weight that a ticket takes of its agent's capacity, by status."""
+    """Fraction of its channel's weight that a ticket takes of its agent's capacity, by status."""
 
     new: Whole = 1.0
-    """Nobody has answered yet."""
+    """No answer has been sent yet."""
     open: Whole = 1.0
     """We owe the customer an answer."""
     pending: Share = Field(0.0, description="The customer owes us an answer.")
@@ -90,48 +99,52 @@ class StatusWeights(Part):
 
 
 class Transfers(Part):
-    """What becomes of a ticket that was transferred to an agent who cannot take it now."""
+    """Handling of tickets transferred to an agent who cannot take them now."""
 
-    wait: Duration = Field(timedelta(minutes=5), description="So long it waits for them; then anybody may take it.")
+    wait: Duration = Field(
+        timedelta(minutes=5), description="How long the ticket waits for that agent before any agent may take it."
+    )
 
 
 class Look(Part):
-    """When a waiting ticket is looked at again though nothing was heard that would help it."""
+    """When to try again to assign a waiting ticket if nothing has changed."""
 
     first: PositiveDuration = timedelta(seconds=1)
-    """First wait; each further one is four times as long."""
+    """First delay; each further delay is four times as long."""
     most: PositiveDuration = timedelta(minutes=5)
-    """Longest wait."""
+    """Maximum delay."""
 
 
 class Policy(Part):
     """The whole file."""
 
-    channel_weights: dict[str, Weight] = Field(default_factory=dict, description="Units of work a ticket takes.")
+    channel_weights: dict[str, Weight] = Field(
+        default_factory=dict, description="Units of an agent's capacity that a ticket takes, by channel."
+    )
     default_weight: Weight = 1.0
-    """Units of channels that `channel_weights` does not name."""
+    """Units for channels not in `channel_weights`."""
     status_weights: StatusWeights = StatusWeights()
-    """Share of that weight by status."""
+    """Fraction of that weight by status."""
     live_channels: Names = Field(
         (Channel.PHONE.value, Channel.CHAT.value),
-        description="Channels whose tickets keep their whole weight in every status: the customer is on the line.",
+        description="Live channels, whose tickets take their full weight in every status.",
     )
     language_skill: str = Field("lang-{language}", description="Template for the name of a language's skill.")
     language_level: Annotated[int, Field(ge=1, le=5)] = 1
-    """Level of that skill that a ticket in the language needs, 1 to 5."""
+    """Level of that skill that a ticket in the language requires, 1 to 5."""
     unroutable_after: Duration = Field(
         timedelta(seconds=30), description="Delay before a ticket is announced as unroutable."
     )
     requeue: Requeue = Requeue()
-    """Work of agents who are gone."""
+    """Tickets of absent agents."""
     transfer: Transfers = Transfers()
     """Tickets transferred to an agent who cannot take them now."""
     look: Look = Look()
-    """When waiting tickets are looked at again."""
+    """When to try again to assign waiting tickets."""
     queues: dict[str, Queue] = Field(min_length=1)
     """Queues by name."""
     rules: tuple[Rule, ...] = ()
-    """In order; the first that matches wins. A ticket that none matches is unroutable."""
+    """Rules in order; the first match wins. A ticket that no rule matches is unroutable."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -139,11 +152,11 @@ class Policy(Part):
             raise ValueError("language_skill must contain {language}")
         for number, rule in enumerate(self.rules, start=1):
             if rule.queue not in self.queues:
-                raise ValueError(f"rule {rule.name or number} names the queue {rule.queue!r}, which is not there")
+                raise ValueError(f"rule {rule.name or number} names the unknown queue {rule.queue!r}")
         for name, queue in self.queues.items():
             for seen in self._overflows(name, queue):
                 if seen not in self.queues:
-                    raise ValueError(f"queue {name} overflows to {seen!r}, which is not there")
+                    raise ValueError(f"queue {name} overflows to the unknown queue {seen!r}")
         return self
 
     def _overflows(self, name: str, queue: Queue) -> Iterator[str]:
@@ -152,7 +165,7 @@ class Policy(Part):
             to = queue.overflow.to
             yield to
             if to in passed:
-                raise ValueError(f"queues overflow in a circle: {' -> '.join([*passed, to])}")
+                raise ValueError(f"queues overflow in a cycle: {' -> '.join([*passed, to])}")
             passed.append(to)
             queue = self.queues[to]
 
@@ -170,17 +183,17 @@ class Policy(Part):
 
     @cached_property
     def shares(self) -> tuple[float, ...]:
-        """All shares that there are, 1 among them."""
+        """All distinct shares, including 1."""
         weights = self.status_weights
         return tuple(sorted({1.0, weights.new, weights.open, weights.pending, weights.on_hold}))
 
     @property
     def least_share(self) -> float:
-        """The least share that a ticket takes which we owe an answer."""
+        """The smallest share of a ticket that awaits our answer."""
         return min(self.status_weights.new, self.status_weights.open)
 
     def language_skills(self, languages: tuple[str, ...]) -> Mapping[str, int]:
-        """Return the skills that speaking these languages is."""
+        """Return the language skills of an agent who speaks these languages."""
         return _language_skills(self.language_skill, languages)
 
 

@@ -36,20 +36,20 @@ _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Policy(Part):
-    """What is promised to whom."""
+    """Targets for the tickets that match."""
 
     name: str = Field(min_length=1)
-    """As events and routes name it."""
+    """Name of the policy in events and in notify's routes."""
     match: Match = Match()
     """Conditions that must all hold."""
     calendar: str | dict[str, str] = "always"
-    """One calendar, or one by the market's country, with a `default` for all others."""
+    """One calendar, or a calendar per country of the market with a `default`."""
     targets: dict[str, Target] = Field(min_length=1)
-    """first_reply, next_reply, resolution, total_resolution: a duration, or one by priority with a `default`."""
+    """first_reply, next_reply, resolution, total_resolution: a duration each, or one per priority with a `default`."""
     warn: Warnings = Warnings()
-    """When to say that a clock is about to run out."""
+    """When to warn that a clock is about to expire."""
     pause_on: OneOrMany[Literal["pending", "on_hold"]] = ("pending",)
-    """Statuses that stop the working resolution clock."""
+    """Statuses that pause the `resolution` clock."""
 
     @field_validator("calendar")
     @classmethod
@@ -57,7 +57,7 @@ class Policy(Part):
         if isinstance(calendar, str):
             return calendar
         if "default" not in calendar:
-            raise ValueError("calendars by country need a default")
+            raise ValueError("calendars by country require a default")
         return {key if key == "default" else country_code(key): name for key, name in calendar.items()}
 
     @property
@@ -75,7 +75,7 @@ class Policy(Part):
     def _known(cls, targets: dict[str, Target]) -> dict[str, Target]:
         for metric in targets:
             if metric not in METRICS:
-                raise ValueError(f"{metric!r} is no metric: {', '.join(METRICS)}")
+                raise ValueError(f"{metric!r} is not a metric: {', '.join(METRICS)}")
         return targets
 
 
@@ -89,13 +89,13 @@ class Book(Part):
     renamed_keys: ClassVar[Mapping[str, str]] = {"when": "match"}
 
     on_change: Literal["keep", "rebase"] = "keep"
-    """What a new version does to clocks that run: nothing, or put them on its terms from then on."""
+    """Whether running clocks `keep` their terms when the file changes, or `rebase` to the new ones."""
     calendars: dict[str, CalendarSpec] = Field(default_factory=dict)
-    """Calendars by name; `always` is there without being written down."""
+    """Calendars by name; `always` is predefined."""
     holidays: dict[str, dict[DateText, Holiday]] = Field(default_factory=dict)
-    """Lists by name, of dates."""
+    """Lists of holidays by name: dates with names."""
     policies: tuple[Policy, ...] = Field(min_length=1)
-    """In order; the first whose conditions all hold applies."""
+    """Policies in order; the first whose conditions all hold applies."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Book:
@@ -108,17 +108,17 @@ class Book(Part):
         for name, spec in self.calendars.items():
             for place, wanted in enumerate(spec.holidays):
                 if wanted not in self.holidays:
-                    fault(f"there is no list of holidays {wanted!r}", "calendars", name, "holidays", place)
+                    fault(f"unknown holiday list {wanted!r}", "calendars", name, "holidays", place)
         names: set[str] = set()
         for place, policy in enumerate(self.policies):
             if policy.name in names:
-                fault(f"the name {policy.name!r} is taken by a policy above", "policies", place, "name")
+                fault(f"duplicate policy name {policy.name!r}", "policies", place, "name")
             names.add(policy.name)
             for country, name in policy.calendars.items():
                 if name != "always" and name not in self.calendars:
-                    fault(f"there is no calendar {name!r}", "policies", place, "calendar", country)
+                    fault(f"unknown calendar {name!r}", "policies", place, "calendar", country)
             if place and self.policies[place - 1].match == Match():
-                fault("never reached: the policy above takes every ticket", "policies", place)
+                fault("never reached: the policy above matches every ticket", "policies", place)
         if not faults:
             self._check_due(fault)
         if faults:

@@ -32,10 +32,10 @@ class Target(Part):
         given = value if isinstance(value, Mapping) else {"default": value}
         unknown = set(given) - {"default", *Priority}
         if unknown:
-            raise ValueError(f"{min(unknown)!r} is no priority: {', '.join(Priority)} or default")
+            raise ValueError(f"{min(unknown)!r} is not a priority: {', '.join(Priority)} or default")
         missing = [priority for priority in Priority if priority not in given]
         if missing and "default" not in given:
-            raise ValueError(f"nothing for {', '.join(missing)}: add them or a default")
+            raise ValueError(f"no target for {', '.join(missing)}: add them or a default")
         return {"by_priority": {p: parse_positive(given.get(p, given.get("default"))) // _MS for p in Priority}}
 
 
@@ -43,7 +43,7 @@ def _check_mark(value: Any) -> str:
     if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)) and int(percent[1]) > 0:
         return value
     if isinstance(value, str) and value.endswith("%"):
-        raise ValueError(f"{value!r}: the share of the target that is used, 1% to 99%")
+        raise ValueError(f"{value!r}: expected the share of the target used, 1% to 99%")
     parse_positive(value)
     return str(value)
 
@@ -53,12 +53,12 @@ Marks = OneOrMany[Annotated[str, BeforeValidator(_check_mark)]]
 
 
 class Warnings(Part):
-    """When to say that a clock is about to run out."""
+    """When to warn that a clock is about to expire."""
 
     due_soon: Marks = ()
-    """One mark or several: `15m` before it is due, or `80%` of the target used."""
+    """One or more marks: `15m` before the clock is due, or `80%` of the target used."""
     at_risk: Marks = ()
-    """The same marks; told apart from `due_soon` by the event and by routes."""
+    """As `due_soon`, with an event of its own that notify's routes can match."""
 
     def within(self, target_ms: int) -> tuple[Warn, ...]:
         """Return the warnings of one target; an offset longer than the target never comes."""
