@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import decision, door, machine, stored, timers, whole
+from tests.bench import decision, door, machine, steady, stored, timers, whole
 from tests.bench.names import MEMORY, mongo_in_memory, names
 
 Row = dict[str, Any]
@@ -51,6 +51,18 @@ async def _replicas(given: Namespace, logs: Path) -> Row:
     return {"runs": found}
 
 
+async def _steady(given: Namespace, logs: Path) -> Row:
+    """One process of each service, and two."""
+    found = []
+    for replicas in (1, 2):
+        async with names() as environment:
+            place = logs / f"steady{replicas}"
+            found.append(
+                await steady.measure(environment, place, warm=given.warm, seconds=given.seconds, replicas=replicas)
+            )
+    return {"runs": found}
+
+
 async def _stored(given: Namespace, logs: Path) -> Row:
     return await stored.measure(logs, small=given.stored, tickets=given.beside, warm=given.warm)
 
@@ -65,6 +77,7 @@ Part = Callable[[Namespace, Path], Awaitable[Row]]
 PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
     "decision": (_decision, ()),
     "tickets": (_tickets, ("tickets", "warm", "rounds", "seconds")),
+    "steady": (_steady, ("warm", "seconds")),
     "door": (_door, ("requests", "rounds")),
     "clocks": (_clocks, ("armed", "burst")),
     "in-memory": (_in_memory, ("tickets", "warm", "rounds", "seconds", "armed", "burst")),

@@ -106,6 +106,41 @@ def _first(r: Figures) -> float:
     return float(r["runs"][0]["cpu"]["sum"])
 
 
+def _steady(r: Figures) -> list[Line]:
+    one, two = r["runs"]
+    rows = []
+    for run in r["runs"]:
+        each = "" if run["replicas"] == 1 else f", {run['replicas']} processes of each service"
+        for row in run["rates"]:
+            goal, reached = _steady_goal(row) if run["replicas"] == 1 else ("", None)
+            what = f"accepted to assigned at {row['rate']}/s, agents who solve{each}"
+            rows.append(Line(what, f"p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms", goal, reached))
+            rows.append(Line("  CPU ms a ticket, with its being solved", f"{row['cpu']['sum']:.1f}"))
+    growing = one["growing"]
+    text = f"p50 {growing['p50_ms']:.0f} ms, p99 {growing['p99_ms']:.0f} ms"
+    rows.append(Line(f"  at {growing['rate']}/s, where nobody solves anything", text))
+    times = [b["cpu"]["sum"] / a["cpu"]["sum"] for a, b in zip(one["rates"], two["rates"], strict=True)]
+    rows.append(
+        Line(
+            "  CPU of two processes of each against one",
+            f"{max(times):.2f} times at most",
+            "1.4 times",
+            max(times) <= 1.4,
+        )
+    )
+    return rows
+
+
+def _steady_goal(row: Figures) -> tuple[str, bool | None]:
+    """The goals of a rate; 50 a second has none of its own."""
+    match row["rate"]:
+        case 10:
+            return "p50 15 ms", row["p50_ms"] <= 15
+        case 100 | 200:
+            return "p50 40, p99 150 ms", row["p50_ms"] <= 40 and row["p99_ms"] <= 150
+    return "", None
+
+
 def _stored(r: Figures) -> list[Line]:
     times = f"{r['after'] / r['before']:.0f} times"
     text = f"{r['ratio']:.2f} times ({r['before']:,} to {r['after']:,} stored)"
@@ -128,6 +163,7 @@ ROWS: dict[str, Callable[[Figures], list[Line]]] = {
     "in-memory": _in_memory,
     "replicas": _replicas,
     "stored": _stored,
+    "steady": _steady,
     "door": _door,
     "decision": _decision,
     "clocks": _clocks,

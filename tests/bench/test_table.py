@@ -30,9 +30,24 @@ def runs(*cpu: float) -> list[Run]:
     return [Run(1_000, 10.0, {"load": 50.0, "ingest": seconds, "mongodb": 1.0}) for seconds in cpu]
 
 
+def steady(p50: float = 14.0, p99: float = 140.0, *, twice: float = 1.3) -> dict[str, Any]:
+    def row(rate: int, sum_of: float) -> dict[str, Any]:
+        return {"rate": rate, "p50_ms": p50, "p99_ms": p99, "cpu": CPU | {"sum": sum_of}}
+
+    def run(replicas: int, sum_of: float) -> dict[str, Any]:
+        growing = row(200, sum_of) | {"p50_ms": 900.0} if replicas == 1 else None
+        return {"replicas": replicas, "rates": [row(rate, sum_of) for rate in (10, 50, 100, 200)], "growing": growing}
+
+    return {"runs": [run(1, 2.0), run(2, 2.0 * twice)]}
+
+
 @pytest.mark.parametrize(
     ("part", "figures", "missed"),
     [
+        ("steady", steady(), set()),
+        ("steady", steady(p50=16.0), {"accepted to assigned at 10/s, agents who solve"}),
+        ("steady", steady(p99=151.0), {f"accepted to assigned at {n}/s, agents who solve" for n in (100, 200)}),
+        ("steady", steady(twice=1.41), {"  CPU of two processes of each against one"}),
         ("tickets", tickets(), set()),
         ("tickets", tickets(rate=499.9), {"tickets a second, records fed past the door"}),
         ("tickets", tickets(ratio=0.49), {"  against the floor"}),
