@@ -12,7 +12,7 @@ import yaml
 from deploy.reference import DOCS
 
 _METRIC = re.compile(r"\bdeskbus_[a-z0-9_]+")
-_SECTIONS = ("## What it means", "## What customers feel", "## First look", "## Mend")
+_SECTIONS = ("## What it means", "## Impact", "## Diagnosis", "## Fix")
 
 
 @pytest.fixture(scope="module")
