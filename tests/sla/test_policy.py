@@ -86,6 +86,34 @@ def test_warnings_are_shares_of_the_target_or_offsets_before_the_end() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("target", "mark", "after_ms"),
+    [
+        ("333ms", "50%", [166]),
+        ("1h", "1%", [36_000]),
+        ("1h", "99%", [3_564_000]),
+        ("99ms", "1%", []),
+        ("1h", "1h", []),
+        ("1h", "59m59s999ms", [1]),
+        ("1h", "1ms", [3_599_999]),
+    ],
+)
+def test_a_warning_comes_in_whole_milliseconds_after_the_start_and_before_the_end(
+    target: str, mark: str, after_ms: list[int]
+) -> None:
+    terms = book(f"policies: [{{name: a, targets: {{first_reply: {target}}}, warn: {{due_soon: {mark}}}}}]").terms(
+        facts(), "first_reply"
+    )
+    assert terms is not None
+    assert [warn.after_ms for warn in terms.warnings] == after_ms
+
+
+@pytest.mark.parametrize("mark", ["0%", "00%", "100%", "%", "1.5%"])
+def test_a_share_is_1_to_99_per_cent(mark: str) -> None:
+    with pytest.raises(InvalidPolicy, match="1% to 99%"):
+        book(f"policies: [{{name: a, targets: {{first_reply: 1h}}, warn: {{due_soon: '{mark}'}}}}]")
+
+
 def test_equal_content_has_the_equal_version_whatever_the_layout() -> None:
     spread = "policies:\n  - name: a   # ours\n    targets:\n      first_reply: 15m\n"
     assert book(spread).version == book("policies: [{name: a, targets: {first_reply: 15m}}]").version
