@@ -58,3 +58,44 @@ def test_credentials_go_to_the_providers_own_api_only(
 def test_a_channel_that_keeps_no_such_file_says_so(own: Account, media_id: str | None) -> None:
     with pytest.raises(Unsendable):
         original(own.channel, media_id, None, own, s.SECRETS)
+
+
+def test_a_file_whose_address_is_not_told_is_asked_for_again() -> None:
+    wanted = original("whatsapp", "1", None, s.WA, s.SECRETS)
+    assert isinstance(wanted, Upload)
+    refused = wanted.then(404, b"{}")
+    assert isinstance(refused, Refused)
+    assert refused.permanent is False
+    assert "404" in refused.reason
+
+
+@pytest.mark.parametrize(("length", "whole"), [(4000, True), (4001, False)])
+def test_no_address_of_more_than_4000_characters_is_followed(length: int, whole: bool) -> None:
+    wanted = original("whatsapp", "1", None, s.WA, s.SECRETS)
+    assert isinstance(wanted, Upload)
+    url = EVIL + "y" * (length - len(EVIL))
+    call = wanted.then(200, json.dumps({"url": url}).encode())
+    assert isinstance(call, HttpCall)
+    assert len(call.url) == 4000
+    assert (call.url == url) is whole
+
+
+def test_files_of_line_are_fetched_from_another_api_where_the_account_has_one() -> None:
+    own = s.LINE.model_copy(update={"base_url": "https://line.proxy.example:8443"})
+    wanted = original("line", "4445", None, own, s.SECRETS)
+    assert isinstance(wanted, HttpCall)
+    assert wanted.url == "https://line.proxy.example:8443/v2/bot/message/4445/content"
+
+
+@pytest.mark.parametrize("missing", ["username", "base_url"])
+def test_an_account_of_twilio_that_is_not_whole_sends_no_credentials(missing: str) -> None:
+    own = s.SMS.model_copy(update={missing: None})
+    wanted = original("sms", None, "https://api.twilio.com/2010-04-01/Media/ME1", own, s.SECRETS)
+    assert wanted == HttpCall("GET", "https://api.twilio.com/2010-04-01/Media/ME1", {}, b"")
+
+
+def test_credentials_of_twilio_stay_with_twilio() -> None:
+    own = s.WA.model_copy(update={"username": s.SMS.username, "base_url": s.SMS.base_url})
+    wanted = original("whatsapp", None, "https://api.twilio.com/2010-04-01/Media/ME1", own, s.SECRETS)
+    assert isinstance(wanted, HttpCall)
+    assert wanted.headers == {}
