@@ -214,7 +214,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
         self._compare_partitions()
-        await self._lag.measure({tp: await self._handled(tp) for tp in here})
+        await self._lag.measure({tp: await self._handled(tp) for tp in here}, self._flow.resting)
 
     def _compare_partitions(self) -> None:
         """Say when the followed topics have different numbers of partitions: records of one ticket are apart then."""

@@ -61,10 +61,15 @@ class Flow:
             self._client().pause(*self._assigned())
         self._measure()
 
+    @property
+    def resting(self) -> set[TopicPartition]:
+        """The partitions that are not read until they wake; all, once consuming has stopped."""
+        here = set(self._assigned())
+        return here if self._stopped else here & self._resting
+
     def _resume(self, partitions: Iterable[TopicPartition]) -> None:
         if not self._stopped:
             self._client().resume(*set(partitions) - self._resting)
 
     def _measure(self) -> None:
-        here = set(self._assigned())
-        metrics.PAUSED.set(len(here if self._stopped else here & self._resting))
+        metrics.PAUSED.set(len(self.resting))

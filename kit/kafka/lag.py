@@ -6,7 +6,7 @@ an age that grows, although each of its lives is short. One without a timestamp 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
@@ -32,6 +32,8 @@ class Lag:
         self._clock, self._ends = clock, ends
         self._first: dict[TopicPartition, tuple[int, float]] = {}
         """Offset and timestamp (seconds) of the oldest record known to wait."""
+        self._progress: dict[TopicPartition, tuple[int, float]] = {}
+        """How far each partition was handled, and since when (monotonic) it has stood there with records behind it."""
 
     def begin(self, records: Sequence[Any]) -> None:
         """Note the oldest records of a batch before it is handled: should it kill the process, that much was said."""
@@ -44,8 +46,11 @@ class Lag:
                 self._first[tp] = record.offset, written
                 _seconds(tp, now - written)
 
-    async def measure(self, handled: Offsets) -> None:
-        """Set the gauges of these partitions and forget all others; raises Passing while the broker is away."""
+    async def measure(self, handled: Offsets, resting: Collection[TopicPartition] = ()) -> None:
+        """Set the gauges of these partitions and forget all others; raises Passing while the broker is away.
+
+        Partitions that rest after a failure, or because consuming has stopped, do not count as stalled.
+        """
         ends = await self._ends.of(list(handled))
         behind = {tp: offset for tp, offset in handled.items() if offset < ends[tp]}
         # What a batch began with since the last look is recent enough; what stands still is known from before.
@@ -59,6 +64,16 @@ class Lag:
             metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - offset))
             _seconds(tp, now - self._first[tp][1] if tp in behind else 0.0)
         self._first = {tp: first for tp, first in self._first.items() if tp in behind and first[0] >= behind[tp]}
+        self._measure_stall({tp: offset for tp, offset in behind.items() if tp not in resting})
+
+    def _measure_stall(self, behind: Offsets) -> None:
+        """Say how long partitions have stood still although nothing keeps them: no other gauge tells that from load."""
+        now, before = self._clock.monotonic(), self._progress
+        self._progress = {
+            tp: before[tp] if tp in before and before[tp][0] == offset else (offset, now)
+            for tp, offset in behind.items()
+        }
+        metrics.STALLED_SECONDS.set(max((now - since for _, since in self._progress.values()), default=0.0))
 
 
 def _seconds(tp: TopicPartition, age: float) -> None:

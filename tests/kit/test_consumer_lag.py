@@ -111,6 +111,46 @@ async def test_a_record_without_a_timestamp_waits_since_it_was_first_seen(timest
         clock.advance(30)
 
 
+def stalled() -> float | None:
+    return REGISTRY.get_sample_value("deskbus_stalled_seconds")
+
+
+async def test_a_partition_that_stands_still_with_records_waiting_says_for_how_long() -> None:
+    clock = FakeClock(START)
+    lag = Lag(clock, Broker(5, 5, 5))
+    for seconds_ in (0, 30, 60):
+        await lag.measure({HERE: 1})
+        assert stalled() == seconds_
+        clock.advance(30)
+    await lag.measure({HERE: 2})
+    assert stalled() == 0, "it has handled something"
+
+
+async def test_a_partition_that_is_read_to_its_end_does_not_stand_still() -> None:
+    clock, broker = FakeClock(START), Broker(5)
+    lag = Lag(clock, broker)
+    await lag.measure({HERE: 1})
+    clock.advance(3600)
+    broker.ages.append(1)
+    await lag.measure({HERE: 1})
+    assert stalled() == 0, "what it is behind has just come"
+
+
+async def test_a_partition_that_rests_or_has_gone_does_not_stand_still() -> None:
+    clock = FakeClock(START)
+    lag = Lag(clock, Broker(5, 5))
+    await lag.measure({HERE: 1})
+    clock.advance(60)
+    await lag.measure({HERE: 1}, {HERE})
+    assert stalled() == 0
+    await lag.measure({HERE: 1})
+    clock.advance(10)
+    await lag.measure({HERE: 1})
+    assert stalled() == 10, "it counts from when it woke"
+    await lag.measure({})
+    assert stalled() == 0
+
+
 @pytest.fixture
 async def producer(kafka: str) -> AsyncIterator[Producer]:
     made = Producer(kafka, client_id="test")

@@ -102,7 +102,9 @@ def test_the_metric_counts_what_rests_and_not_what_waits_for_a_batch(flow: Flow)
     assert metrics.PAUSED._value.get() == 1
     flow.wake(ONE)
     assert metrics.PAUSED._value.get() == 0
+    assert flow.resting == set()
     flow.stop()
+    assert flow.resting == {ONE, TWO}
     assert metrics.PAUSED._value.get() == 2
     flow.assigned()
     assert metrics.PAUSED._value.get() == 2
