@@ -46,7 +46,7 @@ class Worker:
     def documents(self, kind: Kind[S]) -> Documents[S]:
         """Return the documents of a kind. Their outboxes are swept and cleared while the service runs."""
         limit = self.settings.max_record_bytes
-        made = Documents(kind, self.mongo, self.producer, self.clock, prefix=self.prefix, limit=limit, clear_later=True)
+        made = Documents(kind, self.mongo, self.producer, self.clock, prefix=self.prefix, limit=limit)
         self._documents.append(made)
         return made
 

@@ -58,9 +58,8 @@ class Documents(Generic[S]):
         *,
         prefix: str = "",
         limit: int = 900_000,
-        clear_later: bool = False,
     ) -> None:
-        """With `clear_later`, confirmed entries leave the store when somebody calls `clear`, many in one statement."""
+        """Confirmed entries leave the store when somebody calls `clear`, many in one statement."""
         self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
         self._sender = sender
         self.topic = topic_name(kind.topic, prefix)
@@ -68,7 +67,6 @@ class Documents(Generic[S]):
         self._home_partitions = 0
         self._talking: dict[str, asyncio.Event] = {}
         self._told: dict[str, None] = {}
-        self._later = clear_later
         self._confirmed: dict[str, dict[str, None]] = {}
         """Of each document the entries that the store has still, in their order."""
         self._clearing = CLEARED
@@ -142,7 +140,7 @@ class Documents(Generic[S]):
         return Saved(unchanged + written, lost)
 
     async def publish(self, docs: Iterable[Document[S]], beat: Callable[[], object] = lambda: None) -> set[str]:
-        """Publish the whole outbox of each document, clear what was confirmed; returns ids with nothing left to say.
+        """Publish the whole outbox of each document; returns ids with nothing left to say.
 
         `beat` is called with each bounded wait that is over: in an outage several may follow one another.
         """
@@ -156,8 +154,6 @@ class Documents(Generic[S]):
             beat()
             self._remember(confirmed)
             self._owe(confirmed)
-            if not self._later:
-                await self.clear()
         for doc in talking:
             document.trim(doc, confirmed.get(doc.id, ()))
         return silent | {doc.id for doc in talking if not doc.outbox}

@@ -17,7 +17,7 @@ from kit.base.settings import ServiceSettings
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery, Limits
 from kit.protocol.document import MISSING_CAP
-from kit.protocol.outbox import Documents
+from tests.clearing import ClearedAtOnce
 from tests.conftest import Prefix
 from tests.kit.simulation.records import poke
 from tests.kit.test_delivery_stack import Rig, _handled, _known, until
@@ -38,7 +38,7 @@ class SlaRig(Rig):
         super().__init__(kafka, mongo, prefix)
         self.settings = Sla(**self.settings.model_dump())
         self.kind = replace(self.kind, topic=SLA, home_topic=TICKETS)
-        self.documents = Documents(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
+        self.documents = ClearedAtOnce(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
 
     def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, object]]:
         letters = DeadLetters(self.prefix + dlq("sla"), "sla", self.producer)

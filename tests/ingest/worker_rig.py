@@ -30,6 +30,7 @@ from services.ingest.people import People
 from services.ingest.signatures import Signatures
 from services.ingest.store import CONTACT_KIND, TICKET_KIND
 from services.ingest.threads import Threads
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
@@ -119,8 +120,8 @@ class Worker:
         self.broker = broker or Broker()
         accounts, secrets = Accounts.model_validate(ACCOUNTS), Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
         self.accounts, self.secrets = accounts, secrets
-        self.tickets: Documents[TicketState] = Documents(TICKET_KIND, self.store, self.broker, self.clock)
-        self.contacts: Documents[ContactState] = Documents(CONTACT_KIND, self.store, self.broker, self.clock)
+        self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
+        self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)
         self.people = People(self.store, self.contacts, self.clock)
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
         self.woken = 0

@@ -20,6 +20,7 @@ from kit.protocol.handling import BaseHandling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import Place, Record, place
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import Contested
 from tests.kit.raw import Raw
@@ -87,7 +88,7 @@ class Rig:
 
     def __init__(self, **limits: Any) -> None:
         self.store, self.sender, clock = Contested(), Sender(), FakeClock(START)
-        self.documents = Documents(KIND, self.store, self.sender, clock)
+        self.documents = ClearedAtOnce(KIND, self.store, self.sender, clock)
         letters = DeadLetters("dlq", "test", self.sender)
         self.delivery = Delivery(self.documents, Notes(), letters, clock, limits=Limits(**limits))
 

@@ -27,9 +27,9 @@ from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery, Limits
 from kit.protocol.document import MISSING_CAP, Decision, Kind
 from kit.protocol.handling import BaseHandling, Incoming
-from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from kit.protocol.timers import Ticker
+from tests.clearing import ClearedAtOnce
 from tests.conftest import Prefix
 from tests.kit.simulation.records import Done, Poke, poke
 
@@ -92,7 +92,7 @@ class Rig:
         self.kind: Kind[dict[str, Any]] = Kind(
             "docs", "/deskbus/test", OUT, load=loaded, dump=dict, home_topic=IN, due=lambda s: s.get("due")
         )
-        self.documents = Documents(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
+        self.documents = ClearedAtOnce(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
 
     def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, Any]]:
         letters = DeadLetters(self.prefix + DLQ, "test", self.producer)

@@ -67,6 +67,7 @@ async def test_two_tasks_of_one_process_say_the_same_once() -> None:
     sender.go.set()
     assert await asyncio.gather(*tasks) == [{"T"}, {"T"}]
     assert len(sender.sent) == 1
+    await documents.clear()
     assert (await documents.load(["T"]))["T"].outbox == []
 
 
@@ -196,7 +197,7 @@ async def test_what_does_not_load_is_passed_over_and_refuses_to_be_changed(monke
 
 async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_meantime() -> None:
     sender, clock = SlowSender(), FakeClock(START)
-    documents = Documents(KIND, FakeStore(), sender, clock, clear_later=True)
+    documents = Documents(KIND, FakeStore(), sender, clock)
     sender.go.set()
     await decided(documents, "T")
     for _ in range(2):
@@ -209,7 +210,7 @@ async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_mean
 
 async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     store, sender, clock = FakeStore(), SlowSender(), FakeClock(START)
-    documents = Documents(KIND, store, sender, clock, clear_later=True)
+    documents = Documents(KIND, store, sender, clock)
     sender.go.set()
     await decided(documents, "T")
     await documents.publish((await documents.load(["T"])).values())
@@ -224,7 +225,7 @@ async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
 async def owing(count: int, entries: int = 1) -> tuple[Documents[dict[str, Any]], Clearing]:
     """Documents whose confirmed entries are to leave the store."""
     store, sender = Clearing(), SlowSender()
-    documents = Documents(KIND, store, sender, FakeClock(START), clear_later=True)
+    documents = Documents(KIND, store, sender, FakeClock(START))
     sender.go.set()
     docs = await documents.load([f"T{n}" for n in range(count)])
     for doc in docs.values():
@@ -324,12 +325,15 @@ async def test_a_sweeper_leaves_what_is_fresh_and_takes_so_much_at_once() -> Non
     clock.advance(7)
     assert await documents.sweep(timedelta(seconds=5), limit=1) == 1
     assert REGISTRY.get_sample_value("deskbus_outbox_oldest_seconds", {"collection": "docs"}) == pytest.approx(7)
+    await documents.clear()
     documents.owned = list
     clock.advance(30)
     assert await documents.sweep(timedelta(seconds=5), limit=1) == 1
+    await documents.clear()
     assert len(sender.sent) == 2
     documents.owned = None
     assert await documents.sweep(timedelta(seconds=5)) == 2
+    await documents.clear()
     await documents.sweep(timedelta(seconds=5))
     assert REGISTRY.get_sample_value("deskbus_outbox_oldest_seconds", {"collection": "docs"}) == 0
 

@@ -9,10 +9,10 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from kit.protocol.document import Decision, Kind
-from kit.protocol.outbox import Documents
 from kit.protocol.partition import partition_of
 from kit.protocol.ports import Guarded, WriteOutcome
 from kit.protocol.timers import Ticker
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.kit.test_outbox import START, Said, SlowSender
@@ -79,8 +79,8 @@ class Rig:
         self.store, self.clock, sender = Counting(), FakeClock(START), SlowSender()
         sender.go.set()
         self.place = Place(self.clock)
-        self.own = Documents(KIND, self.store, sender, self.clock)
-        self.other = Documents(KIND, self.store, sender, self.clock)
+        self.own = ClearedAtOnce(KIND, self.store, sender, self.clock)
+        self.other = ClearedAtOnce(KIND, self.store, sender, self.clock)
         self.fired: list[str] = []
         self.broken, self.undecided = set[str](), set[str]()
         self.tries: list[str] = []
@@ -98,7 +98,9 @@ class Rig:
         due = None if self.again is None else state["due"] + timedelta(seconds=self.again)
         return Decision(state | {"due": due}, [Said()])
 
-    async def arm(self, name: str, seconds: float | None, documents: Documents[dict[str, Any]] | None = None) -> None:
+    async def arm(
+        self, name: str, seconds: float | None, documents: ClearedAtOnce[dict[str, Any]] | None = None
+    ) -> None:
         due = None if seconds is None else START + timedelta(seconds=seconds)
         await (documents or self.own).change(name, lambda _: Decision({"name": name, "due": due}))
 

@@ -20,6 +20,7 @@ from services.notify.core.settle import Outcome, Sent
 from services.notify.core.state import Escalation
 from services.notify.handlers import FOLLOWED, NotifyHandling
 from services.notify.ticker import Deliverer, build_ticker
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.notify.examples import START, policy
@@ -76,7 +77,7 @@ class Rig:
         self.policy = rules or policy()
         self.clock = FakeClock(START)
         self.store, self.sender, self.owner, self.sink = rows or FakeStore(), FakeSender(), Owner(), FakeSink()
-        self.documents: Documents[Escalation] = Documents(
+        self.documents: Documents[Escalation] = ClearedAtOnce(
             store.ESCALATIONS, cast("Store", self.store), self.sender, self.clock
         )
         self.documents.watch(metrics.count)

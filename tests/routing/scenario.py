@@ -29,7 +29,6 @@ from kit.policy.file import parse
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery
 from kit.protocol.document import Document
-from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing, Store
 from services.routing import metrics, ticker
 from services.routing.core import agents
@@ -42,6 +41,7 @@ from services.routing.settings import RoutingSettings
 from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind
 from services.routing.store.roster import Roster
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.raw import Raw
 
@@ -189,9 +189,9 @@ class Replica:
     def __init__(self, store: Store, clock: Clock, log: Log, text: bytes = POLICY, **settings: Any) -> None:
         self.clock, self.log, self.store = clock, log, store
         self.policy = policy(text)
-        self.tickets = Documents(TICKET_KIND, store, log, clock)
+        self.tickets = ClearedAtOnce(TICKET_KIND, store, log, clock)
         self.tickets.watch(metrics.count)
-        self.agents = Documents(agent_kind(timedelta(hours=6)), store, log, clock)
+        self.agents = ClearedAtOnce(agent_kind(timedelta(hours=6)), store, log, clock)
         self.roster = Roster(self.agents, self.policy)
         self.desk = Desk(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
         handling = RoutingHandling(self.desk)

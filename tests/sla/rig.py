@@ -15,6 +15,7 @@ from services.sla import metrics, store
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
 from tests.sla.desk import SIMPLE, START, book
@@ -60,7 +61,7 @@ class Rig:
         self.positions = Positions()
         self.disk = policies or book(SIMPLE)
         self.archive = store.Archive(cast("Any", self.store), lambda: self.disk, self.clock)
-        self.documents: Documents[TicketClocks] = Documents(store.KIND, self.store, self.sent, self.clock)
+        self.documents: Documents[TicketClocks] = ClearedAtOnce(store.KIND, self.store, self.sent, self.clock)
         self.documents.watch(partial(metrics.count, self.archive))
 
     async def take(self, event: Event) -> None:

@@ -17,8 +17,9 @@ from kit.protocol.batch import Batch
 from kit.protocol.delivery import Delivery
 from kit.protocol.document import Document, Seen
 from kit.protocol.handling import Incoming
-from kit.protocol.outbox import Documents, Saved
+from kit.protocol.outbox import Saved
 from kit.protocol.record import Record
+from tests.clearing import ClearedAtOnce
 from tests.kit.simulation.servers import IN, SimClient
 from tests.kit.simulation.world import step
 
@@ -64,7 +65,7 @@ class SimConsumer(Consumer):
         return await super()._handled(tp)
 
 
-class Forgetful(Documents[Any]):
+class Forgetful(ClearedAtOnce[Any]):
     """Without *know-the-losers*: whoever lost publishes as if he had won."""
 
     async def save(self, docs: Sequence[Document[Any]]) -> Saved[Any]:

@@ -28,6 +28,7 @@ from kit.protocol.handling import BaseHandling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from kit.protocol.timers import Ticker
+from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
 from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
@@ -166,8 +167,9 @@ class Pipe(World):
     # -- actors --------------------------------------------------------------------------------------------------
 
     def documents(self, *, later: bool = False) -> Documents[Any]:
-        make = Documents if self.on("know-the-losers") else Forgetful
-        return make(KIND, SimStore(self), SimSender(self), self.clock, clear_later=later)
+        promptly = ClearedAtOnce if self.on("know-the-losers") else Forgetful
+        make = Documents if later else promptly
+        return make(KIND, SimStore(self), SimSender(self), self.clock)
 
     def consumer(self, me: str) -> SimConsumer:
         letters = DeadLetters(DLQ, "test", SimSender(self))
