@@ -82,7 +82,8 @@ def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> i
     """Print what came of the mutants; returns the exit code, or None where no mutant was tested."""
     found = {name: came_to for name, came_to in load(RESULTS, paths) if name in chosen}
     tested = {name: came_to for name, came_to in found.items() if came_to is not Result.UNTESTED}
-    rooms = report.by_room(tested, _diffs([name for name in tested if tested[name] is not Result.KILLED]))
+    diffs = _diffs([name for name in tested if tested[name] is not Result.KILLED])
+    rooms = report.by_room(tested, diffs, (name for name, _ in load(RESULTS)))
     survivors = [survivor for room in rooms.values() for survivor in room.survivors]
     reasons = sum(bool(survivor.why) for survivor in survivors)
     print(table(found.items(), chosen))
@@ -91,9 +92,8 @@ def _judge(options: argparse.Namespace, paths: list[str], chosen: set[str]) -> i
     killed = len(tested) - len(survivors)
     print(f"{killed} of {len(tested)} mutants killed, {len(found) - len(tested)} not reached, {reasons} with a reason")
     if options.record:
-        whole = report.whole(rooms, (name for name, _ in load(RESULTS)))
-        report.record(whole, f"{SystemClock().now():%F}")
-        print(f"recorded: {', '.join(whole) or 'nothing, for no room was tested whole'}")
+        report.record(rooms, f"{SystemClock().now():%F}")
+        print(f"recorded: {', '.join(rooms)}")
     if not tested:
         return None
     return IN_ORDER if killed >= options.least / 100 * (len(tested) - reasons) else TOO_FEW
@@ -110,7 +110,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=0, help="stop testing them after that; 0: run to the end")
     parser.add_argument("--least", type=float, default=90.0, help="per cent that must be killed (90)")
     parser.add_argument("--survivors", action="store_true", help="show the changes that no test noticed")
-    parser.add_argument("--record", action="store_true", help="write what came of whole rooms into docs/testing.md")
+    parser.add_argument("--record", action="store_true", help="write what came of each room into docs/testing.md")
     return parser.parse_args()
 
 

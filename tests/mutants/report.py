@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,16 +39,18 @@ class Survivor:
 
 @dataclass(frozen=True)
 class Room:
-    """What became of a room's mutants."""
+    """What became of a room's mutants, as far as they were tested."""
 
-    mutants: int
+    tested: int
     killed: int
     survivors: tuple[Survivor, ...]
+    mutants: int = 0
+    """How many there are; 0: nobody has counted."""
 
     @property
     def score(self) -> float:
-        """Per cent of all mutants that were killed; a survivor with a reason is a survivor."""
-        return 100 * self.killed / self.mutants
+        """Per cent of the tested mutants that were killed; a survivor with a reason is a survivor."""
+        return 100 * self.killed / self.tested
 
 
 def survivor(diff: str) -> Survivor:
@@ -66,21 +68,17 @@ def reasons() -> list[Survivor]:
     return [Survivor(**each) for each in json.loads(REASONS.read_text("utf-8"))]
 
 
-def by_room(tested: Mapping[str, Result], diffs: Mapping[str, str]) -> dict[str, Room]:
-    """Count the mutants of each room; `diffs` has those that survived."""
+def by_room(tested: Mapping[str, Result], diffs: Mapping[str, str], every: Iterable[str] = ()) -> dict[str, Room]:
+    """Count the mutants of each room; `diffs` has those that survived, `every` the names of all that there are."""
+    there = Counter(room for name in every for start, room in ROOMS.items() if source(name).startswith(start))
     found = {}
     for beginning, room in ROOMS.items():
         own = [name for name in tested if source(name).startswith(beginning)]
         alive = sorted(name for name in own if tested[name] is not Result.KILLED)
         if own:
-            found[room] = Room(len(own), len(own) - len(alive), tuple(survivor(diffs[name]) for name in alive))
+            survivors = tuple(survivor(diffs[name]) for name in alive)
+            found[room] = Room(len(own), len(own) - len(alive), survivors, there[room])
     return found
-
-
-def whole(rooms: Mapping[str, Room], every: Iterable[str]) -> dict[str, Room]:
-    """The rooms of which each mutant was tested; `every` has the names of all that there are."""
-    there = Counter(room for name in every for start, room in ROOMS.items() if source(name).startswith(start))
-    return {name: room for name, room in rooms.items() if room.mutants == there[name]}
 
 
 def shown(survivors: Iterable[Survivor]) -> Iterator[str]:
@@ -91,11 +89,16 @@ def shown(survivors: Iterable[Survivor]) -> Iterator[str]:
 
 
 def record(rooms: Mapping[str, Room], day: str) -> None:
-    """Write down the results of whole rooms and bring the page up to date; other rooms keep what they had."""
-    kept = {**_recorded(), **{name: {"day": day, **asdict(room)} for name, room in rooms.items()}}
+    """Write down the results of these rooms and bring the page up to date; other rooms keep what they had."""
+    kept = {**_recorded(), **{name: {"day": day, **_row(room)} for name, room in rooms.items()}}
     RECORD.write_text(json.dumps(dict(sorted(kept.items())), ensure_ascii=False, indent=2) + "\n", "utf-8")
     before, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
     PAGE.write_text(before + MARKS[0] + "\n" + page() + MARKS[1] + rest.partition(MARKS[1])[2], "utf-8")
+
+
+def _row(room: Room) -> dict[str, object]:
+    explained = [asdict(each) for each in room.survivors if each.why]
+    return {"mutants": room.mutants, "tested": room.tested, "killed": room.killed, "explained": explained}
 
 
 def _recorded() -> dict[str, dict[str, object]]:
@@ -104,20 +107,24 @@ def _recorded() -> dict[str, dict[str, object]]:
 
 
 def page() -> str:
-    """The recorded part of docs/testing.md: a table of the rooms, and the survivors."""
-    rows = ["", "| room | mutants | killed | score | survivors with a reason | day |", "|---|---|---|---|---|---|"]
+    """The recorded part of docs/testing.md: a table of the rooms, and the survivors that are right."""
+    rows = [
+        "",
+        "| room | mutants | tested | killed | score | survivors with a reason | day |",
+        "|---|---|---|---|---|---|---|",
+    ]
     items: list[str] = []
     for name, kept in json.loads(RECORD.read_text("utf-8")).items():
-        room = Room(kept["mutants"], kept["killed"], tuple(Survivor(**each) for each in kept["survivors"]))
-        explained = f"{sum(bool(each.why) for each in room.survivors)} of {len(room.survivors)}"
-        rows.append(f"| {name} | {room.mutants} | {room.killed} | {room.score:.1f} % | {explained} | {kept['day']} |")
-        items += _items(room.survivors)
-    return "\n".join([*rows, "", *(["Survivors:", "", *items, ""] if items else []), ""])
+        tested, killed, explained = kept["tested"], kept["killed"], [Survivor(**each) for each in kept["explained"]]
+        score, reasons = f"{100 * killed / tested:.1f} %", f"{len(explained)} of {tested - killed}"
+        rows.append(f"| {name} | {kept['mutants']} | {tested} | {killed} | {score} | {reasons} | {kept['day']} |")
+        items += _items(explained)
+    return "\n".join([*rows, "", *(["Survivors that make no difference:", "", *items, ""] if items else []), ""])
 
 
-def _items(survivors: Sequence[Survivor]) -> Iterator[str]:
+def _items(survivors: Iterable[Survivor]) -> Iterator[str]:
     for each in survivors:
-        yield f"- `{each.file}`: {_code(each.old)} → {_code(each.new)}: {each.why or 'no reason yet'}"
+        yield f"- `{each.file}`: {_code(each.old)} → {_code(each.new)}: {each.why}"
 
 
 def _code(text: str) -> str:

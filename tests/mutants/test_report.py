@@ -40,16 +40,11 @@ def test_mutants_are_counted_by_room_and_survivors_shown(files: Path) -> None:
         names[3]: Result.SURVIVED,
         "kit.timers.x_a__mutmut_1": Result.KILLED,
     }
-    rooms = report.by_room(tested, {names[3]: DIFF})
-    assert rooms == {"sla": Room(4, 3, (SURVIVED,)), "kit": Room(1, 1, ())}
+    every = [*tested, "services.sla.core.hours.x_b__mutmut_1", "kit.outbox.x_c__mutmut_1"]
+    rooms = report.by_room(tested, {names[3]: DIFF}, every)
+    assert rooms == {"sla": Room(4, 3, (SURVIVED,), 5), "kit": Room(1, 1, (), 2)}
     assert rooms["sla"].score == 75
     assert list(report.shown(rooms["sla"].survivors)) == [f"{SURVIVED.file}\n  - {SURVIVED.old}\n  + {SURVIVED.new}"]
-
-
-def test_only_a_room_that_was_tested_whole_is_one(files: Path) -> None:
-    every = ["kit.timers.x_a__mutmut_1", "kit.outbox.x_b__mutmut_1", "services.sla.core.targets.x_c__mutmut_1"]
-    rooms = {"kit": Room(1, 1, ()), "sla": Room(1, 1, ())}
-    assert list(report.whole(rooms, every)) == ["sla"]
 
 
 def test_a_survivor_has_the_reason_that_was_given_for_that_change(files: Path) -> None:
@@ -63,16 +58,15 @@ def test_a_survivor_has_the_reason_that_was_given_for_that_change(files: Path) -
 
 
 def test_a_record_keeps_other_rooms_and_shows_all_of_them(files: Path) -> None:
-    report.record({"sla": Room(10, 8, (SURVIVED, EXPLAINED))}, "2026-11-25")
-    report.record({"kit": Room(4, 4, ())}, "2026-11-26")
+    report.record({"sla": Room(10, 8, (SURVIVED, EXPLAINED), 12)}, "2026-11-25")
+    report.record({"kit": Room(4, 4, (), 4)}, "2026-11-26")
     page = (files / "PAGE").read_text("utf-8")
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "| sla | 10 | 8 | 80.0 % | 1 of 2 | 2026-11-25 |" in page
-    assert "| kit | 4 | 4 | 100.0 % | 0 of 0 | 2026-11-26 |" in page
-    assert page.count("`` return target_ms // 100 `` → `` return target_ms / 100 ``: ") == 2
-    assert "no reason yet" in page
+    assert "| sla | 12 | 10 | 8 | 80.0 % | 1 of 2 | 2026-11-25 |" in page
+    assert "| kit | 4 | 4 | 4 | 100.0 % | 0 of 0 | 2026-11-26 |" in page
+    assert page.count("`` return target_ms // 100 `` → `` return target_ms / 100 ``: ") == 1
     assert "all are whole hundreds" in page
 
 
