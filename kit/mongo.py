@@ -70,16 +70,16 @@ def _passing() -> Iterator[None]:
     try:
         yield
     except (ConnectionFailure, ProtocolError, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
-        raise Passing(f"MongoDB is away: {type(error).__name__}") from error
+        raise Passing(f"MongoDB is unavailable: {type(error).__name__}") from error
     except InvalidOperation as error:  # of what this file does, only a closed client makes it: a process that leaves
-        raise Passing("the store is closed") from error
+        raise Passing("the MongoDB client is closed") from error
     except BulkWriteError as error:
         if error.details.get("writeConcernErrors") or not _codes(error) <= _OUR_FAULT:
             raise Passing("MongoDB did not confirm a write") from error
         raise
     except OperationFailure as error:
         if error.code not in _OUR_FAULT:
-            raise Passing(f"MongoDB cannot answer now: code {error.code}") from error
+            raise Passing(f"MongoDB cannot answer at the moment: code {error.code}") from error
         raise
 
 
@@ -293,7 +293,7 @@ class MongoStore:
         parts = {row["_id"]: row["data"] for row in await self.fetch(BLOBS, names)}
         body = b"".join(parts.get(name, b"") for name in names)
         if hashlib.sha256(body).hexdigest() != heads[0]["sha256"]:
-            raise Passing(f"the body {blob_id} is not whole")
+            raise Passing(f"the body {blob_id} is incomplete")
         return body
 
 

@@ -110,11 +110,11 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 addresses = await self._lookup(host.strip("[]"), port)
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
+            raise httpcore.ConnectTimeout(f"resolving {host} timed out") from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved") from error
         if not is_allowed(host.strip("[]"), port, self._allowed()) and not all(map(is_public, addresses)):
-            raise Forbidden(f"{host} has an address that is not public, and is not allowed by name")
+            raise Forbidden(f"{host} resolves to a private address and is not in allow_hosts")
         fault: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses[:4]:
             try:
@@ -127,7 +127,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
         """Refuse: a policy names hosts."""
-        raise Forbidden(f"{path} is no host; waited for nothing ({timeout}, {socket_options})")
+        raise Forbidden(f"unix sockets are not supported: {path} ({timeout}, {socket_options})")
 
     async def sleep(self, seconds: float) -> None:
         """Wait between connection attempts."""
@@ -193,11 +193,11 @@ class Outward:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError as error:
-            raise Forbidden(f"not a URL: {error}") from None
+            raise Forbidden(f"invalid URL: {error}") from None
         if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
-            raise Forbidden("not an http(s) URL without user and password")
+            raise Forbidden("must be an http(s) URL without user and password")
         if parts.scheme == "http" and not is_allowed(host, port, self._allowed()):
-            raise Forbidden(f"{host} is not called without TLS unless it is allowed by name")
+            raise Forbidden(f"{host} is not in allow_hosts, so it must be called with TLS")
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int, trace: Trace

@@ -9,7 +9,7 @@ from typing import Protocol
 def to_ms(instant: datetime) -> datetime:
     """The same instant as BSON can keep it: UTC, whole milliseconds."""
     if instant.tzinfo is None:
-        raise ValueError("an instant needs a time zone")
+        raise ValueError("an instant must have a time zone")
     instant = instant.astimezone(UTC)
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 

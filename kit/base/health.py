@@ -58,7 +58,7 @@ class Health:
 
     async def readiness(self) -> list[str]:
         """Why no work should come here now."""
-        faults = [] if self.started else ["start-up: not finished"]
+        faults = [] if self.started else ["startup: not finished"]
         if self.assigned is False:
             faults.append("consumer: no assignment yet")
         answers = await asyncio.gather(*(self._ask(ask) for ask in self._checks.values()))

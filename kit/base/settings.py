@@ -67,7 +67,7 @@ def _limits(name: str, words: Sequence[str]) -> dict[str, frozenset[str]]:
         kind, _, values = word.partition("=")
         if kind not in LIMITS or kind in limits or not _values(values):
             raise ValueError(
-                f"token {name!r}: {word!r} is no limit; expected one each of {', '.join(LIMITS)}, with values"
+                f"token {name!r}: invalid limit {word!r}; expected at most one each of {', '.join(LIMITS)}, with values"
             )
         limits[kind] = _values(values)
     return limits
@@ -222,14 +222,14 @@ class ServiceSettings(BaseSettings):
         if self.heartbeat_ms * 3 > self.session_timeout_ms:
             raise ValueError("heartbeat_ms must be at most a third of session_timeout_ms")
         if self.retry_backoff_ms > self.retry_backoff_max_ms:
-            raise ValueError("retry_backoff_ms must not be above retry_backoff_max_ms")
+            raise ValueError("retry_backoff_ms must be at most retry_backoff_max_ms")
         return self
 
     @property
     def policy_file(self) -> Path:
         """The policy file; raises ValueError when none is named."""
         if self.policy is None:
-            raise ValueError(f"DESKBUS_{self.service.upper()}_POLICY must name a policy file")
+            raise ValueError(f"DESKBUS_{self.service.upper()}_POLICY must be the path of a policy file")
         return self.policy
 
     @property

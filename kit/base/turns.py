@@ -23,10 +23,10 @@ async def turns(clock: Clock, turn: Job, rest: Job, name: str) -> None:
         try:
             await turn()
         except (Passing, OSError) as fault:
-            log.warning("left for the next turn", job=name, fault=str(fault))
+            log.warning("job failed, retrying at its next turn", job=name, fault=str(fault))
             await clock.sleep(AFTER_FAULT)
         except Exception:
-            log.exception("a turn failed", job=name)
+            log.exception("unexpected error in a job", job=name)
             await clock.sleep(AFTER_FAULT)
         await rest()
 

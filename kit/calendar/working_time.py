@@ -148,7 +148,7 @@ class Calendar:
             if left <= self._year(year).total:
                 return _EPOCH + self._year(year).when(left) * _MS
             left -= self._year(year).total
-        raise NeverDue(f"{work / 1000:.0f} s of work are not done within {HORIZON_YEARS} years")
+        raise NeverDue(f"{work / 1000:.0f} s of working time do not fit into {HORIZON_YEARS} years")
 
     def _year(self, year: int) -> _Year:
         found = self._years.get(year)

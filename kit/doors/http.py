@@ -86,7 +86,7 @@ def _translate(error: Exception) -> Problem:
             return Problem(error.status_code, detail=str(error.detail), headers=error.headers)
         case RequestValidationError():
             fields = [{"field": ".".join(map(str, e["loc"])), "reason": e["msg"]} for e in error.errors()]
-            return Problem(422, "The request is not valid", errors=fields)
+            return Problem(422, "Invalid request", errors=fields)
         case Passing():
             return Problem(503, detail="Try again in a moment", headers={"retry-after": "2"})
     return Problem(500)
@@ -141,14 +141,12 @@ def requires(scope: str, *, keeps: Collection[str] = ()) -> Callable[..., Awaita
         tokens: Tokens = request.app.state.tokens
         caller = tokens.caller(credentials.credentials) if credentials else None
         if caller is None:
-            raise Problem(401, detail="A known bearer token is needed", headers={"www-authenticate": "Bearer"})
+            raise Problem(401, detail="A valid bearer token is required", headers={"www-authenticate": "Bearer"})
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-            raise Problem(403, detail=f"The scope {scope} is needed", headers={"www-authenticate": challenge})
+            raise Problem(403, detail=f"The scope {scope} is required", headers={"www-authenticate": challenge})
         if unkept := sorted(caller.limits.keys() - kept):
-            raise Problem(
-                403, detail=f"The token is limited in its {' and '.join(unkept)}, which this door cannot keep"
-            )
+            raise Problem(403, detail=f"This API cannot enforce the token's limit on {' and '.join(unkept)}")
         return caller
 
     return authorised
@@ -160,7 +158,7 @@ def idempotency_key(
     """A dependency: the caller's key, with or without the quotes that the standard's draft puts around it."""
     bare = key.strip().removeprefix('"').removesuffix('"')
     if not (0 < len(bare) <= 128 and bare.isascii() and bare.isprintable()):
-        raise Problem(400, "Idempotency-Key is not valid", "1 to 128 visible ASCII characters are needed")
+        raise Problem(400, "Invalid Idempotency-Key", "It must have 1 to 128 visible ASCII characters")
     return bare
 
 
@@ -178,7 +176,7 @@ class _JsonRequest(Request):
             try:
                 self._json = from_json(await self.body(), allow_inf_nan=False)
             except ValueError as error:
-                raise Problem(422, "The body is not valid JSON", str(error)[:200]) from None
+                raise Problem(422, "Invalid JSON body", str(error)[:200]) from None
         return self._json
 
 

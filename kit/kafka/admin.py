@@ -63,7 +63,7 @@ async def create_topics(
         counts = await _await_visible(admin, list(wanted))
     other = tuple(name for name, count in counts.items() if count != partitions)
     if other:
-        log.warning("topics have another number of partitions", topics=other, wanted=partitions)
+        log.warning("topics exist with another number of partitions", topics=other, wanted=partitions)
     return TopicReport(tuple(missing), configured, other)
 
 
@@ -123,7 +123,7 @@ def _is_usable(topic: Mapping[str, Any]) -> bool:
 async def delete_topics(bootstrap: str, prefix: str) -> None:
     """Delete every topic of a prefix: for tests, which have one of their own."""
     if not prefix:
-        raise ValueError("without a prefix these may be somebody's real topics")
+        raise ValueError("refusing to delete topics without a prefix: they may be in use")
     async with _admin(bootstrap) as admin:
         ours = [name for name in await admin.list_topics() if name.startswith(f"{prefix}deskbus.")]
         if ours:

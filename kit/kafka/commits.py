@@ -54,7 +54,7 @@ class Commits:
             async with in_time():
                 await self._client().commit(positions)
         except KafkaError as error:
-            log.info("positions not committed", error=repr(error))  # redelivery is skipped by what documents saw
+            log.info("offsets not committed", error=repr(error))  # redelivery is skipped by what documents saw
 
     def clear(self) -> None:
         """Forget what is noted: partitions have moved, and their new owners know better."""

@@ -172,7 +172,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 async with self._running:
                     pass
         except TimeoutError:
-            log.warning("a batch is left in hand")
+            log.warning("stopped before the current batch was handled")
             if self._batch_task is not None:
                 self._batch_task.cancel()
         try:
@@ -180,19 +180,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 await self._commits.flush()
                 await self._starts.forget()
         except TimeoutError:
-            log.warning("what was in hand could not be taken back")
+            log.warning("could not commit offsets before leaving the group")
         try:
             async with asyncio.timeout(share):
                 await self._ends.stop()
                 await self._broker.stop()
         except TimeoutError:
-            log.warning("the group is left without a word")
+            log.warning("could not leave the consumer group in time")
 
     def fault(self) -> str | None:
         """Say what has died behind the consumer, for liveness."""
         client = getattr(self._subscriber, "consumer", None)
         ended = client is not None and private.coordination_has_ended(client)
-        return "the group coordination task has ended" if ended else None
+        return "the group coordination task has exited" if ended else None
 
     # -- positions, for timers and metrics -----------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         differ = len(set(counts.values())) > 1
         metrics.PARTITIONS_DIFFER.set(differ)
         if differ and counts != self._counts:
-            log.critical("topics that belong together have different numbers of partitions", partitions=counts)
+            log.critical("followed topics have different numbers of partitions", partitions=counts)
         self._counts = counts
 
     async def _handled(self, tp: TopicPartition) -> int:
@@ -234,7 +234,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             async with in_time():
                 at: int = await self._client().position(tp)
         except KafkaError as error:
-            raise Passing(f"what is handled is not known: {error!r}") from error
+            raise Passing(f"the handled position is unknown: {error!r}") from error
         # A batch may have begun while we waited for the answer: then its beginning is what is handled.
         return self._in_hand.get(tp, at)
 
@@ -275,7 +275,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 metrics.BATCH_SECONDS.observe(seconds)
                 self._size.note(len(records), seconds)
             except Exception:
-                log.exception("a batch failed beyond what is foreseen")
+                log.exception("unexpected error in a batch")
                 self._rewind(firsts)
             finally:
                 self._in_hand = {}
@@ -337,7 +337,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 async with self._running:
                     await self._commits.flush()
         except TimeoutError:
-            log.warning("partitions go while a batch is in hand; its effects are told apart by the documents")
+            log.warning("partitions were revoked during a batch; its effects will be deduplicated")
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin with what is ours now."""

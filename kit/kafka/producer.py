@@ -73,7 +73,7 @@ class Producer:
         """Say what is wrong with the sender task, for liveness: a dead one never sends again."""
         if self._producer is None:
             return None
-        return "the producer's sender task has ended" if sender_has_ended(self._producer) else None
+        return "the producer's sender task has exited" if sender_has_ended(self._producer) else None
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises Passing while the broker is away."""
@@ -82,7 +82,7 @@ class Producer:
             async with asyncio.timeout(SEND_SECONDS):
                 return len(await producer.partitions_for(topic))
         except (KafkaError, TimeoutError) as error:
-            raise Passing(f"the partitions of {topic} are not known: {error!r}") from error
+            raise Passing(f"the partitions of {topic} are unknown: {error!r}") from error
 
     async def send(self, record: Outgoing, *, seconds: float = SEND_SECONDS) -> None:
         """Send one record and wait until all replicas have it; raises Passing when that is not sure in time.
@@ -125,7 +125,7 @@ class Producer:
                 producer = await self._current()
                 return producer, {topic: await self.partitions(topic) for topic in topics}
         except TimeoutError as error:
-            raise Passing("no Kafka to write to in time") from error
+            raise Passing("Kafka was not reachable in time") from error
 
     async def _send_lane(
         self,
@@ -162,7 +162,7 @@ class Producer:
         except BaseException as error:  # also when who waits for it gives up: it must not stay open behind his back
             self._farewell(producer)
             if isinstance(error, KafkaError | TimeoutError | OSError):
-                raise Passing(f"no Kafka to write to: {error!r}") from error
+                raise Passing(f"Kafka is not reachable: {error!r}") from error
             raise
         return producer
 
@@ -183,7 +183,7 @@ class Producer:
         """
         if self._producer is poisoned:
             self._producer = None
-            log.warning("the producer is replaced")
+            log.warning("replacing the producer")
             self._farewell(poisoned)
 
     def _farewell(self, producer: AIOKafkaProducer) -> None:

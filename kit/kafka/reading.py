@@ -190,7 +190,9 @@ class Polls:
                 client.seek(tp, position)  # offsets with gaps: one record after the other
         log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=offset)
         client.seek(tp, offset + 1)
-        return {tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not UTF-8: {fault.reason}")]}
+        return {
+            tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not valid UTF-8: {fault.reason}")]
+        }
 
 
 class Ends:
@@ -236,7 +238,7 @@ class Ends:
             async with in_time():
                 ends: dict[TopicPartition, int] = await self._client.end_offsets(list(partitions))
         except KafkaError as error:
-            raise Passing(f"where partitions end is not known: {error!r}") from error
+            raise Passing(f"the end offsets are unknown: {error!r}") from error
         return ends
 
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
@@ -255,7 +257,7 @@ class Ends:
                     if record and (written := instant(record)):
                         found[tp] = written
             except KafkaError as error:
-                raise Passing(f"what waits is not known: {error!r}") from error
+                raise Passing(f"waiting records are unknown: {error!r}") from error
             finally:
                 client.unsubscribe()
         return found

@@ -71,7 +71,7 @@ class Starts:
             tp = TopicPartition(record.topic, record.partition)
             starts = self._counts.get(tp, 0) if firsts.get(tp) is record else 0
             if starts:
-                log.warning("a process has ended with this record in hand", place=tuple(tp), offset=record.offset)
+                log.warning("a process died while handling this record", place=tuple(tp), offset=record.offset)
                 alone.append([record])
             else:
                 rest.append(record)
@@ -107,8 +107,8 @@ class Starts:
         offset, starts = self._given_up.get(tp, (-1, 0))
         if offset != record.offset:
             return record
-        told = f"{MOST_STARTS} processes have ended with this record in hand"
-        log.error("a record is given up", topic=tp.topic, partition=tp.partition, offset=record.offset, fault=told)
+        told = f"{MOST_STARTS} processes died while handling this record"
+        log.error("giving up on a record", topic=tp.topic, partition=tp.partition, offset=record.offset, fault=told)
         # Without the place of its event its number would be no hole: a subject's first event could not be replayed.
         head = None
         if starts < MOST_STARTS + MOST_LOOKS:
@@ -149,7 +149,7 @@ class Starts:
             async with in_time():
                 committed = await committed_with_metadata(self._client(), places.keys())
         except KafkaError as error:
-            log.info("earlier starts are not known", error=repr(error))
+            log.info("could not read the start counts", error=repr(error))
             return {}
         counts = {}
         for tp, (offset, metadata) in committed.items():
@@ -162,7 +162,7 @@ class Starts:
             async with in_time():
                 await self._client().commit(marks)
         except KafkaError as error:
-            log.info("a start could not be noted", error=repr(error))
+            log.info("could not store a start count", error=repr(error))
             return False
         return True
 

@@ -191,7 +191,7 @@ class PolicyFile(Generic[T]):
         except InvalidPolicy as fault:
             metrics.POLICY_RELOADS.labels("refused").inc()
             metrics.POLICY_REFUSED.set(1)
-            log.error("the policy file is refused, the old policy stays", faults=str(fault).splitlines())
+            log.error("the policy file is invalid, keeping the previous policy", faults=str(fault).splitlines())
             return False
         self._count += 1
         self.version = self._name()

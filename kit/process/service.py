@@ -154,14 +154,14 @@ class _Life:
         service, settings = self.service, self.service.settings
         ops = operators_door(settings.service, service.health)
         self._ops = await _Door.open(ops, settings.host, settings.ops_port, 1)
-        self._watch("operators' door", self._ops.task)
+        self._watch("operators' port", self._ops.task)
         if service.app is not None:
             self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2)
-            self._watch("public door", self._public.task)
+            self._watch("public port", self._public.task)
         for door in service.doors:
             await door.start()
         port = self._public.port if self._public else None
-        log.info("doors are open", host=settings.host, port=port, ops_port=self._ops.port)
+        log.info("listening", host=settings.host, port=port, ops_port=self._ops.port)
 
     async def come_up(self) -> None:
         service, health = self.service, self.service.health
@@ -186,7 +186,7 @@ class _Life:
             self._running.append(asyncio.ensure_future(job()))
             self._watch(name, self._running[-1])
         health.started = True
-        log.info("service is up")
+        log.info("service started")
 
     def _jobs(self) -> dict[str, Job]:
         service = self.service
@@ -207,7 +207,7 @@ class _Life:
             try:
                 await job()
             except AWAY as fault:
-                log.warning("not there yet", part=name, fault=str(fault) or repr(fault))
+                log.warning("waiting for a dependency", part=name, fault=str(fault) or repr(fault))
             else:
                 return
             await self.service.clock.sleep(wait * random.uniform(0.5, 1))
@@ -216,10 +216,10 @@ class _Life:
     def _watch(self, name: str, task: asyncio.Future[Any]) -> None:
         def ended(done: asyncio.Future[Any]) -> None:
             if not self.stop.is_set() and not done.cancelled():
-                log.critical("a part has ended", part=name, exc_info=done.exception())
+                log.critical("a component has exited", part=name, exc_info=done.exception())
 
         task.add_done_callback(ended)
-        self.service.health.probe(name, lambda: "has ended" if task.done() else None)
+        self.service.health.probe(name, lambda: "has exited" if task.done() else None)
 
     async def go_down(self) -> None:
         """Take nothing new, finish what is in hand, leave the group, say goodbye; each step whatever the others do."""
@@ -259,14 +259,14 @@ def _in_hand(most: int = 20) -> list[str]:
 async def _all_of(steps: Sequence[Awaitable[object]]) -> None:
     for outcome in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(outcome, Exception):
-            log.warning("did not end well", fault=repr(outcome))
+            log.warning("a shutdown step failed", fault=repr(outcome))
 
 
 def _on_signals(stop: asyncio.Event) -> None:
     def asked() -> None:
         if stop.is_set():
             os._exit(1)  # the second time somebody means it
-        log.info("asked to stop")
+        log.info("shutdown requested")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -287,7 +287,7 @@ async def run(service: Service, stop: asyncio.Event | None = None) -> int:
     code = 0
     if rising.done() and not stopping.done():
         if rising.exception() is not None:
-            log.critical("the service cannot start", exc_info=rising.exception())
+            log.critical("startup failed", exc_info=rising.exception())
             code = 1
         else:
             await stopping
@@ -298,9 +298,9 @@ async def run(service: Service, stop: asyncio.Event | None = None) -> int:
             await asyncio.gather(rising, return_exceptions=True)
             await life.go_down()
     except TimeoutError:
-        log.warning("the grace is over, something was still in hand", tasks=_in_hand())
+        log.warning("shutdown timed out, tasks are still running", tasks=_in_hand())
         return 1
-    log.info("service has ended")
+    log.info("service stopped")
     return code
 
 
@@ -317,7 +317,7 @@ def main(build: Callable[[], Service], service: str, level: str = "info") -> Non
         try:
             built = build()
         except Exception:
-            log.exception("the service cannot be built")
+            log.exception("startup failed")
             return 1
         return await run(built)
 

@@ -43,7 +43,7 @@ class DeadLetters:
         """Write letters and wait for the acknowledgement; raises Passing when one is not confirmed."""
         runs = [[self._outgoing(letter)] for letter in letters]
         if sum(await self._sender.send_runs(runs)) < len(runs):
-            raise Passing(f"{self.topic} did not confirm a dead letter")
+            raise Passing(f"Kafka did not confirm a dead letter on {self.topic}")
 
     def _outgoing(self, letter: Letter) -> Outgoing:
         record, head = letter.record, letter.head

@@ -84,7 +84,7 @@ class Delivery(Generic[S]):
         try:
             await self._rounds(records, batch)
         except Passing as fault:
-            log.warning("batch not handled", fault=str(fault), records=len(batch.undone))
+            log.warning("batch not handled, retrying", fault=str(fault), records=len(batch.undone))
         self._count(records, batch)
         return batch.undone
 
@@ -112,7 +112,7 @@ class Delivery(Generic[S]):
         except Passing:
             raise
         except Exception as bug:
-            log.exception("a batch could not be handled", records=len(records))
+            log.exception("unexpected error in a batch, handling its records one by one", records=len(records))
             reason = bug
         if len(records) > 1:
             for record in records:
@@ -141,7 +141,7 @@ class Delivery(Generic[S]):
         try:
             await self.handling.locate(numbered)
         except Exception:  # the hook that has failed, perhaps: then the event is its subject's
-            log.info("whose a dead letter is was not looked up", place=place(record))
+            log.info("could not look up the document of a dead letter", place=place(record))
         try:
             self._tally.begin()
             docs = await self.documents.load(item.doc_id for item in numbered if item.doc_id is not None)
@@ -153,11 +153,11 @@ class Delivery(Generic[S]):
         except Passing:
             raise
         except Exception:
-            log.exception("a dead letter leaves no hole", place=place(record))
+            log.exception("could not keep the number of a dead letter open for a replay", place=place(record))
             return
         self._tally.written({doc.id for doc in saved.lost})
         if saved.lost:
-            raise Passing("another writer was faster where a dead letter is passed by")
+            raise Passing("another writer changed the document of a dead letter first")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
@@ -216,7 +216,7 @@ class Delivery(Generic[S]):
             except Unparsable as fault:
                 self._bury(batch, record, str(fault), stranger=fault.stranger)
             except Exception as error:
-                log.exception("cannot be read", place=place(record))
+                log.exception("a record cannot be read", place=place(record))
                 self._bury(batch, record, f"{type(error).__name__}: {error}", unforeseen=True)
         return items
 
@@ -241,7 +241,7 @@ class Delivery(Generic[S]):
             try:
                 self._decide(doc, item, now, batch)
             except Full as full:
-                log.error("a document is full", document=doc.id, fault=str(full))
+                log.error("the outbox of a document is full", document=doc.id, fault=str(full))
                 batch.hold(doc.id, [where])
             except Passing as fault:
                 if self._try_again(where, fault):
@@ -255,7 +255,7 @@ class Delivery(Generic[S]):
         self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
         if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
-        log.info("a subject waits", fault=str(fault), place=where, attempt=attempt)
+        log.info("retrying a record later", fault=str(fault), place=where, attempt=attempt)
         metrics.RETRIES.inc()
         return True
 
@@ -271,7 +271,7 @@ class Delivery(Generic[S]):
             self._kill(doc, item, item.fault, batch, unforeseen=item.unforeseen)
             return
         if head is not None and doc.overflows(head.source, head.sequence):
-            more = f"more than {MISSING_CAP} events of {head.source} before it are missing, the oldest are given up"
+            more = f"more than {MISSING_CAP} earlier events of {head.source} are missing, giving up the oldest"
             self._kill(doc, item, f"gap: {more}", batch)
             return
         if event is not None and not event.known:
@@ -286,7 +286,7 @@ class Delivery(Generic[S]):
         except Exception as error:
             if event is not None:
                 bind_event(event)
-            log.exception("cannot be handled", document=doc.id)
+            log.exception("an event cannot be handled", document=doc.id)
             clear_event()
             self._kill(doc, item, f"{type(error).__name__}: {error}", batch, unforeseen=True)
             return
@@ -312,7 +312,7 @@ class Delivery(Generic[S]):
     def _refuse(self, doc: Document[S], item: Incoming, head: Event | Head, batch: Batch) -> None:
         """Send a replayed letter back whose event may be lost on us: its operator must not take it as handled."""
         upto = f"up to {doc.seen[head.source].floor}"
-        why = f"{doc.id} no longer knows which events of {head.source} {upto} it has taken, this is {head.sequence}"
+        why = f"{doc.id} no longer knows which events of {head.source} {upto} it has handled, this is {head.sequence}"
         self._bury(batch, item.record, f"{REFUSED}: {why}", head, stranger=True)  # what is sent back must not stop us
 
     def _bury(
@@ -339,7 +339,7 @@ class Delivery(Generic[S]):
         if reason := self._breaker.refuses(ours):
             self.stopped = reason
             metrics.STOPPED.set(1)
-            log.critical("consuming stops: too many dead letters", reason=self.stopped)
+            log.critical("consumer stopped: too many dead letters", reason=self.stopped)
             raise Passing(self.stopped)
         await self._dead_letters.write(dead.values())
         self._breaker.died(ours)
@@ -377,7 +377,12 @@ def _places(lost: Lost) -> set[Place]:
 def _tell_of_gap(doc_id: str, event: Event | Head, gap: int, *, late: bool) -> None:
     if gap:
         metrics.GAPS.inc(gap)
-        log.warning("a gap", document=doc_id, source=event.source, sequence=event.sequence, missing=gap)
+        log.warning("sequence gap", document=doc_id, source=event.source, sequence=event.sequence, missing=gap)
     if late:
         metrics.FIRST_SEEN_LATE.inc()
-        log.warning("a source is met late", document=doc_id, source=event.source, sequence=event.sequence)
+        log.warning(
+            "the first event from a source is not number 1",
+            document=doc_id,
+            source=event.source,
+            sequence=event.sequence,
+        )

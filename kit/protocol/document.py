@@ -166,7 +166,7 @@ class Document(Generic[S]):
     def state(self) -> S | None:
         """The state; raises Unloadable where it does not load."""
         if self.fault is not None:
-            raise Unloadable(f"{self.id} does not load here: {self.fault}")
+            raise Unloadable(f"{self.id} cannot be loaded: {self.fault}")
         return self._state
 
     @state.setter
@@ -216,14 +216,14 @@ def apply(
     """
     state = doc.state
     if len(decision.events) > OUTBOX_CAP:
-        raise TooLarge(f"{len(decision.events)} events of one decision, more than {OUTBOX_CAP}")
+        raise TooLarge(f"one decision has {len(decision.events)} events, at most {OUTBOX_CAP} are allowed")
     if len(doc.outbox) + len(doc.fresh) + len(decision.events) > OUTBOX_CAP:
-        raise Full(f"more than {OUTBOX_CAP} events wait to be published")
+        raise Full(f"more than {OUTBOX_CAP} events are waiting to be published")
     entries = []
     for number, payload in enumerate(decision.events, start=doc.emitted + 1):
         entry = _entry(kind, doc.id, number, payload, now=now, cause=cause)
         if len(entry.event) > limit:
-            raise TooLarge(f"{payload.type} would take {len(entry.event)} bytes, more than {limit}")
+            raise TooLarge(f"{payload.type} has {len(entry.event)} bytes, at most {limit} are allowed")
         entries.append(entry)
     doc.state = state if decision.state is None else decision.state
     doc.fresh += entries

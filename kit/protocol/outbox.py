@@ -102,9 +102,9 @@ class Documents(Generic[S]):
                 return docs
             for doc in docs:
                 if doc.fault is not None:
-                    log.warning("a document does not load", document=doc.id, fault=doc.fault)
+                    log.warning("a document cannot be loaded", document=doc.id, fault=doc.fault)
                     faulty.append(doc.id)
-        raise Unloadable(f"{len(faulty)} documents of {self.kind.collection} do not load here")
+        raise Unloadable(f"{len(faulty)} documents of {self.kind.collection} cannot be loaded")
 
     async def tally(self, query: Mapping[str, Any], by: Sequence[str], least: str) -> list[dict[str, Any]]:
         """Count documents by fields of their state, without reading them: rows of `by`, `count` and `least`."""
@@ -124,7 +124,7 @@ class Documents(Generic[S]):
             self._home_partitions = await self._sender.partitions(self.home_topic)
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
-            raise Passing("whether the write happened is not known")
+            raise Passing("the outcome of a write is unknown")
         unchanged = [doc for doc in docs if not doc.changed]
         lost = [doc for doc in changed if doc.id in outcome.lost]
         written = [doc for doc in changed if doc.id not in outcome.lost]
@@ -242,7 +242,7 @@ class Documents(Generic[S]):
             changed = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause)
             if doc_id in changed:
                 return changed[doc_id].state
-        raise Passing(f"{doc_id} changed under us {attempts} times")
+        raise Passing(f"{doc_id} was changed concurrently {attempts} times")
 
     async def change_many(
         self,
@@ -295,7 +295,7 @@ class Documents(Generic[S]):
         try:
             await self.publish(saved.won)
         except Passing as fault:
-            log.warning("left to the sweeper", fault=str(fault))
+            log.warning("not published, left to the sweeper", fault=str(fault))
         return {doc.id: doc for doc in saved.won}
 
     async def sweep(self, older_than: timedelta, limit: int = 500) -> int:

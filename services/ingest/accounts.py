@@ -121,9 +121,9 @@ class Account(Part):
         }
         missing = [field for field in needs[self.channel] if not getattr(self, field)]
         if missing:
-            raise ValueError(f"a {self.channel} account needs {', '.join(missing)}")
+            raise ValueError(f"a {self.channel} account requires {', '.join(missing)}")
         if self.authserv_id is not None and self.check_dkim:
-            raise ValueError("authserv_id and check_dkim exclude each other: one of the two checks senders")
+            raise ValueError("authserv_id and check_dkim are mutually exclusive")
         return self
 
 
@@ -159,7 +159,7 @@ class Accounts(Part):
         names: set[str] = set()
         for account in self.accounts:
             if account.name in names:
-                raise ValueError(f"two accounts are named {account.name}")
+                raise ValueError(f"duplicate account name {account.name}")
             names.add(account.name)
             found[account.channel, account.name] = account
         return found
@@ -181,7 +181,7 @@ class Accounts(Part):
             for address in (*account.addresses, *(alias.address for alias in account.aliases)):
                 other = found.setdefault(without_tag(address), account)
                 if other is not account:
-                    raise ValueError(f"{account.name} and {other.name} both take {address}")
+                    raise ValueError(f"{account.name} and {other.name} have the same address {address}")
         return found
 
     def named(self, channel: str, name: str) -> Account | None:

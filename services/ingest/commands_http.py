@@ -70,10 +70,10 @@ def _author(caller: Caller, named: Author | None) -> Author:
     if named is None:
         only = [each.partition("/") for each in allowed if not each.endswith("*")]
         if len(only) != 1 or len(allowed) != 1:
-            raise Problem(422, "Nobody is named", "The token may speak as several authors: say who asks in data.by")
+            raise Problem(422, "Missing author", "The token may act as several authors: name one in data.by")
         named = Author(kind=only[0][0], id=only[0][2])
     if not named.id or not allowed & {f"{named.kind}/{named.id}", f"{named.kind}/*"}:
-        raise Problem(403, "The author is not the token's", f"It may speak as {', '.join(sorted(allowed))}")
+        raise Problem(403, "Author not allowed", f"The token may act as {', '.join(sorted(allowed))}")
     return named
 
 
@@ -91,7 +91,9 @@ class _Keys:
         """Refuse a key that came with something else."""
         known = self._used.setdefault(command, asked)
         if known != asked:
-            raise Problem(422, "Idempotency-Key was used for another command", "Give another command another key")
+            raise Problem(
+                422, "Idempotency-Key was used for another command", "Use a different key for a different command"
+            )
         if len(self._used) > MAX_KEYS:
             self._used.pop(next(iter(self._used)))
 
@@ -119,7 +121,7 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
         )
         value = wrapped.encode()
         if len(value) > COMMAND_BYTES:
-            raise Problem(413, "The command is too large", f"At most {COMMAND_BYTES} bytes are taken")
+            raise Problem(413, "The command is too large", f"The maximum is {COMMAND_BYTES} bytes")
         keys.check(wrapped.id, stable_id(body.ticket_id, payload.type, wrapped.data.model_dump_json()))
         await intake.send(Outgoing(topic, body.ticket_id.encode(), value, HEADERS))
         metrics.COMMANDS.labels(_name(payload)).inc()

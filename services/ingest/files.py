@@ -151,7 +151,7 @@ class Files:
     async def _fetch(self, file: Attachment, ticket: Ticket) -> bytes:
         account = self._accounts().named(ticket.channel, ticket.account)
         if account is None:
-            raise NotFetched(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
+            raise NotFetched(f"unknown account {ticket.account} on {ticket.channel}", permanent=False)
         try:
             wanted = original(ticket.channel, file.media_id, file.url, account, self._secrets)
             if isinstance(wanted, Upload):
@@ -168,7 +168,7 @@ class Files:
         if answer.status != 200:
             raise NotFetched(f"the channel answered {answer.status}", permanent=answer.status in {400, 403, 404, 410})
         if answer.cut:
-            raise NotFetched(f"the file has more than {self._most} bytes", permanent=True)
+            raise NotFetched(f"the file exceeds {self._most} bytes", permanent=True)
         return answer.body
 
     async def _follow(self, call: HttpCall) -> Answer:
@@ -180,7 +180,7 @@ class Files:
             if answer.status not in {301, 302, 303, 307, 308} or target is None:
                 return answer
             url, headers = target, {}
-        raise NotFetched("the channel redirects without end", permanent=True)
+        raise NotFetched("the channel redirects too often", permanent=True)
 
 
 def _named(row: Mapping[str, Any], ref: str) -> Attachment:

@@ -46,9 +46,9 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
             body = None if file is None else await files.read(ref, ticket)
         except NotFetched as fault:
             status, retry = (502, {}) if fault.permanent else (503, {"retry-after": "10"})
-            raise Problem(status, "The channel did not give the file", str(fault), headers=retry) from None
+            raise Problem(status, "The channel did not return the file", str(fault), headers=retry) from None
         if file is None or body is None:
-            raise Problem(404, "There is no such file")
+            raise Problem(404, "Unknown file")
         return _download(file, body)
 
     @router.post(
@@ -63,7 +63,7 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
         """
         shown = line(name, 200)
         if shown is None:
-            raise Problem(422, "The name is not valid", "Visible characters are needed")
+            raise Problem(422, "Invalid file name", "It must have visible characters")
         body = await request.body()
         if not body:
             raise Problem(422, "The file is empty")

@@ -76,7 +76,7 @@ class Parsing:
         account = accounts.named(raw.channel, raw.account)
         channel = CHANNELS.get(raw.channel)
         if account is None or channel is None:
-            raise Unparsable(f"there is no account {raw.account} on {raw.channel}")
+            raise Unparsable(f"unknown account {raw.account} on {raw.channel}")
         try:
             parsed = channel.parse(raw, account, accounts, self.secrets)
         except Unreadable as fault:
@@ -98,7 +98,7 @@ class Parsing:
     def _fault(self, record: Record, raw: InboundRecord, fault: Faulty) -> Incoming:
         """Put the record aside for one element of it; the others are taken. What is foreign counts as no fault."""
         if fault.bug is not None:
-            log.error("cannot be read", receipt=raw.receipt, channel=raw.channel, exc_info=fault.bug)
+            log.error("an inbound record cannot be read", receipt=raw.receipt, channel=raw.channel, exc_info=fault.bug)
             return Incoming(record, fault=fault.reason, unforeseen=True)
         if fault.foreign:
             metrics.REFUSED.labels(raw.channel, "foreign").inc()
@@ -244,7 +244,7 @@ class IngestHandling:
             body = raw.body if raw.claim is None else await self._store.get_blob(raw.claim)
             try:
                 if body is None:
-                    raise Unparsable(f"the body {raw.claim} is not there, or no longer")
+                    raise Unparsable(f"the body {raw.claim} is missing or was deleted")
                 if raw.claim is not None:
                     raw = raw.model_copy(update={"body": body})
                     raw = (await checks.check([raw]))[0] if self._parsing.checks_dkim(raw) else raw
@@ -306,7 +306,7 @@ def _asked(value: bytes) -> Asked:
             raise Unparsable(f"command: {fault}", stranger=True) from fault
     command = asked.command
     if max(map(len, (command.id, command.source, command.type, command.subject, command.correlationid or ""))) > MAX_ID:
-        raise Unparsable(f"command: an id of more than {MAX_ID} characters", stranger=True)
+        raise Unparsable(f"command: the id has more than {MAX_ID} characters", stranger=True)
     return asked
 
 

@@ -67,7 +67,7 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secr
             account = _signer(name, channel, given, policy(), secrets, clock)
         if account is None:
             metrics.REFUSED.labels(name, "unknown_account").inc()
-            raise Problem(404, "No such account", "Neither ?account= nor the body names an account of this channel")
+            raise Problem(404, "Unknown account", "Neither ?account= nor the body names an account of this channel")
         _verify(channel, given, account, secrets, clock)
         headers = given.headers
         envelope = Envelope(
@@ -100,7 +100,7 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secr
             if answer is not None:
                 return Response(answer, media_type="text/plain")
         metrics.REFUSED.labels(name, "signature").inc()
-        raise Problem(403, "The challenge is not ours", "The verify token is not the one that was agreed")
+        raise Problem(403, "Verification failed", "The verify token does not match")
 
     return router
 
@@ -116,7 +116,7 @@ def _channel(scope: Scope) -> tuple[str, Webhook]:
     channel = WEBHOOKS.get(name)
     if channel is None:
         metrics.REFUSED.labels("other", "unknown_channel").inc()
-        raise Problem(404, "No such channel", f"Channels with webhooks: {', '.join(sorted(WEBHOOKS))}")
+        raise Problem(404, "Unknown channel", f"Channels with webhooks: {', '.join(sorted(WEBHOOKS))}")
     return name, channel
 
 
@@ -166,7 +166,7 @@ def _challenged(name: str, given: channels.Request, accounts: Accounts) -> list[
         found = [account for account in accounts.accounts if account.channel == name]
     if not found:
         metrics.REFUSED.labels(name, "unknown_account").inc()
-        raise Problem(404, "No such account")
+        raise Problem(404, "Unknown account")
     return found
 
 
@@ -178,11 +178,11 @@ def _verify(channel: Webhook, given: channels.Request, account: Account, secrets
         detail = (
             "The timestamp is too far from now" if forged.why == "stale" else "The signature is missing or not right"
         )
-        raise Problem(401, "Not verified", detail, headers={"www-authenticate": "Signature"}) from None
+        raise Problem(401, "Verification failed", detail, headers={"www-authenticate": "Signature"}) from None
     except Unresolved as missing:
         # Ours to mend: the provider must keep the message and come again.
         log.error(
-            "an account cannot verify: a secret or variable is missing", account=account.name, missing=str(missing)
+            "cannot verify a webhook: a secret or variable is missing", account=account.name, missing=str(missing)
         )
         metrics.REFUSED.labels(account.channel, "secret").inc()
-        raise Problem(503, detail="This account is not ready", headers=_RETRY) from None
+        raise Problem(503, detail="This account is not configured completely", headers=_RETRY) from None

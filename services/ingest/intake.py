@@ -94,7 +94,7 @@ class Intake:
             traceparent=envelope.traceparent,
         )
         if sum([len(name) + len(value) for name, value in headers]) > _MAX_HEADERS:
-            raise ValueError("the headers of a message are too long")
+            raise ValueError("the headers of a message are too large")
         key = envelope.key.encode("utf-8", "surrogateescape")
         try:
             await self.send(Outgoing(self._topic, key, b"" if claim else body, headers))
@@ -115,6 +115,6 @@ class Intake:
             async with asyncio.timeout(self._claim_seconds):
                 await self._blobs.put_blob(receipt, body, expires=expires)
         except TimeoutError as error:
-            raise Passing("the store of large bodies did not answer in time") from error
+            raise Passing("MongoDB did not store a large body in time") from error
         metrics.CLAIMS.inc()
         return receipt

@@ -85,8 +85,8 @@ class WayOut:
             raise
         except Exception as fault:
             # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
-            log.exception("a message could not be sent", message=tried.message.id)
-            return Refused(f"an unforeseen fault: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
+            log.exception("unexpected error while sending a message", message=tried.message.id)
+            return Refused(f"unexpected error: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
 
     async def _try(self, state: TicketState, tried: Pending) -> SendOutcome:
         ticket = state.ticket
@@ -134,7 +134,7 @@ class WayOut:
         assert ticket is not None
         files = tuple([await self._file(file, ticket) for file in message.attachments])
         if sum(len(file.content or b"") for file in files) > MOST_FILES:
-            raise Unsendable(f"the files have more than {MOST_FILES} bytes")
+            raise Unsendable(f"the files together exceed {MOST_FILES} bytes")
         return OutgoingReply(
             message_id=message.id,
             ticket_id=ticket.id,
@@ -158,10 +158,10 @@ class WayOut:
         if file.url is not None:
             return File(file.name, file.media_type, url=file.url)
         if file.ref is None:
-            raise Unsendable(f"the file {file.name} has no content")
+            raise Unsendable(f"the file {file.name} is empty")
         content = await self._files.read(file.ref, ticket)
         if content is None:
-            raise Unsendable(f"the file {file.name} is not there")
+            raise Unsendable(f"the file {file.name} does not exist")
         return File(file.name, file.media_type, content=content)
 
     async def _forward(self, ticket_id: str, tried: Pending, into: str) -> SendOutcome:

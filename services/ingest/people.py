@@ -87,7 +87,7 @@ class People:
                 for arrival, _ in waiting.pop(doc.id):
                     arrival.nth_contact = doc.state.nth(arrival.ticket_id) if doc.state else 1
             self._talking += saved.won
-        raise Passing("contacts change faster than they can be read")
+        raise Passing("contacts were changed concurrently too often")
 
     async def publish(self) -> None:
         """Say what has been learnt. What is not confirmed now is left to the sweeper: it is written."""
@@ -95,7 +95,7 @@ class People:
         try:
             await self._documents.publish(talking)
         except Passing as fault:
-            log.info("left to the sweeper", fault=str(fault))
+            log.info("not published, left to the sweeper", fault=str(fault))
 
 
 def _whose(

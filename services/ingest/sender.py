@@ -142,10 +142,10 @@ class ReplySender:
         try:
             await self.send_next(ticket_id)
         except Passing as fault:
-            log.warning("left to its lease", document=ticket_id, fault=str(fault))
+            log.warning("attempt not settled, retrying after its lease", document=ticket_id, fault=str(fault))
             self._resting[ticket_id] = self._clock.now() + REST
         except Exception:
-            log.exception("a ticket could not be served", document=ticket_id)
+            log.exception("unexpected error while sending replies of a ticket", document=ticket_id)
             self._resting[ticket_id] = self._clock.now() + REST
 
     async def send_next(self, ticket_id: str) -> None:

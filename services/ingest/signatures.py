@@ -58,7 +58,7 @@ class Signatures:
                 in_time = partial(_in_time, loop, until)
                 domains, answered = await loop.run_in_executor(self._pool, self._right, record.body, in_time)
         except TimeoutError:
-            log.warning("DKIM was not checked in time", receipt=record.receipt)
+            log.warning("DKIM check timed out", receipt=record.receipt)
             domains, answered = (), False
         http = record.http or HttpRequest()
         query = {**http.query, "dkim": " ".join(domains)}
@@ -77,7 +77,7 @@ class Signatures:
         def lookup(name: bytes, timeout: int) -> bytes | None:
             nonlocal asked
             if not in_time():
-                raise dkim.DnsTimeoutError("nobody waits for the answer any more")
+                raise dkim.DnsTimeoutError("the DKIM check has timed out")
             asked = True
             return self._lookup(name, timeout)
 
@@ -86,7 +86,7 @@ class Signatures:
                 mail = dkim.DKIM(raw, timeout=LOOKUP_SECONDS)
                 right = mail.verify(index, dnsfunc=lookup)
             except Exception as fault:  # the library raises what a stranger's bytes make it raise
-                log.debug("a signature cannot be read", fault=repr(fault))
+                log.debug("a DKIM signature cannot be read", fault=repr(fault))
                 continue
             # Another From might be what the signature is about, and another one what is shown.
             authors = sum(name.strip().lower() == b"from" for name, _ in mail.headers)

@@ -31,8 +31,8 @@ MAX_COMMANDS = 100
 """Of each kind in a session; RCPT may come as often as recipients in that many mails."""
 _LONGEST_LINE = 64 * 1024
 _ANSWERS = {
-    "taken": "250 2.0.0 Taken",
-    "later": "451 4.3.0 Cannot be kept now, come again",
+    "taken": "250 2.0.0 Accepted",
+    "later": "451 4.3.0 Storage unavailable, try again later",
     "no_recipient": "554 5.5.1 No valid recipients",
 }
 
@@ -102,13 +102,13 @@ class _Handler:
         try:
             await self.intake.take(envelope, body)
         except Passing as fault:
-            log.warning("a mail is refused for now", account=account, reason=str(fault))
+            log.warning("a mail was temporarily refused", account=account, reason=str(fault))
             return "later"
         return "taken"
 
     async def handle_exception(self, error: Exception) -> str:
         log.error("a mail session failed", error=repr(error))
-        return "451 4.3.0 Something went wrong here, come again"
+        return "451 4.3.0 Internal error, try again later"
 
 
 class _Session(SMTP):
@@ -133,7 +133,7 @@ class _Session(SMTP):
         if self.deadline is None:  # STARTTLS makes a connection again
             self.deadline = self.loop.call_later(self.door.limits.session_seconds, transport.close)
         if not self.door.enter(self) and isinstance(transport, asyncio.Transport):
-            transport.write(b"421 4.3.2 Too busy, come again\r\n")
+            transport.write(b"421 4.3.2 Too many sessions, try again later\r\n")
             transport.close()
 
     def data_received(self, data: bytes) -> None:

@@ -95,7 +95,7 @@ def read_cursor(cursor: str) -> str:
     except (ValueError, binascii.Error):
         ticket_id = ""
     if not (ticket_id and ticket_id.isprintable()):
-        raise Problem(400, "The cursor is not valid", "Take it from `next` of the page before")
+        raise Problem(400, "Invalid cursor", "Use `next` of the previous page")
     return ticket_id
 
 
@@ -108,7 +108,7 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
         """One ticket with its thread."""
         doc = (await documents.load([ticket_id]))[ticket_id]
         if doc.state is None or doc.state.ticket is None or not reaches(caller, doc.state.ticket):
-            raise Problem(404, "There is no such ticket")
+            raise Problem(404, "Unknown ticket")
         query = within(caller, {"state.ticket.merged_into": ticket_id})
         merged = await store.find(TICKETS, query, limit=MERGED_LIMIT, projection={"_id": 1})
         wanted = {"ticket": {"$in": [ticket_id, *(row["_id"] for row in merged)]}}

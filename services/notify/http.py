@@ -152,7 +152,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
 
 def _known(state: Escalation | None) -> Escalation:
     if state is None or state.standing == Standing.QUIET:
-        raise Problem(404, detail="Nothing was ever the matter with such a ticket")
+        raise Problem(404, detail="No escalation is known for this ticket")
     return state
 
 

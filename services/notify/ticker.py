@@ -168,7 +168,7 @@ class Deliverer:
                 await self._write(doc_id, planned, await self._send(state, planned))
         except Exception as fault:
             # It stays planned, so it is sent again: a duplicate under the same id is better than a miss.
-            log.warning("an outcome was not written", notification=planned.id, fault=repr(fault))
+            log.warning("could not store the outcome of a notification", notification=planned.id, fault=repr(fault))
             self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=1)
 
     async def _note_try(self, doc_id: str, planned: Planned) -> bool:
@@ -195,7 +195,7 @@ class Deliverer:
         try:
             outcome = await sink.deliver(letter)
         except Exception as fault:
-            log.exception("a sink failed", sink=receiver.sink)
+            log.exception("unexpected error in a sink", sink=receiver.sink)
             outcome = Later(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
         metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - begin)
         if isinstance(outcome, Later) and outcome.after is not None:
@@ -220,7 +220,11 @@ class Deliverer:
             metrics.DELAY_SECONDS.labels(planned.sink).observe(max(0.0, delay))
         elif isinstance(outcome, Later | Refused):
             log.warning(
-                "not delivered", escalation=doc_id, receiver=planned.receiver, outcome=what, error=outcome.error
+                "notification not delivered",
+                escalation=doc_id,
+                receiver=planned.receiver,
+                outcome=what,
+                error=outcome.error,
             )
 
 

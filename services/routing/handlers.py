@@ -93,7 +93,7 @@ class RoutingHandling(BaseHandling[TicketState]):
             if state is None and item.value.id in self._unknown:
                 state = transfers.unknown_ticket(item.value.subject)
             if state is None:
-                raise Passing("the ticket of a transfer is not known yet")
+                raise Passing("the ticket to transfer is not known yet")
             known = state.aside != TransferReason.UNKNOWN_TICKET
             if known and not item.value.reaches(state.facts.brand, state.facts.account):
                 return Decision()  # ingest refuses it, aloud

@@ -154,7 +154,7 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
             if agent_id in won:
                 changed(won[agent_id])
                 return before[0], won[agent_id].state
-        raise Passing(f"{agent_id} changed under us {_ATTEMPTS} times")
+        raise Passing(f"{agent_id} was changed concurrently {_ATTEMPTS} times")
 
     @router.get("", dependencies=[reads])
     async def list_agents(
@@ -207,7 +207,7 @@ def _insight(desk: Desk, clock: Clock) -> Router:
     async def decision(ticket_id: Id) -> DecisionView:
         state = (await desk.documents.load([ticket_id]))[ticket_id].state
         if state is None or state.aside == TransferReason.UNKNOWN_TICKET:
-            raise Problem(404, detail=f"There is no ticket {ticket_id} here")
+            raise Problem(404, detail=f"Unknown ticket {ticket_id}")
         return DecisionView(
             ticket_id=ticket_id,
             phase=state.phase,
@@ -244,7 +244,7 @@ def _insight(desk: Desk, clock: Clock) -> Router:
         )
         placed = asked if body.queue is not None else place(asked, desk.policy)
         if body.queue is not None and body.queue not in desk.policy.queues:
-            raise Problem(422, detail=f"There is no queue {body.queue}")
+            raise Problem(422, detail=f"Unknown queue {body.queue}")
         explanation = _explain(placed, desk, now) if placed.queue is not None else None
         return SimulationView(queue=placed.queue, explanation=explanation)
 
@@ -254,13 +254,13 @@ def _insight(desk: Desk, clock: Clock) -> Router:
 def _present(state: AgentState | None, agent_id: str) -> AgentState:
     known = _known(state, agent_id)
     if known.removed_at is not None:
-        raise Problem(404, detail=f"There is no agent {agent_id} any more")
+        raise Problem(404, detail=f"Agent {agent_id} was removed")
     return known
 
 
 def _known(state: AgentState | None, agent_id: str) -> AgentState:
     if state is None:
-        raise Problem(404, detail=f"There is no agent {agent_id}")
+        raise Problem(404, detail=f"Unknown agent {agent_id}")
     return state
 
 

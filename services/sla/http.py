@@ -120,7 +120,7 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
     async def clocks(ticket_id: str) -> ClocksView:
         state = (await documents.load([ticket_id]))[ticket_id].state
         if state is None:
-            raise Problem(404, detail="No event of this ticket has come here")
+            raise Problem(404, detail="Unknown ticket")
         found = (*state.live, *reversed(state.ended))
         await archive.know({clock.terms.policy.version for clock in found})
         views = [_clock(clock, archive, wall.now()) for clock in found]

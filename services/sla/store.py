@@ -149,7 +149,7 @@ class Archive:
         if version in self._gone:
             return self._current
         self._wanted.add(version)
-        raise Passing(f"the policies {version} are not known here yet")
+        raise Passing(f"the policy version {version} is not known here yet")
 
     async def refresh(self) -> bool:
         """Archive a new file and put it in force, look up what was asked for; says whether the policies changed."""

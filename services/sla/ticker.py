@@ -79,7 +79,7 @@ async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, cloc
             [doc.id for doc in page], lambda _, state: _rebased(state, archive, clock)
         )
         await archive.look_up()  # what some were bound to and is not known here: they come in the next turn
-        log.info("tickets bound to the new policies", tickets=len(changed), version=book.version)
+        log.info("tickets moved to the new policies", tickets=len(changed), version=book.version)
         last, found = page[-1].id, True
 
 

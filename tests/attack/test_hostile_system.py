@@ -186,7 +186,7 @@ async def test_hostile_input_is_refused_or_kept_and_the_work_goes_on(deskbus: Sy
 
         sent = await send_records(deskbus, topics.COMMAND, unreadable=topics.retry("ingest"))
         found = await dead(deskbus, "ingest", 60 + len(bodies()) + sent + 2)
-        assert sum("not UTF-8" in letter.error for letter in found) == 1
+        assert sum("not valid UTF-8" in letter.error for letter in found) == 1
         for service in ("sla", "notify"):  # by their retry topics: what is on the others, this test reads too
             sent = await send_records(deskbus, topics.retry(service), unreadable=topics.retry(service))
             await dead(deskbus, service, sent + 2)

@@ -155,8 +155,8 @@ async def test_one_bad_element_does_not_take_the_good_ones_of_its_webhook_with_i
 @pytest.mark.parametrize("topic", ["deskbus.inbound.v1", "deskbus.commands.v1"])
 async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_that_names_its_place(topic: str) -> None:
     worker = Worker()
-    assert await worker.delivery.handle([Unread(topic, 2, 7, "the name of a header is not UTF-8")]) == set()
+    assert await worker.delivery.handle([Unread(topic, 2, 7, "the name of a header is not valid UTF-8")]) == set()
     (letter,) = worker.dead()
     told = dict(letter.headers)
     assert (told["deskbus_dlq_topic"], told["deskbus_dlq_offset"]) == (topic.encode(), b"7")
-    assert b"not UTF-8" in told["deskbus_dlq_error"]
+    assert b"not valid UTF-8" in told["deskbus_dlq_error"]

@@ -116,9 +116,9 @@ def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
     guardian.adopt(process.pid)
     try:
         assert process.stdout is not None
-        assert any('"service is up"' in line for line in process.stdout)
+        assert any('"service started"' in line for line in process.stdout)
         process.send_signal(signal.SIGTERM)
-        assert "service has ended" in process.stdout.read()
+        assert "service stopped" in process.stdout.read()
         assert process.wait() == 0
     finally:
         process.kill()

@@ -281,7 +281,7 @@ async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafk
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://x") as client:
         answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
     assert answer.status_code == 503
-    assert refusal(answer)["detail"] == "This account is not ready"
+    assert refusal(answer)["detail"] == "This account is not configured completely"
 
 
 CHALLENGE = {"hub.mode": "subscribe", "hub.verify_token": "agreed-token", "hub.challenge": "1158201444"}

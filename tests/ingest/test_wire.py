@@ -81,7 +81,7 @@ async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_op
     account = s.COUPANG.model_copy(update={"base_url": f"https://127.0.0.1:{provider.port}"})
     outcome = await Wire(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.SECRETS), generic)
     assert isinstance(outcome, Refused)
-    assert (outcome.permanent, "not public" in outcome.reason, provider.requests) == (False, True, [])
+    assert (outcome.permanent, "private address" in outcome.reason, provider.requests) == (False, True, [])
 
 
 async def test_a_provider_that_is_away_is_tried_again() -> None:

@@ -28,7 +28,7 @@ async def test_more_events_of_one_decision_than_an_outbox_takes_are_a_dead_lette
     assert await rig.handle(record(1, f"T:{OUTBOX_CAP}"), record(2, much), record(3, "U")) == set()
     assert [await rig.offsets(name) for name in "TU"] == [[1], [3]]
     (letter,) = [DeadLetter.from_kafka(e.key, e.value, e.headers) for e in rig.sender.sent if e.topic == "dlq"]
-    assert (letter.offset, letter.error) == (2, "TooLarge: 1001 events of one decision, more than 1000")
+    assert (letter.offset, letter.error) == (2, "TooLarge: one decision has 1001 events, at most 1000 are allowed")
 
 
 async def test_decisions_that_fill_the_outbox_together_wait_for_the_broker_and_are_no_dead_letters() -> None:

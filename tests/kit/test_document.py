@@ -157,7 +157,7 @@ def test_a_full_outbox_takes_no_more() -> None:
 
 def test_a_decision_of_more_events_than_an_outbox_takes_is_no_matter_of_waiting() -> None:
     doc: Document[dict[str, Any]] = Document("T")
-    with pytest.raises(TooLarge, match="1001 events of one decision, more than 1000"):
+    with pytest.raises(TooLarge, match="one decision has 1001 events, at most 1000 are allowed"):
         document.apply(KIND, doc, Decision({"x": 1}, [Said()] * (OUTBOX_CAP + 1)), now=NOW, cause=None, limit=10_000)
     assert (doc.state, doc.emitted, doc.fresh, doc.changed) == (None, 0, [], False)
 

@@ -61,7 +61,7 @@ async def test_a_replay_below_the_floor_is_refused_and_comes_back_with_the_reaso
     assert await poked.handle(*(replayed(n) for n in (2, 3, 4, last))) == set()
     assert await poked.offsets("T") == [1, 4, last]
     letters = [DeadLetter.from_kafka(e.key, e.value, e.headers) for e in poked.sender.sent if e.topic == "dlq"]
-    why = "floor: T no longer knows which events of /deskbus/ingest up to 3 it has taken, this is"
+    why = "floor: T no longer knows which events of /deskbus/ingest up to 3 it has handled, this is"
     assert [(each.sequence, each.error) for each in letters[1:]] == [(2, f"{why} 2"), (3, f"{why} 3")]
     assert await poked.handle(replayed(4), replayed(last)) == set()
     assert poked.letters() == 3, "what is known to be handled needs no letter"

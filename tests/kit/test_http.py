@@ -281,7 +281,7 @@ async def test_a_token_is_refused_where_its_limits_are_not_kept(
         response = await client.get(path, headers=bearer)
         assert response.status_code == status
         if status != 200:
-            assert "limited" in problem(response, status)["detail"]
+            assert "limit on" in problem(response, status)["detail"]
 
 
 async def test_a_limited_token_reaches_what_it_is_limited_to_and_no_more(client: httpx.AsyncClient) -> None:

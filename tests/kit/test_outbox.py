@@ -187,10 +187,10 @@ async def test_what_does_not_load_is_passed_over_and_refuses_to_be_changed(monke
     assert isinstance(documents.store, FakeStore)
     documents.store.rows["docs"]["T"]["state"] = 7
     assert [doc.id for doc in await documents.find({"version": 1}, sort=[("_id", 1)], limit=1)] == ["U"]
-    with monkeypatch.context() as patched, pytest.raises(Unloadable, match="of docs do not load"):
+    with monkeypatch.context() as patched, pytest.raises(Unloadable, match="of docs cannot be loaded"):
         patched.setattr(outbox, "FAULTY", 1)
         await documents.find({})
-    with pytest.raises(Unloadable, match="T does not load"):
+    with pytest.raises(Unloadable, match="T cannot be loaded"):
         await documents.change("T", lambda _: Decision({}))
     assert documents.store.rows["docs"]["T"]["state"] == 7
 
@@ -343,7 +343,7 @@ async def test_a_change_keeps_its_cause_and_gives_up_after_so_many_lost_guards()
     documents = Documents(KIND, store, sender, FakeClock(START))
     sender.go.set()
     store.loses["T"] = 10
-    with pytest.raises(Passing, match="T changed under us 10 times"):
+    with pytest.raises(Passing, match="T was changed concurrently 10 times"):
         await documents.change("T", lambda _: Decision({}, [Said()]))
     assert sender.sent == []
     store.loses["T"] = 9

@@ -49,7 +49,7 @@ async def test_the_end_of_the_coordination_task_is_seen(rig: Rig) -> None:
         assert consumer.fault() is None
         await client.stop()
         assert private.coordination_has_ended(client)
-        assert consumer.fault() == "the group coordination task has ended"
+        assert consumer.fault() == "the group coordination task has exited"
 
 
 async def test_what_was_committed_is_read_with_what_was_stored_beside_it(member: AIOKafkaConsumer) -> None:

@@ -207,7 +207,7 @@ async def test_background_job_that_ends_makes_the_service_unlive(world: World, h
     world.options = {"background": {"ticker": ticker}}
     async with world.running() as client:
         response = await world.answers(client, "/livez", 503)
-        assert response.json() == ["ticker: has ended"]
+        assert response.json() == ["ticker: has exited"]
         assert (await client.get(world.url("/hello"))).status_code == 200
 
 

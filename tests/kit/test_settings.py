@@ -131,7 +131,7 @@ def test_token_says_what_its_scopes_are_limited_to() -> None:
     "limit", ["brand=nimbus", "brands=", "brands=,", "brands=a brands=b", "=a", "authors=a tiers=b"]
 )
 def test_limit_that_is_not_understood_stops_the_start(limit: str) -> None:
-    with pytest.raises(ValueError, match="is no limit"):
+    with pytest.raises(ValueError, match="invalid limit"):
         parse_tokens(f"bot:{DIGEST}:tickets:read {limit}")
 
 

@@ -83,7 +83,7 @@ async def test_what_has_ended_a_process_goes_alone_and_then_not_at_all() -> None
     (letter,), *rest = await lives(group, *batch)
     assert isinstance(letter, Unread)
     assert (letter.offset, letter.value, letter.key) == (7, b"bad", b"k")
-    assert letter.unreadable == "3 processes have ended with this record in hand"
+    assert letter.unreadable == "3 processes died while handling this record"
     assert rest == [[batch[2]], [batch[1]]]
     assert group.committed == {ONE: (9, ""), TWO: (4, "")}
 

@@ -49,8 +49,8 @@ def test_a_text_is_its_template_with_the_facts_put_in_up_to_its_limit() -> None:
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        ("5 $ or more", "a $ stands alone; write $$ for the sign"),
-        ("$zebra $apple $ticket", f"there is no fact $apple; there are {', '.join(text.FACTS)}"),
+        ("5 $ or more", "a single $ is not allowed; write $$ for a dollar sign"),
+        ("$zebra $apple $ticket", f"unknown fact $apple; known facts: {', '.join(text.FACTS)}"),
     ],
 )
 def test_a_template_that_names_no_fact_is_refused(template: str, reason: str) -> None:

@@ -161,7 +161,7 @@ def test_each_target_that_is_never_due_by_one_of_its_calendars_is_told() -> None
     )
     assert [place for place, _ in found] == [("policies", 1, "targets", "resolution")]
     assert found[0][1].startswith("by the calendar 'seldom' ")
-    assert "are not done within" in found[0][1]
+    assert "do not fit into" in found[0][1]
 
 
 @pytest.mark.parametrize(

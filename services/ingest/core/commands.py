@@ -126,7 +126,7 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     noted = replace(state, commands=remember(state.commands, taken, COMMANDS_CAP))
     try:
         if others:
-            raise Refused(RejectReason.INVALID, "another command was given under this id")
+            raise Refused(RejectReason.INVALID, "this id was used for another command")
         if state.ticket is None:
             raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
         if beyond:
@@ -134,7 +134,7 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
         if asked.fault is not None:
             raise Refused(RejectReason.INVALID, asked.fault)
         if len(data.encode()) > COMMAND_BYTES and not isinstance(command.data, Forward):
-            raise Refused(RejectReason.INVALID, f"the command takes more than {COMMAND_BYTES} bytes")
+            raise Refused(RejectReason.INVALID, f"the command exceeds {COMMAND_BYTES} bytes")
         draft = Draft(noted, now)
         _carry_out(draft, asked, policy)
     except Refused as refused:
@@ -164,14 +164,14 @@ def _carry_out(draft: Draft, asked: Asked, policy: TicketPolicy) -> None:
     command, data = asked.command, asked.command.data
     handler = _HANDLERS.get(type(data))
     if handler is None:
-        raise Refused(RejectReason.UNKNOWN_COMMAND, f"{command.type} is not known here")
+        raise Refused(RejectReason.UNKNOWN_COMMAND, f"unknown command {command.type}")
     if draft.ticket.merged_into is not None and not isinstance(data, Forward):
-        raise Refused(RejectReason.NOT_ALLOWED, f"merged into {draft.ticket.merged_into}: ask there")
+        raise Refused(RejectReason.NOT_ALLOWED, f"merged into {draft.ticket.merged_into}: send the command there")
     if data.by.kind == AuthorKind.CONTACT:
-        raise Refused(RejectReason.NOT_ALLOWED, "a contact gives no commands")
+        raise Refused(RejectReason.NOT_ALLOWED, "a contact cannot send commands")
     handler(draft, asked, data, policy)
     if len(draft.ticket.model_dump_json()) > TICKET_BYTES:
-        raise Refused(RejectReason.INVALID, f"the ticket would take more than {TICKET_BYTES} bytes")
+        raise Refused(RejectReason.INVALID, f"the ticket would exceed {TICKET_BYTES} bytes")
 
 
 def _not_closed(draft: Draft) -> None:
@@ -201,7 +201,7 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
     whole = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
     pending = (*draft.state.pending, *pieces(whole, files_apart=policy.files_apart))
     if len(pending) > PENDING_CAP or sum(_weight(each.message.text, each.html) for each in pending) > PENDING_BYTES:
-        raise Refused(RejectReason.NOT_ALLOWED, "too much waits to be sent already")
+        raise Refused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
     draft.keep(pending=pending)
 
 
@@ -214,12 +214,12 @@ def _is_there(draft: Draft, asked: Asked) -> bool:
 def _may_send(file: Attachment, known: Collection[str]) -> None:
     """Refuse a file that is neither the ticket's nor the caller's: its id alone opens nothing."""
     if file.media_id is not None or (file.ref is None) == (file.url is None):
-        raise Refused(RejectReason.INVALID, f"the file {file.name!r} is named by its ref or by a url, and by one only")
+        raise Refused(RejectReason.INVALID, f"the file {file.name!r} must have either a ref or a url")
     if file.url is not None and not file.url.startswith(("https://", "http://")):
-        raise Refused(RejectReason.INVALID, f"the url of the file {file.name!r} is not an http(s) one")
+        raise Refused(RejectReason.INVALID, f"the url of the file {file.name!r} is not an http(s) URL")
     if file.ref is not None and file.ref not in known:
         raise Refused(
-            RejectReason.FORBIDDEN, f"the file {file.name!r} is neither of this ticket nor an upload of this caller"
+            RejectReason.FORBIDDEN, f"the file {file.name!r} belongs neither to this ticket nor to the caller's uploads"
         )
 
 
@@ -298,7 +298,7 @@ def _differing(given: Value, known: Value, names: Collection[str]) -> dict[str, 
 def _hand_off(draft: Draft, _: Asked, data: HandOff, __: TicketPolicy) -> None:
     _not_closed(draft)
     if not draft.ticket.handled_by_bot:
-        raise Refused(RejectReason.NOT_ALLOWED, "people have the conversation already")
+        raise Refused(RejectReason.NOT_ALLOWED, "agents already have the conversation")
     skills = {**draft.ticket.required_skills, **(data.required_skills or {})}
     hand_off(draft, data.by, data.reason, data.summary, required_skills=skills)
 
@@ -316,17 +316,17 @@ def hand_off(draft: Draft, actor: Author, reason: str | None, summary: str | Non
 def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
     """Merge into the older one (ids grow with time), and let the customer's open questions go on to it."""
     if data.into >= draft.ticket.id:
-        raise Refused(RejectReason.INVALID, f"the older ticket survives: merge {data.into} into {draft.ticket.id}")
+        raise Refused(RejectReason.INVALID, f"the older ticket must survive: merge {data.into} into {draft.ticket.id}")
     if asked.other is None or asked.other.status == Status.CLOSED:
-        raise Refused(RejectReason.INVALID, f"there is no ticket {data.into} that is not closed")
+        raise Refused(RejectReason.INVALID, f"ticket {data.into} does not exist or is closed")
     _not_closed(draft)
     other, ticket = asked.other, draft.ticket
     if (other.channel, other.account, other.brand) != (ticket.channel, ticket.account, ticket.brand):
-        raise Refused(RejectReason.NOT_ALLOWED, "a ticket is merged only into one of the same account and brand")
+        raise Refused(RejectReason.NOT_ALLOWED, "a ticket can only be merged into one of the same account and brand")
     waiting = set(draft.state.unanswered)
     messages = [message for message in asked.messages if _came_at(message) in waiting and not message.automated]
     if {_came_at(message) for message in messages} != waiting:
-        raise Passing("not all messages of the ticket are stored yet")
+        raise Passing("some messages of the ticket are not stored yet")
     if sum(len(message.model_dump_json().encode()) for message in messages) > FORWARDED_BYTES:
         detail = f"what is unanswered takes more than {FORWARDED_BYTES} bytes: answer or solve the ticket first"
         raise Refused(RejectReason.NOT_ALLOWED, detail)
@@ -338,7 +338,7 @@ def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
 
 def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) -> None:
     if asked.command.source != SOURCE:
-        raise Refused(RejectReason.NOT_ALLOWED, "only ingest forwards")
+        raise Refused(RejectReason.NOT_ALLOWED, "only ingest may forward commands")
     message = data.message
     if _is_there(draft, asked):
         return

@@ -112,7 +112,7 @@ def after(status: Status, move: Move) -> Status:
     try:
         return TABLE[status][move]
     except KeyError:
-        raise Illegal(f"a ticket that is {status.value} cannot be moved by {move.value}") from None
+        raise Illegal(f"a ticket in status {status.value} cannot be moved by {move.value}") from None
 
 
 def allowed(status: Status, move: Move) -> bool:

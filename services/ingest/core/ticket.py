@@ -61,13 +61,13 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
     if arrival.taken or arrival.id in state.taken:
         return Decision()
     if arrival.too_early:
-        raise Passing("the thread goes on with another ticket, once this one is stored")
+        raise Passing("the thread continues on another ticket, which must wait until this one is stored")
     if state.ticket is None:
         return _open(state, arrival, now)
     if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
-        raise Passing("the thread goes on with another ticket")
+        raise Passing("the thread continues on another ticket")
     if not arrival.admitted and not _admits(state, state.ticket, arrival):
-        raise Passing("the sender may not join this ticket: it was opened while the thread was looked up")
+        raise Passing("the sender may not join this ticket, which was opened while the thread was looked up")
     draft = Draft(_noted(state, arrival), now)
     draft.take(arrival.id)
     draft.store(arrival.message(), whole=arrival.whole())

@@ -76,7 +76,7 @@ def key(secret: str) -> bytes:
     try:
         raw = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error as error:
-        raise ValueError("a webhook's secret must be base64, with or without whsec_ before it") from error
+        raise ValueError("a webhook's secret must be base64, optionally prefixed with whsec_") from error
     if len(raw) < 16:
         raise ValueError("a webhook's secret must have at least 16 bytes")
     return raw

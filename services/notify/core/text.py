@@ -38,10 +38,10 @@ def check(template: str) -> None:
     """Raise ValueError for a template that names something that is no fact."""
     names = Template(template)
     if not names.is_valid():
-        raise ValueError("a $ stands alone; write $$ for the sign")
+        raise ValueError("a single $ is not allowed; write $$ for a dollar sign")
     unknown = sorted(set(names.get_identifiers()) - set(FACTS))
     if unknown:
-        raise ValueError(f"there is no fact ${unknown[0]}; there are {', '.join(FACTS)}")
+        raise ValueError(f"unknown fact ${unknown[0]}; known facts: {', '.join(FACTS)}")
 
 
 def facts(ticket_id: str, escalation_id: str, what: str, alert: Alert, agent: str | None) -> dict[str, str]:

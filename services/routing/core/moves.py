@@ -109,7 +109,7 @@ def assigned(
 ) -> Decision[TicketState]:
     """Give a waiting ticket to an agent on whom it has a claim."""
     if state.phase != "waiting" or state.queued_at is None:
-        raise ValueError("only a waiting ticket is assigned")
+        raise ValueError("only a waiting ticket can be assigned")
     event = TicketAssigned(
         ticket_id=state.id,
         queue=state.queue,

@@ -193,7 +193,7 @@ class Desk:
                 try:
                     self._apply(doc, transfers.wait(state, self.roster.pool.agents.get(state.target.agent), policy))
                 except (Passing, TooLarge) as fault:
-                    log.warning("that a ticket waits for an agent cannot be said", ticket=doc.id, fault=str(fault))
+                    log.warning("could not record that a ticket waits for an agent", ticket=doc.id, fault=str(fault))
 
     def _apply(self, doc: Document[TicketState], decision: Decision[TicketState] | None) -> None:
         if decision is None or doc.state is None:
@@ -219,7 +219,7 @@ class Desk:
             self.documents.apply(pick.doc, decision, cause=pick.doc.state.cause)
             self._given[pick.doc.id] = pick
         except (Passing, TooLarge) as fault:
-            log.warning("an assignment does not fit; its claim is left to the reconciler", fault=str(fault))
+            log.warning("could not record an assignment; its claim is left to the reconciler", fault=str(fault))
 
     # -- after the tickets were written ------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class Desk:
             if unsure:
                 await self.claims.look_at(unsure, fence=False)
         except Passing as fault:
-            log.warning("claims are left to the reconciler", fault=str(fault))
+            log.warning("claims not released, left to the reconciler", fault=str(fault))
 
     def _count(self, state: TicketState, given: Pick | None) -> None:
         if given is not None and state.assigned_at is not None and state.waiting_since is not None:
@@ -271,7 +271,7 @@ class Desk:
             docs = await self.documents.load(ids)
             for doc in docs.values():
                 if doc.fault is not None:
-                    log.warning("a ticket does not load", ticket=doc.id, fault=doc.fault)
+                    log.warning("a ticket cannot be loaded", ticket=doc.id, fault=doc.fault)
                     continue
                 before = doc.state
                 decision = decide(before) if before is not None else None
@@ -280,7 +280,7 @@ class Desk:
                 try:
                     self.documents.apply(doc, decision, cause=before.cause)
                 except (Passing, TooLarge) as fault:
-                    log.warning("a ticket cannot be changed now", ticket=doc.id, fault=str(fault))
+                    log.warning("a ticket could not be changed", ticket=doc.id, fault=str(fault))
                     continue
                 self.note(before, doc.state)
             saved = await self.serve([doc for doc in docs.values() if doc.changed])
@@ -299,7 +299,7 @@ class Desk:
         try:
             await self.documents.publish(saved.won)
         except Passing as fault:
-            log.warning("left to the sweeper", fault=str(fault))
+            log.warning("not published, left to the sweeper", fault=str(fault))
         return saved
 
 

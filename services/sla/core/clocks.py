@@ -284,7 +284,7 @@ def _to(clock: Clock, trigger: Trigger) -> Phase:
     try:
         return TRANSITIONS[clock.phase, trigger]
     except KeyError:
-        raise IllegalTransition(f"{trigger} of a clock that is {clock.phase}") from None
+        raise IllegalTransition(f"{trigger} is not allowed for a clock in phase {clock.phase}") from None
 
 
 def _run(clock: Clock, at: datetime, calendar: Calendar) -> Clock:

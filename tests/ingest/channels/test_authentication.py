@@ -104,7 +104,7 @@ def test_where_signatures_are_checked_here_headers_say_nothing(
 
 
 def test_one_of_the_two_checks_senders() -> None:
-    with pytest.raises(ValidationError, match="exclude each other"):
+    with pytest.raises(ValidationError, match="mutually exclusive"):
         account(check_dkim=True)
 
 

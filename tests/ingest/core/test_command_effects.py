@@ -231,9 +231,9 @@ def test_a_closed_ticket_is_not_merged_and_one_closed_is_not_merged_into() -> No
     closed = stored(ticket={"status": Status.CLOSED})
     assert refusal(merged(closed, first, other={"status": Status.OPEN})) == ("not_allowed", "the ticket is closed")
     refused = merged(stored(), first, other={"status": Status.CLOSED})
-    assert refusal(refused) == ("invalid", "there is no ticket T0 that is not closed")
+    assert refusal(refused) == ("invalid", "ticket T0 does not exist or is closed")
     refused = merged(stored(), first, other={"brand": "korale"})
-    assert refusal(refused) == ("not_allowed", "a ticket is merged only into one of the same account and brand")
+    assert refusal(refused) == ("not_allowed", "a ticket can only be merged into one of the same account and brand")
 
 
 @pytest.mark.parametrize(("over", "fine"), [(0, True), (1, False)])

@@ -64,7 +64,7 @@ def test_another_id_or_source_is_another_command() -> None:
 def test_an_id_that_was_used_for_something_else_is_refused_and_the_refusal_is_given_once(other: Any) -> None:
     state, ticket = after(given(stored(), NOTE))
     refused = given(state, other)
-    assert refusal(refused) == ("invalid", "another command was given under this id")
+    assert refusal(refused) == ("invalid", "this id was used for another command")
     again, same = after(refused)
     assert same == ticket
     assert len(again.commands) == 2
@@ -182,21 +182,21 @@ def test_a_refusal_names_its_author_unless_that_takes_too_much(over: int, kept: 
 @pytest.mark.parametrize(
     ("data", "ticket", "reason", "detail"),
     [
-        (Split(by=AGENT, message_ids=("m1",)), {}, "unknown_command", "deskbus.command.split.v1 is not known here"),
-        (NOTE, {"merged_into": "T0", "status": Status.CLOSED}, "not_allowed", "merged into T0: ask there"),
-        (AddNote(by=Author(kind="contact"), text="x"), {}, "not_allowed", "a contact gives no commands"),
+        (Split(by=AGENT, message_ids=("m1",)), {}, "unknown_command", "unknown command deskbus.command.split.v1"),
+        (NOTE, {"merged_into": "T0", "status": Status.CLOSED}, "not_allowed", "merged into T0: send the command there"),
+        (AddNote(by=Author(kind="contact"), text="x"), {}, "not_allowed", "a contact cannot send commands"),
         (REPLY, {"status": Status.CLOSED}, "not_allowed", "the ticket is closed"),
         (SetTags(by=AGENT), {"status": Status.CLOSED}, "not_allowed", "the ticket is closed"),
         (SetFacts(by=AGENT, brand="x"), {"status": Status.CLOSED}, "not_allowed", "the ticket is closed"),
         (HandOff(by=BOT), {"status": Status.CLOSED}, "not_allowed", "the ticket is closed"),
-        (HandOff(by=BOT), {}, "not_allowed", "people have the conversation already"),
+        (HandOff(by=BOT), {}, "not_allowed", "agents already have the conversation"),
         (SetStatus(by=AGENT, status=Status.CLOSED), {}, "not_allowed",
-         "a ticket that is new cannot be moved by set_closed"),
+         "a ticket in status new cannot be moved by set_closed"),
         (Reply(by=AGENT, text="x", status=Status.CLOSED), {}, "not_allowed", "from new to closed"),
         (Forward(by=SYSTEM, message=Story().arrival(1, "m9").message(), from_ticket_id="T5"), {}, "not_allowed",
-         "only ingest forwards"),
-        (Merge(by=AGENT, into="T1"), {}, "invalid", "the older ticket survives: merge T1 into T1"),
-        (Merge(by=AGENT, into="T0"), {}, "invalid", "there is no ticket T0 that is not closed"),
+         "only ingest may forward commands"),
+        (Merge(by=AGENT, into="T1"), {}, "invalid", "the older ticket must survive: merge T1 into T1"),
+        (Merge(by=AGENT, into="T0"), {}, "invalid", "ticket T0 does not exist or is closed"),
     ],
 )  # fmt: skip
 def test_what_the_ticket_does_not_allow_is_refused_with_the_reason(

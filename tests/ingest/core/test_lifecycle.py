@@ -34,7 +34,7 @@ def test_cell(status: str, move: Move, expected: str) -> None:
     old = Status(status)
     if expected == "-":
         assert not allowed(old, move)
-        with pytest.raises(Illegal, match=f"{status} cannot be moved by {move}"):
+        with pytest.raises(Illegal, match=f"status {status} cannot be moved by {move}"):
             after(old, move)
     else:
         assert allowed(old, move)

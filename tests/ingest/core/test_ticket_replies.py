@@ -198,7 +198,7 @@ def test_a_question_that_goes_on_to_another_ticket_is_never_given_up() -> None:
     assert story.state is not None
     story.state = replace(story.state, pending=(replace(story.state.pending[0], into="T0"),))
     for at in range(1, 30, 6):
-        story.tries(at, Refused("an unforeseen fault", permanent=True))
+        story.tries(at, Refused("unexpected error", permanent=True))
     assert story.words() == ["ticket.opened"]
     assert len(story.state.pending) == 1
 
