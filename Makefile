@@ -15,7 +15,7 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emi
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(READY) ## make the Python environment from the lock
+venv: $(READY) ## create the Python environment from the lock file
 
 $(READY): requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
@@ -26,32 +26,32 @@ $(READY): requirements-dev.lock
 up: $(READY) ## start Kafka and MongoDB for this directory (ports: DESKBUS_LOCAL_KAFKA_PORT, DESKBUS_LOCAL_MONGO_PORT)
 	$(BIN)/python -m deploy.local up
 
-down: ## stop them; data stays under .local/
+down: ## stop Kafka and MongoDB; data stays under .local/
 	$(PYTHON) -m deploy.local down
 
-status: ## say what answers, and where
+status: ## show which servers answer, and where
 	$(PYTHON) -m deploy.local status
 
-server: ## build the fast MongoDB-compatible server with cargo, where neither Docker nor mongod is there (minutes, once)
+server: ## build the fast MongoDB-compatible server with cargo, if there is neither Docker nor mongod (minutes, once)
 	$(PYTHON) -m deploy.local build
 
 run: up ## run all services in the foreground
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m cli run
 
-demo: up ## show a customer's message becoming a ticket, finding its person, and escalating
+demo: up ## simulate customers and agents with a live view, then audit
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m cli demo
 
-test: $(READY) ## all tests; starts Kafka and MongoDB for itself unless the environment names them
+test: $(READY) ## run all tests; starts its own Kafka and MongoDB unless the environment names them
 	exec $(PYTEST) -m "not crash"
 
-test-unit: $(READY) ## the tests that need no Kafka, no MongoDB and no network
+test-unit: $(READY) ## run the tests that need no Kafka, MongoDB or network
 	exec $(PYTEST) -m "not stack and not crash and not slow"
 
-simulate: $(READY) ## the protocol under thousands of seeded interleavings (DESKBUS_STORMS: of each scene, 1000); see docs/protocol.md
+simulate: $(READY) ## test the delivery protocol in thousands of seeded interleavings (DESKBUS_STORMS per scene: 1000); see docs/protocol.md
 	exec env DESKBUS_STORMS=$${DESKBUS_STORMS:-1000} $(PYTEST) -p tests.kit.simulation.counting --timeout=0 \
 		tests/kit/test_protocol.py tests/routing/test_claims_protocol.py tests/ingest/test_thread_protocol.py
 
-check: $(READY) ## format, lint, types, imports, contracts, reference; changes nothing
+check: $(READY) ## check format, lint, types, imports, contracts and reference; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -60,43 +60,43 @@ check: $(READY) ## format, lint, types, imports, contracts, reference; changes n
 	$(BIN)/python -m contracts.compat
 	$(BIN)/python -m deploy.reference --check
 
-format: $(READY) ## format, and mend what the linter can mend
+format: $(READY) ## format the code and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check-alerts: ## the alerts' own tests; needs promtool, which comes with Prometheus
+check-alerts: ## test the alerts; needs promtool, which comes with Prometheus
 	cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/alerts.test.yml
 
-generate: $(READY) ## schemas, AsyncAPI and the catalogue from contracts/; the reference in docs/ from code
+generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contracts/, and the reference in docs/ from the code
 	$(BIN)/python -m contracts.generate
 	$(BIN)/python -m deploy.reference
 
-lock: $(READY) ## renew the locks from pyproject.toml
+lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
 
-bench: up ## measure (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
+bench: up ## run the benchmark (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.bench $(ARGS)
 
-scale: $(READY) ## growth on paper, from the recorded costs to ten million tickets a day; a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
+scale: $(READY) ## calculate growth to ten million tickets a day from the recorded costs; takes a minute or two, needs no server (ARGS="--record", ARGS="NAME=VALUE")
 	$(BIN)/python -m tests.scale $(ARGS)
 
-mutants: $(READY) ## change the rules line by line and see whether fast tests notice, hours (ARGS="PATH --sample 200 --survivors"); see docs/testing.md
+mutants: $(READY) ## mutation tests: do the fast tests notice changed lines? takes hours (ARGS="PATH --sample 200 --survivors"); see docs/testing.md
 	exec $(BIN)/python -m tests.mutants $(ARGS)
 
-crash: $(READY) ## ten seeds of killing services and servers while they work, hours; SEED=n replays one, MESSAGES=n makes it smaller
+crash: $(READY) ## kill services and servers under load, with ten seeds; takes hours; SEED=n replays one, MESSAGES=n makes it smaller
 	exec $(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
-soak: up ## an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
+soak: up ## run an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
 
-fuzz: $(READY) ## attack every parser with atheris and every door with schemathesis; SECONDS= for each parser (20)
+fuzz: $(READY) ## fuzz every parser with atheris and every API with schemathesis; SECONDS= per parser (20)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .local/fuzz --require-hashes -r tests/attack/fuzz.lock
 	PYTHONPATH=.local/fuzz $(BIN)/python -m tests.attack.fuzz all $(or $(SECONDS),20)
 	DESKBUS_ATTACK_EXAMPLES=100 $(PYTEST) tests/attack/test_documents.py
 
-clean: down ## remove what was made here: data, caches, the environment
+clean: down ## remove data, caches and the environment
 	rm -rf .local mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,19 +29,19 @@ from kit.base.errors import Passing
 from kit.kafka.admin import create_topics
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Deskbus from the command line."
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The Deskbus command line."
 )
-checks = typer.Typer(no_args_is_help=True, help="Look whether something is in order.")
-letters = typer.Typer(no_args_is_help=True, help="What services could not handle.")
+checks = typer.Typer(no_args_is_help=True, help="Validate configuration.")
+letters = typer.Typer(no_args_is_help=True, help="List, show and replay dead letters.")
 app.add_typer(checks, name="check")
 app.add_typer(letters, name="dlq")
 
 Kafka = Annotated[str, typer.Option(envvar="DESKBUS_KAFKA", help="Bootstrap servers.")]
-Prefix = Annotated[str, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="What goes before every topic.")]
+Prefix = Annotated[str, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="Prefix of every topic name.")]
 Service = Annotated[str, typer.Argument(help="ingest, routing, sla or notify.")]
-Reason = Annotated[str | None, typer.Option(help="Only letters whose reason contains this.")]
-Receipt = Annotated[str | None, typer.Option(help="Only the letter of this receipt.")]
-Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; may be repeated.")]
+Reason = Annotated[str | None, typer.Option(help="Only letters whose reason contains this text.")]
+Receipt = Annotated[str | None, typer.Option(help="Only the letter with this receipt.")]
+Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; repeatable.")]
 _LOCAL = "127.0.0.1:9092"
 T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
@@ -49,14 +49,14 @@ LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 
 @app.command()
 def run(
-    replicas: Annotated[int, typer.Option(min=1, help="Of each service.")] = 1,
-    config: Annotated[Path, typer.Option(help="Folder of the policy files.")] = ROOT / "deploy" / "config",
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas of each service.")] = 1,
+    config: Annotated[Path, typer.Option(help="Directory with the policy files.")] = ROOT / "deploy" / "config",
     kafka: Annotated[str | None, typer.Option(envvar="DESKBUS_KAFKA", help=f"Bootstrap servers ({_LOCAL}).")] = None,
     prefix: Annotated[
-        str | None, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="What goes before every topic.")
+        str | None, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="Prefix of every topic name.")
     ] = None,
 ) -> None:
-    """Run all services in the foreground; Ctrl-C ends them. What the environment says wins over `.env`."""
+    """Run all services in the foreground until Ctrl-C. The environment overrides `.env`."""
     from cli import running
 
     options = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
@@ -71,10 +71,10 @@ def run(
 
 @app.command()
 def demo(
-    plain: Annotated[bool, typer.Option(help="Lines instead of a live view.")] = False,
-    keep: Annotated[bool, typer.Option(help="Keep its topics and databases.")] = False,
+    plain: Annotated[bool, typer.Option(help="Print lines instead of a live view.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep the topics and databases.")] = False,
 ) -> None:
-    """Show customers' messages becoming tickets, finding their people, and escalating; ends with an audit."""
+    """Simulate customers and agents: tickets are opened, assigned and escalated. Ends with an audit."""
     from cli.demo.stage import run as run_demo
 
     raise typer.Exit(run_demo(os.environ, plain=plain or not sys.stdout.isatty(), keep=keep))
@@ -87,36 +87,36 @@ def topics(
     partitions: Annotated[int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1)] = LOCAL_PARTITIONS,
     replication: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Make the topics that are missing and set the others right."""
+    """Create missing topics and correct the configuration of the others."""
     say(_create(kafka, prefix, partitions, replication))
 
 
 def _create(kafka: str, prefix: str, partitions: int, replication: int = 1) -> str:
     report = _connected(create_topics(kafka, prefix, partitions, replication))
-    lines = [f"{len(report.created)} topics made, {len(report.configured)} set right"]
+    lines = [f"{len(report.created)} topics created, {len(report.configured)} reconfigured"]
     if report.other_partitions:
-        lines.append(f"not {partitions} partitions, and left so: {', '.join(report.other_partitions)}")
+        lines.append(f"number of partitions is not {partitions}, left unchanged: {', '.join(report.other_partitions)}")
     return "\n".join(lines)
 
 
 @checks.command("config")
-def check_config(folder: Annotated[Path, typer.Argument(help="Folder with one YAML file a service.")]) -> None:
-    """Say what is wrong with policy files, as file:line: reason."""
+def check_config(folder: Annotated[Path, typer.Argument(help="Directory with one YAML file per service.")]) -> None:
+    """Check the policy files; prints each fault as file:line: reason."""
     found = list(faults(folder))
     for fault in found:
         say(fault)
     if found:
         raise typer.Exit(1)
-    say(f"{folder}: in order")
+    say(f"{folder}: OK")
 
 
 @app.command()
 def audit(
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
-    settled: Annotated[bool, typer.Option(help="All work should be done: what is open counts as a fault.")] = False,
+    settled: Annotated[bool, typer.Option(help="Count unfinished work as a fault.")] = False,
 ) -> None:
-    """Read all topics: was anything lost, doubled, given to two people or forgotten?"""
+    """Read all topics and report what was lost, duplicated, assigned to two agents or forgotten."""
     whole = Audit()
 
     async def feed() -> None:
@@ -148,10 +148,10 @@ def show_letter(
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
 ) -> None:
-    """Show one dead letter whole."""
+    """Show one dead letter in full."""
     found = _find(kafka, service, Choice(places=frozenset([offset])), prefix)
     if not found:
-        raise _fail(f"there is no letter {offset}")
+        raise _fail(f"unknown letter {offset}")
     say("\n".join(table.lines_of_letter(found[0])))
 
 
@@ -163,24 +163,26 @@ def replay(
     reason: Reason = None,
     receipt: Receipt = None,
     offset: Offset = None,
-    again: Annotated[bool, typer.Option(help="Also letters that were replayed before.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every letter; needed when nothing else is named.")] = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")] = 10.0,
+    again: Annotated[bool, typer.Option(help="Include letters that were replayed before.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All letters; required if no other filter is given.")
+    ] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the outcome; 0 to not wait.")] = 10.0,
 ) -> None:
-    """Send dead letters back to their service, after what was wrong is mended, and say what became of them.
+    """Send dead letters back to their service once the fault is fixed, and report the outcome.
 
-    A letter whose event was given up is refused by the service: it comes back with a reason that begins with `floor`.
+    If a letter comes back with a reason that begins with `floor`, its document has given up that event for good.
     """
     if not (reason or receipt or offset or everything):
-        raise _fail("say which: --reason, --receipt, --offset or --all")
+        raise _fail("choose letters with --reason, --receipt, --offset or --all")
 
     found = _find(kafka, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
     meant = [each for each in found if again or not each.replayed]
     left = _connected(send_back(kafka, service, meant, prefix=prefix))
-    before = f", {len(found) - len(meant)} replayed before and left" if len(found) > len(meant) else ""
+    before = f", {len(found) - len(meant)} skipped: replayed before" if len(found) > len(meant) else ""
     say(f"{len(meant) - len(left)} sent to {catalogue.retry(service)}{before}")
     if left:
-        say(f"not taken by Kafka: {', '.join(each.place for each in left)}", error=True)
+        say(f"not confirmed by Kafka: {', '.join(each.place for each in left)}", error=True)
     sent = [each.place for each in meant if each not in left]
     came_back = _tell_outcome(kafka, service, prefix, sent, wait) if sent and wait else False
     if left or came_back:
@@ -191,11 +193,11 @@ def _tell_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: 
     """Say what became of letters that were sent; returns whether some came back."""
     came_to = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
     if came_to.taken:
-        say(f"{len(came_to.taken)} taken up")
+        say(f"{len(came_to.taken)} handled")
     if came_to.waiting:
-        say(f"{len(came_to.waiting)} not taken up yet: does {service} run? `dlq list {service}` shows what comes back")
+        say(f"{len(came_to.waiting)} pending: is {service} running? `dlq list {service}` shows letters that come back")
     for place, found in came_to.back:
-        told = "refused, the floor has passed it" if found.letter.error_type == REFUSED else "came back"
+        told = "was refused (its event was given up)" if found.letter.error_type == REFUSED else "came back"
         say(f"{place} {told}, as letter {found.place}: {clean(found.letter.error)}", error=True)
     return bool(came_to.back)
 
@@ -203,7 +205,7 @@ def _tell_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: 
 def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:
     found = _connected(find(kafka, _known(service), choice, prefix=prefix))
     for stray in found.strays:
-        say(f"no dead letter, passed over: {clean(stray)}", error=True)
+        say(f"not a dead letter, skipped: {clean(stray)}", error=True)
     return found.letters
 
 
@@ -211,14 +213,14 @@ def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:
 def tail(
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
-    topic: Annotated[list[str] | None, typer.Option(help="Only this topic, e.g. sla; may be repeated.")] = None,
-    ticket: Annotated[str | None, typer.Option(help="Only what is about this ticket: its id or the end of it.")] = None,
-    begin: Annotated[bool, typer.Option("--from-beginning", help="Not only what comes from now on.")] = False,
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic, e.g. sla; repeatable.")] = None,
+    ticket: Annotated[str | None, typer.Option(help="Only this ticket: its id, or the end of it.")] = None,
+    begin: Annotated[bool, typer.Option("--from-beginning", help="Start at the beginning instead of the end.")] = False,
 ) -> None:
-    """Follow the topics, one line an event."""
+    """Follow the topics, one line per event."""
     names = [each.name for each in catalogue.TOPICS if not topic or any(each.name.split(".")[1] == t for t in topic)]
     if not names:
-        raise _fail(f"no such topic: {', '.join(topic or ())}")
+        raise _fail(f"unknown topic: {', '.join(topic or ())}")
 
     async def follow() -> None:
         async for line in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
@@ -233,16 +235,16 @@ def tail(
 
 
 def _connected(work: Coroutine[Any, Any, T]) -> T:
-    """Do what needs Kafka, and say so when it does not answer."""
+    """Run work that needs Kafka; exit with a message if it does not answer."""
     try:
         return asyncio.run(work)
     except (Passing, KafkaConnectionError) as fault:
-        raise _fail(f"{fault} (is the stack up?)") from fault
+        raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault
 
 
 def _known(service: str) -> str:
     if service not in catalogue.SERVICES:
-        raise _fail(f"no such service: {service}; there are {', '.join(catalogue.SERVICES)}")
+        raise _fail(f"unknown service: {service}; services: {', '.join(catalogue.SERVICES)}")
     return service
 
 

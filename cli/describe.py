@@ -52,11 +52,11 @@ def _instant(timestamp_ms: int) -> datetime:
 def _describe(line: Line) -> Described:
     if line.topic == topics.INBOUND:
         record = InboundRecord.from_kafka(line.value, line.headers)
-        words = f"{record.size} bytes on {record.account}" + (" (left by claim check)" if record.claim else "")
+        words = f"{record.size} bytes on {record.account}" + (" (claim check)" if record.claim else "")
         return Described(record.received_at, record.receipt, f"inbound {record.channel}", words)
     if line.topic == topics.COMMAND:
         command = Command.parse(line.value or b"")
-        words = f"by {command.data.by.name or command.data.by.id}" if command.known else "not known here"
+        words = f"by {command.data.by.name or command.data.by.id}" if command.known else "unknown command"
         kind = command.type.removeprefix("deskbus.command.").removesuffix(".v1")
         return Described(command.time, command.subject, kind, words)
     if line.topic.endswith(".dlq.v1"):
@@ -92,11 +92,11 @@ def _ticket(event: Event) -> str | None:
         case tickets.MessageSent(message=message):
             return f"{message.author.name or message.author.id} answered: {_quoted(message.text)}"
         case tickets.MessageFailed(error=error, attempts=attempts):
-            return f"not sent after {attempts} tries: {error}"
+            return f"not sent after {attempts} attempts: {error}"
         case tickets.MessageDelivered(state=state):
             return f"our message is {state}"
         case tickets.MessageBounced(error=error):
-            return f"our message came back: {error}"
+            return f"our message bounced: {error}"
         case tickets.NoteAdded(text=text, author=author):
             return f"{author.name or author.id}: {_quoted(text)}"
         case tickets.TicketStatusChanged(old=old, new=new) | tickets.TicketPriorityChanged(old=old, new=new):
@@ -157,7 +157,7 @@ def _clock(event: Event) -> str | None:
         case sla.ClockStarted(metric=metric, policy=policy, target_seconds=target):
             return f"{metric}: {target:g} s by policy {policy.name}"
         case sla.ClockBreached(metric=metric, target_seconds=target):
-            return f"{metric} ran out after {target:g} s"
+            return f"{metric} breached after {target:g} s"
         case sla.ClockMet(metric=metric, remaining_seconds=left):
             return f"{metric} with {left:.1f} s left"
         case sla.ClockCancelled(metric=metric, reason=reason):
@@ -181,7 +181,7 @@ def _notification(event: Event) -> str | None:
         case notifications.EscalationAcknowledged(by=by, via=via):
             return f"by {by} over {via}"
         case notifications.EscalationExhausted(alert=alert, round=turn):
-            return f"{alert.summary} (nobody acknowledged, {turn + 1} times over)"
+            return f"{alert.summary} (not acknowledged in {turn + 1} rounds)"
         case notifications.EscalationResolved(reason=reason):
             return reason
         case notifications.NotificationSent(target=target, sink=sink, kind=kind):

@@ -119,7 +119,7 @@ class Replica:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise FleetError(f"{self.name} did not leave within {LEAVE_SECONDS:.0f} s; log: {self.log}") from None
+            raise FleetError(f"{self.name} did not stop within {LEAVE_SECONDS:.0f} s; log: {self.log}") from None
 
     def ready(self) -> bool:
         """Ask /readyz once."""
@@ -130,7 +130,7 @@ class Replica:
         deadline = time.monotonic() + seconds
         while not self.ready():
             if not self.alive:
-                raise FleetError(f"{self.name} ended while starting; log: {self.log}\n{_tail(self.log)}")
+                raise FleetError(f"{self.name} exited during startup; log: {self.log}\n{_tail(self.log)}")
             if time.monotonic() > deadline:
                 raise FleetError(f"{self.name} is not ready after {seconds:.0f} s; log: {self.log}\n{_tail(self.log)}")
             time.sleep(0.05)

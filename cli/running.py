@@ -59,7 +59,7 @@ def ports(given: Mapping[str, str], service: str) -> dict[str, int]:
         variable = f"DESKBUS_{service.upper()}_{name}"
         text = given.get(variable) or str(default)
         if not text.isdecimal():
-            raise FleetError(f"{variable} must be the number of a port, not {text!r}")
+            raise FleetError(f"{variable} must be a port number, not {text!r}")
         return int(text)
 
     public = port("PORT", PORTS[service])
@@ -125,7 +125,7 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
             say(doors(fleet, shared["DESKBUS_TOKENS"]))
             while not asked.wait(0.5):
                 if gone := [replica.name for replica in fleet.replicas if not replica.alive]:
-                    say(f"{', '.join(gone)} ended by itself")
+                    say(f"{', '.join(gone)} exited unexpectedly")
                     return 1
         finally:
             try:
@@ -149,7 +149,7 @@ def doors(fleet: Fleet, setting: str) -> str:
     lines = [f"{r.name}: {r.url}, operators {r.ops_url}" for r in fleet.replicas]
     local = tokens()
     if setting == local.setting:
-        lines.append(f"a token for local use, with every scope: {local.bearer}")
+        lines.append(f"token for local use, with every scope: {local.bearer}")
     else:
-        lines.append("the doors take the tokens of DESKBUS_TOKENS")
-    return "\n".join([*lines, f"in {ROOT}; Ctrl-C ends"])
+        lines.append("tokens: those of DESKBUS_TOKENS")
+    return "\n".join([*lines, f"in {ROOT}; Ctrl-C stops"])

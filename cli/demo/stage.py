@@ -97,7 +97,7 @@ class Stage:
         await create_topics(self.kafka, self.prefix, topics.LOCAL_PARTITIONS)
         async with receivers.receiving(self.world, self.http_port, self.smtp_port):
             await self._ready()
-            self.say(f"four services are up after {self.clock.monotonic() - begin:.0f} s; logs: {self.logs}")
+            self.say(f"four services started after {self.clock.monotonic() - begin:.0f} s; logs: {self.logs}")
             return await self._play()
 
     async def _ready(self) -> None:
@@ -149,7 +149,7 @@ class Stage:
                         if task.done():
                             task.result()
                     if dead := [r.name for r in self.fleet.replicas if not r.alive]:
-                        raise FleetError(f"{', '.join(dead)} ended by itself; logs: {self.logs}")
+                        raise FleetError(f"{', '.join(dead)} exited unexpectedly; logs: {self.logs}")
                     await asyncio.sleep(0.1)
                 return not story.faults
         except TimeoutError:
@@ -191,7 +191,7 @@ class Stage:
             except FleetError as fault:
                 self.say(str(fault))
             if unwell := [f"{each.name} ({each.exit_code})" for each in self.fleet.replicas if each.exit_code]:
-                self.say(f"did not end well: {', '.join(unwell)}")
+                self.say(f"did not exit cleanly: {', '.join(unwell)}")
             if keep:
                 self.say(f"kept: topics {self.prefix}*, databases {self.mongo_prefix}_*, logs {self.logs}")
                 return
@@ -229,10 +229,10 @@ def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
         stage.say("interrupted")
         return 130
     except Passing as fault:
-        stage.say(f"{fault}\nIs the stack up? `make up` starts it.")
+        stage.say(f"{fault}\nAre Kafka and MongoDB running? `make up` starts them.")
     except FleetError as fault:
         stage.say(str(fault))
     finally:
         stage.clean_up(keep=keep, failed=not held)
-    stage.say("the demo held" if held else f"the demo did NOT hold; logs: {stage.logs}")
+    stage.say("the demo passed" if held else f"the demo FAILED; logs: {stage.logs}")
     return 0 if held else 1

@@ -111,7 +111,7 @@ class KafkaServer(Server):
 def _java() -> list[str]:
     java = shutil.which("java")
     if java is None:
-        raise LocalError("Kafka needs Java 17 or newer on PATH (Debian: default-jre-headless)")
+        raise LocalError("Kafka requires Java 17 or newer on PATH (Debian: apt-get install default-jre-headless)")
     return [java, "-cp", f"{fetch()}/*"]
 
 
@@ -123,7 +123,7 @@ def fetch() -> Path:
             return libraries
         maven = shutil.which("mvn")
         if maven is None:
-            raise LocalError("Kafka is fetched with Maven: put mvn on PATH (Debian: maven)")
+            raise LocalError("Kafka is downloaded with Maven, which is not on PATH (Debian: apt-get install maven)")
         cache.say(f"fetching Apache Kafka {VERSION} (once, about a minute)")
         pom = entry / "pom.xml"
         pom.write_text(_POM.format(version=VERSION), encoding="utf-8")

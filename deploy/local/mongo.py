@@ -55,7 +55,7 @@ def choose() -> str:
     told = os.environ.get("DESKBUS_MONGO_SERVER", "")
     if told:
         if told not in _KINDS:
-            raise LocalError(f"DESKBUS_MONGO_SERVER is {told!r}; it may be one of {', '.join(_KINDS)}")
+            raise LocalError(f"DESKBUS_MONGO_SERVER is {told!r}; expected one of {', '.join(_KINDS)}")
         return told
     if shutil.which("mongod"):
         return "mongod"

@@ -81,10 +81,12 @@ class Server(ABC):
         if self.pid() is not None:
             running = self._running_port()
             if running != self.port:
-                raise LocalError(f"{self.name} runs on port {running}, not {self.port}: stop it, or keep that port")
+                raise LocalError(
+                    f"{self.name} is running on port {running}, not {self.port}: stop it, or use that port"
+                )
             return
         if _taken(self.host, self.port):
-            raise LocalError(f"{self.name}: port {self.port} is in use by somebody else; choose another port")
+            raise LocalError(f"{self.name}: port {self.port} is in use by another process; choose another port")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = self.command()
         with self.log.open("ab") as log:
@@ -106,7 +108,7 @@ class Server(ABC):
         deadline = time.monotonic() + timeout
         while not self.answers():
             if self.pid() is None:
-                raise LocalError(f"{self.name} ended while starting; see {self.log}\n{_tail(self.log)}")
+                raise LocalError(f"{self.name} exited during startup; see {self.log}\n{_tail(self.log)}")
             if time.monotonic() > deadline:
                 raise LocalError(f"{self.name} is not ready after {timeout:.0f} s; see {self.log}\n{_tail(self.log)}")
             time.sleep(_POLL_SECONDS)

@@ -139,7 +139,7 @@ class Stack:
 def _port(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     if not text.isdigit():
-        raise LocalError(f"{variable} is {text!r}, which is no port")
+        raise LocalError(f"{variable} is {text!r}, which is not a port")
     return int(text)
 
 
@@ -147,7 +147,7 @@ def _use_docker() -> bool:
     """`DESKBUS_LOCAL_STACK` (docker or native) decides; else whether an engine answers and there is a compose file."""
     told = os.environ.get("DESKBUS_LOCAL_STACK", "")
     if told not in ("", "docker", "native"):
-        raise LocalError(f"DESKBUS_LOCAL_STACK is {told!r}; it may be docker or native")
+        raise LocalError(f"DESKBUS_LOCAL_STACK is {told!r}; expected docker or native")
     if told:
         return told == "docker"
     if shutil.which("docker") is None or not any(file.exists() for file in _COMPOSE_FILES):

@@ -115,7 +115,7 @@ async def test_letters_of_one_record_are_one_and_go_back_once(kafka: str, topics
     sent = await asyncio.to_thread(_cli, kafka, topics, "replay", "ingest", "--offset", "0/1")
     assert "1 sent to" in sent.output
     again = await asyncio.to_thread(_cli, kafka, topics, "replay", "ingest", "--all")
-    assert "1 sent to deskbus.ingest.retry.v1, 1 replayed before" in again.output
+    assert "1 sent to deskbus.ingest.retry.v1, 1 skipped: replayed before" in again.output
     shown = await asyncio.to_thread(_cli, kafka, topics, "show", "ingest", "0/1")
     assert "copies: 0/1" in shown.output
 
@@ -134,7 +134,7 @@ async def test_no_letter_holds_up_the_others(kafka: str, topics: str) -> None:
 
     listed = await asyncio.to_thread(_cli, kafka, topics, "list", "ingest")
     assert listed.exit_code == 0, listed.output
-    assert all(told in listed.output for told in ("0/0", "0/1", "0/3", "[/x] \\x1b[2J", "passed over: 0/2"))
+    assert all(told in listed.output for told in ("0/0", "0/1", "0/3", "[/x] \\x1b[2J", "skipped: 0/2"))
     assert "\x1b" not in listed.output
     assert "     2  deskbus.inbound.v1 whatsapp  TypeError: oops\n" in listed.output
     shown = await asyncio.to_thread(_cli, kafka, topics, "show", "ingest", "0/0")

@@ -70,16 +70,16 @@ async def test_a_replay_says_what_was_taken_up_and_what_the_floor_has_passed(rig
         told = await _replay(rig)
         assert told.exit_code == 1, "not all of them were taken"
         assert "3 sent to deskbus.sla.retry.v1" in told.output
-        assert "2 taken up" in told.output
+        assert "2 handled" in told.output
         (line,) = [line for line in told.output.splitlines() if "refused" in line]
-        assert "refused, the floor has passed it, as letter" in line
+        assert "was refused (its event was given up), as letter" in line
         assert "floor: T no longer knows which events of /deskbus/ingest up to" in line
         assert line.endswith("this is 2")
         assert (await rig.state("T"))["sequences"] == [1, last]
         assert (await rig.state("U"))["sequences"] == [1]
 
         again = await _replay(rig)
-        assert "1 sent to deskbus.sla.retry.v1, 3 replayed before and left" in again.output
+        assert "1 sent to deskbus.sla.retry.v1, 3 skipped: replayed before" in again.output
         assert again.output.count("refused") == 1
 
 
@@ -89,7 +89,7 @@ async def test_a_replay_that_goes_well_ends_with_that(rig: Rig) -> None:
         await until(lambda: _handled(consumer))
         rig.handling.mended = True
         told = await _replay(rig)
-    assert (told.exit_code, told.output.splitlines()[-1]) == (0, "1 taken up")
+    assert (told.exit_code, told.output.splitlines()[-1]) == (0, "1 handled")
     assert (await rig.state("T"))["sequences"] == [2, 1]
 
 
@@ -99,7 +99,7 @@ async def test_a_replay_that_nobody_takes_up_says_so_and_ends(rig: Rig) -> None:
         await until(lambda: _handled(consumer))
     told = await _replay(rig, "--wait", "1")
     assert told.exit_code == 0
-    assert "1 not taken up yet: does sla run?" in told.output
+    assert "1 pending: is sla running?" in told.output
     quiet = await _replay(rig, "--again", "--wait", "0")
     assert quiet.output.splitlines() == ["1 sent to deskbus.sla.retry.v1"]
     (letter,) = (await find(rig.settings.kafka, "sla", Choice(), prefix=rig.prefix)).letters

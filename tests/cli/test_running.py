@@ -143,4 +143,4 @@ def test_a_run_with_what_is_no_port_says_so_and_starts_nothing(tmp_path: Path, m
     monkeypatch.setattr(running, "ENV_FILE", tmp_path / "none")
     said: list[str] = []
     assert running.run({"DESKBUS_NOTIFY_PORT": "http"}, FOLDER, 1, said.append) == 1
-    assert said == ["DESKBUS_NOTIFY_PORT must be the number of a port, not 'http'"]
+    assert said == ["DESKBUS_NOTIFY_PORT must be a port number, not 'http'"]

@@ -70,7 +70,7 @@ def test_another_object_for_the_same_directory_finds_and_ends_the_process(listen
 def test_a_server_that_runs_on_another_port_is_not_taken_for_the_one_asked_for(listener: Listener) -> None:
     listener.start()
     try:
-        with pytest.raises(LocalError, match=f"runs on port {listener.port}"):
+        with pytest.raises(LocalError, match=f"is running on port {listener.port}"):
             Listener(listener.directory, free_port()).start()
     finally:
         listener.kill()
