@@ -62,7 +62,7 @@ FIRST_SEEN_LATE = Counter(
 LAG_RECORDS = Gauge("deskbus_lag_records", "Records in a partition not handled yet.", ("topic", "partition"))
 LAG_SECONDS = Gauge("deskbus_lag_seconds", "Age of the oldest record not handled yet.", ("topic", "partition"))
 STALLED_SECONDS = Gauge(
-    "deskbus_stalled_seconds", "Longest time that a partition has had records waiting and has handled none."
+    "deskbus_stalled_seconds", "Longest time that a partition has had waiting records without handling any."
 )
 HEARTBEAT_AGE = Gauge("deskbus_heartbeat_age_seconds", "Time since the last iteration of the poll loop.")
 
