@@ -169,6 +169,7 @@ class Delivery(Generic[S]):
         docs = {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
         docs |= self._new(items, batch) | docs
         docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
+        await self.handling.before_decide(_loaded(docs.values()))
         self.beat()
         places = self._decide_all(items, docs, batch)
         await self._write_dead(batch)
@@ -280,7 +281,8 @@ class Delivery(Generic[S]):
             return
         item.incomplete = head is not None and doc.lacks(head.source, head.sequence)
         try:
-            self.documents.apply(doc, self.handling.decide(doc.state, item, now), cause=item.cause)
+            decision = self.handling.decide(doc.state, item, now)
+            self.documents.apply(doc, decision, cause=item.cause)
         except Passing:
             raise
         except Exception as error:
@@ -291,6 +293,7 @@ class Delivery(Generic[S]):
             self._kill(doc, item, f"{type(error).__name__}: {error}", batch, unforeseen=True)
             return
         self._tally.count(item, "handled", doc.id)
+        self._tally.once_written(doc.id, partial(self.handling.count, item, decision))
         if head is not None:
             self._take(doc, head)
         if event is not None:

@@ -62,8 +62,17 @@ class Handling(Protocol[S]):
         Returns the documents that it had to load for that, so that they are not loaded twice.
         """
 
+    async def before_decide(self, docs: Sequence[Document[S]]) -> None:
+        """Fetch what deciding about these documents needs to know besides them."""
+
     def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
-        """Decide; Passing stops this subject for now, anything else raised makes the record a dead letter."""
+        """Decide, and change nothing: a decision may be lost and made anew, and none of it has happened until then.
+
+        Passing stops this subject for now, anything else raised makes the record a dead letter.
+        """
+
+    def count(self, item: Incoming, decision: Decision[S]) -> None:
+        """Count what was decided. Called once it is stored."""
 
     async def before_write(self, docs: Sequence[Document[S]]) -> None:
         """Do what must be durable before the documents are (claims); may apply further decisions to them."""
@@ -92,6 +101,12 @@ class BaseHandling(Generic[S]):
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[S]]:  # noqa: ARG002 - for who needs them
         """Keep the subject as the document's id."""
         return {}
+
+    async def before_decide(self, docs: Sequence[Document[S]]) -> None:
+        """Need to know nothing else."""
+
+    def count(self, item: Incoming, decision: Decision[S]) -> None:
+        """Count nothing of its own."""
 
     async def before_write(self, docs: Sequence[Document[S]]) -> None:
         """Need nothing first."""

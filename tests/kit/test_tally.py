@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kit.protocol.delivery import ROUNDS
-from kit.protocol.document import Decision
+from kit.protocol.document import Decision, Document
 from kit.protocol.handling import Incoming
 from tests.kit.raw import Raw
 from tests.kit.simulation.records import Poke, poke
@@ -54,6 +54,32 @@ async def test_what_is_decided_anew_after_a_lost_guard_counts_once(poked: Rig) -
     assert more(other) == {"dead": 1}, "what is no event at all"
     assert REGISTRY.get_sample_value(EFFECTS) == (effects or 0) + 2
     assert (counted("sequence_gaps"), counted("first_seen_late")) == (gaps + 1, late + 1)
+
+
+class Noting(Pokes):
+    """Counts for itself, and notes what it is told of before it decides."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps: list[str] = []
+
+    async def before_decide(self, docs: Sequence[Document[dict[str, Any]]]) -> None:
+        self.steps += [f"know {doc.id}" for doc in docs]
+
+    def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
+        self.steps.append("decide")
+        return super().decide(state, item, now)
+
+    def count(self, item: Incoming, decision: Decision[dict[str, Any]]) -> None:
+        assert decision.state is not None
+        self.steps.append("count")
+
+
+async def test_a_service_knows_documents_before_it_decides_and_counts_what_is_written(poked: Rig) -> None:
+    handling = poked.delivery.handling = Noting(poked.documents)
+    poked.store.loses["T"] = 1
+    assert await poked.handle(event(2), event(3)) == set()
+    assert handling.steps == ["know T", "decide", "decide"] * 2 + ["count", "count"]
 
 
 async def test_what_was_not_written_is_not_counted(poked: Rig) -> None:
