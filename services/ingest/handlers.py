@@ -210,13 +210,19 @@ class IngestHandling:
         """Ask the core, with what holds for the ticket's account."""
         if isinstance(item.value, Arrival):
             channel, account = item.value.inbound.channel, item.value.inbound.account
-            if item.value.taken or (state is not None and item.value.id in state.taken):
-                metrics.DUPLICATES.labels(channel).inc()
         elif state is not None and state.ticket is not None:
             channel, account = state.ticket.channel, state.ticket.account
         else:
             return decide(state, item.value, TicketPolicy(), now)
         return decide(state, item.value, policy_of(self._parsing.accounts().named(channel, account)), now)
+
+    def count(self, item: Incoming, decision: Decision[TicketState]) -> None:
+        """Count messages that were there already: of any other, the ticket changes."""
+        if isinstance(item.value, Arrival) and decision.state is None:
+            metrics.DUPLICATES.labels(item.value.inbound.channel).inc()
+
+    async def before_decide(self, docs: Sequence[Document[TicketState]]) -> None:
+        """Need to know nothing else: messages brought it when they were placed."""
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
         """Keep the uploads that replies name; claims were made when the messages were placed."""

@@ -18,6 +18,7 @@ from contracts.ticket import Status
 from contracts.topics import CONTACTS
 from kit.base.errors import Passing
 from kit.protocol.ports import Guarded, WriteOutcome
+from services.ingest import metrics
 from services.ingest.core.ticket import fire
 from services.ingest.store import THREADS
 from tests.ingest.worker_rig import AGENT, START, Worker
@@ -88,6 +89,15 @@ async def test_a_backlog_of_days_in_one_batch_is_told_apart_like_when_it_came_li
     assert [t.linked_to for t in tickets] == [None, *(t.id for t in tickets[:-1])]
     await worker.take(*rows)
     assert len(worker.opened()) == 4
+
+
+async def test_a_message_that_was_there_already_is_counted_by_its_channel() -> None:
+    worker, count = Worker(), metrics.DUPLICATES.labels("webhook")._value
+    before = count.get()
+    await worker.take(worker.says("hello", "m1"), worker.says("more", "m2"))
+    assert count.get() == before
+    await worker.take(worker.says("hello", "m1"), worker.says("hello", "m1"), worker.says("news", "m3"))
+    assert count.get() == before + 2
 
 
 async def test_an_old_message_that_comes_again_does_not_join_the_new_ticket() -> None:
