@@ -81,12 +81,6 @@ class RoutingHandling(BaseHandling[TicketState]):
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Let the core decide. An event counts from its own time, whenever it is read."""
-        decision = self._decide(state, item, now)
-        if decision.state is not None:
-            self._desk.note(state, decision.state)
-        return decision
-
-    def _decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         policy, roster = self._desk.policy, self._desk.roster
         if isinstance(item.value, Command):
             command: Transfer = item.value.data

@@ -293,7 +293,7 @@ def _queue_view(name: str | None, groups: list[Waiting], desk: Desk, now: dateti
 
 def _explain(state: TicketState, desk: Desk, now: datetime) -> Explanation:
     """Look at every agent, also beyond those that are listed: this answers a person, not a ticket."""
-    policy = desk.policy
+    policy = desk.follow_policy()
     asked = need.needs_of(state, policy, now)
     everybody = [agent for agent in desk.roster.states() if agent.removed_at is None]
     why = need.unplaced(state, policy)

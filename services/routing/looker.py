@@ -78,6 +78,7 @@ class Looker:
 
     async def look(self) -> None:
         """Go through those who wait in queues that somebody can serve now."""
+        self._desk.follow_policy()
         if not self._desk.roster.loaded:
             await self._desk.roster.load_all()
         await self._look_at_meant()

@@ -6,7 +6,7 @@ highest version of the ticket it was made at (stamp-max); who loses the ticket l
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from kit.protocol.document import Document
 from kit.protocol.outbox import Documents, Saved
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
+from services.routing.core.policy import Policy
 from services.routing.core.state import TicketState
 from services.routing.store.roster import Roster
 
@@ -42,11 +43,19 @@ class Observer(Protocol):
 class Claims:
     """The claims that this process makes and gives up, one bundle at a time."""
 
-    def __init__(self, tickets: Documents[TicketState], roster: Roster, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        tickets: Documents[TicketState],
+        roster: Roster,
+        policy: Callable[[], Policy],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
         self.lock = asyncio.Lock()
         self.freed = asyncio.Event()
         """Set when there is room that was not there before."""
-        self._tickets, self._roster, self._clock, self._observer = tickets, roster, clock, observer
+        self._tickets, self._roster, self._policy = tickets, roster, policy
+        self._clock, self._observer = clock, observer
 
     async def make(self, agent_ids: Sequence[str]) -> set[str]:
         """Write the agents as the index has them, claims included; returns those whose write was not lost.
@@ -142,7 +151,7 @@ class Claims:
 
     def weigh(self, state: TicketState, agent_id: str) -> float:
         """Return the units that a ticket takes of an agent in its status."""
-        policy, agent = self._roster.pool.policy, self._roster.pool.agents.get(agent_id)
+        policy, agent = self._policy(), self._roster.pool.agents.get(agent_id)
         own = agent.profile.channel_weights if agent is not None else {}
         return policy.weight(state.facts.channel, own, policy.share(state.facts.channel, state.status))
 

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import structlog
 
-from contracts.assignments import AgentRef, AssignmentDecision
+from contracts.assignments import AgentRef, AssignmentDecision, TicketUnassigned
 from kit.base.clock import Clock
 from kit.base.errors import Passing, TooLarge
 from kit.protocol.document import Decision, Document
@@ -60,32 +60,40 @@ class Desk:
         observer: Observer,
     ) -> None:
         self.documents, self.roster, self.clock = documents, roster, clock
-        self.claims = Claims(documents, roster, clock, observer)
+        self.claims = Claims(documents, roster, policy, clock, observer)
         self.backlog: frozenset[str] = frozenset()
         """Queues in which somebody waited longer when last looked at: who comes now does not overtake them."""
         self.shares = Shares(documents, self.claims, roster, clock)
         self._policy, self._observer = policy, observer
         self._given: dict[str, Pick] = {}
         self._left: dict[str, set[str]] = {}
+        """Of tickets that were written: the agents they were taken from, whose claims are given up next."""
+        documents.watch(self._note)
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, also for the index."""
+        """The policy in force."""
+        return self._policy()
+
+    def follow_policy(self) -> Policy:
+        """Return the policy in force, and let the index of agents follow it."""
         policy = self._policy()
         if self.roster.pool.policy is not policy:
             self.roster.pool.set_policy(policy)
         return policy
 
-    def note(self, before: TicketState | None, after: TicketState | None) -> None:
-        """Remember whose claim is to be given up once this change of a ticket is written."""
-        if before is not None and after is not None and before.agent not in (None, after.agent):
-            self._left.setdefault(before.id, set()).add(before.agent or "")
+    def _note(self, docs: Sequence[Document[TicketState]]) -> None:
+        """Take from what a write announces which agents have lost a ticket by it."""
+        for doc in docs:
+            for event in doc.said:
+                if isinstance(event, TicketUnassigned):
+                    self._left.setdefault(doc.id, set()).add(event.agent.id)
 
     # -- claims, before the tickets are written ----------------------------------------------------------------------
 
     async def assign(self, docs: Iterable[Document[TicketState]], *, overtake: bool = False) -> None:
         """Claim agents for those who wait, and put the assignment into their documents."""
-        policy, docs = self.policy, list(docs)
+        policy, docs = self.follow_policy(), list(docs)
         await self.shares.fit(docs, policy)
         waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
         if not overtake:
@@ -198,9 +206,7 @@ class Desk:
     def _apply(self, doc: Document[TicketState], decision: Decision[TicketState] | None) -> None:
         if decision is None or doc.state is None:
             return
-        before = doc.state
-        self.documents.apply(doc, decision, cause=before.cause)
-        self.note(before, doc.state)
+        self.documents.apply(doc, decision, cause=doc.state.cause)
 
     def _give(self, pick: Pick) -> None:
         assert pick.doc.state is not None
@@ -239,7 +245,6 @@ class Desk:
             self._count(doc.state, self._given.pop(doc.id, None))
         unsure = []
         for doc in lost:
-            self._left.pop(doc.id, None)
             self._given.pop(doc.id, None)
             self.shares.lighter.discard(doc.id)
             unsure += [(agent_id, doc.id) for agent_id in self.roster.holders(doc.id)]
@@ -281,8 +286,6 @@ class Desk:
                     self.documents.apply(doc, decision, cause=before.cause)
                 except (Passing, TooLarge) as fault:
                     log.warning("a ticket could not be changed", ticket=doc.id, fault=str(fault))
-                    continue
-                self.note(before, doc.state)
             saved = await self.serve([doc for doc in docs.values() if doc.changed])
             written += len(saved.won)
             ids = [doc.id for doc in saved.lost]
