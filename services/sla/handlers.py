@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 
 from contracts.topics import BY_NAME, TICKETS
 from kit.protocol.document import Decision, Document
 from kit.protocol.handling import BaseHandling, Incoming
 from services.sla.core import tickets
-from services.sla.core.state import TicketClocks
+from services.sla.core.state import TicketClocks, versions
 from services.sla.store import Archive
 
 
@@ -21,10 +21,9 @@ class SlaHandling(BaseHandling[TicketClocks]):
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketClocks]]:
-        """Keep the subject as the document's id, and look up policies that the last batch found to be missing."""
-        await self._archive.look_up()
-        return await super().locate(items)
+    async def before_decide(self, docs: Sequence[Document[TicketClocks]]) -> None:
+        """Look up the policies that these tickets are bound to and this process does not know."""
+        await self._archive.know(set().union(*(versions(doc.state) for doc in docs if doc.state is not None)))
 
     def decide(self, state: TicketClocks | None, item: Incoming, now: datetime) -> Decision[TicketClocks]:
         """Let the core decide."""

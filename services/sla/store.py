@@ -13,14 +13,13 @@ from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.topics import SLA, TICKETS
 from kit.base.clock import Clock as Wall
-from kit.base.errors import Passing
 from kit.mongo import MongoStore
 from kit.protocol.document import Kind
 from services.sla.core.clocks import Clock, Phase, Terms, Warn
 from services.sla.core.history import Span
 from services.sla.core.policy import Book
 from services.sla.core.replies import Given
-from services.sla.core.state import Breach, TicketClocks, due
+from services.sla.core.state import Breach, TicketClocks, UnknownVersion, due
 
 COLLECTION = "clocks"
 ARCHIVE = "policies"
@@ -142,14 +141,20 @@ class Archive:
         return self._current
 
     def version(self, version: str) -> Book:
-        """Return one version; raises Passing for one that must be looked up first. A lost one gives the current."""
+        """Return one version; raises UnknownVersion for one that must be looked up first. A lost one gives the current.
+
+        Asking changes nothing: see `want` and `know`.
+        """
         found = self._known.get(version)
         if found is not None:
             return found
         if version in self._gone:
             return self._current
+        raise UnknownVersion(version)
+
+    def want(self, version: str) -> None:
+        """Let the next `look_up` fetch a version, too."""
         self._wanted.add(version)
-        raise Passing(f"the policy version {version} is not known here yet")
 
     async def refresh(self) -> bool:
         """Archive a new file and put it in force, look up what was asked for; says whether the policies changed."""
@@ -165,7 +170,7 @@ class Archive:
         return changed
 
     async def look_up(self) -> None:
-        """Fetch the versions that were asked for and not known."""
+        """Fetch the versions that are wanted and not known."""
         wanted = sorted(self._wanted)
         if wanted:
             self._take(await self._store.fetch(ARCHIVE, wanted))

@@ -9,12 +9,11 @@ import structlog
 
 from contracts.topics import TICKETS
 from kit.base.clock import Clock
-from kit.base.errors import Passing
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
 from services.sla.core import tickets
-from services.sla.core.state import TicketClocks
+from services.sla.core.state import TicketClocks, UnknownVersion
 from services.sla.settings import SlaSettings
 from services.sla.store import Archive
 
@@ -31,7 +30,8 @@ def build_ticker(
     def fire(state: TicketClocks, until: datetime) -> Decision[TicketClocks] | None:
         try:
             return tickets.fire(state, until, archive, clock.now())
-        except Passing:  # its policies are being looked up; the others' time does not wait for that
+        except UnknownVersion as unknown:  # the others' time does not wait until it is looked up
+            archive.want(unknown.version)
             return None
 
     return Ticker(
@@ -86,5 +86,6 @@ async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, cloc
 def _rebased(state: TicketClocks | None, archive: Archive, clock: Clock) -> Decision[TicketClocks] | None:
     try:
         return None if state is None else tickets.rebase(state, archive, clock.now())
-    except Passing:
+    except UnknownVersion as unknown:
+        archive.want(unknown.version)
         return None

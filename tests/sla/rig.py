@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import Any, cast
 
 from contracts.envelope import Event
-from kit.protocol.document import Cause
+from contracts.topics import TICKETS
+from kit.protocol.deadletter import DeadLetters
+from kit.protocol.delivery import Delivery
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from services.sla import metrics, store
-from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
+from services.sla.handlers import SlaHandling
 from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import FakeStore
+from tests.kit.raw import Raw
 from tests.sla.desk import SIMPLE, START, book
 
 
@@ -30,6 +34,9 @@ class Sent:
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
         self.events += [Event.parse(record.value or b"") for run in runs for record in run]
         return [len(run) for run in runs]
+
+    async def send(self, record: Outgoing) -> None:
+        raise AssertionError(f"nothing here is a dead letter: {record.value!r}")
 
     async def partitions(self, topic: str) -> int:
         return 1
@@ -59,16 +66,15 @@ class Rig:
         self.store = fake or FakeStore()
         self.sent = Sent()
         self.positions = Positions()
+        self._offsets = count()
         self.disk = policies or book(SIMPLE)
         self.archive = store.Archive(cast("Any", self.store), lambda: self.disk, self.clock)
         self.documents: Documents[TicketClocks] = ClearedAtOnce(store.KIND, self.store, self.sent, self.clock)
         self.documents.watch(partial(metrics.count, self.archive))
+        self.handling = SlaHandling(self.archive)
+        self.delivery = Delivery(self.documents, self.handling, DeadLetters("dlq", "sla", self.sent), self.clock)
 
     async def take(self, event: Event) -> None:
         """Handle an event as the batch loop does."""
         self.clock.set(event.time)
-        await self.documents.change(
-            event.subject,
-            lambda state: tickets.decide(state, event, self.archive, self.clock.now()),
-            cause=Cause.of(event),
-        )
+        assert await self.delivery.handle([Raw(TICKETS, 0, next(self._offsets), event.encode())]) == set()

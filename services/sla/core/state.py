@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from contracts.ticket import Status, TicketFacts
+from kit.base.errors import Passing
 from services.sla.core.clocks import Clock, soonest
 from services.sla.core.history import History
 from services.sla.core.policy import Book
@@ -18,7 +19,17 @@ class Books(Protocol):
 
     @property
     def current(self) -> Book: ...
-    def version(self, version: str) -> Book: ...
+
+    def version(self, version: str) -> Book:
+        """Return one version; raises UnknownVersion for one that must be looked up first."""
+
+
+class UnknownVersion(Passing):
+    """Policies that a ticket is bound to are not known to this process yet."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"the policy version {version} is not known here yet")
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +81,8 @@ class TicketClocks:
 def due(state: TicketClocks) -> datetime | None:
     """Return the next instant at which time matters to the ticket's clocks."""
     return soonest(state.live)
+
+
+def versions(state: TicketClocks) -> set[str]:
+    """Return the versions of the policies that a ticket's next change may ask for."""
+    return {state.version, state.waits_version, *(clock.terms.policy.version for clock in state.live)} - {""}
