@@ -7,10 +7,11 @@ broker has confirmed it. Store and sender are protocols, so that the same code r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -225,6 +226,19 @@ class Documents(Generic[S]):
         while len(self._told) > TOLD:
             del self._told[next(iter(self._told))]
 
+    async def say(self, docs: Iterable[Document[S]]) -> None:
+        """Publish what was written. What cannot be published now is left to the sweeper: it is stored, so it stands."""
+        try:
+            await self.publish(docs)
+        except Passing as fault:
+            log.warning("not published, left to the sweeper", fault=str(fault))
+
+    async def write(self, docs: Sequence[Document[S]]) -> Saved[S]:
+        """Save documents outside the batch loop, and say what they say."""
+        saved = await self.save(docs)
+        await self.say(saved.won)
+        return saved
+
     async def change(
         self,
         doc_id: str,
@@ -233,16 +247,14 @@ class Documents(Generic[S]):
         cause: Cause | None = None,
         attempts: int = 10,
     ) -> S | None:
-        """Change one document outside the batch loop (REST, offers) and return its state afterwards.
+        """Change one document outside the batch loop (REST, sending) and return its state afterwards.
 
-        `decide` may be called again after a lost guard; None from it changes nothing. Events that could not be
-        published now are left to the sweeper: the decision is stored, so it stands.
+        `decide` may be called again after a lost guard; None from it changes nothing.
         """
-        for _ in range(attempts):
-            changed = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause)
-            if doc_id in changed:
-                return changed[doc_id].state
-        raise Passing(f"{doc_id} was changed concurrently {attempts} times")
+        won = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause, attempts=attempts)
+        if doc_id not in won:
+            raise Passing(f"{doc_id} was changed concurrently {attempts} times")
+        return won[doc_id].state
 
     async def change_many(
         self,
@@ -251,14 +263,54 @@ class Documents(Generic[S]):
         *,
         cause: Cause | None = None,
         apart: Apart | None = None,
+        attempts: int = 1,
     ) -> dict[str, Document[S]]:
-        """Change documents in one pass; returns those that were not lost to another writer.
+        """Change documents by what is decided of their states; see `edit`."""
+
+        def edit(doc: Document[S]) -> None:
+            decision = decide(doc.id, doc.state)
+            if decision is not None:
+                self.apply(doc, decision, cause=cause)
+
+        return await self.edit(ids, edit, apart=apart, attempts=attempts)
+
+    async def edit(
+        self,
+        ids: Iterable[str],
+        edit: Callable[[Document[S]], object],
+        *,
+        write: Callable[[Sequence[Document[S]]], Awaitable[Saved[S]]] | None = None,
+        apart: Apart | None = None,
+        attempts: int = 1,
+        held: Mapping[str, Document[S]] = MappingProxyType({}),
+    ) -> dict[str, Document[S]]:
+        """Load documents, let `edit` apply decisions to each, write them; those lost to another writer once more.
+
+        Returns those that `write` (by default `write` of this class) says were not lost, after that many attempts at
+        most. `held` are documents that are loaded already: good for one attempt.
 
         With `apart`, a document that fails stops no other: `apart` is told of it and of its fault. What is wrong with
         the store stops all: raises Passing.
         """
+        won, left = dict[str, Document[S]](), list(ids)
+        for _ in range(attempts):
+            if not left:
+                break
+            saved = await self._edit(left, held, edit, write or self.write, apart)
+            won |= {doc.id: doc for doc in saved.won}
+            left, held = [doc.id for doc in saved.lost], {}
+        return won
+
+    async def _edit(
+        self,
+        ids: Sequence[str],
+        held: Mapping[str, Document[S]],
+        edit: Callable[[Document[S]], object],
+        write: Callable[[Sequence[Document[S]]], Awaitable[Saved[S]]],
+        apart: Apart | None,
+    ) -> Saved[S]:
         try:
-            return await self._change(ids, decide, cause, apart)
+            return await write(await self._edited(ids, held, edit, apart))
         except Passing:
             raise
         except Exception as fault:
@@ -266,37 +318,30 @@ class Documents(Generic[S]):
                 raise
             if len(ids) == 1:
                 apart(ids[0], fault)
-                return {}
-        changed: dict[str, Document[S]] = {}
-        for doc_id in ids:  # one of them cannot be read or written, and nothing says which
-            changed |= await self.change_many([doc_id], decide, cause=cause, apart=apart)
-        return changed
+                return Saved()
+        # One of them cannot be read or written, and nothing says which.
+        alone = [await self._edit([doc_id], {}, edit, write, apart) for doc_id in ids]
+        return Saved([doc for saved in alone for doc in saved.won], [doc for saved in alone for doc in saved.lost])
 
-    async def _change(
+    async def _edited(
         self,
         ids: Sequence[str],
-        decide: Callable[[str, S | None], Decision[S] | None],
-        cause: Cause | None,
+        held: Mapping[str, Document[S]],
+        edit: Callable[[Document[S]], object],
         apart: Apart | None,
-    ) -> dict[str, Document[S]]:
+    ) -> list[Document[S]]:
         docs = []
-        for doc in (await self.load(ids)).values():
+        at_hand = {i: held[i] for i in ids if i in held}
+        for doc in (at_hand | await self.load(i for i in ids if i not in at_hand)).values():
             try:
-                decision = decide(doc.id, doc.state)
-                if decision is not None:
-                    self.apply(doc, decision, cause=cause)
+                edit(doc)
             except Exception as fault:
                 if apart is None:
                     raise
                 apart(doc.id, fault)
             else:
                 docs.append(doc)
-        saved = await self.save(docs)
-        try:
-            await self.publish(saved.won)
-        except Passing as fault:
-            log.warning("not published, left to the sweeper", fault=str(fault))
-        return {doc.id: doc for doc in saved.won}
+        return docs
 
     async def sweep(self, older_than: timedelta, limit: int = 500) -> int:
         """Publish what has waited in outboxes longer than that; returns how many documents had such entries."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import structlog
-
 from contracts.contacts import Identity
 from kit.base.clock import Clock
 from kit.base.errors import Passing
@@ -19,7 +17,6 @@ from services.ingest.core.messages import identity_key
 from services.ingest.store import THREADS
 
 ROUNDS = 10
-log = structlog.get_logger(__name__)
 
 
 class People:
@@ -72,30 +69,25 @@ class People:
         waiting: dict[str, list[tuple[Arrival, Cause | None]]] = {}
         for arrival, cause in arrivals:
             waiting.setdefault(arrival.contact_id, []).append((arrival, cause))
-        for _ in range(ROUNDS):
-            if not waiting:
-                return
-            held, self._loaded = self._loaded, {}  # good for one try: who loses reads again
-            docs = {i: held[i] for i in waiting if i in held}
-            docs |= await self._documents.load(i for i in waiting if i not in docs)
-            for doc in docs.values():
-                said = [(a.inbound, a.ticket_id, about(a.inbound, a.defaults.brand)) for a, _ in waiting[doc.id]]
-                decision = decide(doc.state, doc.id, said, self._clock.now())
-                self._documents.apply(doc, decision, cause=waiting[doc.id][0][1])
-            saved = await self._documents.save(list(docs.values()))
-            for doc in saved.won:
-                for arrival, _ in waiting.pop(doc.id):
-                    arrival.nth_contact = doc.state.nth(arrival.ticket_id) if doc.state else 1
-            self._talking += saved.won
-        raise Passing("contacts were changed concurrently too often")
+
+        def learn(doc: Document[ContactState]) -> None:
+            said = [(a.inbound, a.ticket_id, about(a.inbound, a.defaults.brand)) for a, _ in waiting[doc.id]]
+            decision = decide(doc.state, doc.id, said, self._clock.now())
+            self._documents.apply(doc, decision, cause=waiting[doc.id][0][1])
+
+        held, self._loaded = self._loaded, {}
+        won = await self._documents.edit(waiting, learn, write=self._documents.save, attempts=ROUNDS, held=held)
+        self._talking += won.values()
+        for doc in won.values():
+            for arrival, _ in waiting.pop(doc.id):
+                arrival.nth_contact = doc.state.nth(arrival.ticket_id) if doc.state else 1
+        if waiting:
+            raise Passing("contacts were changed concurrently too often")
 
     async def publish(self) -> None:
-        """Say what has been learnt. What is not confirmed now is left to the sweeper: it is written."""
+        """Say what has been learnt."""
         talking, self._talking = self._talking, []
-        try:
-            await self._documents.publish(talking)
-        except Passing as fault:
-            log.info("not published, left to the sweeper", fault=str(fault))
+        await self._documents.say(talking)
 
 
 def _whose(

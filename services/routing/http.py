@@ -149,12 +149,11 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
             before[0] = state
             return decide(state)
 
-        for _ in range(_ATTEMPTS):
-            won = await documents.change_many([agent_id], noted)
-            if agent_id in won:
-                changed(won[agent_id])
-                return before[0], won[agent_id].state
-        raise Passing(f"{agent_id} was changed concurrently {_ATTEMPTS} times")
+        won = await documents.change_many([agent_id], noted, attempts=_ATTEMPTS)
+        if agent_id not in won:
+            raise Passing(f"{agent_id} was changed concurrently {_ATTEMPTS} times")
+        changed(won[agent_id])
+        return before[0], won[agent_id].state
 
     @router.get("", dependencies=[reads])
     async def list_agents(

@@ -14,8 +14,8 @@ from contracts.envelope import Event
 from contracts.payload import Payload
 from kit.base.errors import Passing, Unloadable
 from kit.protocol import outbox
-from kit.protocol.document import OUTBOX_CAP, Cause, Decision, Kind
-from kit.protocol.outbox import CLEARED, Documents
+from kit.protocol.document import OUTBOX_CAP, Cause, Decision, Document, Kind
+from kit.protocol.outbox import CLEARED, Documents, Saved
 from kit.protocol.ports import Outgoing
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import Contested, FakeStore
@@ -350,3 +350,37 @@ async def test_a_change_keeps_its_cause_and_gives_up_after_so_many_lost_guards()
     assert await documents.change("T", lambda _: Decision({"x": 1}, [Said()]), cause=Cause("c", "first")) == {"x": 1}
     (event,) = [Event.parse(value or b"") for value in sender.sent]
     assert (event.causationid, event.correlationid) == ("c", "first")
+
+
+async def test_what_is_lost_is_edited_again_as_it_is_stored_by_then_and_at_most_so_often() -> None:
+    store, sender = Contested(), SlowSender()
+    documents = Documents(KIND, store, sender, FakeClock(START))
+    sender.go.set()
+    held = await documents.load(["T"])
+    store.loses.update(T=1, U=2)
+    edited: list[tuple[str, bool]] = []
+
+    def edit(doc: Document[dict[str, Any]]) -> None:
+        edited.append((doc.id, doc is held.get(doc.id)))
+        documents.apply(doc, Decision({}, [Said()]))
+
+    won = await documents.edit(["T", "U"], edit, attempts=2, held=held)
+    assert edited == [("T", True), ("U", False), ("T", False), ("U", False)]
+    assert (list(won), len(sender.sent)) == (["T"], 1)
+    edited.clear()
+    assert list(await documents.edit(["U"], edit)) == ["U"]
+    assert list(await documents.edit([], edit)) == []
+    assert edited == [("U", False)]
+
+
+async def test_what_may_be_written_another_way_is_neither_saved_nor_said_here() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+
+    async def write(docs: Sequence[Document[dict[str, Any]]]) -> Saved[dict[str, Any]]:
+        return Saved([doc for doc in docs if doc.id == "U"])
+
+    won = await documents.edit(["T", "U"], lambda doc: documents.apply(doc, Decision({}, [Said()])), write=write)
+    assert list(won) == ["U"]
+    assert sender.sent == []
+    assert [doc.version for doc in (await documents.load(["T", "U"])).values()] == [0, 0]

@@ -1,12 +1,16 @@
 """What becomes of tickets as time passes: timelines of one replica over a fake store."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from contracts.ticket import Status
+from kit.base.errors import TooLarge
+from kit.protocol.document import Decision
 from services.routing import metrics
 from services.routing.core.need import needs_of
+from services.routing.core.state import TicketState
 from tests.kit.fake_store import Contested, FakeStore
 from tests.routing.scenario import (
     Log,
@@ -363,3 +367,17 @@ async def test_agents_are_announced_once_a_change_and_not_for_the_same_again(des
     await desk.remove("ann")
     assert desk.log.said("ann") == ["updated", "presence_changed", "updated", "removed"]
     assert (await desk.agent("ann")).profile.capacity == 5
+
+
+async def test_a_ticket_that_cannot_be_changed_is_left_as_it_is_and_stops_no_other(desk: Replica) -> None:
+    await desk.hear(*(opened(ticket(name)) for name in ("t1", "t2", "t3")))
+
+    def decide(state: TicketState) -> Decision[TicketState]:
+        if state.id != "t3":
+            raise ValueError("a bug") if state.id == "t1" else TooLarge("an event")
+        return Decision(replace(state, urgency=3))
+
+    before = (await desk.ticket("t3")).urgency
+    assert await desk.desk.work(["t1", "t2", "t3"], decide) == 1
+    assert before != 3
+    assert [(await desk.ticket(name)).urgency for name in ("t1", "t2", "t3")] == [before, before, 3]

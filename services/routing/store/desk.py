@@ -269,41 +269,27 @@ class Desk:
         decide: Callable[[TicketState], Decision[TicketState] | None],
     ) -> int:
         """Change tickets, give agents to those that wait, write, publish; returns how many were written."""
-        ids, written = list(ids), 0
-        for _ in range(ROUNDS):
-            if not ids:
-                break
-            docs = await self.documents.load(ids)
-            for doc in docs.values():
-                if doc.fault is not None:
-                    log.warning("a ticket cannot be loaded", ticket=doc.id, fault=doc.fault)
-                    continue
-                before = doc.state
-                decision = decide(before) if before is not None else None
-                if before is None or decision is None:
-                    continue
-                try:
-                    self.documents.apply(doc, decision, cause=before.cause)
-                except (Passing, TooLarge) as fault:
-                    log.warning("a ticket could not be changed", ticket=doc.id, fault=str(fault))
-            saved = await self.serve([doc for doc in docs.values() if doc.changed])
-            written += len(saved.won)
-            ids = [doc.id for doc in saved.lost]
-        return written
+
+        def edit(doc: Document[TicketState]) -> None:
+            self._apply(doc, decide(doc.state) if doc.state is not None else None)
+
+        async def write(docs: Sequence[Document[TicketState]]) -> Saved[TicketState]:
+            return await self.serve([doc for doc in docs if doc.changed])
+
+        return len(await self.documents.edit(ids, edit, write=write, apart=_apart, attempts=ROUNDS))
 
     async def serve(self, docs: Sequence[Document[TicketState]]) -> Saved[TicketState]:
         """Give agents to tickets at hand, and write those that changed."""
         await self.assign(docs, overtake=True)
-        changed = [doc for doc in docs if doc.changed]
-        if not changed:
-            return Saved()
-        saved = await self.documents.save(changed)
+        saved = await self.documents.write([doc for doc in docs if doc.changed])
         await self.settle(saved.won, saved.lost)
-        try:
-            await self.documents.publish(saved.won)
-        except Passing as fault:
-            log.warning("not published, left to the sweeper", fault=str(fault))
         return saved
+
+
+def _apart(ticket: str, fault: Exception) -> None:
+    """Leave a ticket as it is that cannot be changed now, and go on with the others."""
+    foreseen = isinstance(fault, Passing | TooLarge)
+    log.warning("a ticket could not be changed", ticket=ticket, fault=str(fault), exc_info=None if foreseen else fault)
 
 
 def _waits(state: TicketState, policy: Policy) -> bool:

@@ -137,10 +137,7 @@ class Office(Servers):
                 await mine.absence.turn()
                 if self.is_behind(mine):
                     await mine.roster.load_all()
-                try:
-                    await mine.looker.turn()
-                except Passing:
-                    mine.desk.claims.freed.set()
+                await mine.looker.turn()
 
     def news(self, mine: Replica) -> bool:
         claims, looker = mine.desk.claims, mine.looker
