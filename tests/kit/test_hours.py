@@ -49,7 +49,8 @@ def test_the_end_of_the_day_is_24_00() -> None:
         ({"mon": "09:00-09:00"}, "is empty"),
         ({"mon": "24:00-01:00"}, "is empty"),
         ({"mon": "09:60-12:00"}, "invalid time"),
-        ({"mon": "09:00-25:00"}, "invalid time"),
+        ({"mon": "09:00-25:00"}, "'09:00-25:00' contains an invalid time"),
+        ({"mon": "09:75-12:00"}, "'09:75-12:00' contains an invalid time"),
         ({"monday": "09:00-12:00"}, "is not a day"),
         ({"mon": "closed"}, "never open"),
         ({}, "never open"),
@@ -69,3 +70,18 @@ def test_a_date_has_hours_of_its_own_or_none() -> None:
         parse_day("22:00-06:00")
     with pytest.raises(ValueError, match="is not a date"):
         parse_date("24.12.2026")
+
+
+def test_spans_of_one_date_must_not_overlap() -> None:
+    with pytest.raises(ValueError, match="spans of this date overlap at 11:00"):
+        parse_day("09:00-12:00, 11:00-13:00")
+
+
+def test_spans_may_touch_and_the_last_minute_of_an_hour_is_one() -> None:
+    assert parse_day("09:00-12:00, 12:00-13:00") == ((NINE, NOON), (NOON, ONE))
+    assert parse_day("00:59-09:00") == ((59, NINE),)
+
+
+def test_a_comma_too_many_is_no_span() -> None:
+    assert parse_day("09:00-12:00,") == ((NINE, NOON),)
+    assert parse_day(["", "09:00-12:00"]) == ((NINE, NOON),)

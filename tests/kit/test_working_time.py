@@ -188,6 +188,31 @@ def test_zones_come_from_the_pinned_rules() -> None:
             zone(wrong)
 
 
+def test_a_zone_is_read_by_its_name_and_knows_it() -> None:
+    zone.cache_clear()
+    tz = zone("Asia/Kathmandu")
+    assert (tz.key, at("2026-01-01T00:00").astimezone(tz).isoformat()) == (
+        "Asia/Kathmandu",
+        "2026-01-01T05:45:00+05:45",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tz", "day", "minute"),
+    [
+        ("Europe/Warsaw", "2026-03-29", 150),
+        ("Australia/Lord_Howe", "2026-10-04", 135),  # half an hour
+        ("Asia/Kathmandu", "1986-01-01", 5),  # a quarter
+        ("Africa/Monrovia", "1972-01-07", 20),  # 44 minutes and 30 seconds
+        ("Pacific/Apia", "2011-12-30", 720),  # a day
+    ],
+)
+def test_a_time_in_a_gap_is_the_very_second_at_which_the_clock_jumps(tz: str, day: str, minute: int) -> None:
+    end = resolve(date.fromisoformat(day), minute, zone(tz))
+    before, after = (end + timedelta(seconds=n) for n in (-1, 0))
+    assert before.astimezone(zone(tz)).utcoffset() != after.astimezone(zone(tz)).utcoffset()
+
+
 # -- what must always hold ---------------------------------------------------------------------------------------------
 
 few = settings(max_examples=30)  # each counts whole years of days
