@@ -12,9 +12,10 @@ from kit.base.clock import Clock
 from kit.protocol.document import Decision, Document
 from services.routing.core.moves import placed_anew
 from services.routing.core.need import Need
+from services.routing.core.picking import queues_behind
 from services.routing.core.policy import Policy
 from services.routing.core.state import TicketState
-from services.routing.store.desk import Desk, queues_behind
+from services.routing.store.desk import Desk
 
 PAGE = 200
 LEAST, LOOKED = 8, 50

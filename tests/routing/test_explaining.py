@@ -9,9 +9,9 @@ from contracts.ticket import Status
 from services.routing.core import ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
+from services.routing.core.picking import SHOWN, SMALL
 from services.routing.core.pool import Pool
 from services.routing.core.ranking import Choice
-from services.routing.store.desk import SHOWN, SMALL
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import (
     Log,

@@ -49,8 +49,13 @@ class AgentState:
         return self.removed_at is None and self.profile.presence == Presence.ONLINE
 
     def has_room(self, weight: float) -> bool:
-        """Whether work of that weight fits. A billionth is left for sums of weights such as 0.1."""
-        return self.load + weight <= self.profile.capacity + 1e-9
+        """Whether work of that weight fits."""
+        return has_room(self.profile.capacity, self.load, weight)
+
+
+def has_room(capacity: float, load: float, weight: float) -> bool:
+    """Whether work of that weight fits beside that load. A billionth is left for sums of weights such as 0.1."""
+    return load + weight <= capacity + 1e-9
 
 
 def put(state: AgentState | None, profile: Agent, now: datetime) -> Decision[AgentState] | None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from contracts.assignments import PassedOver
-from services.routing.core.agents import AgentState
+from services.routing.core.agents import AgentState, has_room
 from services.routing.core.need import Need
 from services.routing.core.policy import Policy
 from services.routing.core.ranking import (
@@ -293,7 +293,7 @@ class Pool:
             ("room", channel, share)
             for channel in (None, *self._channels)
             for share in self.policy.shares
-            if load + self.policy.weight(channel or "", own, share) <= profile.capacity + 1e-9
+            if has_room(profile.capacity, load, self.policy.weight(channel or "", own, share))
         ]
         tags += [("queue", queue) for queue in profile.queues or (None,)]
         tags += [("brand", brand) for brand in profile.brands or (None,)]

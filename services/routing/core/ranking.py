@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from contracts.agents import Presence
 from contracts.assignments import AssignmentDecision, AssignReason, Candidate, PassedOver, UnroutableReason
-from services.routing.core.agents import AgentState
+from services.routing.core.agents import AgentState, has_room
 from services.routing.core.need import Need, Nobody
 from services.routing.core.policy import Policy
 
@@ -124,8 +124,8 @@ def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: Policy) 
     for agent in agents:
         if agent.removed_at is not None:
             continue
-        free = policy.weight(needs[0].channel, agent.profile.channel_weights, needs[0].share) <= _room(agent)
-        if free and any(unfit(agent, need, policy) is None for need in needs):
+        weight = policy.weight(needs[0].channel, agent.profile.channel_weights, needs[0].share)
+        if has_room(agent.profile.capacity, 0.0, weight) and any(unfit(agent, need, policy) is None for need in needs):
             return None
         why = unfit(agent, needs[0], policy)
         closest[str(why[0] if why else PassedOver.AT_CAPACITY)] += 1
@@ -139,10 +139,6 @@ def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: Policy) 
     if PassedOver.MISSING_SKILL not in closest and PassedOver.LANGUAGE in closest:
         return Nobody(UnroutableReason.NO_AGENT_WITH_LANGUAGE, detail)
     return Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS, detail)
-
-
-def _room(agent: AgentState) -> float:
-    return agent.profile.capacity + 1e-9
 
 
 @dataclass(frozen=True, slots=True)

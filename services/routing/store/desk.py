@@ -4,22 +4,20 @@ Who wants a ticket changed outside the batch loop (a timer, a door, the looker) 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import timedelta
 from zlib import crc32
 
 import structlog
 
-from contracts.assignments import AgentRef, AssignmentDecision, TicketUnassigned
+from contracts.assignments import TicketUnassigned
 from kit.base.clock import Clock
 from kit.base.errors import Passing, TooLarge
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents, Saved
-from services.routing.core import agents, moves, ranking, transfers
-from services.routing.core.need import Need, needs_of, unplaced
+from services.routing.core import picking, transfers
+from services.routing.core.need import needs_of
+from services.routing.core.picking import Pick
 from services.routing.core.policy import Policy
-from services.routing.core.ranking import Choice
 from services.routing.core.state import TicketState
 from services.routing.store.claims import ROUNDS, Claims, Observer, Versions, Weights
 from services.routing.store.roster import Roster
@@ -27,25 +25,11 @@ from services.routing.store.shares import Shares
 
 log = structlog.get_logger(__name__)
 
-SMALL = 64
-"""Up to so many agents, those who could not serve may be named too; of more they are counted."""
-SHOWN = 8
 APART = 16
 """Agents for each ticket, among whom one that has lost a claim picks again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """An agent picked for a ticket, before the claim is made."""
-
-    doc: Document[TicketState]
-    agent: AgentRef
-    reason: str
-    load_before: float
-    load_after: float
-    decision: AssignmentDecision
-    overflow_queue: str | None
-    share: float
+Picked = tuple[Document[TicketState], Pick]
 
 
 class Desk:
@@ -95,60 +79,57 @@ class Desk:
         """Claim agents for those who wait, and put the assignment into their documents."""
         policy, docs = self.follow_policy(), list(docs)
         await self.shares.fit(docs, policy)
-        waiting = [doc for doc in docs if doc.state is not None and _waits(doc.state, policy)]
+        waiting = [(doc.state, doc) for doc in docs if doc.state is not None and picking.waits(doc.state, policy)]
         if not overtake:
-            first = [doc for doc in waiting if doc.state is not None and _may_go_first(doc.state, self.backlog, policy)]
+            first = [each for each in waiting if picking.may_go_first(each[0], self.backlog, policy)]
             if len(first) < len(waiting):
                 self.claims.freed.set()
                 waiting = first
         if not waiting:
             return
-        waiting.sort(key=_urgent_and_old)
+        waiting.sort(key=lambda each: picking.turn(each[0]))
+        await self._claim([doc for _, doc in waiting], policy)
+
+    async def _claim(self, waiting: list[Document[TicketState]], policy: Policy) -> None:
         async with self.claims.lock:
             seen = waiting
             for number in range(ROUNDS):
                 picks = self._pick(waiting, policy, spread=number * APART * len(waiting))
                 if not picks:
                     break
-                won = await self.claims.make([pick.agent.id for pick in picks])
-                for pick in picks:
-                    if pick.agent.id in won:
-                        self._give(pick)
-                waiting = [pick.doc for pick in picks if pick.agent.id not in won]
+                won = await self.claims.make([pick.agent_id for _, pick in picks])
+                for doc, pick in picks:
+                    if pick.agent_id in won:
+                        self._give(doc, pick)
+                waiting = [doc for doc, pick in picks if pick.agent_id not in won]
             self._say_who_is_waited_for(seen, policy)
 
-    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Pick]:
+    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Picked]:
         """Pick agents one ticket after the other; each pick takes room from the index at once.
 
         All replicas see the same agent as the best. Who has lost one to another replica picks anywhere among the first
         `spread` of those who are as good, so that they do not meet again and again.
         """
-        now, picks = self.clock.now(), list[Pick]()
+        now, pool, picks = self.clock.now(), self.roster.pool, list[Picked]()
         for doc in waiting:
-            assert doc.state is not None
             begin = self.clock.monotonic()
             state = self._without_gone_target(doc, policy)
-            if not _waits(state, policy):
+            if not picking.waits(state, policy):
                 continue
             needs = needs_of(state, policy, now)
             skip = crc32(doc.id.encode()) % spread if spread else 0
-            choice = self._held(doc, needs, policy) or self.roster.pool.pick(needs, skip=skip)
+            choice = picking.choose(needs, pool, self.roster.holders(doc.id), policy, skip=skip)
             self._observer.decided(self.clock.monotonic() - begin)
             if choice is None:
-                self.backlog |= queues_behind(doc.state)
+                self.backlog |= picking.queues_behind(state)
                 continue
-            need, agent = choice.need, choice.agent
-            decision = self._explain(needs, choice, policy, now)
-            weight = policy.weight(need.channel, agent.profile.channel_weights, need.share)
             # Each at an instant of their own: among agents who are equal otherwise, these are asked last, and in order.
-            claimed = agents.claim(agent, doc.id, doc.version, weight, now + timedelta(microseconds=len(picks)))
-            self.roster.pool.put(claimed)
-            if claimed.holds[doc.id].weight > weight:
+            at = now + timedelta(microseconds=len(picks))
+            pick = picking.pick(needs, choice, doc.version, pool, policy, now, at)
+            pool.put(pick.claimed)
+            if pick.lighter:
                 self.shares.lighter.add(doc.id)
-            ref = AgentRef(id=agent.profile.id, name=agent.profile.name)
-            own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
-            before, wider = max(0.0, agent.load - own), None if need is needs[0] else need.queue
-            picks.append(Pick(doc, ref, str(choice.reason), before, claimed.load, decision, wider, need.share))
+            picks.append((doc, pick))
         return picks
 
     def _without_gone_target(self, doc: Document[TicketState], policy: Policy) -> TicketState:
@@ -158,40 +139,6 @@ class Desk:
             if agent is None or agent.removed_at is not None:
                 self._apply(doc, transfers.fall_back(doc.state, agent, policy))
         return doc.state
-
-    def _held(self, doc: Document[TicketState], needs: Sequence[Need], policy: Policy) -> Choice | None:
-        """Return an agent on whom a claim of an earlier try was left, if they would do."""
-        home = needs[0]
-        for agent_id in sorted(self.roster.holders(doc.id)):
-            agent = self.roster.pool.agents[agent_id]
-            weight = policy.weight(home.channel, agent.profile.channel_weights, home.share)
-            if agent_id in home.avoid or not agent.online or not agent.has_room(weight - agent.holds[doc.id].weight):
-                continue
-            if agent_id == home.target:
-                return Choice(agent, home, home.target_reason, claimed=True)
-            if home.target is None:
-                fits = (need for need in needs if ranking.unfit(agent, need, policy) is None)
-                for need in fits:
-                    return Choice(agent, need, ranking.reason_of(agent, need), claimed=True)
-        return None
-
-    def _explain(self, needs: Sequence[Need], choice: Choice, policy: Policy, now: datetime) -> AssignmentDecision:
-        pool, need = self.roster.pool, choice.need
-        if len(pool.agents) <= SMALL:
-            return ranking.explain(pool.agents.values(), needs, policy, now, choice, SHOWN)
-        best = ranking.judge(choice.agent, [need], policy)
-        able = islice((agent for agent in pool.best_first(need) if agent is not choice.agent), SHOWN - 1)
-        shown = [best, *(ranking.able(agent, need, policy) for agent in able)]
-        counts = pool.passed_over(choice)
-        return AssignmentDecision(
-            candidates=tuple(
-                ranking.candidate(judged, now, choice, ranking.passed_over(judged, needs, choice, best))
-                for judged in shown
-            ),
-            looked_at=sum(counts.values()) + 1,
-            passed_over=counts,
-            skills_dropped=need.dropped,
-        )
 
     def _say_who_is_waited_for(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
         """Say of those who still wait for the agent they were transferred to that they do."""
@@ -208,22 +155,12 @@ class Desk:
             return
         self.documents.apply(doc, decision, cause=doc.state.cause)
 
-    def _give(self, pick: Pick) -> None:
-        assert pick.doc.state is not None
-        decision = moves.assigned(
-            pick.doc.state,
-            pick.agent,
-            pick.reason,
-            self.clock.now(),
-            load_before=pick.load_before,
-            load_after=pick.load_after,
-            decision=pick.decision,
-            overflow_queue=pick.overflow_queue,
-            share=pick.share,
-        )
+    def _give(self, doc: Document[TicketState], pick: Pick) -> None:
+        assert doc.state is not None
+        decision = picking.assigned(doc.state, pick, self.clock.now())
         try:
-            self.documents.apply(pick.doc, decision, cause=pick.doc.state.cause)
-            self._given[pick.doc.id] = pick
+            self.documents.apply(doc, decision, cause=doc.state.cause)
+            self._given[doc.id] = pick
         except (Passing, TooLarge) as fault:
             log.warning("could not record an assignment; its claim is left to the reconciler", fault=str(fault))
 
@@ -290,26 +227,3 @@ def _apart(ticket: str, fault: Exception) -> None:
     """Leave a ticket as it is that cannot be changed now, and go on with the others."""
     foreseen = isinstance(fault, Passing | TooLarge)
     log.warning("a ticket could not be changed", ticket=ticket, fault=str(fault), exc_info=None if foreseen else fault)
-
-
-def _waits(state: TicketState, policy: Policy) -> bool:
-    """Whether there is somebody to ask: those of its queue, or the one agent it is meant for, whatever the queue."""
-    return state.phase == "waiting" and unplaced(state, policy) is None
-
-
-def _may_go_first(state: TicketState, backlog: frozenset[str], policy: Policy) -> bool:
-    """Whether nobody who waits is overtaken: in its queue, or since it is meant for one agent, or takes no room."""
-    return state.target is not None or state.queue not in backlog or not policy.share(state.facts.channel, state.status)
-
-
-def queues_behind(state: TicketState) -> frozenset[str]:
-    """Return the queues in which others come after this ticket: none after one that waits for a certain agent."""
-    if state.phase != "waiting" or state.unroutable is not None or state.target is not None:
-        return frozenset()
-    return frozenset({state.queue or "", *(more.queue for more in state.overflow)})
-
-
-def _urgent_and_old(doc: Document[TicketState]) -> tuple[int, datetime, str]:
-    assert doc.state is not None
-    assert doc.state.queued_at is not None
-    return -doc.state.urgency, doc.state.queued_at, doc.id
