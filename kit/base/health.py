@@ -24,7 +24,7 @@ class Health:
         self._probes: dict[str, Probe] = {}
         self._checks: dict[str, Check] = {}
         self.started = False
-        #: None: nothing is consumed here. Otherwise whether the group has given this process its share, be it none.
+        #: None: the service consumes nothing. Otherwise whether the group has assigned partitions, possibly none.
         self.assigned: bool | None = None
 
     def beat(self) -> None:

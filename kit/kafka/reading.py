@@ -22,7 +22,7 @@ from kit.protocol.record import Unread
 
 log = structlog.get_logger(__name__)
 
-#: Longest wait of one poll: partitions that were paused may have records without anybody being woken.
+#: Longest wait of one poll, in ms: records of resumed partitions do not wake a poll.
 POLL_MS = 200
 #: Seconds until a question to the broker or the group's coordinator is given up.
 ANSWER_SECONDS = 5.0
@@ -61,7 +61,7 @@ async def _nothing() -> None:
 
 
 class Polls:
-    """The polls of one client. They return with records only: after an empty one the framework is deaf for a while."""
+    """The polls of one client. They return only with records: after an empty poll, FastStream sleeps."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who proved nothing cannot stop a service: dead letters of strangers are kept, and do not count towards stopping."""
+"""Unauthenticated senders cannot stop a service: their dead letters are kept, and do not count towards stopping."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_a_reply_has_the_fields_that_are_shown(page: str) -> None:
 
 
 def test_the_answers_that_are_tried_again_are_the_ones_named(page: str) -> None:
-    (named,) = re.findall(r"own for it\. ([\d, ]+) and 5xx are tried again", page)
+    (named,) = re.findall(r"After ([\d, ]+), 5xx or no response", page)
     refused = {status: generic.outcome(status, {}, b"") for status in range(400, 600)}
     again = {status for status, told in refused.items() if isinstance(told, Refused) and not told.permanent}
     assert again == {*map(int, named.split(", ")), *range(500, 600)}
@@ -100,5 +100,5 @@ def test_a_reply_is_tried_as_often_and_for_as_long_as_is_told(page: str) -> None
     assert "for 12 hours (`retry_for` of the account)" in page
     assert policy.send_for == timedelta(hours=12)
     assert policy_of(s.ALLEGRO.model_copy(update={"retry_for": timedelta(hours=2)})).send_for == timedelta(hours=2)
-    assert "Take a reply with the same `id` once" in page
+    assert "Process a reply with the same `id` only once" in page
     assert generic.IDEMPOTENT
