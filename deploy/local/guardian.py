@@ -18,6 +18,7 @@ from typing import IO
 #: Seconds that a process has between SIGTERM and SIGKILL.
 GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+MOUNTED = "mounted "
 
 
 def started(pid: int) -> str:
@@ -40,6 +41,14 @@ def adopt(pid: int) -> None:
     with _lock:
         pipe = _guardian()
         pipe.write(f"{pid} {started(pid)}\n".encode())
+        pipe.flush()
+
+
+def unmount(place: Path) -> None:
+    """Have what is mounted at `place` unmounted when this process ends; does no harm where nothing is mounted then."""
+    with _lock:
+        pipe = _guardian()
+        pipe.write(f"{MOUNTED}{place}\n".encode())
         pipe.flush()
 
 
@@ -69,11 +78,15 @@ def _signal(pids: list[int], *numbers: signal.Signals) -> None:
 
 
 def main() -> None:
-    """Take lines of `pid start` until the pipe closes, then end those that still run."""
+    """Take lines of `pid start` or `mounted PATH` until the pipe closes, then end and unmount what is left of them."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     adopted: dict[int, str] = {}
+    places: list[str] = []
     for line in sys.stdin:
+        if line.startswith(MOUNTED):
+            places.append(line.removeprefix(MOUNTED).rstrip("\n"))
+            continue
         pid, _, since = line.strip().partition(" ")
         adopted = {p: s for p, s in adopted.items() if started(p) == s} | {int(pid): since}
     _signal(_alive(adopted), signal.SIGTERM, signal.SIGCONT)  # a suspended process sees a signal once it continues
@@ -81,6 +94,8 @@ def main() -> None:
     while _alive(adopted) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
     _signal(_alive(adopted), signal.SIGKILL)
+    for place in places:
+        subprocess.run(["umount", "-l", place], check=False, capture_output=True)
 
 
 if __name__ == "__main__":

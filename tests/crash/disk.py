@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from deploy.local import guardian
+
 SIZE = "6g"
 
 
@@ -16,6 +18,8 @@ class Disk:
         self.place = place.resolve()
         place.mkdir(parents=True, exist_ok=True)
         self.there = self._mount("-t", "tmpfs", "-o", f"size={SIZE}", "deskbus-crash")
+        if self.there:
+            guardian.unmount(self.place)  # a campaign that is killed lets go of nothing itself
 
     def fill(self) -> None:
         """No byte more than what is in use goes on it."""

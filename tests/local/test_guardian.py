@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from deploy.local.guardian import GRACE_SECONDS
 #: Starts a server as tests do, and says its process id.
 _SERVER = """
 import sys
+import time
 from pathlib import Path
 from tests.local.test_servers import Listener
 server = Listener(Path({directory!r}), {port})
@@ -27,6 +29,7 @@ sys.stdin.read()
 #: Starts a service as `deskbus run` and the system tests do. It finds no Kafka, and waits for one.
 _SERVICE = """
 import sys
+import time
 from cli.fleet import Fleet
 fleet = Fleet({{"DESKBUS_KAFKA": "127.0.0.1:{port}"}}, logs=None)
 replica = fleet.add("sla")
@@ -118,3 +121,37 @@ def test_a_make_that_is_ended_ends_its_tests(root: Path, target: str) -> None:
     finally:
         if tests.is_running():
             tests.kill()
+
+
+#: Mounts a disk as a campaign does, and says whether it could.
+_DISK = """
+import sys
+import time
+from pathlib import Path
+from tests.crash.disk import Disk
+print(int(Disk(Path({place!r})).there), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_campaign_s_disk_is_unmounted_although_it_was_killed(root: Path, tmp_path: Path) -> None:
+    place = tmp_path / "a disk"
+    starter = subprocess.Popen(
+        [sys.executable, "-c", _DISK.format(place=str(place))],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with starter:
+        assert starter.stdout is not None
+        if starter.stdout.readline() != "1\n":
+            starter.kill()
+            pytest.skip("mounting a tmpfs needs root and Linux")
+        assert place.is_mount()
+        starter.kill()
+    end = time.monotonic() + 2 * GRACE_SECONDS
+    while place.is_mount():
+        assert time.monotonic() < end, "it is mounted still"
+        time.sleep(0.05)
