@@ -153,7 +153,13 @@ def requires(scope: str, *, keeps: Collection[str] = ()) -> Callable[..., Awaita
 
 
 def idempotency_key(
-    key: Annotated[str, Header(alias="Idempotency-Key", description="Same key, same effect: 1-128 visible characters")],
+    key: Annotated[
+        str,
+        Header(
+            alias="Idempotency-Key",
+            description="1 to 128 visible characters; requests with the same key take effect once",
+        ),
+    ],
 ) -> str:
     """A dependency: the caller's key, with or without the quotes that the standard's draft puts around it."""
     bare = key.strip().removeprefix('"').removesuffix('"')

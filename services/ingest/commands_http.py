@@ -129,6 +129,6 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
 
     router.add_api_route(
         "/v1/commands", command, methods=["POST"], status_code=202, response_model=Accepted,
-        summary="Ask something of a ticket", description="The answer says that it is on its way, not that it was done.",
+        summary="Send a command for a ticket", description="Accepts the command; it is carried out asynchronously.",
     )  # fmt: skip
     return router

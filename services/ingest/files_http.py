@@ -25,8 +25,8 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,99}/[A-Za-z0-9][A-Z
 _UNKNOWN = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
-Ref = Annotated[str, Path(min_length=1, max_length=200, description="The file's id: `ref` of an attachment.")]
-Name = Annotated[str, Query(min_length=1, max_length=200, description="File name to show.")]
+Ref = Annotated[str, Path(min_length=1, max_length=200, description="Id of the file: `ref` of an attachment.")]
+Name = Annotated[str, Query(min_length=1, max_length=200, description="File name.")]
 Uploader = Annotated[Caller, Depends(requires("commands:write", keeps=LIMITS))]
 
 
@@ -40,7 +40,7 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
         responses={200: {"description": "The bytes, as a download", "content": {"*/*": _BINARY}}},
     )
     async def read(ref: Ref, caller: Reader) -> Response:
-        """One file: of a ticket that the token may see, or its own upload. What the channel keeps is fetched now."""
+        """Return a file of a ticket that the token may see, or its own upload. A file kept by a channel is fetched."""
         ticket, file = await _seen(ref, caller)
         try:
             body = None if file is None else await files.read(ref, ticket)
@@ -57,9 +57,9 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
         openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY}}},
     )
     async def upload(request: Request, name: Name, caller: Uploader) -> Attachment:
-        """Keep a file to send along with a reply, as its attachment.
+        """Upload a file to attach to a reply.
 
-        Only replies of the same token may name it. What none names within 24 hours (unless set otherwise) is deleted.
+        Only replies of the same token may use it. It is deleted after 24 hours (by default) unless a reply uses it.
         """
         shown = line(name, 200)
         if shown is None:

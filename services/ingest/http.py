@@ -30,11 +30,11 @@ from services.ingest.intake import Envelope, Intake
 
 log = structlog.get_logger(__name__)
 PATH = "/v1/channels/{channel}/webhook"
-_RECEIPT = {"description": "Kafka has it; the receipt is its id", "content": {"application/json": {}}}
+_RECEIPT = {"description": "Accepted and stored in Kafka; the receipt is its id", "content": {"application/json": {}}}
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
-    200: {**_RECEIPT, "description": "The same, as WhatsApp and LINE want it"},
+    200: {**_RECEIPT, "description": "Accepted and stored in Kafka (WhatsApp and LINE expect 200)"},
     202: _RECEIPT,
-    204: {"description": "Kafka has it; Twilio wants no body"},
+    204: {"description": "Accepted and stored in Kafka (Twilio expects no body)"},
 }
 _RETRY = {"retry-after": "2"}
 _BODY_ONLY = HttpRequest()
@@ -53,10 +53,10 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secr
 
     @router.plain(
         "POST", PATH, refused=_count_refused,
-        status_code=202, responses=_ACCEPTED, summary="Take a webhook of a channel's provider",
-        description="`?account=` names the account; without it the body's own name of it is looked up (WhatsApp "
-        "phone_number_id, LINE destination, Twilio To); a body of WhatsApp's or LINE's that names none of ours is "
-        "taken for the account whose secret signed it.",
+        status_code=202, responses=_ACCEPTED, summary="Receive a provider's webhook",
+        description="`?account=` names the account. Without it, the account is looked up by the id in the body "
+        "(WhatsApp phone_number_id, LINE destination, Twilio To); a WhatsApp or LINE body without a known id "
+        "belongs to the account whose secret signed it.",
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
     )  # fmt: skip
     async def take(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +86,7 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secr
             await answer_json(send, channel.TAKEN, f'{{"receipt":"{receipt}"}}'.encode())
 
     @router.get(
-        PATH, summary="Answer a provider's challenge", openapi_extra={"parameters": _PARAMETERS},
+        PATH, summary="Answer a provider's verification request", openapi_extra={"parameters": _PARAMETERS},
         responses={200: {"description": "The challenge, echoed", "content": {"text/plain": {}}}},
     )  # fmt: skip
     async def challenge(request: Request) -> Response:

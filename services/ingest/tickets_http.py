@@ -47,7 +47,7 @@ class TicketPage(BaseModel):
 class Filter(BaseModel, extra="forbid"):
     """What to look for; all conditions hold at once."""
 
-    status: list[Status] = Field([], description="Any of these.")
+    status: list[Status] = Field([], description="Tickets in any of these statuses.")
     channel: str | None = None
     account: str | None = None
     brand: str | None = None
@@ -121,7 +121,7 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
 
     @router.get("/v1/tickets")
     async def tickets(wanted: Annotated[Filter, Query()], caller: Reader) -> TicketPage:
-        """Tickets, the newest first; a token that is limited sees those of its brands and accounts."""
+        """List tickets, newest first. A limited token sees only tickets of its brands and accounts."""
         docs = await documents.find(within(caller, wanted.query()), sort=[("_id", -1)], limit=wanted.limit + 1)
         found = [doc.state.ticket for doc in docs if doc.state is not None and doc.state.ticket is not None]
         page = found[: wanted.limit]

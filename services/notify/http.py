@@ -138,7 +138,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], Policy], cloc
     async def acknowledge_escalation(
         escalation_id: Id, caller: Acknowledger, said: Acknowledgement | None = None
     ) -> EscalationView:
-        """Stop the chain. Saying it again, or when it is over, changes nothing and is answered the same."""
+        """Acknowledge the escalation and stop its chains. Idempotent; also succeeds if the escalation is over."""
         said = said or Acknowledgement()
         by, now = said.by or caller.name, clock.now()
 

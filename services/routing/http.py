@@ -157,7 +157,7 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
 
     @router.get("", dependencies=[reads])
     async def list_agents(
-        after: Annotated[str, Query(description="Last id of the page before.")] = "",
+        after: Annotated[str, Query(description="Last id of the previous page.")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> list[AgentView]:
         found = await documents.find({"_id": {"$gt": after}, "state.removed_at": None}, sort=[("_id", 1)], limit=limit)
@@ -170,7 +170,7 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
     @router.put(
         "/{agent_id}",
         dependencies=[writes],
-        responses={201: {"model": AgentView, "description": "The agent was not there before"}},
+        responses={201: {"model": AgentView, "description": "The agent was created"}},
     )
     async def put_agent(agent_id: Id, body: AgentBody, response: Response) -> AgentView:
         profile = Agent(id=agent_id, **body.model_dump())

@@ -132,8 +132,8 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
         policy: str | None = None,
         since: Annotated[Instant | None, Query(description="Breached at or after.")] = None,
         until: Annotated[Instant | None, Query(description="Breached before.")] = None,
-        cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-        limit: Annotated[int, Query(ge=1, le=200, description="Tickets on a page.")] = 50,
+        cursor: Annotated[str | None, Query(description="`next` of the previous page.")] = None,
+        limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of tickets per page.")] = 50,
     ) -> BreachesView:
         # A ticket's latest breach may be after `until` with an earlier one inside, so `until` narrows below, not here.
         after = breach_key(since) if since is not None else ""
