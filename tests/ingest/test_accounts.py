@@ -12,9 +12,9 @@ from tests.ingest.channels import samples as s
     ("account", "reason"),
     [
         ("{name: a, channel: fax, signing: env:X}", "channel"),
-        ("{name: a, channel: webhook}", "needs signing"),
+        ("{name: a, channel: webhook}", "requires signing"),
         ("{name: a, channel: webhook, signing: hunter2}", "signing"),
-        ("{name: a, channel: sms, signing: env:X, external_id: '+1'}", "needs public_url"),
+        ("{name: a, channel: sms, signing: env:X, external_id: '+1'}", "requires public_url"),
         ("{name: a, channel: email, signing: env:X, addresses: [nobody]}", "not a mail address"),
         ("{name: a, channel: webhook, signing: env:X, base_url: ftp://x}", "http"),
         (

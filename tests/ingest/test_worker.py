@@ -180,7 +180,7 @@ async def test_what_cannot_be_parsed_is_a_dead_letter_with_its_reason_and_the_re
     assert worker.types() == ["ticket.opened"]
     reasons = [dict(letter.headers)["deskbus_dlq_error"].decode() for letter in worker.dead()]
     assert "webhook" in reasons[0]
-    assert reasons[1] == "there is no account nobody on webhook"
+    assert reasons[1] == "unknown account nobody on webhook"
 
 
 async def test_a_dead_letter_that_is_replayed_is_taken() -> None:

@@ -156,7 +156,7 @@ def test_the_example_policy_is_valid(root: Path) -> None:
         (b"  receiver: desk", b"  receiver: desk\n  routes: [{name: all}]", 8, "two routes"),
         (b"  receiver: desk", b"  receiver: desk\n  repeat_interval: 5 parsecs", 8, "not a duration"),
         (b"to: desk@nimbus.example", b"to: desk", 4, "not a mail address"),
-        (b"to: desk@nimbus.example", b"to: a@b.example\n    subject: $nonsense", 5, "no fact $nonsense"),
+        (b"to: desk@nimbus.example", b"to: a@b.example\n    subject: $nonsense", 5, "unknown fact $nonsense"),
         (b"sink: email", b"sink: pigeon", 2, "pigeon"),
         (
             b"sink: email\n    to: desk@nimbus.example",
