@@ -168,6 +168,26 @@ async def test_each_event_has_its_effect_once_and_in_order(rig: Rig) -> None:
     assert sorted({e.id for e in said}) == sorted(f"test:{s}:{n}" for s in subjects for n in (1, 2, 3))
 
 
+async def test_a_process_that_starts_begins_with_one_record_and_grows(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.put(*(poke(n) for n in range(1, 41)))
+    sizes: list[int] = []
+    handle = Delivery.handle
+
+    async def counted(self: Delivery[Any], records: Sequence[Any]) -> set[Any]:
+        sizes.append(len(records))
+        return await handle(self, records)
+
+    async def handled() -> bool:
+        return sum(sizes) == 40
+
+    monkeypatch.setattr(Delivery, "handle", counted)
+    async with rig.replica():
+        await until(handled)
+    assert sizes[:4] == [1, 2, 4, 8], "what killed the process before must not come back with many others"
+
+
 async def test_a_fault_that_passes_stops_only_its_subject(rig: Rig) -> None:
     rig.handling.flaky["T"] = 3
     await rig.put(poke(1), poke(1, subject="U"), poke(2))
