@@ -103,13 +103,7 @@ async def _await_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> di
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
             described = await admin.describe_topics(list(names))
-            ready = {
-                topic["topic"]: len(topic["partitions"])
-                for topic in described
-                if not topic["error_code"]
-                and topic["partitions"]
-                and all(p["leader"] >= 0 for p in topic["partitions"])
-            }
+            ready = {topic["topic"]: len(topic["partitions"]) for topic in described if _is_usable(topic)}
             if len(ready) == len(names):
                 return ready
             await asyncio.sleep(0.1)

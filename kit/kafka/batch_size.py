@@ -27,13 +27,10 @@ class BatchSize:
         """Allow `most` records that together weigh `most_bytes`, and so many as are handled in `seconds`."""
         self.records = min(FIRST, most)
         self.bytes = most_bytes
-        self.last = 0.0
-        """Seconds that the last batch took."""
         self._most, self._seconds = most, seconds
 
     def note(self, records: int, seconds: float) -> None:
         """Learn from a batch: halve after one that took too long, double after a full one that was quick."""
-        self.last = seconds
         if seconds > self._seconds:
             self.records = max(min(LEAST, self.records), min(records, self.records) // 2)
         elif records >= self.records and seconds < self._seconds / 4:

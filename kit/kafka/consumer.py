@@ -35,7 +35,7 @@ from kit.kafka.lag import Lag
 from kit.kafka.reading import Ends, PollingConsumer, Polls, in_time
 from kit.kafka.starts import Starts
 from kit.protocol.delivery import Delivery
-from kit.protocol.record import Record, place
+from kit.protocol.record import Record, place, weight
 
 log = structlog.get_logger(__name__)
 
@@ -52,15 +52,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         health: Health,
         *,
         urgent: Callable[[Record], bool] = lambda _: True,
-        weigh: Callable[[Record], int] = lambda record: len(record.value or b""),
+        weigh: Callable[[Record], int] = weight,
     ) -> None:
         """`urgent` says which records must not wait for others, where the settings let any wait.
 
         `weigh` says how many bytes a record takes while it is handled, where that is more than its value.
         """
         self.delivery, self.topics = delivery, list(topics)
-        if home := delivery.documents.home_topic:
-            delivery.documents.owned = partial(self.owned, home)
         self._settings, self._clock, self._health = settings, clock, health
         self._urgent, self._weigh = urgent, weigh
         self._running = asyncio.Lock()

@@ -18,7 +18,7 @@ from kit.base.clock import Clock
 from kit.base.errors import Passing
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
 from kit.kafka.private import unreadable
-from kit.protocol.record import Unread
+from kit.protocol.record import Unread, weight
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Polls:
         before: Callable[[], Awaitable[object]] = _nothing,
         after: Callable[[], object] = lambda: None,
         poll: Callable[..., Awaitable[Records]] | None = None,
-        weigh: Weigh = lambda record: len(record.value or b""),
+        weigh: Weigh = weight,
         gather: float = 0.0,
         urgent: Callable[[Any], bool] = lambda _: True,
     ) -> None:

@@ -26,7 +26,7 @@ from kit.protocol.delivery import Delivery, Limits
 from kit.protocol.document import Kind
 from kit.protocol.handling import Handling
 from kit.protocol.outbox import Documents
-from kit.protocol.record import Record
+from kit.protocol.record import Record, weight
 
 S = TypeVar("S")
 
@@ -56,7 +56,7 @@ class Worker:
         handling: Handling[S],
         *,
         urgent: Callable[[Record], bool] = lambda _: True,
-        weigh: Callable[[Record], int] = lambda record: len(record.value or b""),
+        weigh: Callable[[Record], int] = weight,
     ) -> Consumer:
         """Return the consumer of all topics that contracts say this service reads; its records change these documents.
 

@@ -166,8 +166,7 @@ class Delivery(Generic[S]):
         loaded = await self.handling.locate(items)
         self.beat()
         wanted = dict.fromkeys(item.doc_id for item in items if item.doc_id is not None)
-        docs = {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
-        docs |= self._new(items, batch) | docs
+        docs = self._new(items, batch) | {doc_id: loaded[doc_id] for doc_id in wanted if doc_id in loaded}
         docs |= await self.documents.load(doc_id for doc_id in wanted if doc_id not in docs)
         await self.handling.before_decide(_loaded(docs.values()))
         self.beat()

@@ -52,3 +52,8 @@ Lane = tuple[str, int]
 def place(record: Record) -> Place:
     """Return where a record stands."""
     return record.topic, record.partition, record.offset
+
+
+def weight(record: Record) -> int:
+    """Return how many bytes a record takes while it is handled, where nobody knows better."""
+    return len(record.value or b"")
