@@ -247,14 +247,26 @@ class Documents(Generic[S]):
         cause: Cause | None = None,
         attempts: int = 10,
     ) -> S | None:
-        """Change one document outside the batch loop (REST, sending) and return its state afterwards.
+        """Change one document as `change_one` does, and return its state afterwards."""
+        return (await self.change_one(doc_id, decide, cause=cause, attempts=attempts)).state
 
-        `decide` may be called again after a lost guard; None from it changes nothing.
+    async def change_one(
+        self,
+        doc_id: str,
+        decide: Callable[[S | None], Decision[S] | None],
+        *,
+        cause: Cause | None = None,
+        attempts: int = 10,
+    ) -> Document[S]:
+        """Change one document outside the batch loop (REST, sending), and return it.
+
+        `decide` may be called again after a lost guard; None from it changes nothing. Raises Passing where every
+        attempt was lost to another writer.
         """
         won = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause, attempts=attempts)
         if doc_id not in won:
             raise Passing(f"{doc_id} was changed concurrently {attempts} times")
-        return won[doc_id].state
+        return won[doc_id]
 
     async def change_many(
         self,

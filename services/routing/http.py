@@ -15,7 +15,6 @@ from contracts.assignments import AgentRef, AssignmentDecision, TransferReason
 from contracts.ticket import Priority, Status, TicketFacts
 from contracts.values import SkillLevels, Units
 from kit.base.clock import Clock
-from kit.base.errors import Passing
 from kit.doors.http import Problem, Router, door, requires
 from kit.protocol.document import Decision, Document
 from services.routing.core import agents, need, ranking
@@ -145,15 +144,13 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
         """Change an agent; returns the state before and after."""
         before: list[AgentState | None] = [None]
 
-        def noted(_: str, state: AgentState | None) -> Decision[AgentState] | None:
+        def noted(state: AgentState | None) -> Decision[AgentState] | None:
             before[0] = state
             return decide(state)
 
-        won = await documents.change_many([agent_id], noted, attempts=_ATTEMPTS)
-        if agent_id not in won:
-            raise Passing(f"{agent_id} was changed concurrently {_ATTEMPTS} times")
-        changed(won[agent_id])
-        return before[0], won[agent_id].state
+        doc = await documents.change_one(agent_id, noted, attempts=_ATTEMPTS)
+        changed(doc)
+        return before[0], doc.state
 
     @router.get("", dependencies=[reads])
     async def list_agents(
