@@ -129,7 +129,7 @@ async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, pref
     producer = Producer(bootstrap, client_id="deskbus-replay", max_request_bytes=topics.MAX_DLQ_BYTES)
     await producer.start()
     try:
-        topic = prefix + topics.retry(service)
+        topic = topics.topic_name(topics.retry(service), prefix)
         return [found for found in letters if await producer.send_runs([[_again(topic, found)]]) != [1]]
     finally:
         await producer.stop()

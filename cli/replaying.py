@@ -39,7 +39,7 @@ async def outcome(bootstrap: str, service: str, sent: Collection[str], *, second
     """Wait at most so many seconds for the service to take up what was sent. Raises Passing when no broker answers."""
     places = await _places(bootstrap, service, sent, prefix)
     ahead = await _wait(bootstrap, service, set(places.values()), prefix, seconds)
-    topic = prefix + topics.retry(service)
+    topic = topics.topic_name(topics.retry(service), prefix)
     letters = (await find(bootstrap, service, Choice(), prefix=prefix)).letters
     back = {(each.letter.partition, each.letter.offset): each for each in letters if each.letter.topic == topic}
     return Outcome(
@@ -61,7 +61,7 @@ async def _places(bootstrap: str, service: str, sent: Collection[str], prefix: s
 
 async def _wait(bootstrap: str, service: str, places: set[Place], prefix: str, seconds: float) -> set[Place]:
     """Wait until the service's group has passed these places; returns those that it has not."""
-    clock, topic = SystemClock(), prefix + topics.retry(service)
+    clock, topic = SystemClock(), topics.topic_name(topics.retry(service), prefix)
     end = clock.monotonic() + seconds
     while True:
         offsets = await committed(bootstrap, f"{prefix}deskbus.{service}")
