@@ -151,3 +151,15 @@ def reply(text: str = "สวัสดีค่ะ", **more: Any) -> OutgoingRep
         "to": "66811111111",
     }
     return OutgoingReply(**{**fields, "text": text, "at": NOW, "tried_at": NOW, **more})
+
+
+#: Latitude, longitude, and whether there is such a place on earth.
+PLACES = [
+    (90, 180, True),
+    (-90, -180, True),
+    (90.1, 0, False),
+    (0, 180.1, False),
+    (None, 0, False),
+    (0, None, False),
+    (100, 0, False),
+]

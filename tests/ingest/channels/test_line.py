@@ -131,16 +131,7 @@ def test_a_place_is_read_field_by_field() -> None:
 
 @pytest.mark.parametrize(
     ("latitude", "longitude", "is_place"),
-    [
-        (90, 180, True),
-        (-90, -180, True),
-        (90.1, 0, False),
-        (0, 180.1, False),
-        (0, 100, True),
-        (None, 0, False),
-        (0, None, False),
-        (100, 0, False),
-    ],
+    [*s.PLACES, (0, 100, True)],
 )
 def test_a_place_is_on_earth(latitude: Any, longitude: Any, is_place: bool) -> None:
     found = message({"type": "location", "latitude": latitude, "longitude": longitude, "title": "x"})

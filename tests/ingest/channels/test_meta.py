@@ -92,15 +92,7 @@ def test_a_place_is_read_field_by_field() -> None:
 
 @pytest.mark.parametrize(
     ("latitude", "longitude", "is_place"),
-    [
-        (90, 180, True),
-        (-90, -180, True),
-        (90.1, 0, False),
-        (0, 180.1, False),
-        (None, 0, False),
-        (0, None, False),
-        (100, 0, False),
-    ],
+    s.PLACES,
 )
 def test_a_place_is_on_earth(latitude: Any, longitude: Any, is_place: bool) -> None:
     place = {"latitude": latitude, "longitude": longitude, "name": "x"}
