@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local import guardian
+from deploy.local import free_port, guardian
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("ingest", "routing", "sla", "notify")
@@ -140,7 +138,7 @@ class Fleet:
     """Replicas of the services over one Kafka and one MongoDB.
 
     `shared` is the environment that all have (addresses, prefixes, tokens, secrets); `own` what one service has. Ports
-    that are not named are taken from `ports`, e.g. `free_ports()`.
+    that are not named are free ones, reserved for as long as this process runs.
     """
 
     def __init__(
@@ -149,19 +147,17 @@ class Fleet:
         *,
         logs: Path | None,
         own: Mapping[str, Mapping[str, str]] | None = None,
-        ports: Iterator[int] | None = None,
     ) -> None:
         self.replicas: list[Replica] = []
         self._shared, self._own, self._logs = shared, own or {}, logs
-        self._ports = free_ports() if ports is None else ports
 
     def add(
         self, service: str, *, port: int | None = None, ops_port: int | None = None, smtp_port: int | None = None
     ) -> Replica:
         """Prepare one more replica of a service; `start` runs it."""
         number = 1 + sum(r.service == service for r in self.replicas)
-        port = port or next(self._ports)
-        ops_port = ops_port or next(self._ports)
+        port = port or free_port()
+        ops_port = ops_port or free_port()
         name = service.upper()
         environment = {
             "PYTHONUNBUFFERED": "1",
@@ -172,7 +168,7 @@ class Fleet:
         }
         extra = {}
         if service == "ingest":
-            extra["smtp"] = smtp_port or next(self._ports)
+            extra["smtp"] = smtp_port or free_port()
             environment["DESKBUS_INGEST_SMTP_PORT"] = str(extra["smtp"])
         log = self._logs / f"{service}-{number}.log" if self._logs else None
         replica = Replica(service, number, port, ops_port, environment, log, extra)
@@ -202,25 +198,6 @@ class Fleet:
                 faults.append(str(fault))
         if faults:
             raise FleetError("\n".join(faults))
-
-
-def free_ports() -> Iterator[int]:
-    """Yield ports that nobody listens on, each once, below those that systems give to outgoing connections."""
-    given: set[int] = set()
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        if port not in given and _is_free(port):
-            given.add(port)
-            yield port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _ok(url: str) -> bool:

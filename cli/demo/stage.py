@@ -22,13 +22,14 @@ from cli.demo.board import Board
 from cli.demo.story import Story
 from cli.demo.verdict import promises
 from cli.describe import describe
-from cli.fleet import ROOT, SERVICES, Fleet, FleetError, free_ports
+from cli.fleet import ROOT, SERVICES, Fleet, FleetError
 from cli.reading import read
 from cli.running import policies
 from cli.sending import Doors
 from cli.traffic import Traffic, secrets_environment, tokens
 from contracts import topics
 from contracts.envelope import Event
+from deploy.local import free_port
 from kit.base.clock import SystemClock
 from kit.base.errors import Passing
 from kit.base.ids import uuid7
@@ -55,8 +56,7 @@ class Stage:
         self.logs = ROOT / ".local" / "demo" / name
         self.console = screen.console(soft_wrap=as_lines)
         self._as_lines = as_lines
-        self._ports = free_ports()
-        self.http_port, self.smtp_port = next(self._ports), next(self._ports)
+        self.http_port, self.smtp_port = free_port(), free_port()
         self.world = receivers.World(secrets_environment())
         self.fleet = self._fleet()
         self.board, self.audit = Board(), Audit()
@@ -74,7 +74,7 @@ class Stage:
             **policies(ROOT / "deploy" / "config" / "demo"),
             **receivers.environment(self.http_port, self.smtp_port),
         }
-        fleet = Fleet(shared, logs=self.logs, ports=self._ports)
+        fleet = Fleet(shared, logs=self.logs)
         for service in SERVICES:
             fleet.add(service)
         return fleet

@@ -23,19 +23,28 @@ class LocalError(Exception):
     """Something that the person at the keyboard can mend; the message says what."""
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens, below those that systems give to outgoing connections.
+#: Bound and never listening, so that the kernel gives their ports to nobody for as long as this process runs.
+_RESERVED: list[socket.socket] = []
 
-    One of those could be taken by any connection before its server listens.
+
+def free_port() -> int:
+    """Return a port on which nobody listens, and reserve it for as long as this process runs.
+
+    Servers that allow the address to be reused, as nearly all do, can listen on it and can be restarted on it. No other
+    process is given it meanwhile, neither by this function nor for a connection of its own.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        made = socket.socket()
+        try:
+            made.bind(("127.0.0.1", port))
+        except OSError:
+            made.close()
+            continue
+        # Not before: two that both allow it would both be given the port.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _RESERVED.append(made)
+        return port
 
 
 class Server(ABC):

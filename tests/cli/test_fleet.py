@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import fleet
-from cli.fleet import Fleet, FleetError, Replica, free_ports
+from cli.fleet import Fleet, FleetError, Replica
 
 #: Leaves half a second after the first SIGTERM, with the number of them as its exit code.
 _COUNTS = """
@@ -62,15 +60,3 @@ def test_replicas_have_ports_of_their_own_and_know_them(tmp_path: Path) -> None:
     assert (second.port, second.ops_port, second.extra_ports) == (8081, 9081, {"smtp": 8025})
     assert second.environment["DESKBUS_INGEST_OPS_PORT"] == "9081"
     assert (second.environment["DESKBUS_KAFKA"], second.environment["X"], second.name) == ("k", "1", "ingest-2")
-
-
-def test_a_port_that_was_given_can_be_listened_on_at_once() -> None:
-    ports = free_ports()
-    for _ in range(3):
-        with socket.create_server(("127.0.0.1", next(ports))) as server:
-            assert 20_000 <= server.getsockname()[1] < 32_000
-
-
-def test_free_ports_are_not_given_twice() -> None:
-    ports = list(itertools.islice(free_ports(), 50))
-    assert len(set(ports)) == 50

@@ -1,6 +1,8 @@
 """The life of a local server process: start, suspend, kill, and nothing left behind."""
 
 import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,6 +124,32 @@ def test_a_server_that_ends_while_starting_is_reported_with_its_log(tmp_path: Pa
     broken.start()
     with pytest.raises(LocalError, match="no disk left"):
         broken.wait_ready(10)
+
+
+def test_a_free_port_is_given_once_and_can_be_listened_on_again_and_again() -> None:
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == 50
+    for _ in range(3):
+        with socket.create_server(("127.0.0.1", ports[0])) as server:
+            assert 20_000 <= server.getsockname()[1] < 32_000
+
+
+def test_a_free_port_is_not_given_to_another_process() -> None:
+    first = free_port()
+    drawn = [first - 20_000, 1, 2, 3]
+    script = (
+        "from unittest import mock; from deploy.local import process; import sys; d = iter(map(int, sys.argv[1:]))\n"
+    )
+    script += "with mock.patch.object(process.secrets, 'randbelow', lambda _: next(d)): print(process.free_port())"
+    other = subprocess.run(
+        [sys.executable, "-c", script, *map(str, drawn)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert 20_000 < int(other.stdout) <= 20_003
 
 
 def test_nothing_answers_where_nothing_listens() -> None:

@@ -6,7 +6,6 @@ What is asserted is read from topics and doors only, as anybody outside could.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -123,7 +122,7 @@ class System:
             "notify": {"DESKBUS_NOTIFY_POLICY": str(HERE / "config" / "notify.yaml")},
         }
         logs.mkdir(parents=True, exist_ok=True)
-        self.fleet = Fleet(shared, logs=logs, own=own, ports=(free_port() for _ in itertools.count()))
+        self.fleet = Fleet(shared, logs=logs, own=own)
         self.http = httpx.AsyncClient(timeout=15, headers=self.token.headers, trust_env=False)
         self.traffic = Traffic(self.prefix, SystemClock().now)
 
