@@ -25,7 +25,7 @@ from cli.screen import clean, console, say
 from contracts import topics as catalogue
 from contracts.dlq import REFUSED
 from kit.base.clock import SystemClock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.admin import create_topics
 
 app = typer.Typer(
@@ -238,7 +238,7 @@ def _connected(work: Coroutine[Any, Any, T]) -> T:
     """Run work that needs Kafka; exit with a message if it does not answer."""
     try:
         return asyncio.run(work)
-    except (Passing, KafkaConnectionError) as fault:
+    except (TransientError, KafkaConnectionError) as fault:
         raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault
 
 

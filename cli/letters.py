@@ -124,7 +124,7 @@ async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = ""
 async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, prefix: str = "") -> list[Found]:
     """Send letters to the service's retry topic and wait until Kafka has them; returns those that it did not take.
 
-    One after the other: a letter that is refused holds up none behind it. Raises Passing when no broker answers.
+    One after the other: a letter that is refused holds up none behind it. Raises TransientError when no broker answers.
     """
     producer = Producer(bootstrap, client_id="deskbus-replay", max_request_bytes=topics.MAX_DLQ_BYTES)
     await producer.start()

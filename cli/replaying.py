@@ -36,7 +36,7 @@ class Outcome:
 
 
 async def outcome(bootstrap: str, service: str, sent: Collection[str], *, seconds: float, prefix: str = "") -> Outcome:
-    """Wait at most so many seconds for the service to take up what was sent. Raises Passing when no broker answers."""
+    """Wait at most `seconds` for the service to handle what was sent. Raises TransientError when no broker answers."""
     places = await _places(bootstrap, service, sent, prefix)
     ahead = await _wait(bootstrap, service, set(places.values()), prefix, seconds)
     topic = topics.topic_name(topics.retry(service), prefix)

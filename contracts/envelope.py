@@ -131,7 +131,7 @@ class Event(_Envelope):
         return cls._head(_json_object(value))
 
     @classmethod
-    def heed(cls, value: bytes | str, types: Collection[str]) -> "Event | Head":
+    def parse_only(cls, value: bytes | str, types: Collection[str]) -> "Event | Head":
         """Read an event of these types; of other known ones only where it stands, a fraction of the work.
 
         Raises ValueError as `parse` does. An event of a type that this release does not know comes whole.

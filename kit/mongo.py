@@ -1,6 +1,6 @@
 """The only file that speaks to MongoDB: few batch methods over one database, so that another driver is one file's work.
 
-Rule: plain finds and bulk writes only, every wait bounded, and a server that is away is `Passing` to everyone else.
+Rule: plain finds and bulk writes only, every wait bounded, and an unreachable server raises `TransientError`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
 
 Row = dict[str, Any]
@@ -70,16 +70,16 @@ def _passing() -> Iterator[None]:
     try:
         yield
     except (ConnectionFailure, ProtocolError, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
-        raise Passing(f"MongoDB is unavailable: {type(error).__name__}") from error
+        raise TransientError(f"MongoDB is unavailable: {type(error).__name__}") from error
     except InvalidOperation as error:  # of what this file does, only a closed client makes it: a process that leaves
-        raise Passing("the MongoDB client is closed") from error
+        raise TransientError("the MongoDB client is closed") from error
     except BulkWriteError as error:
         if error.details.get("writeConcernErrors") or not _codes(error) <= _OUR_FAULT:
-            raise Passing("MongoDB did not confirm a write") from error
+            raise TransientError("MongoDB did not confirm a write") from error
         raise
     except OperationFailure as error:
         if error.code not in _OUR_FAULT:
-            raise Passing(f"MongoDB cannot answer at the moment: code {error.code}") from error
+            raise TransientError(f"MongoDB cannot answer at the moment: code {error.code}") from error
         raise
 
 
@@ -130,7 +130,7 @@ class MongoStore:
         self._client.close()
 
     async def ping(self) -> None:
-        """Raise Passing unless the server answers."""
+        """Raise TransientError unless the server answers."""
         with _passing():
             await self._database.command("ping")
 
@@ -159,7 +159,7 @@ class MongoStore:
                     await self._collection(collection).bulk_write([_operation(w) for w in writes], ordered=False)
                 except BulkWriteError as error:
                     return WriteOutcome(lost=_duplicates(error, ids))
-        except Passing:
+        except TransientError:
             return WriteOutcome(unknown=True)
         return WriteOutcome()
 
@@ -293,7 +293,7 @@ class MongoStore:
         parts = {row["_id"]: row["data"] for row in await self.fetch(BLOBS, names)}
         body = b"".join(parts.get(name, b"") for name in names)
         if hashlib.sha256(body).hexdigest() != heads[0]["sha256"]:
-            raise Passing(f"the body {blob_id} is incomplete")
+            raise TransientError(f"the body {blob_id} is incomplete")
         return body
 
 

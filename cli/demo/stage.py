@@ -31,7 +31,7 @@ from contracts import topics
 from contracts.envelope import Event
 from deploy.local import free_port
 from kit.base.clock import SystemClock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.kafka.admin import create_topics, delete_topics
 
@@ -228,7 +228,7 @@ def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         stage.say("interrupted")
         return 130
-    except Passing as fault:
+    except TransientError as fault:
         stage.say(f"{fault}\nAre Kafka and MongoDB running? `make up` starts them.")
     except FleetError as fault:
         stage.say(str(fault))

@@ -1,28 +1,28 @@
 """The faults that kit and services tell apart by type. Texts for people over HTTP are in kit.doors.http."""
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A fault that may pass by itself (a server is away): try again later, with backoff."""
 
 
 class Unparsable(Exception):
     """A record that no later try will read; it belongs in the dead letter queue."""
 
-    def __init__(self, reason: str, *, stranger: bool = False) -> None:
+    def __init__(self, reason: str, *, exempt: bool = False) -> None:
         """Take the reason. Of a `stranger`, an unauthenticated author, it does not count towards stopping."""
         super().__init__(reason)
-        self.stranger = stranger
+        self.exempt = exempt
 
 
 class TooLarge(Exception):
     """No later try makes it fit: an event above the limit that the brokers take, or too many of one decision."""
 
 
-class Full(Passing):
+class Full(TransientError):
     """The outbox of a document holds all it may; its partition waits for the broker."""
 
 
-class Unloadable(Passing):
+class Unloadable(TransientError):
     """The stored state of a document does not load here: a newer replica may have written it, or it is damaged."""
 
 

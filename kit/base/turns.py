@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ async def turns(clock: Clock, turn: Job, rest: Job, name: str) -> None:
     while True:
         try:
             await turn()
-        except (Passing, OSError) as fault:
+        except (TransientError, OSError) as fault:
             log.warning("job failed, retrying at its next turn", job=name, fault=str(fault))
             await clock.sleep(AFTER_FAULT)
         except Exception:

@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.base import metrics
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings, Token
 from kit.doors.plain import Gone, PlainRoute, Refused, declare
 
@@ -87,7 +87,7 @@ def _translate(error: Exception) -> Problem:
         case RequestValidationError():
             fields = [{"field": ".".join(map(str, e["loc"])), "reason": e["msg"]} for e in error.errors()]
             return Problem(422, "Invalid request", errors=fields)
-        case Passing():
+        case TransientError():
             return Problem(503, detail="Try again in a moment", headers={"retry-after": "2"})
     return Problem(500)
 
@@ -268,8 +268,8 @@ class _Guard:
             pass
         except Exception as error:
             if isinstance(error, TimeoutError):
-                error = Problem(408, headers={"connection": "close"}) if reading else Passing("out of time")
-            elif not isinstance(error, Problem | Passing):
+                error = Problem(408, headers={"connection": "close"}) if reading else TransientError("out of time")
+            elif not isinstance(error, Problem | TransientError):
                 log.exception("request failed", path=scope["path"])
             if status:
                 raise  # half an answer is out: the server must break the connection
@@ -359,7 +359,7 @@ def door(
     async def answer(_: Request, error: Exception) -> Response:
         return _translate(error).response()
 
-    for kind in (StarletteHTTPException, RequestValidationError, Passing):
+    for kind in (StarletteHTTPException, RequestValidationError, TransientError):
         app.add_exception_handler(kind, answer)
     app.add_middleware(_Guard, max_body=max_body, seconds=seconds)
     return app

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from contracts import topics as table
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0
@@ -29,7 +29,7 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     except (KafkaError, OSError) as error:
         if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
             raise
-        raise Passing(f"Kafka administration: {error!r}") from error
+        raise TransientError(f"Kafka administration: {error!r}") from error
     finally:
         await client.close()
 
@@ -125,7 +125,7 @@ async def delete_topics(bootstrap: str, prefix: str) -> None:
 
 
 async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """Return the committed positions of a consumer group; raises Passing while no broker answers."""
+    """Return the committed positions of a consumer group; raises TransientError while no broker answers."""
     async with _admin(bootstrap) as client:
         found = await client.list_consumer_group_offsets(group)
     return {tp: at.offset for tp, at in found.items() if at.offset >= 0}

@@ -37,8 +37,8 @@ class Barrier:
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
         """Return of partitions the latest known instant before which all that was in these topics has been handled.
 
-        A partition is left out unless all these topics of it are owned here. Raises Passing while the broker is away or
-        partitions are on the move.
+        A partition is left out unless all these topics of it are owned here. Raises TransientError while the broker
+        is away or partitions are being reassigned.
         """
         names, assigned = set(topics), self._owned()
         # One topic of a partition may be here and another still on its way: then nothing is known of that partition.

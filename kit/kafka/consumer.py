@@ -23,7 +23,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 from contracts.envelope import Event
 from kit.base import metrics
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.kafka import private
@@ -32,7 +32,7 @@ from kit.kafka.batch_size import BatchSize
 from kit.kafka.commits import Commits
 from kit.kafka.flow import Flow
 from kit.kafka.lag import Lag
-from kit.kafka.reading import Ends, PollingConsumer, Polls, in_time
+from kit.kafka.reading import Ends, PollingConsumer, PollLoop, in_time
 from kit.kafka.starts import Starts
 from kit.protocol.delivery import Delivery
 from kit.protocol.record import Record, place, weight
@@ -132,7 +132,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             await broker.stop()
             raise
         client = self._client()
-        client.polls = Polls(
+        client.polls = PollLoop(
             client,
             self._clock,
             running=lambda: bool(self._subscriber.running),
@@ -202,13 +202,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
         """Return of partitions the latest known instant before which all that was in these topics has been handled.
 
-        Of partitions of which not all these topics are owned here nothing is known. Raises Passing while the broker is
-        away or partitions are on the move.
+        Partitions of which not all these topics are owned here are left out. Raises TransientError while the broker
+        is away or partitions are being reassigned.
         """
         return await self._barrier.handled_until(topics, partitions)
 
     async def measure_lag(self) -> None:
-        """Set the lag gauges, and say when topics do not fit together; raises Passing while the broker is away."""
+        """Set the lag gauges and warn of topics that do not fit; raises TransientError while the broker is away."""
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
         self._compare_partitions()
@@ -232,7 +232,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             async with in_time():
                 at: int = await self._client().position(tp)
         except KafkaError as error:
-            raise Passing(f"the handled position is unknown: {error!r}") from error
+            raise TransientError(f"the handled position is unknown: {error!r}") from error
         # A batch may have begun while we waited for the answer: then its beginning is what is handled.
         return self._in_hand.get(tp, at)
 

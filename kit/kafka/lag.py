@@ -47,7 +47,7 @@ class Lag:
                 _seconds(tp, now - written)
 
     async def measure(self, handled: Offsets, resting: Collection[TopicPartition] = ()) -> None:
-        """Set the gauges of these partitions and forget all others; raises Passing while the broker is away.
+        """Set the gauges of these partitions and forget all others; raises TransientError while the broker is away.
 
         Partitions that rest after a failure, or because consuming has stopped, do not count as stalled.
         """

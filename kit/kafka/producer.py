@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.private import sender_has_ended
 from kit.protocol.partition import partition_of
 from kit.protocol.ports import Outgoing
@@ -56,7 +56,7 @@ class Producer:
         self._farewells: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect; raises Passing while no broker answers."""
+        """Connect; raises TransientError while no broker answers."""
         async with self._replacing:
             if self._producer is None:
                 self._producer = await self._fresh()
@@ -76,16 +76,16 @@ class Producer:
         return "the producer's sender task has exited" if sender_has_ended(self._producer) else None
 
     async def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has; raises Passing while the broker is away."""
+        """Return how many partitions a topic has; raises TransientError while the broker is away."""
         producer = await self._current()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 return len(await producer.partitions_for(topic))
         except (KafkaError, TimeoutError) as error:
-            raise Passing(f"the partitions of {topic} are unknown: {error!r}") from error
+            raise TransientError(f"the partitions of {topic} are unknown: {error!r}") from error
 
     async def send(self, record: Outgoing, *, seconds: float = SEND_SECONDS) -> None:
-        """Send one record and wait until all replicas have it; raises Passing when that is not sure in time.
+        """Send one record and wait until all replicas have it; raises TransientError when that is not sure in time.
 
         An unconfirmed record may still be appended later.
         """
@@ -98,7 +98,7 @@ class Producer:
         except (KafkaError, TimeoutError) as error:
             if producer is not None and _fatal(error):
                 self._replace(producer)
-            raise Passing(f"not confirmed by Kafka: {error!r}") from error
+            raise TransientError(f"not confirmed by Kafka: {error!r}") from error
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
         """Send runs of records and return of each run how many, from its beginning, were confirmed.
@@ -119,13 +119,13 @@ class Producer:
         return confirmed
 
     async def _reached(self, topics: Collection[str]) -> tuple[AIOKafkaProducer, dict[str, int]]:
-        """Return a connected producer and how many partitions topics have; Passing after the time of one send."""
+        """Return a connected producer and the topics' partition counts; TransientError after the time of one send."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 producer = await self._current()
                 return producer, {topic: await self.partitions(topic) for topic in topics}
         except TimeoutError as error:
-            raise Passing("Kafka was not reachable in time") from error
+            raise TransientError("Kafka was not reachable in time") from error
 
     async def _send_lane(
         self,
@@ -162,7 +162,7 @@ class Producer:
         except BaseException as error:  # also when who waits for it gives up: it must not stay open behind his back
             self._farewell(producer)
             if isinstance(error, KafkaError | TimeoutError | OSError):
-                raise Passing(f"Kafka is not reachable: {error!r}") from error
+                raise TransientError(f"Kafka is not reachable: {error!r}") from error
             raise
         return producer
 

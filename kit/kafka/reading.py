@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
 from kit.kafka.private import unreadable
 from kit.protocol.record import Unread, weight
@@ -46,10 +46,10 @@ async def in_time() -> AsyncIterator[None]:
 class PollingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's consumer for FastStream's loop: once it has `polls`, those decide what a poll brings."""
 
-    polls: Polls | None = None
+    polls: PollLoop | None = None
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Records:
-        """Return a batch. `Polls` asks the library itself, past this method."""
+        """Return a batch. `PollLoop` asks the library itself, past this method."""
         if self.polls is not None:
             return await self.polls.getmany()
         found: Records = await super().getmany(*partitions, **options)
@@ -60,7 +60,7 @@ async def _nothing() -> None:
     """Do nothing before a poll."""
 
 
-class Polls:
+class PollLoop:
     """The polls of one client. They return only with records: after an empty poll, FastStream sleeps."""
 
     def __init__(
@@ -229,27 +229,27 @@ class Ends:
             await client.stop()
 
     async def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the end offsets; raises Passing while the broker is away."""
+        """Return the end offsets; raises TransientError while the broker is away."""
         if not partitions:
             return {}
         if self._client is None:
-            raise Passing("not connected")
+            raise TransientError("not connected")
         try:
             async with in_time():
                 ends: dict[TopicPartition, int] = await self._client.end_offsets(list(partitions))
         except KafkaError as error:
-            raise Passing(f"the end offsets are unknown: {error!r}") from error
+            raise TransientError(f"the end offsets are unknown: {error!r}") from error
         return ends
 
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
         """Return the timestamps (seconds) of the first records at these offsets or behind them.
 
-        What cannot be read or has no timestamp is left out. Raises Passing while the broker is away.
+        What cannot be read or has no timestamp is left out. Raises TransientError while the broker is away.
         """
         found: dict[TopicPartition, float] = {}
         async with self._looking:
             if (client := self._client) is None:
-                raise Passing("not connected")
+                raise TransientError("not connected")
             try:
                 for tp, offset in places.items():
                     async with in_time():
@@ -257,7 +257,7 @@ class Ends:
                     if record and (written := instant(record)):
                         found[tp] = written
             except KafkaError as error:
-                raise Passing(f"waiting records are unknown: {error!r}") from error
+                raise TransientError(f"waiting records are unknown: {error!r}") from error
             finally:
                 client.unsubscribe()
         return found

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from kit.base import logging
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Check, Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job, every
@@ -33,7 +33,7 @@ from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door
 
 log = structlog.get_logger(__name__)
-AWAY = (Passing, KafkaError, OSError)
+AWAY = (TransientError, KafkaError, OSError)
 #: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
 CLEAR_SECONDS = 0.25
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kit.protocol.deadletter import Letter
+from kit.protocol.deadletter import FailedRecord
 from kit.protocol.record import Lane, Place, Record, place
 
 
@@ -22,7 +22,7 @@ class Batch:
     """Those of `undone` that no further pass of this batch can finish."""
     held: set[str | Lane] = field(default_factory=set)
     """Documents of which nothing more is decided in this batch, and partitions of which nothing more is read."""
-    dead: dict[Place, Letter] = field(default_factory=dict)
+    dead: dict[Place, FailedRecord] = field(default_factory=dict)
     strange: set[Place] = field(default_factory=set)
     """Those of the dead whose author is unauthenticated, or that an operator sent back: they do not count."""
     looked: bool = False
@@ -40,14 +40,14 @@ class Batch:
         self.held.add(what)
         self.waiting.update(places)
 
-    def bury(self, letter: Letter, *, stranger: bool = False) -> None:
+    def bury(self, letter: FailedRecord, *, exempt: bool = False) -> None:
         """Make a record a dead letter. The first reason stands, however often the record is looked at."""
         where = place(letter.record)
         self.dead.setdefault(where, letter)
-        if stranger:
+        if exempt:
             self.strange.add(where)
 
-    def unwritten(self) -> dict[Place, Letter]:
+    def unwritten(self) -> dict[Place, FailedRecord]:
         """Return the letters that the dead letter topic does not have yet."""
         return {where: letter for where, letter in self.dead.items() if where not in self.written}
 

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from contracts import dlq
 from contracts.envelope import Event, Head
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class FailedRecord:
     """A record that cannot be handled, and where its event stands if that could be read."""
 
     record: Record
@@ -27,7 +27,7 @@ class Letter:
     """No code refused it: a bug here came to light."""
 
 
-class RunSender(Protocol):
+class Publisher(Protocol):
     """What sends the letters."""
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
@@ -36,16 +36,16 @@ class RunSender(Protocol):
 class DeadLetters:
     """Writes to a service's dead-letter topic."""
 
-    def __init__(self, topic: str, service: str, sender: RunSender) -> None:
+    def __init__(self, topic: str, service: str, sender: Publisher) -> None:
         self.topic, self._service, self._sender = topic, service, sender
 
-    async def write(self, letters: Iterable[Letter]) -> None:
-        """Write letters and wait for the acknowledgement; raises Passing when one is not confirmed."""
+    async def write(self, letters: Iterable[FailedRecord]) -> None:
+        """Write letters and wait for the acknowledgement; raises TransientError when one is not confirmed."""
         runs = [[self._outgoing(letter)] for letter in letters]
         if sum(await self._sender.send_runs(runs)) < len(runs):
-            raise Passing(f"Kafka did not confirm a dead letter on {self.topic}")
+            raise TransientError(f"Kafka did not confirm a dead letter on {self.topic}")
 
-    def _outgoing(self, letter: Letter) -> Outgoing:
+    def _outgoing(self, letter: FailedRecord) -> Outgoing:
         record, head = letter.record, letter.head
         view = dlq.DeadLetter(
             service=self._service,

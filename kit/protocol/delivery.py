@@ -18,11 +18,11 @@ from contracts.dlq import REFUSED, is_replay
 from contracts.envelope import Event, Head
 from kit.base import metrics
 from kit.base.clock import Clock
-from kit.base.errors import Full, Passing, Unloadable, Unparsable
+from kit.base.errors import Full, TransientError, Unloadable, Unparsable
 from kit.base.logging import bind_event, clear_event
 from kit.protocol.batch import Batch
 from kit.protocol.breaker import Breaker
-from kit.protocol.deadletter import DeadLetters, Letter
+from kit.protocol.deadletter import DeadLetters, FailedRecord
 from kit.protocol.document import MISSING_CAP, Document
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
@@ -83,7 +83,7 @@ class Delivery(Generic[S]):
         self._breaker.begin(len(records))
         try:
             await self._rounds(records, batch)
-        except Passing as fault:
+        except TransientError as fault:
             log.warning("batch not handled, retrying", fault=str(fault), records=len(batch.undone))
         self._count(records, batch)
         return batch.undone
@@ -109,7 +109,7 @@ class Delivery(Generic[S]):
             return await self._steps(records, batch)
         except Unloadable as fault:
             reason: Exception = fault
-        except Passing:
+        except TransientError:
             raise
         except Exception as bug:
             log.exception("unexpected error in a batch, handling its records one by one", records=len(records))
@@ -132,7 +132,7 @@ class Delivery(Generic[S]):
     async def _pass_by(self, record: Record) -> None:
         """Mark what a hook has failed on as a hole: its replay would count as seen, were it the first of its source.
 
-        Raises Passing.
+        Raises TransientError.
         """
         items = _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
         numbered = [item for item in items if item.head is not None]
@@ -150,14 +150,14 @@ class Delivery(Generic[S]):
                 if doc is not None and head is not None and not doc.has_seen(head.source, head.sequence):
                     self._take(doc, head, dead=True)
             saved = await self.documents.save(list(docs.values()))
-        except Passing:
+        except TransientError:
             raise
         except Exception:
             log.exception("could not keep the number of a dead letter open for a replay", place=place(record))
             return
         self._tally.written({doc.id for doc in saved.lost})
         if saved.lost:
-            raise Passing("another writer changed the document of a dead letter first")
+            raise TransientError("another writer changed the document of a dead letter first")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
@@ -182,7 +182,7 @@ class Delivery(Generic[S]):
         self.beat()
         try:
             said = await self.documents.publish(saved.won, self.beat)
-        except Passing:
+        except TransientError:
             self.beat()
             await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
             raise
@@ -211,10 +211,10 @@ class Delivery(Generic[S]):
                 continue
             try:
                 items += _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
-            except Passing:  # whose it is cannot be told, so nothing may overtake it
+            except TransientError:  # whose it is cannot be told, so nothing may overtake it
                 batch.hold(lane, [place(record)])
             except Unparsable as fault:
-                self._bury(batch, record, str(fault), stranger=fault.stranger)
+                self._bury(batch, record, str(fault), exempt=fault.exempt)
             except Exception as error:
                 log.exception("a record cannot be read", place=place(record))
                 self._bury(batch, record, f"{type(error).__name__}: {error}", unforeseen=True)
@@ -230,7 +230,7 @@ class Delivery(Generic[S]):
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(batch, item.record, item.fault, stranger=item.stranger, unforeseen=item.unforeseen)
+                    self._bury(batch, item.record, item.fault, exempt=item.exempt, unforeseen=item.unforeseen)
                 else:
                     self._tally.count(item, "ignored")
                 continue
@@ -243,14 +243,14 @@ class Delivery(Generic[S]):
             except Full as full:
                 log.error("the outbox of a document is full", document=doc.id, fault=str(full))
                 batch.hold(doc.id, [where])
-            except Passing as fault:
+            except TransientError as fault:
                 if self._try_again(where, fault):
                     batch.hold(doc.id, [where])
                 else:
                     self._kill(doc, item, f"given up: {fault}", batch)
         return places
 
-    def _try_again(self, where: Place, fault: Passing) -> bool:
+    def _try_again(self, where: Place, fault: TransientError) -> bool:
         """Count a try that failed; says whether there may be another."""
         self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
         if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
@@ -282,7 +282,7 @@ class Delivery(Generic[S]):
         try:
             decision = self.handling.decide(doc.state, item, now)
             self.documents.apply(doc, decision, cause=item.cause)
-        except Passing:
+        except TransientError:
             raise
         except Exception as error:
             if event is not None:
@@ -315,7 +315,7 @@ class Delivery(Generic[S]):
         """Send a replayed letter back whose event may be lost on us: its operator must not take it as handled."""
         upto = f"up to {doc.seen[head.source].floor}"
         why = f"{doc.id} no longer knows which events of {head.source} {upto} it has handled, this is {head.sequence}"
-        self._bury(batch, item.record, f"{REFUSED}: {why}", head, stranger=True)  # what is sent back must not stop us
+        self._bury(batch, item.record, f"{REFUSED}: {why}", head, exempt=True)  # what is sent back must not stop us
 
     def _bury(
         self,
@@ -324,13 +324,13 @@ class Delivery(Generic[S]):
         reason: str,
         head: Event | Head | None = None,
         *,
-        stranger: bool = False,
+        exempt: bool = False,
         unforeseen: bool = False,
     ) -> None:
         attempts = self._attempts.get(place(record), 0) or 1
         told = reason[:2000].encode("utf-8", "replace").decode()
-        letter = Letter(record, told, attempts, self.clock.now(), head, unforeseen)
-        batch.bury(letter, stranger=stranger or self.handling.is_stranger(record, unforeseen=unforeseen))
+        letter = FailedRecord(record, told, attempts, self.clock.now(), head, unforeseen)
+        batch.bury(letter, exempt=exempt or self.handling.is_exempt(record, unforeseen=unforeseen))
 
     async def _write_dead(self, batch: Batch) -> None:
         """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""
@@ -342,7 +342,7 @@ class Delivery(Generic[S]):
             self.stopped = reason
             metrics.STOPPED.set(1)
             log.critical("consumer stopped: too many dead letters", reason=self.stopped)
-            raise Passing(self.stopped)
+            raise TransientError(self.stopped)
         await self._dead_letters.write(dead.values())
         self._breaker.died(ours)
         metrics.DEAD_LETTERS.inc(len(dead))

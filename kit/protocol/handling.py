@@ -35,7 +35,7 @@ class Incoming:
     value: Any = None
     cause: Cause | None = None
     fault: str | None = None
-    stranger: bool = False
+    exempt: bool = False
     unforeseen: bool = False
     incomplete: bool = False
 
@@ -49,7 +49,7 @@ class Handling(Protocol[S]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Take a record apart; raises Unparsable for what goes to the DLQ."""
 
-    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:
+    def is_exempt(self, record: Record, *, unforeseen: bool) -> bool:
         """Whether a letter of the record does not count towards stopping. Never raises.
 
         It does not if the record's author is unauthenticated, or (`unforeseen`: our own code failed on it) if such
@@ -68,7 +68,7 @@ class Handling(Protocol[S]):
     def decide(self, state: S | None, item: Incoming, now: datetime) -> Decision[S]:
         """Decide, and change nothing: a decision may be lost and made anew, and none of it has happened until then.
 
-        Passing stops this subject for now, anything else raised makes the record a dead letter.
+        TransientError stops this subject for now, anything else raised makes the record a dead letter.
         """
 
     def count(self, item: Incoming, decision: Decision[S]) -> None:
@@ -85,16 +85,16 @@ class BaseHandling(Generic[S]):
     """Handling of a service that follows an event topic and needs nothing but `decide`."""
 
     #: Types whose content `decide` looks at; None: all. Of others only the number is read: they are taken as seen.
-    heeds: Collection[str] | None = None
+    event_types: Collection[str] | None = None
     #: The source whose first event begins a subject. No document is looked for then: if there is one all the same, the
     #: guarded write is refused, and it is loaded.
     begins: str | None = None
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read the record as one CloudEvent."""
-        return [event_item(record, self.heeds)]
+        return [event_item(record, self.event_types)]
 
-    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:  # noqa: ARG002 - for who takes records of others
+    def is_exempt(self, record: Record, *, unforeseen: bool) -> bool:  # noqa: ARG002 - for who takes records of others
         """Know every author: services write the topics."""
         return False
 
@@ -115,14 +115,14 @@ class BaseHandling(Generic[S]):
         """Leave nothing behind."""
 
 
-def event_item(record: Record, heeds: Collection[str] | None = None) -> Incoming:
+def event_item(record: Record, event_types: Collection[str] | None = None) -> Incoming:
     """Read a record as a CloudEvent. One with unreadable data keeps its number, so that it can become a hole.
 
-    Of known types that are not among `heeds` only the head is read, and `event` is None.
+    Of known types that are not among `event_types` only the head is read, and `event` is None.
     """
     value = record.value or b""
     try:
-        event = Event.parse(value) if heeds is None else Event.heed(value, heeds)
+        event = Event.parse(value) if event_types is None else Event.parse_only(value, event_types)
         if isinstance(event, Head):
             return Incoming(record, None, event, event.subject)
         return Incoming(record, event, event, event.subject, cause=Cause.of(event))

@@ -20,11 +20,11 @@ from contracts.envelope import HEADERS
 from contracts.topics import topic_name
 from kit.base import metrics
 from kit.base.clock import Clock
-from kit.base.errors import Passing, Unloadable
+from kit.base.errors import TransientError, Unloadable
 from kit.protocol import document
 from kit.protocol.document import Cause, Decision, Document, Kind
 from kit.protocol.partition import partition_of
-from kit.protocol.ports import Guarded, Outgoing, Sender, Store
+from kit.protocol.ports import Guarded, Outgoing, Publisher, Store
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class Documents(Generic[S]):
         self,
         kind: Kind[S],
         store: Store,
-        sender: Sender,
+        sender: Publisher,
         clock: Clock,
         *,
         prefix: str = "",
@@ -116,7 +116,7 @@ class Documents(Generic[S]):
         document.apply(self.kind, doc, decision, now=self.clock.now(), cause=cause, limit=self.limit)
 
     async def save(self, docs: Sequence[Document[S]]) -> Saved[S]:
-        """Write the changed documents in one guarded bulk write; raises Passing when the outcome is not known."""
+        """Write the changed documents in one guarded bulk write; raises TransientError if the outcome is unknown."""
         changed = [doc for doc in docs if doc.changed]
         if not changed:
             return Saved(list(docs))
@@ -125,7 +125,7 @@ class Documents(Generic[S]):
             self._home_partitions = await self._sender.partitions(self.home_topic)
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
-            raise Passing("the outcome of a write is unknown")
+            raise TransientError("the outcome of a write is unknown")
         unchanged = [doc for doc in docs if not doc.changed]
         lost = [doc for doc in changed if doc.id in outcome.lost]
         written = [doc for doc in changed if doc.id not in outcome.lost]
@@ -162,7 +162,7 @@ class Documents(Generic[S]):
     async def clear(self) -> None:
         """Take what the broker confirmed out of the stored outboxes, some at a time.
 
-        Raises Passing, and then the rest is for the next call, with less in a statement.
+        Raises TransientError, and then the rest is for the next call, with less in a statement.
 
         Until then a crash only makes the next owner say it again, under the same ids.
         """
@@ -230,7 +230,7 @@ class Documents(Generic[S]):
         """Publish what was written. What cannot be published now is left to the sweeper: it is stored, so it stands."""
         try:
             await self.publish(docs)
-        except Passing as fault:
+        except TransientError as fault:
             log.warning("not published, left to the sweeper", fault=str(fault))
 
     async def write(self, docs: Sequence[Document[S]]) -> Saved[S]:
@@ -260,12 +260,12 @@ class Documents(Generic[S]):
     ) -> Document[S]:
         """Change one document outside the batch loop (REST, sending), and return it.
 
-        `decide` may be called again after a lost guard; None from it changes nothing. Raises Passing where every
+        `decide` may be called again after a lost guard; None from it changes nothing. Raises TransientError where every
         attempt was lost to another writer.
         """
         won = await self.change_many([doc_id], lambda _, state: decide(state), cause=cause, attempts=attempts)
         if doc_id not in won:
-            raise Passing(f"{doc_id} was changed concurrently {attempts} times")
+            raise TransientError(f"{doc_id} was changed concurrently {attempts} times")
         return won[doc_id]
 
     async def change_many(
@@ -302,7 +302,7 @@ class Documents(Generic[S]):
         most. `held` are documents that are loaded already: good for one attempt.
 
         With `apart`, a document that fails stops no other: `apart` is told of it and of its fault. What is wrong with
-        the store stops all: raises Passing.
+        the store stops all: raises TransientError.
         """
         won, left = dict[str, Document[S]](), list(ids)
         for _ in range(attempts):
@@ -323,7 +323,7 @@ class Documents(Generic[S]):
     ) -> Saved[S]:
         try:
             return await write(await self._edited(ids, held, edit, apart))
-        except Passing:
+        except TransientError:
             raise
         except Exception as fault:
             if apart is None:

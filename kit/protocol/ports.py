@@ -59,7 +59,7 @@ class Store(Protocol):
     async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]: ...
 
 
-class Sender(Protocol):
+class Publisher(Protocol):
     """What the outbox asks of a producer; `kit.kafka.producer` is the real one."""
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...

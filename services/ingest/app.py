@@ -15,8 +15,8 @@ from contracts import topics
 from contracts.topics import topic_name
 from kit.base.clock import Clock
 from kit.doors import http as kit_http
+from kit.http_client import HttpClient
 from kit.mongo import MongoStore
-from kit.outward import Outward
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
 from kit.process.service import Service
@@ -27,7 +27,7 @@ from kit.protocol.timers import Ticker
 from kit.relay import tls_options
 from services.ingest import store
 from services.ingest.accounts import Accounts
-from services.ingest.asking import Asking
+from services.ingest.command_lookups import CommandLookups
 from services.ingest.commands_http import commands_router
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
@@ -37,14 +37,14 @@ from services.ingest.files_http import files_router
 from services.ingest.handlers import IngestHandling, Parsing, policy_of, weigh
 from services.ingest.http import webhook_router
 from services.ingest.intake import Intake
-from services.ingest.outgoing import WayOut
 from services.ingest.people import People
+from services.ingest.reply_delivery import ReplyDelivery
 from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
 from services.ingest.smtp import MailDoor, MailLimits
 from services.ingest.threads import Threads
 from services.ingest.tickets_http import build_routes
-from services.ingest.wire import Smtp, Wire
+from services.ingest.transport import Smtp, Transport
 
 #: Closing tickets is not urgent.
 CLOSING_PERIOD = 1.0
@@ -89,13 +89,13 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
     promised = asyncio.Event()
-    way_out = Outward(
+    http_client = HttpClient(
         lambda: {*accounts().allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )
     files = Files(
         mongo,
         clock,
-        way_out,
+        http_client,
         accounts,
         secrets,
         most_bytes=settings.max_body,
@@ -106,24 +106,24 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         Parsing(accounts, secrets),
         people,
         threads,
-        Asking(mongo, tickets, threads, files),
+        CommandLookups(mongo, tickets, threads, files),
         promised.set,
         beat=worker.health.beat,
     )
     consumer = worker.consume(tickets, handling, weigh=weigh)
-    way = WayOut(
+    way = ReplyDelivery(
         files,
         threads,
         producer,
-        Wire(_relay(settings), way_out, seconds=settings.send_seconds),
+        Transport(_relay(settings), http_client, seconds=settings.send_seconds),
         accounts,
         secrets,
         clock,
         commands=topic_name(topics.COMMAND, prefix),
     )
-    farewell = min(settings.send_seconds + 1, settings.grace_seconds / 2)
+    drain_seconds = min(settings.send_seconds + 1, settings.grace_seconds / 2)
     sender = ReplySender(
-        tickets, mongo, consumer, way, policy, clock, prefix=prefix, promised=promised, farewell=farewell
+        tickets, mongo, consumer, way, policy, clock, prefix=prefix, promised=promised, drain_seconds=drain_seconds
     )
     closing = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
     return worker.service(
@@ -132,7 +132,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         prepare=[partial(store.ensure_indexes, mongo)],
         background={"sender": sender.run, "closing": closing.run, "accounts": partial(file.watch, clock)},
         door_first=True,
-        close=[way_out.close],
+        close=[http_client.close],
     )
 
 

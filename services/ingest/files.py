@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from contracts.ticket import Attachment, Direction, Ticket
 from kit.base.clock import Clock
 from kit.base.ids import stable_id
-from kit.outward import MOST_ANSWER, Answer, Forbidden, Unreached
+from kit.http_client import MOST_ANSWER, Answer, Forbidden, Unreached
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Accounts
 from services.ingest.channels.originals import original
-from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
+from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
 from services.ingest.store import TICKETS, UPLOADS, Keeping, accepted
 
@@ -37,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Fetching(Protocol):
-    """Makes requests: `kit.outward.Outward`."""
+    """Makes requests: `kit.http_client.HttpClient`."""
 
     async def call(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, most: int = MOST_ANSWER
@@ -59,7 +59,7 @@ class Files:
         self,
         store: Keeping,
         clock: Clock,
-        way_out: Fetching,
+        http_client: Fetching,
         accounts: Callable[[], Accounts],
         secrets: Secrets,
         *,
@@ -67,7 +67,7 @@ class Files:
         upload_for: timedelta = timedelta(hours=24),
     ) -> None:
         """`most_bytes` is the largest file that is fetched from a channel, `upload_for` how long one may be named."""
-        self._store, self._clock, self._way_out = store, clock, way_out
+        self._store, self._clock, self._http = store, clock, http_client
         self._accounts, self._secrets, self._most = accounts, secrets, most_bytes
         self._hands, self._upload_for = asyncio.Semaphore(AT_ONCE), upload_for
 
@@ -155,9 +155,9 @@ class Files:
         try:
             wanted = original(ticket.channel, file.media_id, file.url, account, self._secrets)
             if isinstance(wanted, Upload):
-                told = await self._way_out.call("GET", wanted.call.url, wanted.call.headers, b"")
+                told = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
                 after = wanted.then(told.status, told.body)
-                if isinstance(after, Refused):
+                if isinstance(after, SendFailure):
                     raise NotFetched(after.reason, permanent=after.permanent)
                 wanted = after
             answer = await self._follow(wanted)
@@ -175,7 +175,7 @@ class Files:
         """Follow redirects, which providers answer with; without credentials, each address checked as any other."""
         url, headers = call.url, call.headers
         for _ in range(REDIRECTS):
-            answer = await self._way_out.call("GET", url, headers, b"", most=self._most)
+            answer = await self._http.call("GET", url, headers, b"", most=self._most)
             target = answer.headers.get("location")
             if answer.status not in {301, 302, 303, 307, 308} or target is None:
                 return answer

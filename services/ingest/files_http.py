@@ -19,7 +19,7 @@ from kit.protocol.outbox import Documents
 from services.ingest.channels.reading import line
 from services.ingest.core.state import TicketState
 from services.ingest.files import Files, NotFetched
-from services.ingest.seeing import Reader, reaches
+from services.ingest.visibility import Reader, reaches
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,99}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,99}")
 _UNKNOWN = "application/octet-stream"

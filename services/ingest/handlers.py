@@ -24,10 +24,10 @@ from kit.protocol.handling import Incoming
 from kit.protocol.record import Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
-from services.ingest.asking import Asking
 from services.ingest.channels import CHANNELS, FILES_APART
+from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
-from services.ingest.core.commands import Asked
+from services.ingest.core.commands import CommandContext
 from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
@@ -105,7 +105,7 @@ class Parsing:
         else:
             metrics.UNREADABLE.labels(raw.channel).inc()
         told = f"{raw.channel}: {fault.reason}"
-        return Incoming(record, fault=told, stranger=fault.foreign)
+        return Incoming(record, fault=told, exempt=fault.foreign)
 
     def checks_dkim(self, raw: InboundRecord) -> bool:
         """Whether the record is a mail whose signatures are to be checked here."""
@@ -149,14 +149,14 @@ class IngestHandling:
         parsing: Parsing,
         people: People,
         threads: Threads,
-        asking: Asking,
+        lookups: CommandLookups,
         wake_sender: Callable[[], None],
         signatures: Signatures | None = None,
         beat: Callable[[], object] = lambda: None,
     ) -> None:
         """`beat` is called with each body that is read: many large ones take their time."""
         self._beat = beat
-        self._asking, self._signatures = asking, signatures or Signatures()
+        self._lookups, self._signatures = lookups, signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
@@ -174,7 +174,7 @@ class IngestHandling:
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
         return [Incoming(record, doc_id=command.subject, value=asked, cause=cause)]
 
-    def is_stranger(self, record: Record, *, unforeseen: bool) -> bool:
+    def is_exempt(self, record: Record, *, unforeseen: bool) -> bool:
         """Whether it is a raw message that nobody signed, or a signed one that our own code fails on.
 
         Anybody may send a mail. Of a signed webhook its provider vouches for the form, but customers write the text.
@@ -203,8 +203,8 @@ class IngestHandling:
         for item, arrival in arriving:
             item.doc_id = arrival.ticket_id
         await self._find_reported(items)
-        await self._asking.look_up(items)
-        return await self._asking.look_up_taken(items, docs)
+        await self._lookups.look_up(items)
+        return await self._lookups.look_up_taken(items, docs)
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Ask the core, with what holds for the ticket's account."""
@@ -226,7 +226,7 @@ class IngestHandling:
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
         """Keep the uploads that replies name; claims were made when the messages were placed."""
-        await self._asking.keep_named(docs)
+        await self._lookups.keep_named(docs)
 
     async def after_write(
         self,
@@ -259,7 +259,7 @@ class IngestHandling:
                 await self._keep_files([each.value for each in found if isinstance(each.value, Arrival)])
                 whole += found
             except Unparsable as fault:
-                whole.append(Incoming(item.record, fault=str(fault), stranger=fault.stranger))
+                whole.append(Incoming(item.record, fault=str(fault), exempt=fault.exempt))
             self._beat()
         items[:] = whole
 
@@ -298,21 +298,21 @@ class IngestHandling:
         return rows[0]["message"] if rows else None
 
 
-def _asked(value: bytes) -> Asked:
+def _asked(value: bytes) -> CommandContext:
     """Read a command; one whose data is wrong is answered.
 
     What cannot even be answered is a dead letter, and no fault of ours.
     """
     try:
-        asked = Asked(Command.parse(value))
+        asked = CommandContext(Command.parse(value))
     except ValueError as fault:
         try:
-            asked = Asked(Command.envelope_only(value), fault=str(fault))
+            asked = CommandContext(Command.envelope_only(value), fault=str(fault))
         except ValueError:
-            raise Unparsable(f"command: {fault}", stranger=True) from fault
+            raise Unparsable(f"command: {fault}", exempt=True) from fault
     command = asked.command
     if max(map(len, (command.id, command.source, command.type, command.subject, command.correlationid or ""))) > MAX_ID:
-        raise Unparsable(f"command: the id has more than {MAX_ID} characters", stranger=True)
+        raise Unparsable(f"command: the id has more than {MAX_ID} characters", exempt=True)
     return asked
 
 

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.protocol.ports import Outgoing
 from services.ingest import metrics
@@ -29,8 +29,8 @@ def _accepted(channel: str) -> Counter:
     return metrics.ACCEPTED.labels(channel)
 
 
-class Sender(Protocol):
-    """What writes to Kafka: within the seconds it is done, or Passing is raised."""
+class RecordSender(Protocol):
+    """What writes to Kafka: within the seconds it is done, or TransientError is raised."""
 
     async def send(self, record: Outgoing, *, seconds: float) -> None: ...
 
@@ -59,7 +59,7 @@ class Intake:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: RecordSender,
         blobs: Blobs,
         clock: Clock,
         *,
@@ -74,7 +74,7 @@ class Intake:
         self._claim_for = claim_for
 
     async def take(self, envelope: Envelope, body: bytes) -> str:
-        """Return the receipt once the message is safe; raises Passing when that is not sure in time."""
+        """Return the receipt once the message is safe; raises TransientError when that is not sure in time."""
         receipt = uuid7()
         begin = self._clock.monotonic()
         claim = None
@@ -98,7 +98,7 @@ class Intake:
         key = envelope.key.encode("utf-8", "surrogateescape")
         try:
             await self.send(Outgoing(self._topic, key, b"" if claim else body, headers))
-        except Passing:
+        except TransientError:
             metrics.REFUSED.labels(envelope.channel, "away").inc()
             raise
         _accepted(envelope.channel).inc()
@@ -106,7 +106,7 @@ class Intake:
         return receipt
 
     async def send(self, record: Outgoing) -> None:
-        """Write one record within the door's time; raises Passing."""
+        """Write one record within the door's time; raises TransientError."""
         await self._sender.send(record, seconds=self._seconds)
 
     async def _leave(self, receipt: str, body: bytes) -> str:
@@ -115,6 +115,6 @@ class Intake:
             async with asyncio.timeout(self._claim_seconds):
                 await self._blobs.put_blob(receipt, body, expires=expires)
         except TimeoutError as error:
-            raise Passing("MongoDB did not store a large body in time") from error
+            raise TransientError("MongoDB did not store a large body in time") from error
         metrics.CLAIMS.inc()
         return receipt

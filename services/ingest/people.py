@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from contracts.contacts import Identity
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.mongo import Row
 from kit.protocol.document import Cause, Document
 from kit.protocol.outbox import Documents
@@ -82,7 +82,7 @@ class People:
             for arrival, _ in waiting.pop(doc.id):
                 arrival.nth_contact = doc.state.nth(arrival.ticket_id) if doc.state else 1
         if waiting:
-            raise Passing("contacts were changed concurrently too often")
+            raise TransientError("contacts were changed concurrently too often")
 
     async def publish(self) -> None:
         """Say what has been learnt."""

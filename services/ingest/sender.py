@@ -17,7 +17,7 @@ import structlog
 from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.turns import turns, woken
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
@@ -51,7 +51,7 @@ class Owner(Protocol):
 
 
 class Trying(Protocol):
-    """Makes a try: `outgoing.WayOut`."""
+    """Makes a try: `outgoing.ReplyDelivery`."""
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome: ...
 
@@ -70,14 +70,14 @@ class ReplySender:
         *,
         prefix: str = "",
         promised: asyncio.Event | None = None,
-        farewell: float = 5.0,
+        drain_seconds: float = 5.0,
     ) -> None:
-        """`promised` is set when a promise is stored. At its end the job waits `farewell` seconds for tries in hand."""
+        """`promised` is set when a promise is stored. At its end the job waits `drain_seconds` for tries in hand."""
         self._documents, self._store, self._owner, self._way = documents, store, owner, way
         self._policy_of, self._clock, self._early = policy_of, clock, EarlyReports(store)
         self._commands = topic_name(COMMAND, prefix)
         self._awake = promised or asyncio.Event()
-        self._farewell = farewell
+        self._farewell = drain_seconds
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._again = set[str]()
         """Those of the busy tickets whose message was tried before."""
@@ -141,7 +141,7 @@ class ReplySender:
     async def _serve_ticket(self, ticket_id: str) -> None:
         try:
             await self.send_next(ticket_id)
-        except Passing as fault:
+        except TransientError as fault:
             log.warning("attempt not settled, retrying after its lease", document=ticket_id, fault=str(fault))
             self._resting[ticket_id] = self._clock.now() + REST
         except Exception:

@@ -18,7 +18,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, syntax
 
 from contracts.inbound import HttpRequest
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from services.ingest import metrics
 from services.ingest.accounts import Accounts
 from services.ingest.channels import channel as channels
@@ -101,7 +101,7 @@ class _Handler:
         envelope = Envelope("email", account, key, "message/rfc822", known, verified=False)
         try:
             await self.intake.take(envelope, body)
-        except Passing as fault:
+        except TransientError as fault:
             log.warning("a mail was temporarily refused", account=account, reason=str(fault))
             return "later"
         return "taken"

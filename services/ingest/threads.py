@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from contracts.ticket import Ticket
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.mongo import Row
 from kit.protocol.document import Document
 from kit.protocol.outbox import Documents
@@ -74,12 +74,12 @@ class Threads:
             # Strangers who answer one mail are placed one after another, however many a batch has of them.
             fruitless = fruitless + 1 if len(left) == len(waiting) else 0
             if fruitless == ROUNDS:
-                raise Passing("threads were changed concurrently too often")
+                raise TransientError("threads were changed concurrently too often")
             waiting = left
         existed = await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
         if any(view.fresh[anchor].places is not None for anchor in existed):
             # Another replica has the same mail, and knew other ancestors of it, or has an answer to it.
-            raise Passing("two replicas chose a ticket for a mail at the same time")
+            raise TransientError("two replicas chose a ticket for a mail at the same time")
         return view.docs
 
     async def known(self, anchors: Iterable[str]) -> dict[str, Claim]:
@@ -245,7 +245,7 @@ class Threads:
         writes = [Guarded(claim.anchor, claim.version, claim.fields()) for claim in proposed.values()]
         outcome = await self._store.write(THREADS, writes)
         if outcome.unknown:
-            raise Passing("the outcome of claiming a thread is unknown")
+            raise TransientError("the outcome of claiming a thread is unknown")
         for anchor, claim in proposed.items():
             if anchor not in outcome.lost:
                 view.claims[anchor] = replace(claim, version=claim.version + 1)

@@ -13,8 +13,8 @@ from contracts.ticket import Message, Priority, Status, Ticket
 from kit.doors.http import Problem, Router
 from kit.protocol.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.seeing import Reader, reaches, within
 from services.ingest.store import TICKETS, Keeping, accepted, public_message
+from services.ingest.visibility import Reader, reaches, within
 
 THREAD_LIMIT = 1_000
 MERGED_LIMIT = 50

@@ -4,7 +4,7 @@ from functools import partial
 
 from kit.base import metrics as kit_metrics
 from kit.base.clock import Clock
-from kit.outward import Outward
+from kit.http_client import HttpClient
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
 from kit.process.service import Service
@@ -12,21 +12,21 @@ from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from kit.relay import tls_options
 from services.notify import metrics, store
-from services.notify.channels.base import Sink
-from services.notify.channels.email import EmailSink, Relay
-from services.notify.channels.slack import SlackSink
-from services.notify.channels.webhook import WebhookSink
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.handlers import FOLLOWED, NotifyHandling, is_urgent
 from services.notify.http import build_app
 from services.notify.settings import NotifySettings
+from services.notify.sinks.base import Sink
+from services.notify.sinks.email import EmailSink, Relay
+from services.notify.sinks.slack import SlackSink
+from services.notify.sinks.webhook import WebhookSink
 from services.notify.ticker import Deliverer, build_ticker
 
 
-def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[dict[str, Sink], Outward]:
+def build_sinks(settings: NotifySettings, policy: PolicyFile[NotifyPolicy]) -> tuple[dict[str, Sink], HttpClient]:
     """The sinks by name, and their common way out."""
     secrets = Secrets()
-    way_out = Outward(
+    http_client = HttpClient(
         lambda: {*policy.current.allow_hosts, *settings.hosts},
         agent="deskbus-notify",
         seconds=settings.send_seconds,
@@ -41,23 +41,23 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[Policy]) -> tuple[d
         tls_options(settings.smtp_tls, settings.smtp_ca),
     )
     sinks: dict[str, Sink] = {
-        "webhook": WebhookSink(way_out, secrets),
-        "slack": SlackSink(way_out, secrets),
+        "webhook": WebhookSink(http_client, secrets),
+        "slack": SlackSink(http_client, secrets),
         "email": EmailSink(relay, secrets),
     }
-    return sinks, way_out
+    return sinks, http_client
 
 
 def create_service(settings: NotifySettings, clock: Clock | None = None) -> Service:
     """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
     worker = Worker(settings, clock)
     clock, prefix = worker.clock, worker.prefix
-    file = PolicyFile(settings.policy_file, Policy)
-    sinks, way_out = build_sinks(settings, file)
+    file = PolicyFile(settings.policy_file, NotifyPolicy)
+    sinks, http_client = build_sinks(settings, file)
     documents = worker.documents(store.ESCALATIONS)
     documents.watch(metrics.count)
 
-    def policy() -> Policy:
+    def policy() -> NotifyPolicy:
         return file.current
 
     consumer = worker.consume(documents, NotifyHandling(policy), urgent=is_urgent)
@@ -83,7 +83,7 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
             "deliveries": deliverer.run,
             "policy": partial(file.watch, clock),
         },
-        close=[way_out.close],
+        close=[http_client.close],
     )
 
 

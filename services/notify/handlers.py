@@ -11,7 +11,7 @@ from kit.protocol.document import Decision, Document
 from kit.protocol.handling import BaseHandling, Incoming
 from kit.protocol.record import Record
 from services.notify.core import alerts, escalation
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Escalation, escalation_id
 
 FOLLOWED = (topics.SLA, topics.ASSIGNMENTS, topics.TICKETS)
@@ -32,9 +32,9 @@ def is_urgent(record: Record) -> bool:
 class NotifyHandling(BaseHandling[Escalation]):
     """Decides with the policy that is in force."""
 
-    heeds = alerts.HEEDED
+    event_types = alerts.EVENT_TYPES
 
-    def __init__(self, policy: Callable[[], Policy]) -> None:
+    def __init__(self, policy: Callable[[], NotifyPolicy]) -> None:
         self._policy = policy
 
     async def locate(self, items: Sequence[Incoming]) -> Mapping[str, Document[Escalation]]:

@@ -15,7 +15,7 @@ from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
 from services.notify import store
 from services.notify.core.escalation import acknowledge, explain
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 from services.notify.settings import NotifySettings
 
@@ -33,7 +33,7 @@ class AlarmView(BaseModel):
     round: int
     opened_at: Instant
     next_at: Instant | None
-    told: tuple[str, ...]
+    notified: tuple[str, ...]
     acknowledged_by: str | None
     acknowledged_at: Instant | None
     exhausted: bool
@@ -95,7 +95,7 @@ Acknowledger = Annotated[Caller, Depends(requires("escalations:ack"))]
 
 
 def build_app(
-    settings: NotifySettings, documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock
+    settings: NotifySettings, documents: Documents[Escalation], policy: Callable[[], NotifyPolicy], clock: Clock
 ) -> FastAPI:
     """The public door."""
     app = door("Deskbus notify", settings, max_body=16 * 1024)
@@ -103,7 +103,7 @@ def build_app(
     return app
 
 
-def _router(documents: Documents[Escalation], policy: Callable[[], Policy], clock: Clock) -> Router:
+def _router(documents: Documents[Escalation], policy: Callable[[], NotifyPolicy], clock: Clock) -> Router:
     router = Router(prefix="/v1")
 
     @router.get("/escalations")

@@ -23,11 +23,11 @@ from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
 from services.notify import metrics, store
-from services.notify.channels.base import Letter, Sink
 from services.notify.core import escalation
-from services.notify.core.policy import Policy
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
+from services.notify.core.policy import NotifyPolicy
+from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
 from services.notify.core.state import Escalation, Planned
+from services.notify.sinks.base import Notification, Sink
 
 log = structlog.get_logger(__name__)
 PAGE = 500
@@ -39,7 +39,7 @@ FAREWELL_SECONDS = 3.0
 def build_ticker(
     documents: Documents[Escalation],
     positions: Positions,
-    policy: Callable[[], Policy],
+    policy: Callable[[], NotifyPolicy],
     clock: Clock,
     *,
     follow: Sequence[str],
@@ -71,7 +71,7 @@ class Deliverer:
         documents: Documents[Escalation],
         positions: Positions,
         sinks: Mapping[str, Sink],
-        policy: Callable[[], Policy],
+        policy: Callable[[], NotifyPolicy],
         clock: Clock,
         *,
         prefix: str = "",
@@ -188,17 +188,19 @@ class Deliverer:
         receiver = self._policy().receivers.get(planned.receiver)
         sink = self._sinks.get(receiver.sink) if receiver is not None else None
         if receiver is None or sink is None:
-            return Refused(f"the policy has no receiver {planned.receiver}")
+            return PermanentFailure(f"the policy has no receiver {planned.receiver}")
         now = self._clock.now()
-        letter = Letter(planned, state.ticket_id, state.id, receiver, state.threads.get(planned.receiver), now)
+        notification = Notification(
+            planned, state.ticket_id, state.id, receiver, state.threads.get(planned.receiver), now
+        )
         begin = self._clock.monotonic()
         try:
-            outcome = await sink.deliver(letter)
+            outcome = await sink.deliver(notification)
         except Exception as fault:
             log.exception("unexpected error in a sink", sink=receiver.sink)
-            outcome = Later(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
+            outcome = TemporaryFailure(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
         metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - begin)
-        if isinstance(outcome, Later) and outcome.after is not None:
+        if isinstance(outcome, TemporaryFailure) and outcome.after is not None:
             self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=min(outcome.after, 60))
         return outcome
 
@@ -218,7 +220,7 @@ class Deliverer:
         if isinstance(outcome, Sent):
             delay = (self._clock.now() - planned.planned_at).total_seconds()
             metrics.DELAY_SECONDS.labels(planned.sink).observe(max(0.0, delay))
-        elif isinstance(outcome, Later | Refused):
+        elif isinstance(outcome, TemporaryFailure | PermanentFailure):
             log.warning(
                 "notification not delivered",
                 escalation=doc_id,
@@ -228,4 +230,9 @@ class Deliverer:
             )
 
 
-_NAMES: Mapping[type[Outcome], str] = {Sent: "sent", Later: "later", Refused: "failed", Dropped: "dropped"}
+_NAMES: Mapping[type[Outcome], str] = {
+    Sent: "sent",
+    TemporaryFailure: "later",
+    PermanentFailure: "failed",
+    Dropped: "dropped",
+}

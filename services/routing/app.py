@@ -10,12 +10,12 @@ from kit.process.service import Service
 from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from services.routing import metrics, ticker
-from services.routing.core.policy import Policy
+from services.routing.assignment.assigner import Assigner
+from services.routing.core.policy import RoutingPolicy
+from services.routing.dispatcher import Dispatcher
 from services.routing.handlers import RoutingHandling
 from services.routing.http import build_app
-from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
-from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind, ensure_indexes
 from services.routing.store.roster import Roster
 
@@ -24,45 +24,47 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
     worker = Worker(settings, clock)
     clock = worker.clock
-    policy = PolicyFile(settings.policy_file, Policy)
+    policy = PolicyFile(settings.policy_file, RoutingPolicy)
     tickets = worker.documents(TICKET_KIND)
     tickets.watch(metrics.count)
     agents = worker.documents(agent_kind(timedelta(hours=settings.announce_hours)))
     roster = Roster(agents, policy.current)
-    desk = Desk(tickets, roster, lambda: policy.current, clock, metrics.Counting())
-    handling = RoutingHandling(desk)
+    assigner = Assigner(tickets, roster, lambda: policy.current, clock, metrics.Counting())
+    handling = RoutingHandling(assigner)
     consumer = handling.positions = worker.consume(tickets, handling)
     pause = settings.look_ms / 1000
-    looker, absence = Looker(desk, clock), ticker.Absence(desk, clock)
-    reconciler = ticker.Reconciler(desk, consumer, clock, settings)
+    dispatcher, absence = Dispatcher(assigner, clock), ticker.Absence(assigner, clock)
+    reconciler = ticker.Reconciler(assigner, consumer, clock, settings)
     kit_metrics.declare_groups(("ticket", "message", "note", "command"))
 
     async def follow_policy() -> None:
         if policy.reload():
-            desk.claims.freed.set()
+            assigner.claims.freed.set()
 
     async def read_roster() -> None:
         if await roster.load_all():
-            desk.claims.freed.set()
+            assigner.claims.freed.set()
 
     async def prepare() -> None:
         await ensure_indexes(worker.mongo)
         await roster.load_all()
-        desk.claims.freed.set()
+        assigner.claims.freed.set()
 
     return worker.service(
-        build_app(settings, desk, clock, ticker.agent_changed(desk, absence)),
+        build_app(settings, assigner, clock, ticker.agent_changed(assigner, absence)),
         prepare=[prepare],
         background={
-            "looks": every(clock, pause, looker.turn, "looks"),
-            "timers": ticker.build_ticker(desk, consumer, looker, clock, settings).run,
+            "looks": every(clock, pause, dispatcher.turn, "looks"),
+            "timers": ticker.build_ticker(assigner, consumer, dispatcher, clock, settings).run,
             "announcements": ticker.build_announcer(agents, consumer, clock, settings).run,
             "absence": every(clock, pause, absence.turn, "absence"),
-            "roster": every(clock, settings.roster_seconds, lambda: ticker.follow_agents(desk, absence.told), "roster"),
+            "roster": every(
+                clock, settings.roster_seconds, lambda: ticker.follow_agents(assigner, absence.told), "roster"
+            ),
             "roster, all of it": every(clock, 60, read_roster, "roster, all of it"),
             "absence, all of it": every(clock, settings.reconcile_seconds, absence.sweep, "absence, all of it"),
             "reconciler": every(clock, settings.reconcile_seconds, reconciler.turn, "reconciler"),
-            "gauges": every(clock, 15, lambda: ticker.count(desk, clock), "gauges"),
+            "gauges": every(clock, 15, lambda: ticker.count(assigner, clock), "gauges"),
             "policy": every(clock, 1, follow_policy, "policy"),
         },
     )

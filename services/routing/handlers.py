@@ -1,4 +1,4 @@
-"""The way from the tickets and commands topics to the core, the desk and back. No rules here."""
+"""The way from the tickets and commands topics to the core, the assigner and back. No rules here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contracts.commands import Transfer
 from contracts.envelope import Command
 from contracts.tickets import TicketEvent
 from contracts.topics import BY_NAME, TICKETS
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.document import Cause, Decision, Document
 from kit.protocol.handling import BaseHandling, Incoming, event_item
 from kit.protocol.record import Record
 from kit.protocol.timers import Positions
+from services.routing.assignment.assigner import Assigner
 from services.routing.core import tickets, transfers
 from services.routing.core.state import TicketState
-from services.routing.store.desk import Desk
 
 UNDERWAY = timedelta(seconds=2)
 """How long a ticket may be on its way to us after somebody who has heard of it asks for its transfer."""
@@ -33,8 +33,8 @@ class RoutingHandling(BaseHandling[TicketState]):
     positions: Positions | None = None
     """Tells how far tickets have been handled; without, a transfer waits for its ticket like any record."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, assigner: Assigner) -> None:
+        self._assigner = assigner
         self._unknown: set[str] = set()
         """Commands of which it is sure that there is no such ticket."""
 
@@ -54,12 +54,14 @@ class RoutingHandling(BaseHandling[TicketState]):
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Read agents whom a transfer names and nobody here knows: they may be new. Find out which tickets are not."""
         commands = [item.value for item in items if isinstance(item.value, Command)]
-        unknown = {c.data.agent_id for c in commands if not self._desk.roster.is_there(c.data.agent_id or "")} - {None}
+        unknown = {c.data.agent_id for c in commands if not self._assigner.roster.is_there(c.data.agent_id or "")} - {
+            None
+        }
         if unknown:
-            await self._desk.roster.reload(sorted(unknown))
+            await self._assigner.roster.reload(sorted(unknown))
         if not commands:
             return {}
-        docs = await self._desk.documents.load(command.subject for command in commands)
+        docs = await self._assigner.documents.load(command.subject for command in commands)
         new = {i for i, doc in docs.items() if doc.fault is None and doc.state is None}
         await self._find_out([item for item in items if isinstance(item.value, Command) and item.doc_id in new])
         return docs
@@ -71,8 +73,8 @@ class RoutingHandling(BaseHandling[TicketState]):
             return
         try:  # a ticket's commands have the number of its partition
             partitions = {item.record.partition for item in items}
-            until = await self.positions.handled_until([self._desk.documents.home_topic], partitions)
-        except Passing:
+            until = await self.positions.handled_until([self._assigner.documents.home_topic], partitions)
+        except TransientError:
             return
         for item in items:
             handled = until.get(item.record.partition)
@@ -81,13 +83,13 @@ class RoutingHandling(BaseHandling[TicketState]):
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
         """Let the core decide. An event counts from its own time, whenever it is read."""
-        policy, roster = self._desk.policy, self._desk.roster
+        policy, roster = self._assigner.policy, self._assigner.roster
         if isinstance(item.value, Command):
             command: Transfer = item.value.data
             if state is None and item.value.id in self._unknown:
                 state = transfers.unknown_ticket(item.value.subject)
             if state is None:
-                raise Passing("the ticket to transfer is not known yet")
+                raise TransientError("the ticket to transfer is not known yet")
             known = state.aside != TransferReason.UNKNOWN_TICKET
             if known and not item.value.reaches(state.facts.brand, state.facts.account):
                 return Decision()  # ingest refuses it, aloud
@@ -100,13 +102,13 @@ class RoutingHandling(BaseHandling[TicketState]):
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
         """Claim agents for those who wait."""
-        if not self._desk.roster.loaded:
-            await self._desk.roster.load_all()
-        await self._desk.assign(docs)
+        if not self._assigner.roster.loaded:
+            await self._assigner.roster.load_all()
+        await self._assigner.assign(docs)
 
     async def after_write(self, won: Sequence[Document[TicketState]], lost: Sequence[Document[TicketState]]) -> None:
         """Give up claims that are not needed (any more)."""
-        await self._desk.settle(won, lost)
+        await self._assigner.settle(won, lost)
 
 
 def _is_command(value: bytes) -> bool:

@@ -17,12 +17,12 @@ from contracts.values import SkillLevels, Units
 from kit.base.clock import Clock
 from kit.doors.http import Problem, Router, door, requires
 from kit.protocol.document import Decision, Document
+from services.routing.assignment.assigner import Assigner
 from services.routing.core import agents, need, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import place
 from services.routing.core.state import TicketState
 from services.routing.settings import RoutingSettings
-from services.routing.store.desk import Desk
 from services.routing.store.waiting import Waiting, oldest, waiting
 
 SHOWN = 50
@@ -124,18 +124,18 @@ class SimulationView(BaseModel):
 
 
 def build_app(
-    settings: RoutingSettings, desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]
+    settings: RoutingSettings, assigner: Assigner, clock: Clock, changed: Callable[[Document[AgentState]], None]
 ) -> FastAPI:
     """Build the public door. `changed` is told of every agent that was written."""
     app = door("Deskbus routing", settings)
-    app.include_router(_agents(desk, clock, changed))
-    app.include_router(_insight(desk, clock))
+    app.include_router(_agents(assigner, clock, changed))
+    app.include_router(_insight(assigner, clock))
     return app
 
 
-def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], None]) -> Router:
+def _agents(assigner: Assigner, clock: Clock, changed: Callable[[Document[AgentState]], None]) -> Router:
     router = Router(prefix="/v1/agents", tags=["agents"])
-    documents = desk.roster.documents
+    documents = assigner.roster.documents
     reads, writes = Depends(requires("agents:read")), Depends(requires("agents:write"))
 
     async def change(
@@ -190,18 +190,18 @@ def _agents(desk: Desk, clock: Clock, changed: Callable[[Document[AgentState]], 
     return router
 
 
-def _insight(desk: Desk, clock: Clock) -> Router:
+def _insight(assigner: Assigner, clock: Clock) -> Router:
     router = Router(prefix="/v1", tags=["insight"], dependencies=[Depends(requires("routing:read"))])
 
     @router.get("/queues")
     async def queues() -> list[QueueView]:
-        groups = await waiting(desk.documents)
-        names = [*desk.policy.queues, *({group.queue for group in groups} - desk.policy.queues.keys())]
-        return [_queue_view(name, [g for g in groups if g.queue == name], desk, clock.now()) for name in names]
+        groups = await waiting(assigner.documents)
+        names = [*assigner.policy.queues, *({group.queue for group in groups} - assigner.policy.queues.keys())]
+        return [_queue_view(name, [g for g in groups if g.queue == name], assigner, clock.now()) for name in names]
 
     @router.get("/tickets/{ticket_id}/decision")
     async def decision(ticket_id: Id) -> DecisionView:
-        state = (await desk.documents.load([ticket_id]))[ticket_id].state
+        state = (await assigner.documents.load([ticket_id]))[ticket_id].state
         if state is None or state.aside == TransferReason.UNKNOWN_TICKET:
             raise Problem(404, detail=f"Unknown ticket {ticket_id}")
         return DecisionView(
@@ -217,7 +217,7 @@ def _insight(desk: Desk, clock: Clock) -> Router:
             unroutable=state.unroutable,
             next_look=state.next_look,
             decision=state.decision,
-            now=_explain(state, desk, clock.now()) if state.phase == "waiting" else None,
+            now=_explain(state, assigner, clock.now()) if state.phase == "waiting" else None,
         )
 
     @router.post("/simulate")
@@ -238,10 +238,10 @@ def _insight(desk: Desk, clock: Clock) -> Router:
             waiting_since=since,
             previous=body.previous_agent,
         )
-        placed = asked if body.queue is not None else place(asked, desk.policy)
-        if body.queue is not None and body.queue not in desk.policy.queues:
+        placed = asked if body.queue is not None else place(asked, assigner.policy)
+        if body.queue is not None and body.queue not in assigner.policy.queues:
             raise Problem(422, detail=f"Unknown queue {body.queue}")
-        explanation = _explain(placed, desk, now) if placed.queue is not None else None
+        explanation = _explain(placed, assigner, now) if placed.queue is not None else None
         return SimulationView(queue=placed.queue, explanation=explanation)
 
     return router
@@ -262,18 +262,18 @@ def _known(state: AgentState | None, agent_id: str) -> AgentState:
 
 def _view(state: AgentState) -> AgentView:
     return AgentView(
-        agent=state.profile, load=state.load, tickets=tuple(state.holds), last_assigned_at=state.last_assigned_at
+        agent=state.profile, load=state.load, tickets=tuple(state.claims), last_assigned_at=state.last_assigned_at
     )
 
 
-def _queue_view(name: str | None, groups: list[Waiting], desk: Desk, now: datetime) -> QueueView:
+def _queue_view(name: str | None, groups: list[Waiting], assigner: Assigner, now: datetime) -> QueueView:
     by_priority: Counter[Priority] = Counter()
     for group in groups:
         by_priority[group.priority] += group.count
     since = oldest(groups)
     serve = [
         state
-        for state in desk.roster.states()
+        for state in assigner.roster.states()
         if state.online and (not state.profile.queues or name in state.profile.queues)
     ]
     return QueueView(
@@ -287,13 +287,13 @@ def _queue_view(name: str | None, groups: list[Waiting], desk: Desk, now: dateti
     )
 
 
-def _explain(state: TicketState, desk: Desk, now: datetime) -> Explanation:
+def _explain(state: TicketState, assigner: Assigner, now: datetime) -> Explanation:
     """Look at every agent, also beyond those that are listed: this answers a person, not a ticket."""
-    policy = desk.follow_policy()
+    policy = assigner.follow_policy()
     asked = need.needs_of(state, policy, now)
-    everybody = [agent for agent in desk.roster.states() if agent.removed_at is None]
+    everybody = [agent for agent in assigner.roster.states() if agent.removed_at is None]
     why = need.unplaced(state, policy)
-    choice = desk.roster.pool.pick(asked) if why is None else None
+    choice = assigner.roster.pool.pick(asked) if why is None else None
     met, chosen = (choice.need, choice.agent.profile) if choice is not None else (asked[0], None)
     whole = ranking.explain(everybody, asked, policy, now, choice, SHOWN)
     if why is None and state.target is None:

@@ -54,7 +54,7 @@ def count(docs: Iterable[Document[TicketState]]) -> None:
 
 
 class Counting:
-    """Counts what happens at the desk."""
+    """Counts what happens at the assigner."""
 
     def assigned(self, queue: str, reason: str, waited: float) -> None:
         """Count a ticket that got an agent."""

@@ -16,12 +16,12 @@ from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
 from services.routing import metrics
+from services.routing.assignment.assigner import Assigner
 from services.routing.core import agents, looks, ranking, tickets
 from services.routing.core.agents import AgentState
 from services.routing.core.state import TicketState
-from services.routing.looker import Looker
+from services.routing.dispatcher import Dispatcher
 from services.routing.settings import RoutingSettings
-from services.routing.store.desk import Desk
 from services.routing.store.waiting import oldest, waiting
 
 PAGE = 200
@@ -30,8 +30,8 @@ PAGE = 200
 class Absence:
     """Takes work from agents who are gone, at once when it is told so and otherwise when it finds out."""
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
-        self._desk, self._clock = desk, clock
+    def __init__(self, assigner: Assigner, clock: Clock) -> None:
+        self._assigner, self._clock = assigner, clock
         self._told: set[str] = set()
 
     def told(self, agent_id: str) -> None:
@@ -50,15 +50,15 @@ class Absence:
 
     async def sweep(self) -> None:
         """Look at all agents that are not online and still have work."""
-        for state in list(self._desk.roster.states()):
-            if state.holds and not state.online:
+        for state in list(self._assigner.roster.states()):
+            if state.claims and not state.online:
                 await self._look_at(state.profile.id)
 
     async def _look_at(self, agent_id: str) -> None:
-        doc = self._desk.roster.get(agent_id)
+        doc = self._assigner.roster.get(agent_id)
         if doc is None or doc.state is None or doc.state.online:
             return
-        state, policy, now = doc.state, self._desk.policy, self._clock.now()
+        state, policy, now = doc.state, self._assigner.policy, self._clock.now()
         wait = policy.requeue.away if state.profile.presence == Presence.AWAY else policy.requeue.offline
         if state.removed_at is None:
             since = state.profile.presence_since or now
@@ -66,8 +66,8 @@ class Absence:
                 return
         removed = state.removed_at is not None
         reason = UnassignReason.AGENT_REMOVED if removed else UnassignReason.AGENT_OFFLINE
-        taken = await self._desk.work(
-            list(state.holds),
+        taken = await self._assigner.work(
+            list(state.claims),
             lambda ticket: tickets.evict(ticket, agent_id, reason, now, policy, all_work=removed),
         )
         metrics.REQUEUED.inc(taken)
@@ -76,13 +76,13 @@ class Absence:
 class Reconciler:
     """Gives up claims whose ticket went elsewhere, after a crash between the two writes."""
 
-    def __init__(self, desk: Desk, positions: Positions, clock: Clock, settings: RoutingSettings) -> None:
-        self._desk, self._positions, self._clock = desk, positions, clock
+    def __init__(self, assigner: Assigner, positions: Positions, clock: Clock, settings: RoutingSettings) -> None:
+        self._assigner, self._positions, self._clock = assigner, positions, clock
         self._age = timedelta(seconds=settings.claim_seconds)
         self._verify = timedelta(seconds=settings.verify_seconds)
         self._home = settings.topic_prefix + TICKETS
         self._verified: dict[tuple[str, str, int], datetime] = {}
-        desk.documents.watch(self._note)
+        assigner.documents.watch(self._note)
 
     def _note(self, docs: Sequence[Document[TicketState]]) -> None:
         """Take a claim as good whose ticket this process has just written as its agent's, without reading it again."""
@@ -91,12 +91,12 @@ class Reconciler:
             if doc.state is None:
                 continue
             agent_id = doc.state.agent
-            agent = self._desk.roster.get(agent_id) if agent_id is not None else None
-            hold = agent.state.holds.get(doc.id) if agent is not None and agent.state is not None else None
-            if agent is None or hold is None:
+            agent = self._assigner.roster.get(agent_id) if agent_id is not None else None
+            claim = agent.state.claims.get(doc.id) if agent is not None and agent.state is not None else None
+            if agent is None or claim is None:
                 continue
-            mark = agent.id, doc.id, hold.stamp
-            if hold.weight <= self._desk.claims.weigh(doc.state, agent.id):
+            mark = agent.id, doc.id, claim.stamp
+            if claim.weight <= self._assigner.claims.weigh(doc.state, agent.id):
                 self._verified[mark] = now
             else:  # it is about to be made lighter
                 self._verified.pop(mark, None)
@@ -106,37 +106,39 @@ class Reconciler:
         now, owned = self._clock.now(), set(self._positions.owned(self._home))
         suspects: dict[tuple[str, str, int], datetime] = {}
         kept: dict[tuple[str, str, int], datetime] = {}
-        for state in list(self._desk.roster.states()):
-            for ticket, hold in state.holds.items():
-                mark = (state.profile.id, ticket, hold.stamp)
+        for state in list(self._assigner.roster.states()):
+            for ticket, claim in state.claims.items():
+                mark = (state.profile.id, ticket, claim.stamp)
                 verified = self._verified.get(mark)
                 if verified is not None:
                     kept[mark] = verified
-                partition = self._desk.documents.home_partition(ticket)
-                fresh = hold.since + self._age > now or (verified is not None and verified + self._verify > now)
+                partition = self._assigner.documents.home_partition(ticket)
+                fresh = claim.since + self._age > now or (verified is not None and verified + self._verify > now)
                 if not fresh and (partition is None or partition in owned):
                     suspects[mark] = now
         self._verified = kept
         marks = list(suspects)
         for start in range(0, len(marks), PAGE):
             page = marks[start : start + PAGE]
-            metrics.RECONCILED.inc(await self._desk.claims.look_at([mark[:2] for mark in page], fence=True))
+            metrics.RECONCILED.inc(await self._assigner.claims.look_at([mark[:2] for mark in page], fence=True))
             self._verified.update(dict.fromkeys(page, now))
 
 
 def build_ticker(
-    desk: Desk, positions: Positions, looker: Looker, clock: Clock, settings: RoutingSettings
+    assigner: Assigner, positions: Positions, dispatcher: Dispatcher, clock: Clock, settings: RoutingSettings
 ) -> Ticker[TicketState]:
     """Fire the looks that tickets asked for: what the wait changes is decided here, an agent is sought right after."""
 
     def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
-        decision = looks.look(state, now, desk.policy, desk.roster.pool.agents if desk.roster.loaded else None)
+        decision = looks.look(
+            state, now, assigner.policy, assigner.roster.pool.agents if assigner.roster.loaded else None
+        )
         if decision is not None:
-            looker.due(state.id)
+            dispatcher.due(state.id)
         return decision
 
     period = settings.timer_ms / 1000
-    return Ticker(desk.documents, positions, fire, clock, prefix=settings.topic_prefix, period=period)
+    return Ticker(assigner.documents, positions, fire, clock, prefix=settings.topic_prefix, period=period)
 
 
 def build_announcer(
@@ -151,37 +153,37 @@ def build_announcer(
     return Ticker(documents, positions, fire, clock, prefix=settings.topic_prefix, period=5, limit=50)
 
 
-async def follow_agents(desk: Desk, told: Callable[[str], None]) -> None:
+async def follow_agents(assigner: Assigner, told: Callable[[str], None]) -> None:
     """Read agents that changed, also elsewhere; new room is a reason to look at who waits."""
-    if await desk.roster.refresh():
-        desk.claims.freed.set()
-    for agent_id in desk.roster.take_gone():
+    if await assigner.roster.refresh():
+        assigner.claims.freed.set()
+    for agent_id in assigner.roster.take_gone():
         told(agent_id)
 
 
-async def count(desk: Desk, clock: Clock) -> None:
+async def count(assigner: Assigner, clock: Clock) -> None:
     """Set the gauges of queues and agents."""
-    groups = await waiting(desk.documents)
+    groups = await waiting(assigner.documents)
     metrics.WAITING.clear()  # a queue that the file has no more would keep its last numbers
     metrics.OLDEST_SECONDS.clear()
-    for name in desk.policy.queues:
+    for name in assigner.policy.queues:
         mine = [group for group in groups if group.queue == name]
         metrics.WAITING.labels(name).set(sum(group.count for group in mine))
         since = oldest(mine)
         metrics.OLDEST_SECONDS.labels(name).set((clock.now() - since).total_seconds() if since else 0)
-    present = [state for state in desk.roster.states() if state.removed_at is None]
+    present = [state for state in assigner.roster.states() if state.removed_at is None]
     for presence in Presence:
         metrics.AGENTS.labels(str(presence)).set(sum(state.profile.presence == presence for state in present))
     metrics.OCCUPANCY.set(ranking.room_share(state for state in present if state.online))
 
 
-def agent_changed(desk: Desk, absence: Absence) -> Callable[[Document[AgentState]], None]:
+def agent_changed(assigner: Assigner, absence: Absence) -> Callable[[Document[AgentState]], None]:
     """Return what a door calls after it changed an agent: room is looked for, or work is taken away, at once."""
 
     def changed(doc: Document[AgentState]) -> None:
-        if desk.roster.put(doc):
-            desk.claims.freed.set()
-        if doc.state is not None and not doc.state.online and doc.state.holds:
+        if assigner.roster.put(doc):
+            assigner.claims.freed.set()
+        if doc.state is not None and not doc.state.online and doc.state.claims:
             absence.told(doc.id)
 
     return changed

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Market, Priority, TicketFacts
 from contracts.values import Instant
-from kit.base.clock import Clock as Wall
+from kit.base.clock import Clock
 from kit.doors.http import Problem, door, requires
 from kit.protocol.outbox import Documents
-from services.sla.core.clocks import Clock, elapsed, settled
+from services.sla.core.clocks import SlaClock, elapsed, settled
 from services.sla.core.preview import promises
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings
@@ -112,7 +112,7 @@ class MatchView(BaseModel):
     clocks: list[PromiseView]
 
 
-def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive: Archive, wall: Wall) -> FastAPI:
+def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive: Archive, wall: Clock) -> FastAPI:
     """Build the public door."""
     app = door("Deskbus SLA", settings)
 
@@ -178,7 +178,7 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
     return app
 
 
-def _clock(clock: Clock, archive: Archive, now: datetime) -> ClockView:
+def _clock(clock: SlaClock, archive: Archive, now: datetime) -> ClockView:
     calendar = archive.version(clock.terms.policy.version).calendar(clock.terms.calendar.name)
     used, target = elapsed(clock, now, calendar), clock.terms.target_ms
     return ClockView(

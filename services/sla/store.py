@@ -12,10 +12,10 @@ from typing import Any
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.topics import SLA, TICKETS
-from kit.base.clock import Clock as Wall
+from kit.base.clock import Clock
 from kit.mongo import MongoStore
 from kit.protocol.document import Kind
-from services.sla.core.clocks import Clock, Phase, Terms, Warn
+from services.sla.core.clocks import Phase, SlaClock, Terms, Warn
 from services.sla.core.history import Span
 from services.sla.core.policy import Book
 from services.sla.core.replies import Given
@@ -78,7 +78,7 @@ def load(raw: Mapping[str, Any]) -> TicketClocks:
     )
 
 
-def _dump_clock(clock: Clock) -> dict[str, Any]:
+def _dump_clock(clock: SlaClock) -> dict[str, Any]:
     terms = clock.terms
     return {
         **_plain(clock, *_CLOCK),
@@ -94,9 +94,9 @@ def _dump_clock(clock: Clock) -> dict[str, Any]:
     }
 
 
-def _load_clock(raw: Mapping[str, Any]) -> Clock:
+def _load_clock(raw: Mapping[str, Any]) -> SlaClock:
     terms = raw["terms"]
-    return Clock(
+    return SlaClock(
         phase=Phase(raw["phase"]),
         terms=Terms(
             PolicyRef(**terms["policy"]),
@@ -127,7 +127,7 @@ class Archive:
     A new file comes into force here only once it is archived, so that every replica can look up what another one used.
     """
 
-    def __init__(self, store: MongoStore, on_disk: Callable[[], Book], clock: Wall) -> None:
+    def __init__(self, store: MongoStore, on_disk: Callable[[], Book], clock: Clock) -> None:
         self._store, self._on_disk, self._clock = store, on_disk, clock
         self._current = on_disk()
         self._known: dict[str, Book] = {self._current.version: self._current}

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from contracts.commands import AddNote, SetStatus
 from contracts.ticket import Status
 from contracts.topics import TICKETS
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.delivery import Delivery
 from kit.protocol.document import Decision
 from kit.protocol.handling import Incoming
@@ -85,7 +85,7 @@ def decisions(source: str, *, core: bool) -> Iterator[Function]:
         ("return Decision(replace(state, a=1), [event])", []),
         ("draft = Draft(state)\n    draft.take(1)\n    draft.a = 1\n    close(draft)\n    return draft", []),
         ("metrics.SEEN.labels(x).inc()", ["2: metrics.SEEN.labels(x).inc()", "2: metrics"]),
-        ("self._desk.note(state)", ["2: self._desk.note(state)"]),
+        ("self._assigner.note(state)", ["2: self._assigner.note(state)"]),
         ("self._left = state", ["2: self._left ="]),
         ("state.agents['a'] = 1", ["2: state.agents['a'] ="]),
         ("return self._clock.now()", ["2: _clock"]),
@@ -137,7 +137,7 @@ class Twice:
     def _outcome(self, state: Any, item: Incoming, now: Any) -> object:
         try:
             return self.handling.decide(state, item, now)
-        except Passing as fault:
+        except TransientError as fault:
             return repr(fault)
 
 
@@ -151,14 +151,17 @@ def check(twice: Twice, least: int) -> None:
 
 
 async def test_routing_decides_twice_the_same() -> None:
-    desk = Replica(FakeStore(), fake_clock(), Log())
-    twice = Twice(desk.delivery, lambda: (dict(desk.desk._left), dict(desk.desk._given), desk.desk.backlog))
+    assigner = Replica(FakeStore(), fake_clock(), Log())
+    twice = Twice(
+        assigner.delivery,
+        lambda: (dict(assigner.assigner._left), dict(assigner.assigner._given), assigner.assigner.backlog),
+    )
     for person in ("ann", "bob"):
-        await desk.put(profile(person))
+        await assigner.put(profile(person))
     solved = status(ticket("t1", 3, status=Status.SOLVED))
-    await desk.hear(opened(ticket("t1")), opened(ticket("t2")), sent(ticket("t1", 2), "ann"))
-    await desk.command("t1", transfer(agent_id="bob"))
-    await desk.hear(solved, reopened(ticket("t1", 4, status=Status.OPEN)))
+    await assigner.hear(opened(ticket("t1")), opened(ticket("t2")), sent(ticket("t1", 2), "ann"))
+    await assigner.command("t1", transfer(agent_id="bob"))
+    await assigner.hear(solved, reopened(ticket("t1", 4, status=Status.OPEN)))
     check(twice, 6)
 
 
@@ -170,7 +173,7 @@ async def test_sla_decides_twice_the_same() -> None:
     twice = Twice(other.delivery, lambda: (set(other.archive._wanted), set(other.archive._known)))
     replied, doc = write.replied(1), (await other.documents.load(["t-1"]))["t-1"]
     (item,) = twice.expand(Raw(TICKETS, 0, 0, replied.encode()))
-    with pytest.raises(Passing):  # the policies of the ticket are not known here yet
+    with pytest.raises(TransientError):  # the policies of the ticket are not known here yet
         twice.decide(doc.state, item, replied.time)
     for event in (replied, write.received(2), write.status(3, "pending"), write.closed(9)):
         await other.take(event)

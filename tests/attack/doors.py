@@ -70,7 +70,7 @@ def ingest(setting: SecretStr) -> FastAPI:
 
 def _routing(setting: SecretStr) -> FastAPI:
     replica = Replica(FakeStore(), fake_clock(), Log())
-    return routing.build_app(RoutingSettings(tokens=setting), replica.desk, replica.clock, replica.changed)
+    return routing.build_app(RoutingSettings(tokens=setting), replica.assigner, replica.clock, replica.changed)
 
 
 def _sla(setting: SecretStr) -> FastAPI:

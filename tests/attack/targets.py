@@ -17,9 +17,9 @@ from contracts.corpus import examples
 from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
 from contracts.inbound import InboundRecord
-from kit import outward
+from kit import http_client
 from kit.base.errors import InvalidPolicy
-from kit.outward import Forbidden, Outward
+from kit.http_client import Forbidden, HttpClient
 from kit.policy.file import parse
 from kit.policy.secrets import Unresolved
 from services.ingest.accounts import Account, Accounts
@@ -30,15 +30,15 @@ from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
 from services.ingest.core.messages import Faulty, InboundMessage, Unreadable
-from services.notify.channels.outbound import retry_after
 from services.notify.core import policy as notify
 from services.notify.core import text as notify_text
+from services.notify.sinks.outbound import retry_after
 from services.routing.core import policy as routing
 from services.sla.core import policy as sla
 from tests.ingest.channels import samples as s
 
 Target = Callable[[bytes], object]
-_OUTWARD = Outward(lambda: {"127.0.0.1"}, agent="test")
+_OUTWARD = HttpClient(lambda: {"127.0.0.1"}, agent="test")
 CORPUS = Path(__file__).parent / "corpus"
 MAX_INPUT = 256 * 1024
 
@@ -160,7 +160,7 @@ def _token(data: bytes) -> None:
 
 
 def _policy(data: bytes) -> None:
-    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.Policy, sla.Book, notify.Policy)
+    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.RoutingPolicy, sla.Book, notify.NotifyPolicy)
     words = (b"accounts:", b"queues:", b"policies:", b"receivers:")
     wanted = [kind for kind, word in zip(kinds, words, strict=True) if word in data] or [kinds[len(data) % 4]]
     for model in wanted:
@@ -173,8 +173,8 @@ def _policy(data: bytes) -> None:
 
 def _guard(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    outward.is_public(text)
-    outward.is_allowed(text, 443, {"hooks.example"})
+    http_client.is_public(text)
+    http_client.is_allowed(text, 443, {"hooks.example"})
     with contextlib.suppress(Forbidden):
         _OUTWARD._look_at(text)
     retry_after({"retry-after": text}, s.NOW)

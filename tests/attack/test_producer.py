@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
 
@@ -36,7 +36,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
 
 
 async def test_a_send_that_runs_out_of_time_closes_the_producer_that_was_starting(made: list[Client]) -> None:
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await Producer("nowhere:1", client_id="t").send(Outgoing("t", b"k", b"v"), seconds=0.05)
     async with asyncio.timeout(2):
         await made[0].stopped.wait()

@@ -1,6 +1,6 @@
 """Agents who work: they solve what they were given, oldest first, so that each has only a few tickets open at a time.
 
-Without them the desk fills up while it is measured, and every claim rewrites an agent's document that has grown.
+Without them the assigner fills up while it is measured, and every claim rewrites an agent's document that has grown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Agents:
     clock: SystemClock = field(default_factory=SystemClock)
     open: deque[str] = field(default_factory=deque)
     solved: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set with the first ticket that is solved: from then on the desk is as full as it will be."""
+    """Set with the first ticket that is solved: from then on the assigner is as full as it will be."""
 
     async def run(self) -> None:
         """Work until cancelled."""

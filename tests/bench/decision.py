@@ -11,7 +11,7 @@ from kit.policy.file import parse
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from tests.bench.load import percentile
 
@@ -28,7 +28,7 @@ LANGUAGES = ("th", "pl", "ko", "en", "de", "fr", "it", "es", "ja", "vi")
 def measure(agent_count: int = 10_000, skill_count: int = 200, decisions: int = 5_000) -> dict[str, float]:
     """Microseconds of a choice, and of a choice with the claim that follows it."""
     random, clock = Random(1), SystemClock()
-    policy = parse("routing.yaml", POLICY, Policy)
+    policy = parse("routing.yaml", POLICY, RoutingPolicy)
     skills = [f"skill-{n}" for n in range(skill_count)]
     pool = Pool(policy, [_agent(n, random, skills) for n in range(agent_count)])
     needs = [_need(n, random, skills) for n in range(decisions)]

@@ -17,7 +17,7 @@ from kit.kafka.admin import create_topics
 from tests.bench import machine
 from tests.bench.floor import per_ticket, plan
 from tests.bench.load import Feeder, watching
-from tests.bench.tickets import CHUNK, OUTSTANDING, PATIENCE, Desk, Run, room
+from tests.bench.tickets import CHUNK, OUTSTANDING, PATIENCE, Assigner, Run, room
 from tests.bench.written import Collection, Topic
 from tests.system.rig import PARTITIONS
 
@@ -25,12 +25,12 @@ from tests.system.rig import PARTITIONS
 class Floor:
     """The four bare loops, up and waiting."""
 
-    def __init__(self, desk: Desk, prefix: str, meter: machine.Meter) -> None:
-        self._desk, self._prefix, self._meter = desk, prefix, meter
+    def __init__(self, assigner: Assigner, prefix: str, meter: machine.Meter) -> None:
+        self._assigner, self._prefix, self._meter = assigner, prefix, meter
 
     async def past_the_door(self, count: int) -> Run:
-        """The same load as Desk.past_the_door."""
-        pieces, kafka, clock = self._desk.hooks(count), self._desk.system.kafka, SystemClock()
+        """The same load as Assigner.past_the_door."""
+        pieces, kafka, clock = self._assigner.hooks(count), self._assigner.system.kafka, SystemClock()
         async with Feeder(kafka, self._prefix) as feeder, watching(kafka, self._prefix) as watcher:
             before, begin = self._meter.cpu(), clock.monotonic()
             for start in range(0, count, CHUNK):
@@ -42,7 +42,7 @@ class Floor:
 
 @asynccontextmanager
 async def floor(
-    desk: Desk,
+    assigner: Assigner,
     prefix: str,
     logs: Path,
     told: int,
@@ -51,7 +51,7 @@ async def floor(
     topics: Mapping[str, Topic],
 ) -> AsyncIterator[Floor]:
     """Start the stages with what Deskbus was seen to write: records for `told` tickets, documents for `tickets`."""
-    environment = desk.system.environment
+    environment = assigner.system.environment
     await create_topics(environment["DESKBUS_KAFKA"], f"{prefix}.", PARTITIONS)
     children: list[asyncio.subprocess.Process] = []
     try:
@@ -71,8 +71,10 @@ async def floor(
                     raise RuntimeError("a stage of the floor did not start")
         processes: dict[str, Sequence[psutil.Process]] = {"load": [psutil.Process()]}
         processes |= {s: [psutil.Process(c.pid)] for s, c in zip(SERVICES, children, strict=True)}
-        processes |= {name: desk.meter.processes[name] for name in machine.SERVERS if name in desk.meter.processes}
-        yield Floor(desk, f"{prefix}.", machine.Meter(processes))
+        processes |= {
+            name: assigner.meter.processes[name] for name in machine.SERVERS if name in assigner.meter.processes
+        }
+        yield Floor(assigner, f"{prefix}.", machine.Meter(processes))
     finally:
         for child in children:
             if child.returncode is None:

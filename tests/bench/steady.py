@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.bench.agents import working
 from tests.bench.load import percentile
-from tests.bench.tickets import AGENTS, PATIENCE, Desk, cpu, desk
+from tests.bench.tickets import AGENTS, PATIENCE, Assigner, cpu, desk
 
 RATES = (10, 50, 100, 200)
 GROWING = 200
@@ -23,7 +23,7 @@ async def measure(names: dict[str, str], logs: Path, *, warm: int, seconds: floa
     """Each rate in turn, then the one where nobody solves anything."""
     async with desk(names, logs, replicas) as it:
         async with working(it.system.kafka, it.system.prefix, AGENTS) as agents:
-            await it.past_the_door(agents.most + warm)  # the desk fills up, and then some are solved
+            await it.past_the_door(agents.most + warm)  # the assigner fills up, and then some are solved
             async with asyncio.timeout(PATIENCE):
                 await agents.solved.wait()
             rows = [await _row(it, rate, seconds) for rate in RATES]
@@ -31,7 +31,7 @@ async def measure(names: dict[str, str], logs: Path, *, warm: int, seconds: floa
         return {"replicas": replicas, "rates": rows, "growing": growing}
 
 
-async def _row(it: Desk, rate: float, seconds: float) -> dict[str, Any]:
+async def _row(it: Assigner, rate: float, seconds: float) -> dict[str, Any]:
     await asyncio.sleep(SETTLE)
     run = await it.steadily(rate, seconds)
     return {

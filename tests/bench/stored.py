@@ -20,7 +20,7 @@ from kit.base.clock import SystemClock
 from tests.bench.mould import Sample, fill
 from tests.bench.mould import tickets as stored_tickets
 from tests.bench.names import names
-from tests.bench.tickets import Desk, Run, cpu, desk
+from tests.bench.tickets import Assigner, Run, cpu, desk
 from tests.system.rig import PARTITIONS, until
 
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ async def _beside(logs: Path, stored: int, tickets: int, warm: int) -> dict[str,
         return {"run": run, "memory": it.meter.memory(SERVICES), "fill_per_second": count / seconds}
 
 
-async def sample(it: Desk) -> list[Sample]:
+async def sample(it: Assigner) -> list[Sample]:
     """Let agents solve and close some tickets, and take all that is stored about them."""
     url, prefix = (it.system.environment[f"DESKBUS_{name}"] for name in ("MONGO", "MONGO_PREFIX"))
     with MongoClient[Row](url) as client:
@@ -93,7 +93,7 @@ async def sample(it: Desk) -> list[Sample]:
         return [_sample(stores, ticket) for ticket in ids]
 
 
-async def _set(it: Desk, tickets: Sequence[str], status: Status) -> None:
+async def _set(it: Assigner, tickets: Sequence[str], status: Status) -> None:
     doors = it.system.doors()
     try:
         by = {"kind": "agent", "id": "a1"}

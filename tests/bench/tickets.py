@@ -50,7 +50,7 @@ class Run:
         return sum(self.cpu.get(name, 0.0) for name in names) * 1000 / self.tickets
 
 
-class Desk:
+class Assigner:
     """A running Deskbus whose agents have capacity for everything that comes."""
 
     def __init__(self, made: System, meter: machine.Meter) -> None:
@@ -136,13 +136,13 @@ def cpu(runs: Sequence[Run]) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def desk(environment: dict[str, str], logs: Path, replicas: int = 1) -> AsyncIterator[Desk]:
+async def desk(environment: dict[str, str], logs: Path, replicas: int = 1) -> AsyncIterator[Assigner]:
     """Topics, so many processes of each service, and agents; ended afterwards."""
     async with system(environment, logs) as made:
         await made.create_topics()
         await asyncio.to_thread(made.start, replicas)
         await _agents(made)
-        yield Desk(made, meter(made))
+        yield Assigner(made, meter(made))
 
 
 async def _agents(made: System) -> None:

@@ -12,7 +12,7 @@ from kit.kafka.admin import delete_topics
 from tests.bench import machine, written
 from tests.bench.floor_run import floor
 from tests.bench.load import percentile
-from tests.bench.tickets import Desk, Run, cpu, desk
+from tests.bench.tickets import Assigner, Run, cpu, desk
 
 SETTLE, REST = 3.0, 10.0
 """Seconds after a load, and of the rest that is measured then."""
@@ -60,7 +60,7 @@ async def replicas(names: dict[str, str], logs: Path, count: int, *, tickets: in
 
 
 async def _against_the_floor(
-    it: Desk, names: dict[str, str], logs: Path, *, tickets: int, warm: int, rounds: int
+    it: Assigner, names: dict[str, str], logs: Path, *, tickets: int, warm: int, rounds: int
 ) -> dict[str, Any]:
     """Deskbus first, since the floor writes what was seen of it; then in turns."""
     await it.past_the_door(warm)

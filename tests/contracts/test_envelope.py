@@ -138,14 +138,14 @@ def test_a_refused_event_can_still_be_counted_as_missing() -> None:
 
 def test_of_an_event_that_is_not_heeded_only_the_place_is_read() -> None:
     value = encoded(data=17)
-    head = Event.heed(value, {"deskbus.ticket.opened.v1"})
+    head = Event.parse_only(value, {"deskbus.ticket.opened.v1"})
     assert head == Event.envelope_only(value)
     with pytest.raises(ValueError, match="data"):
-        Event.heed(value, {"deskbus.agent.removed.v1"})
+        Event.parse_only(value, {"deskbus.agent.removed.v1"})
 
 
 def test_an_event_of_an_unknown_type_comes_whole_whatever_is_heeded() -> None:
-    event = Event.heed(encoded(type="deskbus.agent.praised.v1", data=17), ())
+    event = Event.parse_only(encoded(type="deskbus.agent.praised.v1", data=17), ())
     assert isinstance(event, Event)
     assert not event.known
 

@@ -10,7 +10,7 @@ import httpx
 from pydantic import SecretStr
 
 from contracts.inbound import InboundRecord
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.doors.http import PROBLEM, door
 from kit.protocol.ports import Outgoing
 from services.ingest.commands_http import commands_router
@@ -42,7 +42,7 @@ class Blobs(dict[str, bytes]):
 
     async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
         if self.away:
-            raise Passing("MongoDB is away")
+            raise TransientError("MongoDB is away")
         self[blob_id], self.expires = body, expires
 
 
@@ -75,7 +75,7 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
 
 
 async def refuse(_: float) -> None:
-    raise Passing("no broker")
+    raise TransientError("no broker")
 
 
 REPLY = {"type": "deskbus.command.reply.v1", "ticket_id": "t-1", "data": {"text": "Już jedzie"}}

@@ -10,7 +10,7 @@ from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import Rendered, SendOutcome, Sent
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import policy_of
-from services.ingest.outgoing import WayOut
+from services.ingest.reply_delivery import ReplyDelivery
 from services.ingest.sender import ReplySender
 from tests.ingest.worker_rig import AGENT, Worker
 
@@ -50,11 +50,11 @@ def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
     def policy(channel: str, account: str) -> TicketPolicy:
         return policy_of(worker.accounts.named(channel, account))
 
-    way = WayOut(
+    way = ReplyDelivery(
         worker.files, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.secrets,
         worker.clock, commands="deskbus.commands.v1",
     )  # fmt: skip
-    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, farewell=0.2)
+    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, drain_seconds=0.2)
 
 
 async def served(sender: ReplySender) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq, retry
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.doors.http import door
 from kit.policy.secrets import Secrets
 from services.ingest import metrics
@@ -224,7 +224,7 @@ async def test_a_providers_trace_is_kept_only_in_the_form_of_w3c(
 
 async def hang(seconds: float) -> None:
     await asyncio.sleep(seconds)
-    raise Passing("out of time")
+    raise TransientError("out of time")
 
 
 @pytest.mark.parametrize("away", [refuse, hang])

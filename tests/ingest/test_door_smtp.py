@@ -11,7 +11,7 @@ import aiosmtplib
 import pytest
 
 from contracts.inbound import InboundRecord
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Outgoing
 from services.ingest.intake import Intake
 from services.ingest.smtp import MAX_RECIPIENTS, MailDoor, MailLimits
@@ -28,11 +28,11 @@ class Kafka:
 
     async def send(self, record: Outgoing, *, seconds: float) -> None:
         if self.refuses(record):
-            raise Passing("no broker")
+            raise TransientError("no broker")
         self.taken.append(record)
 
     async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        raise Passing("MongoDB is away")
+        raise TransientError("MongoDB is away")
 
     def records(self) -> list[InboundRecord]:
         return [InboundRecord.from_kafka(sent.value, sent.headers) for sent in self.taken]

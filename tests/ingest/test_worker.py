@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from contracts.commands import Merge, Reply, SetStatus
 from contracts.ticket import Status
 from contracts.topics import CONTACTS
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
 from services.ingest import metrics
 from services.ingest.core.ticket import fire
@@ -131,7 +131,7 @@ class DyingStore(FakeStore):
         if self.left is not None:
             self.left -= 1
             if self.left <= 0:
-                raise Passing("gone")
+                raise TransientError("gone")
 
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
         self._step()

@@ -19,7 +19,7 @@ from kit.base.settings import ServiceSettings
 from kit.doors.http import door
 from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
-from services.ingest.outgoing import TURNS
+from services.ingest.reply_delivery import TURNS
 from tests.ingest.channels import samples as s
 from tests.ingest.sender_rig import ALL, FakeWire, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
@@ -238,7 +238,7 @@ async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_w
 async def test_files_that_are_too_large_together_fail_before_anything_leaves(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.ingest.outgoing.MOST_FILES", 10)
+    monkeypatch.setattr("services.ingest.reply_delivery.MOST_FILES", 10)
     wire, file = FakeWire(), await mailed(worker, content=b"123456")
     await sent_with(worker, wire, attached(file.ref), attached(file.ref))
     assert (wire.sent, worker.types()[-1]) == ([], "message.failed")
@@ -372,7 +372,7 @@ async def test_a_file_that_the_channel_does_not_give_is_a_problem_and_is_not_kep
 async def test_only_so_many_messages_have_their_files_in_memory_at_once(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.ingest.outgoing.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("services.ingest.reply_delivery.TURN_SECONDS", 0.05)
     for n in range(TURNS + 2):
         file = await mailed(worker, str(n))
         files = (file,) if n <= TURNS else ()  # the last one has none, and waits for nobody

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
 from services.ingest.core.threading import message_anchor, placed_anchor
 from services.ingest.store import THREADS, TICKETS
@@ -31,7 +31,7 @@ class Watched(FakeStore):
 
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
         if self.stuck and collection == TICKETS:
-            raise Passing("stuck")
+            raise TransientError("stuck")
         if collection == THREADS and writes:
             self.asked.append("write")
             self.claimed += [write.id for write in writes]

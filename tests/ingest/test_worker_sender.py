@@ -12,8 +12,8 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
-from kit.base.errors import Passing
-from services.ingest.core.messages import HttpCall, MailOut, Refused
+from kit.base.errors import TransientError
+from services.ingest.core.messages import HttpCall, MailOut, SendFailure
 from services.ingest.store import EARLY
 from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
@@ -70,7 +70,7 @@ async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_afte
 
 
 async def test_replies_of_one_ticket_leave_in_their_order() -> None:
-    worker, wire = Worker(), FakeWire(outcomes=[Refused("away", permanent=False)])
+    worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
     await promised(worker, "first")
     await promised(worker, "second")
     for _ in range(4):
@@ -82,7 +82,7 @@ async def test_replies_of_one_ticket_leave_in_their_order() -> None:
 
 async def test_each_try_is_signed_with_its_own_time_and_is_the_same_reply() -> None:
     """A receiver refuses a signature that is five minutes old: a try after an outage must not bear the old time."""
-    worker, wire = Worker(), FakeWire(outcomes=[Refused("away", permanent=False)])
+    worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
     await promised(worker)
     tries = []
     for _ in range(2):
@@ -154,7 +154,7 @@ async def test_a_customer_who_answers_our_mail_comes_back_to_its_ticket() -> Non
     await worker.take(worker.mails("Where?", "<1@x>", References="<0@x>"))
     ticket = worker.ticket().id
     await worker.take(worker.asks(Reply(by=AGENT, text="Here"), ticket))
-    wire.outcomes = [Refused("greylisted", permanent=False)]
+    wire.outcomes = [SendFailure("greylisted", permanent=False)]
     await served(sender(worker, wire, *ALL))
     (mail,) = wire.sent
     assert isinstance(mail, MailOut)
@@ -186,7 +186,7 @@ async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten()
     worker, wire = Worker(), FakeWire()
     await promised(worker)
     worker.store.away = True
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await served(sender(worker, wire, *ALL))
     worker.store.away = False
     await served(sender(worker, wire, *ALL))

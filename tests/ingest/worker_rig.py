@@ -14,14 +14,14 @@ from contracts.commands import CommandPayload
 from contracts.envelope import Command, Event
 from contracts.inbound import HttpRequest, InboundRecord
 from contracts.ticket import Author, AuthorKind, Ticket
-from kit.outward import Answer, Unreached
+from kit.http_client import Answer, Unreached
 from kit.policy.secrets import Secrets
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from services.ingest.accounts import Accounts
-from services.ingest.asking import Asking
+from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import TicketState
 from services.ingest.files import Files
@@ -139,7 +139,7 @@ class Worker:
             Parsing(lambda: accounts, secrets),
             self.people,
             self.threads,
-            Asking(self.store, self.tickets, self.threads, self.files),
+            CommandLookups(self.store, self.tickets, self.threads, self.files),
             self._wake,
             signatures,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
 
 Row = dict[str, Any]
@@ -88,7 +88,7 @@ class FakeStore:
 
     def _collection(self, name: str) -> dict[str, Row]:
         if self.away:
-            raise Passing("the fake is away")
+            raise TransientError("the fake is away")
         return self.rows.setdefault(name, {})
 
     async def ping(self) -> None:
@@ -104,7 +104,7 @@ class FakeStore:
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
         try:
             rows = self._collection(collection)
-        except Passing:
+        except TransientError:
             return WriteOutcome(unknown=True)
         lost = set()
         for write in writes:

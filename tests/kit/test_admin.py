@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.admin import create_topics, delete_topics
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
@@ -87,7 +87,7 @@ async def test_number_of_partitions_is_reported_and_never_changed(kafka: str, pr
 
 
 async def test_broker_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int) -> None:
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await create_topics(f"127.0.0.1:{unused_tcp_port}")
 
 

@@ -11,13 +11,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from kit.base.clock import SystemClock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.kafka import reading
 from kit.kafka.batch_size import BatchSize
 from kit.kafka.consumer import Consumer
-from kit.kafka.reading import Polls
+from kit.kafka.reading import PollLoop
 from tests.kit.raw import Raw
 
 HERE = TopicPartition("in", 0)
@@ -80,9 +80,9 @@ async def test_timers_and_lag_wait_for_the_next_turn_when_a_position_is_not_know
     asked = consumer([])
     cast("Any", asked)._ends = SimpleNamespace(of=_ends)
     async with asyncio.timeout(5):
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await asked.handled_until(["in"], [0])
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await asked.measure_lag()
 
 
@@ -93,7 +93,7 @@ async def _ends(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
 async def test_a_poll_loop_that_cannot_go_back_comes_round_and_shows_that_it_lives() -> None:
     beats: list[int] = []
     client = cast("Any", Silent())
-    polls = Polls(
+    polls = PollLoop(
         client,
         SystemClock(),
         running=lambda: True,
@@ -128,7 +128,7 @@ async def test_a_poll_loop_whose_partitions_stay_on_the_move_shows_that_it_lives
         if len(beats) == 3:
             client.assigned.set()
 
-    polls = Polls(
+    polls = PollLoop(
         cast("Any", client),
         SystemClock(),
         running=lambda: True,

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import PATIENCE, ROUNDS, Delivery, Limits
 from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
@@ -43,7 +43,7 @@ def record(offset: int, *parts: str, partition: int = 0) -> Raw:
     return Raw("in", partition, offset, json.dumps(parts).encode())
 
 
-class Sender:
+class Publisher:
     """Confirms everything, unless it is deaf, and keeps what it was given."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Notes(BaseHandling[dict[str, Any]]):
     def expand(self, record: Record) -> Sequence[Incoming]:
         parts = [part.partition(":") for part in json.loads(record.value or b"")]
         if any(fault == "unreadable for now" for _, _, fault in parts):
-            raise Passing("unreadable for now")
+            raise TransientError("unreadable for now")
         return [Incoming(record, doc_id=name, value=fault) for name, _, fault in parts]
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[dict[str, Any]]]:
@@ -78,7 +78,7 @@ class Notes(BaseHandling[dict[str, Any]]):
         if item.value == "poison":
             raise ValueError("poison")
         if item.value == "waits":
-            raise Passing("waits")
+            raise TransientError("waits")
         offsets = (state or {"offsets": []})["offsets"]
         return Decision({"offsets": [*offsets, item.record.offset]} if item.record.offset not in offsets else None)
 
@@ -87,7 +87,7 @@ class Rig:
     """One replica's delivery over a store in memory."""
 
     def __init__(self, **limits: Any) -> None:
-        self.store, self.sender, clock = Contested(), Sender(), FakeClock(START)
+        self.store, self.sender, clock = Contested(), Publisher(), FakeClock(START)
         self.documents = ClearedAtOnce(KIND, self.store, self.sender, clock)
         letters = DeadLetters("dlq", "test", self.sender)
         self.delivery = Delivery(self.documents, Notes(), letters, clock, limits=Limits(**limits))
@@ -205,7 +205,7 @@ class Reasons(Notes):
 
     def decide(self, state: dict[str, Any] | None, item: Incoming, now: datetime) -> Decision[dict[str, Any]]:
         if item.value == "waits":
-            raise Passing("not now")
+            raise TransientError("not now")
         raise ValueError(item.value)
 
 

@@ -17,7 +17,7 @@ from faststream.kafka import KafkaRouter
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
 from kit.base.clock import SystemClock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.kafka.consumer import Consumer
@@ -69,7 +69,7 @@ class Counting(BaseHandling[dict[str, Any]]):
             raise ValueError("poison")
         if self.flaky[event.subject] > 0:
             self.flaky[event.subject] -= 1
-            raise Passing("not now")
+            raise TransientError("not now")
         before = state or {"sequences": []}
         return Decision(
             before | {"sequences": [*before["sequences"], event.sequence]}, [Done(what=str(event.sequence), who="")]

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.doors.operators import operators_door
 from tests.fake_clock import FakeClock
@@ -29,7 +29,7 @@ async def fine() -> None:
 
 
 async def away() -> None:
-    raise Passing("MongoDB is away")
+    raise TransientError("MongoDB is away")
 
 
 async def hangs() -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from starlette.types import Message
 
 from kit.base import metrics
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings
 from kit.doors.http import PROBLEM, Caller, IdempotencyKey, Problem, door, requires
 
@@ -54,7 +54,7 @@ def app() -> FastAPI:
             case "broken":
                 raise ValueError("the password is hunter2")
             case "away":
-                raise Passing("MongoDB is away")
+                raise TransientError("MongoDB is away")
             case "slow":
                 await asyncio.Event().wait()
         return thing

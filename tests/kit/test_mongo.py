@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, ProtocolError, PyMongoError
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.mongo import MongoStore, _passing
 from kit.protocol.ports import Guarded, WriteOutcome
@@ -65,7 +65,7 @@ def bulk(*codes: int) -> BulkWriteError:
     ],
 )
 def test_a_server_in_trouble_of_its_own_is_waited_for(trouble: PyMongoError) -> None:
-    with pytest.raises(Passing), _passing():
+    with pytest.raises(TransientError), _passing():
         raise trouble
 
 
@@ -259,7 +259,7 @@ async def test_indexes_are_made_once_and_uniqueness_holds(mongo: str) -> None:
 async def test_a_closed_store_is_no_fault_of_what_is_written(unused_tcp_port: int) -> None:
     store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}", "kit", away_after_ms=50)
     store.close()
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await store.fetch(NAME, ["a"])
     assert await store.write(NAME, [guarded("a", 0)]) == WriteOutcome(unknown=True)
 
@@ -268,7 +268,7 @@ async def test_server_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int
     store = MongoStore(f"mongodb://127.0.0.1:{unused_tcp_port}", "kit", away_after_ms=50)
     try:
         for attempt in (store.ping(), store.fetch(NAME, ["a"]), store.insert(NAME, [{"_id": "a"}])):
-            with pytest.raises(Passing):
+            with pytest.raises(TransientError):
                 await attempt
         assert await store.write(NAME, [guarded("a", 0)]) == WriteOutcome(unknown=True)
     finally:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from contracts.envelope import Event
 from contracts.payload import Payload
-from kit.base.errors import Passing, Unloadable
+from kit.base.errors import TransientError, Unloadable
 from kit.protocol import outbox
 from kit.protocol.document import OUTBOX_CAP, Cause, Decision, Document, Kind
 from kit.protocol.outbox import CLEARED, Documents, Saved
@@ -215,7 +215,7 @@ async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     await decided(documents, "T")
     await documents.publish((await documents.load(["T"])).values())
     store.away = True
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await documents.clear()
     store.away = False
     await documents.clear()
@@ -246,7 +246,7 @@ class Clearing(FakeStore):
         self.statements.append(sum(len(entries) for entries in confirmed.values()))
         await super().clear(collection, confirmed)
         if self.statements[-1] > self.too_much:
-            raise Passing("timed out")
+            raise TransientError("timed out")
 
     def left(self) -> int:
         return sum(len(row["outbox"]) for row in self.rows["docs"].values())
@@ -263,7 +263,7 @@ async def test_after_a_time_out_less_is_cleared_at_once_and_nothing_is_owed_twic
     documents, store = await owing(CLEARED)
     store.too_much = CLEARED // 4
     for _ in range(2):
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await documents.clear()
         await documents.publish((await documents.load([f"T{n}" for n in range(CLEARED)])).values())
     store.too_much = 10**9
@@ -276,7 +276,7 @@ async def test_after_a_time_out_less_is_cleared_at_once_and_nothing_is_owed_twic
 async def test_statements_grow_again_once_the_store_takes_them() -> None:
     documents, store = await owing(2, entries=OUTBOX_CAP)
     store.too_much = 0
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await documents.clear()
     store.too_much = 10**9
     await documents.clear()
@@ -343,7 +343,7 @@ async def test_a_change_keeps_its_cause_and_gives_up_after_so_many_lost_guards()
     documents = Documents(KIND, store, sender, FakeClock(START))
     sender.go.set()
     store.loses["T"] = 10
-    with pytest.raises(Passing, match="T was changed concurrently 10 times"):
+    with pytest.raises(TransientError, match="T was changed concurrently 10 times"):
         await documents.change("T", lambda _: Decision({}, [Said()]))
     assert sender.sent == []
     store.loses["T"] = 9

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from kit.base import metrics
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings
 from kit.doors.http import PROBLEM, Problem, Router, door
 from kit.doors.plain import answer_json, read_body
@@ -32,7 +32,7 @@ def box_router() -> Router:
             case "full":
                 raise Problem(409, "It is full")
             case "away":
-                raise Passing("MongoDB is away")
+                raise TransientError("MongoDB is away")
             case "broken":
                 raise ValueError("the password is hunter2")
         await answer_json(send, 202, b"%d" % len(body))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.producer import Producer
 from kit.protocol.partition import partition_of
 from kit.protocol.ports import Outgoing
@@ -99,7 +99,7 @@ async def test_two_sends_that_one_producer_fails_replace_it_once() -> None:
     producer = over(poisoned)
 
     async def renewed() -> None:
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await producer.send(*run(b"1"))
         producer._producer = producer._producer or fresh
 
@@ -116,7 +116,7 @@ async def test_two_sends_that_one_producer_fails_replace_it_once() -> None:
 async def test_a_send_keeps_its_time_while_a_new_producer_is_being_made() -> None:
     producer = Producer("unused:1", client_id="test")
     async with producer._replacing, asyncio.timeout(5):  # somebody else is making one, and it takes for ever
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await producer.send(*run(b"1"), seconds=0.05)
 
 
@@ -124,7 +124,7 @@ async def test_a_send_that_nobody_confirms_keeps_its_time_and_replaces_the_produ
     client = Client()
     producer = over(client)
     async with asyncio.timeout(5):
-        with pytest.raises(Passing):
+        with pytest.raises(TransientError):
             await producer.send(*run(b"1"), seconds=0.05)
     assert producer._producer is None
 

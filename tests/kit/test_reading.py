@@ -1,4 +1,4 @@
-"""Polls and batch sizes: nobody goes deaf, and a store that is slow gets batches that it can take."""
+"""PollLoop and batch sizes: nobody goes deaf, and a store that is slow gets batches that it can take."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka import reading
 from kit.kafka.batch_size import BatchSize
-from kit.kafka.reading import Ends, Polls
+from kit.kafka.reading import Ends, PollLoop
 from tests.fake_clock import FakeClock
 from tests.kit.test_outbox import START
 
@@ -58,13 +58,13 @@ def grown(most: int = 500, most_bytes: int = 1_000_000) -> BatchSize:
 
 
 class Rig:
-    """Polls of one client, and what they told the consumer."""
+    """PollLoop of one client, and what they told the consumer."""
 
     def __init__(self, client: Client, *, gather: float = 0.0, size: BatchSize | None = None) -> None:
         self.clock, self.size = FakeClock(START), size or grown()
         self.running, self.beats, self.in_hand = True, 0, dict[TopicPartition, int]()
         self.turns: list[str] = []
-        self.polls = Polls(
+        self.polls = PollLoop(
             cast("Any", client),
             self.clock,
             running=lambda: self.running,
@@ -244,5 +244,5 @@ async def test_what_waits_in_many_partitions_is_told_however_long_it_takes_toget
 
 
 async def test_ends_are_not_known_before_there_is_a_connection() -> None:
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await Ends("127.0.0.1:1", "test").of([HERE])

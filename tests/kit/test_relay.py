@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kit.outward import Outward
+from kit.http_client import HttpClient
 from kit.relay import RelayTls, refuse_unsafe, tls_options
 from services.ingest.app import _relay
 from services.ingest.channels import email
 from services.ingest.core.messages import Sent as Taken
 from services.ingest.settings import IngestSettings
-from services.ingest.wire import Smtp, Wire
+from services.ingest.transport import Smtp, Transport
 from services.notify.app import build_sinks
-from services.notify.channels.email import EmailSink, Relay
 from services.notify.core.settle import Sent as Notified
 from services.notify.settings import NotifySettings
+from services.notify.sinks.email import EmailSink, Relay
 from tests.ingest.channels import samples as s
 from tests.kit.relays import Offers, relay, self_signed
-from tests.notify.test_sinks import SECRETS, TO_DESK, letter
+from tests.notify.test_sinks import SECRETS, TO_DESK, notification
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 async def ingest_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
-    wire = Wire(Smtp(port=port, tls=tls_options(mode, ca)), Outward(set, agent="test"), seconds=5)
+    wire = Transport(Smtp(port=port, tls=tls_options(mode, ca)), HttpClient(set, agent="test"), seconds=5)
     return isinstance(await wire.carry(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS), email), Taken)
 
 
 async def notify_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
     sink = EmailSink(Relay("127.0.0.1", port, "desk@nimbus.example", tls=tls_options(mode, ca), seconds=5), SECRETS)
-    return isinstance(await sink.deliver(letter(**TO_DESK)), Notified)
+    return isinstance(await sink.deliver(notification(**TO_DESK)), Notified)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local import free_port
 from kit.base.clock import SystemClock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.doors.http import door
@@ -30,7 +30,7 @@ class Part:
     async def start(self, router: Any = None) -> None:
         self.tries += 1
         if self.away:
-            raise Passing(f"{self.name} is away")
+            raise TransientError(f"{self.name} is away")
         self.story.append(f"{self.name} starts")
 
     async def stop(self) -> None:
@@ -133,7 +133,7 @@ async def test_door_answers_while_kafka_and_the_store_are_away(world: World) -> 
 
 async def test_door_first_service_is_ready_while_its_store_is_away(world: World) -> None:
     async def store_is_away() -> None:
-        raise Passing("MongoDB is away")
+        raise TransientError("MongoDB is away")
 
     world.options = {"door_first": True, "prepare": [store_is_away]}
     async with world.running() as client:
@@ -148,7 +148,7 @@ async def test_nothing_is_consumed_before_preparation_worked(world: World) -> No
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise Passing("MongoDB is away")
+            raise TransientError("MongoDB is away")
         world.story.append("prepared")
 
     world.options = {"prepare": [indexes]}

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.timers import AHEAD, BEHIND
 from tests.kit.test_outbox import START
 from tests.kit.test_reading import until
@@ -190,7 +190,7 @@ async def test_a_store_that_was_away_is_asked_again_and_nothing_is_lost() -> Non
     await rig.at(0)
     await rig.arm("T", 0.1)
     rig.store.away = True
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await rig.at(0.2)
     rig.store.away = False
     assert await rig.at(0.21) == ["T"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.document import OUTBOX_CAP
 from kit.protocol.timers import AHEAD, ASIDE_MOST
 from tests.kit.test_outbox import START
@@ -142,7 +142,7 @@ class Failing(Exception):
     """A fault that nobody has foreseen."""
 
 
-@pytest.mark.parametrize("fault", [Passing("away"), Failing()])
+@pytest.mark.parametrize("fault", [TransientError("away"), Failing()])
 async def test_a_running_ticker_outlives_what_fails_and_tries_again_a_second_later(
     fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +188,7 @@ async def test_how_long_something_is_due_is_told_until_it_fires() -> None:
         await rig.at(seconds)
     assert rig.overdue() == pytest.approx(99)
     rig.store.away = True
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await rig.at(150)
     assert rig.overdue() == pytest.approx(150)
     rig.store.away = False

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.turns import AFTER_FAULT, every, turns, woken
 from tests.fake_clock import FakeClock
 from tests.kit.test_reading import until
@@ -29,7 +29,7 @@ def faults(*them: Exception | None) -> Iterator[Exception | None]:
         yield None
 
 
-@pytest.mark.parametrize("fault", [Passing("away"), ConnectionError("away"), ValueError("a bug")])
+@pytest.mark.parametrize("fault", [TransientError("away"), ConnectionError("away"), ValueError("a bug")])
 async def test_a_turn_that_fails_is_followed_by_another_a_second_and_a_rest_later(
     clock: FakeClock, fault: Exception
 ) -> None:

@@ -19,7 +19,7 @@ from contracts.sla import (
 )
 from contracts.ticket import Author, ContactRef, Market, Priority, Status, Ticket, TicketFacts
 from contracts.tickets import TicketReopened, TicketStatusChanged
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 TICKET = "0193a000-0000-7000-8000-000000000001"
@@ -41,7 +41,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def policy(**changes: Any) -> Policy:
+def policy(**changes: Any) -> NotifyPolicy:
     """Lead at once, on-call after 60 s, all of it once more; warnings to Slack; the rest by mail."""
     document: dict[str, Any] = {
         "receivers": {
@@ -74,7 +74,7 @@ def policy(**changes: Any) -> Policy:
         },
         "backoff": {"first": "10s", "most": "1h"},
     }
-    return Policy.model_validate(document | changes)
+    return NotifyPolicy.model_validate(document | changes)
 
 
 def event(data: Payload, when: datetime, source: str = "sla", sequence: int = 1, ticket: str = TICKET) -> Event:

@@ -14,11 +14,11 @@ from kit.protocol.delivery import Delivery
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing, Store
 from services.notify import metrics, store
-from services.notify.channels.base import Letter
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.settle import Outcome, Sent
 from services.notify.core.state import Escalation
 from services.notify.handlers import FOLLOWED, NotifyHandling
+from services.notify.sinks.base import Notification
 from services.notify.ticker import Deliverer, build_ticker
 from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
@@ -61,19 +61,19 @@ class FakeSink:
     """Takes all, unless the test says otherwise."""
 
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
-        self.answer: Callable[[Letter], Outcome] = lambda _: Sent(200)
+        self.letters: list[Notification] = []
+        self.answer: Callable[[Notification], Outcome] = lambda _: Sent(200)
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        self.letters.append(letter)
-        return self.answer(letter)
+    async def deliver(self, notification: Notification) -> Outcome:
+        self.letters.append(notification)
+        return self.answer(notification)
 
     def told(self) -> list[tuple[str, str]]:
-        return [(letter.planned.receiver, letter.planned.kind) for letter in self.letters]
+        return [(notification.planned.receiver, notification.planned.kind) for notification in self.letters]
 
 
 class Rig:
-    def __init__(self, rules: Policy | None = None, rows: FakeStore | None = None) -> None:
+    def __init__(self, rules: NotifyPolicy | None = None, rows: FakeStore | None = None) -> None:
         self.policy = rules or policy()
         self.clock = FakeClock(START)
         self.store, self.sender, self.owner, self.sink = rows or FakeStore(), FakeSender(), Owner(), FakeSink()

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.notifications import EscalationExhausted
 from services.notify.core import escalation
-from services.notify.core.settle import Later, Refused, Sent, settle
+from services.notify.core.settle import PermanentFailure, Sent, TemporaryFailure, settle
 from services.notify.core.state import Standing
 from tests.notify.examples import (
     at,
@@ -31,7 +31,7 @@ def test_an_exhausted_chain_says_so_once() -> None:
 
 
 def test_a_chain_in_which_nobody_can_be_reached_is_exhausted_at_once() -> None:
-    line = Timeline(answer=lambda planned, now: Refused("gone", 410, gone=True))
+    line = Timeline(answer=lambda planned, now: PermanentFailure("gone", 410, gone=True))
     line.happens(breached(1))
     (said,) = line.events("escalation.exhausted")
     assert isinstance(said, EscalationExhausted)
@@ -65,7 +65,7 @@ def test_a_reminder_goes_to_all_who_were_told() -> None:
     line.happens(breached(0))
     line.acknowledged(70)
     line.until(670)
-    assert of(line.told, "reminder") == [(670, "lead"), (670, "oncall")]
+    assert of(line.notified, "reminder") == [(670, "lead"), (670, "oncall")]
 
 
 def test_what_was_acknowledged_before_anybody_was_told_reminds_those_who_would_have_been() -> None:
@@ -73,7 +73,7 @@ def test_what_was_acknowledged_before_anybody_was_told_reminds_those_who_would_h
     line.takes(breached(0))
     line._apply(escalation.acknowledge(line.state, "mali", "rest", line.policy, at(0)))
     line.until(600)
-    assert line.told == [(600, "lead", "reminder")]
+    assert line.notified == [(600, "lead", "reminder")]
 
 
 def test_a_step_that_the_policy_lost_reminds_nobody_who_was_not_told() -> None:
@@ -81,12 +81,12 @@ def test_a_step_that_the_policy_lost_reminds_nobody_who_was_not_told() -> None:
     line.happens(breached(0))
     line.until(60)
     assert line.state is not None
-    untold = [alarm.model_copy(update={"told": ()}) for alarm in line.state.alarms]
+    untold = [alarm.model_copy(update={"notified": ()}) for alarm in line.state.alarms]
     line.state = line.state.model_copy(update={"alarms": tuple(untold)})
     line.policy = policy(chains={"breach": {"steps": [{"targets": "lead"}], "remind_after": "10m"}})
     line.acknowledged(70)
     line.until(670)
-    assert of(line.told, "reminder") == []
+    assert of(line.notified, "reminder") == []
 
 
 def test_an_acknowledgement_that_was_undone_may_be_given_and_forgotten_again() -> None:
@@ -101,8 +101,8 @@ def test_an_acknowledgement_that_was_undone_may_be_given_and_forgotten_again() -
     (alarm,) = line.state.alarms
     assert (alarm.acked_by, alarm.acked_at) == ("nok", at(920))
     line.until(1820)
-    assert of(line.told, "reminder") == [(610, "lead"), (1520, "lead")]
-    assert of(line.told, "firing")[-1] == (1820, "lead")
+    assert of(line.notified, "reminder") == [(610, "lead"), (1520, "lead")]
+    assert of(line.notified, "firing")[-1] == (1820, "lead")
 
 
 def test_a_chain_that_was_exhausted_begins_anew_when_its_acknowledgement_is_undone() -> None:
@@ -114,7 +114,7 @@ def test_a_chain_that_was_exhausted_begins_anew_when_its_acknowledgement_is_undo
     assert line.state is not None
     assert not line.state.alarms[0].exhausted
     line.until(5000)
-    assert [when for when, _ in of(line.told, "firing")] == [0, 60, 120, 180, 1200, 1260, 1320, 1380]
+    assert [when for when, _ in of(line.notified, "firing")] == [0, 60, 120, 180, 1200, 1260, 1320, 1380]
     assert len(line.events("escalation.exhausted")) == 2
 
 
@@ -130,21 +130,22 @@ BOTH = {
 
 @pytest.mark.parametrize("first", ["lead", "slack"])
 def test_a_refusal_does_not_advance_the_chain_while_another_of_the_step_may_be_reached(first: str) -> None:
-    def answer(planned: object, now: object) -> Later | Refused | Sent:
+    def answer(planned: object, now: object) -> TemporaryFailure | PermanentFailure | Sent:
         who = getattr(planned, "receiver", "")
-        return Refused("no", 400) if who == first else Sent(200)
+        return PermanentFailure("no", 400) if who == first else Sent(200)
 
     line = Timeline(policy(chains=BOTH), answer)
     line.happens(breached(0))
     line.until(59)
-    assert [who for _, who in of(line.told, "firing")] == [{"lead": "slack", "slack": "lead"}[first]]
+    assert [who for _, who in of(line.notified, "firing")] == [{"lead": "slack", "slack": "lead"}[first]]
     line.until(60)
-    assert line.told[-1] == (60, "oncall", "firing")
+    assert line.notified[-1] == (60, "oncall", "firing")
 
 
 def test_a_refusal_while_another_of_the_step_is_still_tried_advances_nothing() -> None:
     line = Timeline(
-        policy(chains=BOTH), lambda planned, now: Refused("no", 400) if planned.receiver == "lead" else Later("away")
+        policy(chains=BOTH),
+        lambda planned, now: PermanentFailure("no", 400) if planned.receiver == "lead" else TemporaryFailure("away"),
     )
     line.happens(breached(0))
     line.until(59)
@@ -153,7 +154,9 @@ def test_a_refusal_while_another_of_the_step_is_still_tried_advances_nothing() -
 
 @pytest.mark.parametrize("kind", ["reminder", "resolved"])
 def test_a_refused_reminder_or_end_advances_no_chain(kind: str) -> None:
-    line = Timeline(policy(chains=BOTH), lambda planned, now: Refused("no", 400) if planned.kind == kind else Sent(200))
+    line = Timeline(
+        policy(chains=BOTH), lambda planned, now: PermanentFailure("no", 400) if planned.kind == kind else Sent(200)
+    )
     line.happens(breached(0))
     line.acknowledged(1)
     line.until(12)
@@ -169,6 +172,6 @@ def test_a_refusal_of_what_was_acknowledged_meanwhile_advances_no_chain() -> Non
     (flying,) = line.state.planned
     line.begins(flying)
     line.acknowledged(1)
-    line._apply(settle(line.state, flying.id, Refused("no", 400), line.policy, now=at(2), jitter=0))
+    line._apply(settle(line.state, flying.id, PermanentFailure("no", 400), line.policy, now=at(2), jitter=0))
     line.until(50)
     assert len(line.events("escalation.step_reached")) == 1

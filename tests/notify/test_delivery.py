@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from contracts.notifications import NotificationFailed, NotificationSent
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from services.notify import metrics, ticker
-from services.notify.channels.base import Letter
-from services.notify.core.settle import Later, Outcome, Refused, Sent
+from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
 from services.notify.core.state import dedup_key
+from services.notify.sinks.base import Notification
 from tests.kit.fake_store import Contested
 from tests.notify.examples import ESCALATION, assigned, breached, cancelled, met, solved, unroutable
 from tests.notify.rig import Rig
@@ -65,7 +65,7 @@ async def taken_and_not_written(rig: Rig) -> None:
     """Let a breach be sent and taken while the store goes away, so that the outcome is lost."""
     await rig.take(breached(0))
 
-    def database_goes_away(_: Letter) -> Outcome:
+    def database_goes_away(_: Notification) -> Outcome:
         rig.store.away = True
         return Sent(200)
 
@@ -78,7 +78,7 @@ async def test_an_outcome_that_was_not_written_is_sent_again_under_the_same_id()
     rig = Rig()
     await taken_and_not_written(rig)
     assert rig.sender.events("notification.sent") == []
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await rig.deliverer.turn()
     rig.store.away = False
     rig.sink.answer = lambda _: Sent(200)
@@ -117,9 +117,9 @@ async def test_two_replicas_that_send_at_once_write_one_outcome() -> None:
     await rig.take(breached(0))
     other, both, plain = rig.another_deliverer(), asyncio.Barrier(2), rig.sink.deliver
 
-    async def deliver(letter: Letter) -> Outcome:
+    async def deliver(notification: Notification) -> Outcome:
         await both.wait()
-        return await plain(letter)
+        return await plain(notification)
 
     rig.sink.deliver = deliver  # type: ignore[method-assign]
     await rig.deliverer.turn()
@@ -153,7 +153,7 @@ async def test_one_notification_is_not_on_its_way_twice() -> None:
 async def test_news_does_not_wait_for_older_news_that_is_being_tried_again() -> None:
     rig = Rig()
     await rig.take(breached(0, clock="c1"))
-    rig.sink.answer = lambda _: Later("away")
+    rig.sink.answer = lambda _: TemporaryFailure("away")
     await rig.wait(0)
     rig.sink.answer = lambda _: Sent(200)
     await rig.take(breached(1, clock="c2", sequence=2))
@@ -165,7 +165,7 @@ async def test_resolved_that_is_not_out_yet_is_withdrawn_when_it_is_true_no_more
     rig = Rig()
     await rig.take(unroutable(0))
     await rig.wait(0)
-    rig.sink.answer = lambda _: Later("away")
+    rig.sink.answer = lambda _: TemporaryFailure("away")
     await rig.take(assigned(1, sequence=2))
     await rig.wait(1)
     await rig.take(unroutable(2, sequence=3))
@@ -179,7 +179,7 @@ async def test_resolved_that_is_not_out_yet_is_withdrawn_when_it_is_true_no_more
 
 async def test_to_one_receiver_an_escalation_talks_one_after_the_other_in_one_thread() -> None:
     rig = Rig()
-    rig.sink.answer = lambda letter: Sent(200, letter.thread or letter.planned.id)
+    rig.sink.answer = lambda notification: Sent(200, notification.thread or notification.planned.id)
     await rig.take(breached(0, clock="c1"), breached(0, clock="c2", sequence=2))
     assert await rig.deliverer.turn() == 1
     await rig.deliverer.finish()
@@ -193,10 +193,10 @@ async def test_a_receiver_that_hangs_leaves_room_for_the_others() -> None:
     gate = asyncio.Event()
     plain = rig.sink.deliver
 
-    async def deliver(letter: Letter) -> Outcome:
-        if letter.planned.receiver == "lead":
+    async def deliver(notification: Notification) -> Outcome:
+        if notification.planned.receiver == "lead":
             await gate.wait()
-        return await plain(letter)
+        return await plain(notification)
 
     rig.sink.deliver = deliver  # type: ignore[method-assign]
     await rig.take(*(breached(0, ticket=f"t{n}") for n in range(50)), unroutable(0))
@@ -211,7 +211,9 @@ async def test_a_receiver_that_hangs_leaves_room_for_the_others() -> None:
 async def test_a_long_backlog_of_one_receiver_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticker, "PAGE", 10)
     rig = Rig()
-    rig.sink.answer = lambda letter: Later("busy", 429, 60) if letter.planned.receiver == "lead" else Sent(200)
+    rig.sink.answer = lambda notification: (
+        TemporaryFailure("busy", 429, 60) if notification.planned.receiver == "lead" else Sent(200)
+    )
     for n in range(40):
         await rig.take(breached(n, ticket=f"t{n}"))
         rig.clock.advance(0.001)
@@ -223,7 +225,7 @@ async def test_a_long_backlog_of_one_receiver_does_not_hide_the_others(monkeypat
 
 async def test_a_receiver_that_asks_for_a_pause_gets_one_from_everything() -> None:
     rig = Rig()
-    rig.sink.answer = lambda _: Later("too many", 429, 30)
+    rig.sink.answer = lambda _: TemporaryFailure("too many", 429, 30)
     await rig.take(breached(0, ticket="t1"))
     await rig.wait(0)
     rig.sink.answer = lambda _: Sent(200)
@@ -237,7 +239,7 @@ async def test_a_receiver_that_asks_for_a_pause_gets_one_from_everything() -> No
 async def test_a_sink_with_a_bug_is_tried_again() -> None:
     rig = Rig()
 
-    def bug(_: Letter) -> Outcome:
+    def bug(_: Notification) -> Outcome:
         raise RuntimeError("oops")
 
     rig.sink.answer = bug
@@ -252,7 +254,9 @@ async def test_a_sink_with_a_bug_is_tried_again() -> None:
 async def test_refused_for_good_is_told_as_failed_and_counted() -> None:
     rig = Rig()
     before = metrics.NOTIFICATIONS.labels("webhook", "failed")._value.get()
-    rig.sink.answer = lambda letter: Refused("no", 400) if letter.planned.receiver == "lead" else Sent(200)
+    rig.sink.answer = lambda notification: (
+        PermanentFailure("no", 400) if notification.planned.receiver == "lead" else Sent(200)
+    )
     await rig.take(breached(0))
     await rig.wait(0)
     (failed,) = rig.sender.events("notification.failed")
@@ -265,7 +269,7 @@ async def test_refused_for_good_is_told_as_failed_and_counted() -> None:
 async def test_a_chain_that_reached_nobody_is_counted() -> None:
     rig = Rig()
     before = metrics.EXHAUSTED._value.get()
-    rig.sink.answer = lambda _: Refused("gone", 410, gone=True)
+    rig.sink.answer = lambda _: PermanentFailure("gone", 410, gone=True)
     await rig.take(breached(0))
     await rig.wait(0)
     await rig.wait(1000)

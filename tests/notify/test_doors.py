@@ -42,7 +42,7 @@ async def test_an_acknowledgement_is_stored_then_answered_and_stops_the_chain(
     assert answer.json()["standing"] == "acknowledged"
     assert answer.json()["agent"] == "Somchai"
     (alarm,) = answer.json()["alarms"]
-    assert (alarm["acknowledged_by"], alarm["told"], alarm["step"]) == ("mali", ["lead"], 0)
+    assert (alarm["acknowledged_by"], alarm["notified"], alarm["step"]) == ("mali", ["lead"], 0)
     await rig.wait(120)
     assert rig.sink.told() == [("lead", "firing")]
 

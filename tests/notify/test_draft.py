@@ -81,7 +81,7 @@ def test_what_is_superseded_says_nothing_more_but_its_end(standing: Standing, mo
 
 @pytest.mark.parametrize(("ends", "ended"), [(5, 5), (-5, 0)])
 def test_an_end_is_told_to_those_who_heard_and_want_to_know(ends: float, ended: float) -> None:
-    old = alarm(next_at=at(9), left=3, told=("lead", "mail", "lost", "slack"))
+    old = alarm(next_at=at(9), left=3, notified=("lead", "mail", "lost", "slack"))
     made = draft(planned(1, receiver="oncall"), alarms=(old,))
     made.end(old, "met", at(ends))
     over = alarm(standing=Standing.RESOLVED, ended_at=at(ended), ended_reason="met")

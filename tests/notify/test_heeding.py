@@ -11,7 +11,7 @@ import pytest
 from contracts import corpus, topics
 from contracts.corpus import Example
 from contracts.envelope import Event
-from services.notify.core.alerts import HEEDED, Raised, read
+from services.notify.core.alerts import EVENT_TYPES, Raised, read
 from services.notify.core.state import escalation_id
 from services.notify.handlers import is_urgent
 from tests.notify.examples import TICKET, queued
@@ -29,7 +29,7 @@ def test_an_event_is_urgent_exactly_when_it_raises_an_alert(example: Example) ->
 
 @pytest.mark.parametrize("example", EVENTS, ids=lambda example: f"{example.type}/{example.name}")
 def test_an_event_that_says_something_to_notify_is_heeded(example: Example) -> None:
-    assert example.type in HEEDED or read(Event.parse(example.value), None) == ()
+    assert example.type in EVENT_TYPES or read(Event.parse(example.value), None) == ()
 
 
 def _opened(**changes: Any) -> bytes:

@@ -1,6 +1,6 @@
 """What is news and is told, what holds already and is not, and what is over: timelines in seconds."""
 
-from services.notify.core.settle import Later, Sent
+from services.notify.core.settle import Sent, TemporaryFailure
 from services.notify.core.state import Standing
 from tests.notify.examples import (
     ESCALATION,
@@ -27,18 +27,18 @@ def test_what_was_resolved_and_holds_again_is_told_at_once() -> None:
     line.happens(unroutable(0))
     line.happens(assigned(10, sequence=2))
     line.happens(unroutable(20, sequence=3))
-    assert line.told == [(0, "mail", "firing"), (10, "mail", "resolved"), (20, "mail", "firing")]
+    assert line.notified == [(0, "mail", "firing"), (10, "mail", "resolved"), (20, "mail", "firing")]
     line.until(3620)
-    assert line.told[3:] == [(3620, "mail", "firing")]
+    assert line.notified[3:] == [(3620, "mail", "firing")]
 
 
 def test_what_is_unchanged_is_told_again_after_the_repeat_interval_only() -> None:
     line = Timeline()
     line.happens(unroutable(0))
     line.happens(unroutable(100, sequence=2))
-    assert line.told == [(0, "mail", "firing")]
+    assert line.notified == [(0, "mail", "firing")]
     line.until(3600)
-    assert of(line.told, "firing") == [(0, "mail"), (3600, "mail")]
+    assert of(line.notified, "firing") == [(0, "mail"), (3600, "mail")]
 
 
 def test_another_queue_that_nobody_serves_is_news() -> None:
@@ -46,19 +46,19 @@ def test_another_queue_that_nobody_serves_is_news() -> None:
     line.happens(unroutable(0))
     line.happens(unroutable(10, queue="english", sequence=2))
     line.happens(unroutable(20, sequence=3))
-    assert of(line.told, "firing") == [(0, "mail"), (10, "mail"), (20, "mail")]
+    assert of(line.notified, "firing") == [(0, "mail"), (10, "mail"), (20, "mail")]
     line.until(3619)
-    assert len(line.told) == 3
+    assert len(line.notified) == 3
     line.until(3620)
-    assert len(line.told) == 4
+    assert len(line.notified) == 4
     line.happens(assigned(3700, sequence=4))
-    assert of(line.told, "resolved") == [(3700, "mail"), (3700, "mail")]
+    assert of(line.notified, "resolved") == [(3700, "mail"), (3700, "mail")]
     assert len(line.events("escalation.opened")) == len(line.events("escalation.resolved")) == 2
 
 
 def test_who_was_told_and_not_told_the_end_before_it_holds_again_is_told_the_next_end() -> None:
     away: set[str] = set()
-    line = Timeline(answer=lambda planned, now: Later("away") if planned.receiver in away else Sent(200))
+    line = Timeline(answer=lambda planned, now: TemporaryFailure("away") if planned.receiver in away else Sent(200))
     line.happens(breached(1))
     line.until(61)
     away = {"oncall"}
@@ -67,8 +67,8 @@ def test_who_was_told_and_not_told_the_end_before_it_holds_again_is_told_the_nex
     away = set()
     line.happens(cancelled(72, sequence=4))
     line.until(1000)
-    assert of(line.told, "firing") == [(1, "lead"), (61, "oncall"), (71, "lead")]
-    assert sorted(of(line.told, "resolved")) == [(70, "lead"), (72, "lead"), (72, "oncall")]
+    assert of(line.notified, "firing") == [(1, "lead"), (61, "oncall"), (71, "lead")]
+    assert sorted(of(line.notified, "resolved")) == [(70, "lead"), (72, "lead"), (72, "oncall")]
 
 
 # -- one key an alarm --------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_a_key_is_the_same_for_every_receiver_and_every_time() -> None:
     line.until(61)
     line.happens(solved(70))
     line.happens(resumed(80, sequence=2))
-    assert len(line.told) == 5
+    assert len(line.notified) == 5
     assert len({key for _, _, key in line.keys}) == 1
 
 
@@ -121,9 +121,9 @@ def test_what_is_still_breached_when_the_ticket_is_reopened_is_told_again() -> N
     line.happens(cancelled(6, sequence=2))
     line.happens(reopened(10, sequence=2))
     line.happens(resumed(11, reason="reopened", sequence=3))
-    assert line.told == [(1, "lead", "firing"), (5, "lead", "resolved"), (11, "lead", "firing")]
+    assert line.notified == [(1, "lead", "firing"), (5, "lead", "resolved"), (11, "lead", "firing")]
     line.until(71)
-    assert of(line.told, "firing")[-1] == (71, "oncall")
+    assert of(line.notified, "firing")[-1] == (71, "oncall")
     causes = [event.model_dump()["alert"]["cause"] for event in line.events("escalation.opened")]
     assert causes == [f"sla:{TICKET}:1", f"sla:{TICKET}:3"]
     said = types([data for _, data in line.said if data.type.startswith("deskbus.escalation")])
@@ -144,7 +144,7 @@ def test_a_warning_that_still_holds_when_the_ticket_is_reopened_is_told_again_bu
     line.happens(solved(5))
     line.happens(resumed(10, clock="c1", sequence=4))
     line.happens(resumed(11, clock="c2", sequence=5))
-    assert [(when, who) for when, who in of(line.told, "firing") if when >= 10] == [(10, "slack"), (11, "lead")]
+    assert [(when, who) for when, who in of(line.notified, "firing") if when >= 10] == [(10, "slack"), (11, "lead")]
 
 
 def test_news_of_the_reopening_that_comes_before_news_of_the_solve_stands() -> None:
@@ -155,7 +155,7 @@ def test_news_of_the_reopening_that_comes_before_news_of_the_solve_stands() -> N
     line.takes(solved(5))
     line.takes(reopened(10, sequence=2))
     line.until(20)
-    assert line.told == [(1, "lead", "firing"), (6, "lead", "resolved"), (11, "lead", "firing")]
+    assert line.notified == [(1, "lead", "firing"), (6, "lead", "resolved"), (11, "lead", "firing")]
     assert line.standing() == Standing.OPEN
 
 
@@ -167,7 +167,7 @@ def test_news_of_a_reopening_that_was_solved_again_meanwhile_is_told_to_nobody()
     line.happens(solved(20, sequence=3))
     line.takes(resumed(11, sequence=2))
     line.until(30)
-    assert line.told == [(1, "lead", "firing"), (5, "lead", "resolved")]
+    assert line.notified == [(1, "lead", "firing"), (5, "lead", "resolved")]
 
 
 def test_a_clock_that_goes_on_raises_nothing_that_was_not_the_matter() -> None:
@@ -176,7 +176,7 @@ def test_a_clock_that_goes_on_raises_nothing_that_was_not_the_matter() -> None:
     line.happens(unroutable(2))
     line.happens(solved(5))
     line.happens(resumed(10, clock="c2", sequence=2))
-    assert of(line.told, "firing") == [(1, "lead"), (2, "mail")]
+    assert of(line.notified, "firing") == [(1, "lead"), (2, "mail")]
 
 
 def test_a_pause_in_between_does_not_make_a_breach_news() -> None:
@@ -184,7 +184,7 @@ def test_a_pause_in_between_does_not_make_a_breach_news() -> None:
     line.happens(breached(1))
     line.happens(paused(2, sequence=2))
     line.happens(resumed(3, sequence=3))
-    assert line.told == [(1, "lead", "firing")]
+    assert line.notified == [(1, "lead", "firing")]
     assert len(line.events("escalation.opened")) == 1
 
 
@@ -206,7 +206,7 @@ def test_an_old_reopening_that_is_replayed_reopens_nothing() -> None:
     line.happens(solved(20, version=7))
     line.happens(reopened(10, version=6))
     line.happens(breached(15))
-    assert line.told == []
+    assert line.notified == []
     assert line.standing() == Standing.RESOLVED
 
 

@@ -18,7 +18,7 @@ from contracts.notifications import (
 from kit.protocol import document
 from kit.protocol.document import Document
 from services.notify.core import escalation
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
+from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
 from services.notify.core.state import Escalation, Standing
 from services.notify.store import ESCALATIONS, dump, load
 from tests.kit.fake_store import copied
@@ -59,11 +59,11 @@ MOVES = st.lists(
 RULES = policy()
 OUTCOMES: dict[str, Outcome] = {
     "sent": Sent(200),
-    "later": Later("away", 503),
-    "unsure": Later("no answer", unsure=True),
+    "later": TemporaryFailure("away", 503),
+    "unsure": TemporaryFailure("no answer", unsure=True),
     "dropped": Dropped(),
-    "refused": Refused("no", 400),
-    "gone": Refused("gone", 410, gone=True),
+    "refused": PermanentFailure("no", 400),
+    "gone": PermanentFailure("gone", 410, gone=True),
 }
 
 

@@ -52,7 +52,7 @@ def test_what_is_replayed_after_its_end_is_opened_and_resolved_at_once(raises: E
     line.until(100)
     line.replays()
     line.until(10_000)
-    assert (line.told, line.standing()) == ([], Standing.RESOLVED)
+    assert (line.notified, line.standing()) == ([], Standing.RESOLVED)
     assert said(line) == ["opened", "resolved"]
     (resolved,) = line.events("escalation.resolved")
     assert resolved.model_dump()["reason"] == reason
@@ -65,9 +65,9 @@ def test_what_is_replayed_before_its_end_is_told() -> None:
     line.happens(met(3, clock="c2", sequence=2))
     line.until(100)
     line.replays()
-    assert line.told == [(100, "lead", "firing")]
+    assert line.notified == [(100, "lead", "firing")]
     line.happens(cancelled(110, sequence=3))
-    assert line.told[1:] == [(110, "lead", "resolved")]
+    assert line.notified[1:] == [(110, "lead", "resolved")]
 
 
 def test_a_replayed_breach_of_a_clock_that_goes_on_since_is_told() -> None:
@@ -79,7 +79,7 @@ def test_a_replayed_breach_of_a_clock_that_goes_on_since_is_told() -> None:
     line.happens(resumed(10, reason="reopened", sequence=3))
     line.until(100)
     line.replays()
-    assert line.told == [(100, "lead", "firing")]
+    assert line.notified == [(100, "lead", "firing")]
 
 
 def test_a_replayed_breach_that_was_none_is_not_told_although_its_clock_goes_on() -> None:
@@ -90,9 +90,9 @@ def test_a_replayed_breach_that_was_none_is_not_told_although_its_clock_goes_on(
     line.replays()
     line.happens(paused(20, sequence=4))
     line.happens(resumed(30, sequence=5))
-    assert (line.told, line.standing()) == ([], Standing.RESOLVED)
+    assert (line.notified, line.standing()) == ([], Standing.RESOLVED)
     line.happens(breached(40, sequence=6))
-    assert line.told == [(40, "lead", "firing")]
+    assert line.notified == [(40, "lead", "firing")]
 
 
 def test_a_breach_that_was_ended_before_it_was_replayed_is_told_when_the_ticket_is_reopened() -> None:
@@ -101,7 +101,7 @@ def test_a_breach_that_was_ended_before_it_was_replayed_is_told_when_the_ticket_
     line.happens(cancelled(5, sequence=2))
     line.replays()
     line.happens(resumed(10, reason="bounced", sequence=3))
-    assert line.told == [(10, "lead", "firing")]
+    assert line.notified == [(10, "lead", "firing")]
 
 
 def test_a_replayed_end_leaves_alone_what_goes_on_since() -> None:
@@ -124,7 +124,7 @@ def test_a_replayed_resume_reopens_nothing_that_ended_since(after: Event) -> Non
     line.happens(after)
     line.replays()
     line.until(10_000)
-    assert of(line.told, "firing") == [(1, "lead")]
+    assert of(line.notified, "firing") == [(1, "lead")]
     assert line.standing() == Standing.RESOLVED
 
 
@@ -136,12 +136,12 @@ def test_a_replayed_resume_or_pause_does_not_undo_the_later_one() -> None:
     line.happens(paused(30, sequence=4))
     line.replays()
     line.until(9000)
-    assert line.told == [(0, "slack", "firing")]
+    assert line.notified == [(0, "slack", "firing")]
     line.loses(paused(9000, sequence=5))
     line.happens(resumed(9001, sequence=6))
     line.replays()
     line.until(20_000)
-    assert len(line.told) > 1
+    assert len(line.notified) > 1
 
 
 def test_a_replayed_resume_lets_a_warning_go_on_that_was_forgotten_in_the_pause() -> None:
@@ -152,7 +152,7 @@ def test_a_replayed_resume_lets_a_warning_go_on_that_was_forgotten_in_the_pause(
     line.happens(due_soon(30, sequence=4))
     line.replays()
     line.until(3630)
-    assert sorted(of(line.told, "firing")) == [(0, "slack"), (30, "slack"), (3620, "slack"), (3630, "slack")]
+    assert sorted(of(line.notified, "firing")) == [(0, "slack"), (30, "slack"), (3620, "slack"), (3630, "slack")]
 
 
 def test_who_has_the_ticket_is_not_taken_from_what_is_replayed() -> None:
@@ -169,9 +169,9 @@ def test_a_replayed_word_that_nobody_can_take_it_stands_back_behind_a_later_one_
     line.loses(unroutable(1))
     line.happens(unroutable(2, queue="english", sequence=2))
     line.replays()
-    assert line.told == [(2, "mail", "firing")]
+    assert line.notified == [(2, "mail", "firing")]
     line.until(3602)
-    assert line.told[1:] == [(3602, "mail", "firing")]
+    assert line.notified[1:] == [(3602, "mail", "firing")]
     line.happens(assigned(4000, sequence=3))
     assert line.standing() == Standing.RESOLVED
 
@@ -181,7 +181,7 @@ def test_a_replayed_word_that_nobody_can_take_it_is_told_where_the_ticket_still_
     line.loses(unroutable(1))
     line.happens(queued(2, sequence=2))
     line.replays()
-    assert line.told == [(2, "mail", "firing")]
+    assert line.notified == [(2, "mail", "firing")]
 
 
 def test_what_is_missing_of_one_source_costs_nothing_of_another() -> None:

@@ -12,8 +12,17 @@ from contracts.notifications import (
 )
 from kit.base.ids import stable_id
 from kit.protocol.document import Decision
-from services.notify.core.policy import Policy
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, backoff, begin, settle
+from services.notify.core.policy import NotifyPolicy
+from services.notify.core.settle import (
+    Dropped,
+    Outcome,
+    PermanentFailure,
+    Sent,
+    TemporaryFailure,
+    backoff,
+    begin,
+    settle,
+)
 from services.notify.core.state import Escalation, Planned, Standing, dedup_key
 from tests.notify.examples import ESCALATION, TICKET, at
 from tests.notify.values import ALERT, RULES, alarm, changed, escalation, planned
@@ -28,7 +37,13 @@ def said(of: Planned, attempts: int = 1) -> dict[str, Any]:
 
 
 def settled(
-    state: Escalation, outcome: Outcome, *, jitter: float = 1, now: float = 5, which: str = "n1", rules: Policy = RULES
+    state: Escalation,
+    outcome: Outcome,
+    *,
+    jitter: float = 1,
+    now: float = 5,
+    which: str = "n1",
+    rules: NotifyPolicy = RULES,
 ) -> Decision[Escalation]:
     decision = settle(state, which, outcome, rules, now=at(now), jitter=jitter)
     assert decision is not None
@@ -51,7 +66,7 @@ def test_what_is_gone_or_withdrawn_is_not_tried(state: Escalation | None) -> Non
     assert begin(state, "n1", RULES, now=at(5)) is None
 
 
-@pytest.mark.parametrize("outcome", [Sent(), Later("x"), Refused("x"), Dropped()])
+@pytest.mark.parametrize("outcome", [Sent(), TemporaryFailure("x"), PermanentFailure("x"), Dropped()])
 def test_what_is_settled_already_is_not_settled_again(outcome: Outcome) -> None:
     for state in (None, escalation(), escalation(planned(2))):
         assert settle(state, "n1", outcome, RULES, now=at(5), jitter=1) is None
@@ -65,7 +80,7 @@ def test_what_was_taken_is_told_with_how_long_it_took(after: float, told: int) -
     before = escalation(planned(1, attempts=2), planned(2, receiver="mail"))
     decision = settled(before, Sent(202), now=after)
     assert changed(before, decision) == {
-        "alarms": (alarm(told=("lead",)),), "planned": (planned(2, receiver="mail"),),
+        "alarms": (alarm(notified=("lead",)),), "planned": (planned(2, receiver="mail"),),
     }  # fmt: skip
     assert list(decision.events) == [
         NotificationSent(**said(planned(1), 3), status=202, sent_at=at(after), after_ms=told),
@@ -79,7 +94,7 @@ def test_a_thread_is_remembered_beside_those_of_other_receivers() -> None:
 
 
 def test_a_receiver_counts_as_told_once_and_only_of_what_fires() -> None:
-    before = escalation(planned(receiver="slack"), alarms=(alarm(told=("lead", "slack")),))
+    before = escalation(planned(receiver="slack"), alarms=(alarm(notified=("lead", "slack")),))
     assert changed(before, settled(before, Sent())) == {"planned": ()}
     before = escalation(planned(kind="reminder"))
     assert changed(before, settled(before, Sent())) == {"planned": ()}
@@ -115,16 +130,16 @@ def test_waits_double_up_to_the_most_and_half_of_each_is_chance(attempts: int, j
 @pytest.mark.parametrize(
     ("later", "tried", "wait", "begun"),
     [
-        (Later("x"), {"begun": 1}, 10, 0),
-        (Later("x"), {"begun": 3, "attempts": 1}, 20, 2),
-        (Later("x"), {}, 10, 0),
-        (Later("x", unsure=True), {"begun": 1}, 10, 1),
-        (Later("x", after=30), {"begun": 1}, 30, 0),
-        (Later("x", after=3), {"begun": 1}, 10, 0),
+        (TemporaryFailure("x"), {"begun": 1}, 10, 0),
+        (TemporaryFailure("x"), {"begun": 3, "attempts": 1}, 20, 2),
+        (TemporaryFailure("x"), {}, 10, 0),
+        (TemporaryFailure("x", unsure=True), {"begun": 1}, 10, 1),
+        (TemporaryFailure("x", after=30), {"begun": 1}, 30, 0),
+        (TemporaryFailure("x", after=3), {"begun": 1}, 10, 0),
     ],
 )
 def test_what_was_not_taken_is_tried_again_after_the_longer_of_both_waits(
-    later: Later, tried: dict[str, Any], wait: float, begun: int
+    later: TemporaryFailure, tried: dict[str, Any], wait: float, begun: int
 ) -> None:
     before = escalation(planned(1, **tried), planned(2))
     again = {**tried, "attempts": tried.get("attempts", 0) + 1, "begun": begun, "next_try": at(5 + wait)}
@@ -147,8 +162,8 @@ def test_what_was_not_taken_is_tried_again_after_the_longer_of_both_waits(
 def test_it_is_given_up_where_the_next_try_would_come_too_late(
     receiver: str, now: float, after: float | None, given_up: bool
 ) -> None:
-    before = escalation(planned(receiver=receiver, attempts=0), alarms=(alarm(told=("lead",)),))
-    decision = settled(before, Later("away", 503, after), now=now)
+    before = escalation(planned(receiver=receiver, attempts=0), alarms=(alarm(notified=("lead",)),))
+    decision = settled(before, TemporaryFailure("away", 503, after), now=now)
     expected = NotificationFailed(
         **said(planned(receiver=receiver)), status=503, error="given up: away", permanent=True, failed_at=at(now)
     )
@@ -166,11 +181,11 @@ def test_it_is_given_up_where_the_next_try_would_come_too_late(
     [
         (0, Dropped(), False),
         (1, Dropped(), True),
-        (0, Later("x"), False),
-        (1, Later("x"), False),
-        (2, Later("x"), True),
-        (1, Later("x", unsure=True), True),
-        (0, Later("x", unsure=True), False),
+        (0, TemporaryFailure("x"), False),
+        (1, TemporaryFailure("x"), False),
+        (2, TemporaryFailure("x"), True),
+        (1, TemporaryFailure("x", unsure=True), True),
+        (0, TemporaryFailure("x", unsure=True), False),
     ],
 )
 def test_what_is_withdrawn_counts_as_told_where_a_try_may_have_arrived(
@@ -179,7 +194,7 @@ def test_what_is_withdrawn_counts_as_told_where_a_try_may_have_arrived(
     moot = planned(begun=begun, moot=True, attempts=4)
     before = escalation(moot, planned(2))
     decision = settled(before, outcome)
-    told = {"alarms": (alarm(told=("lead",)),)} if unknown else {}
+    told = {"alarms": (alarm(notified=("lead",)),)} if unknown else {}
     assert changed(before, decision) == {"planned": (planned(2),), **told}
     assert list(decision.events) == ([NotificationWithdrawn(**said(moot, 5), withdrawn_at=at(5))] if unknown else [])
 
@@ -190,7 +205,7 @@ def test_what_is_withdrawn_counts_as_told_where_a_try_may_have_arrived(
 @pytest.mark.parametrize(("error", "told"), [("no", "no"), ("", "no reason given"), ("x" * 501, "x" * 500)])
 def test_a_refusal_is_told_with_its_reason(error: str, told: str) -> None:
     before = escalation(planned(attempts=1), alarms=(alarm(chain=None),))
-    decision = settled(before, Refused(error, 400))
+    decision = settled(before, PermanentFailure(error, 400))
     assert changed(before, decision) == {"planned": ()}
     assert list(decision.events) == [
         NotificationFailed(**said(planned(), 2), status=400, error=told, permanent=True, failed_at=at(5))
@@ -200,7 +215,7 @@ def test_a_refusal_is_told_with_its_reason(error: str, told: str) -> None:
 def test_a_receiver_that_is_gone_is_disabled_and_what_else_waits_for_it_is_dropped() -> None:
     mail = planned(3, receiver="mail")
     before = escalation(planned(1), planned(2, alarm="a2"), mail, alarms=(alarm(chain=None),), disabled=("slack",))
-    decision = settled(before, Refused("gone", 410, gone=True))
+    decision = settled(before, PermanentFailure("gone", 410, gone=True))
     assert changed(before, decision) == {"planned": (mail,), "disabled": ("slack", "lead")}
 
 
@@ -214,22 +229,22 @@ def test_a_receiver_that_is_gone_is_disabled_and_what_else_waits_for_it_is_dropp
         ({}, (), {"standing": Standing.ACKNOWLEDGED}, False),
         ({}, (), {"chain": None}, False),
         ({}, (), {"exhausted": True}, False),
-        ({}, (), {"told": ("lead",)}, False),
-        ({}, (), {"told": ("oncall",)}, True),
+        ({}, (), {"notified": ("lead",)}, False),
+        ({}, (), {"notified": ("oncall",)}, True),
         ({}, (planned(2, receiver="slack"),), {}, False),
         ({}, (planned(2, receiver="slack", moot=True),), {}, True),
         ({}, (planned(2, receiver="slack", alarm="a2"),), {}, True),
-        ({}, (), {"step": None, "told": ("lead",)}, True),
-        ({}, (), {"step": 1, "told": ("lead",)}, True),
-        ({}, (), {"step": 1, "told": ("oncall",)}, False),
-        ({}, (), {"step": 2, "told": ("lead", "oncall")}, True),
+        ({}, (), {"step": None, "notified": ("lead",)}, True),
+        ({}, (), {"step": 1, "notified": ("lead",)}, True),
+        ({}, (), {"step": 1, "notified": ("oncall",)}, False),
+        ({}, (), {"step": 2, "notified": ("lead", "oncall")}, True),
     ],
 )
 def test_a_chain_goes_on_at_once_where_its_step_reached_nobody_and_is_trying_nobody(
     of: dict[str, Any], others: tuple[Planned, ...], more: dict[str, Any], advances: bool
 ) -> None:
     before = escalation(planned(**of), *others, alarms=(alarm(**more),))
-    decision = settled(before, Refused("no"))
+    decision = settled(before, PermanentFailure("no"))
     assert decision.state is not None
     left = before.alarms[0]
     assert (decision.state.alarms[0] != left or decision.state.count != before.count) is advances

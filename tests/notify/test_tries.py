@@ -6,8 +6,8 @@ import pytest
 
 from contracts.notifications import NotificationFailed, NotificationWithdrawn
 from services.notify.core import escalation
-from services.notify.core.policy import Policy
-from services.notify.core.settle import Dropped, Later, Outcome, Refused, Sent, begin, settle
+from services.notify.core.policy import NotifyPolicy
+from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
 from services.notify.core.state import Planned
 from tests.notify.examples import at, breached, cancelled, policy, unroutable
 from tests.notify.timeline import Timeline, of
@@ -15,7 +15,7 @@ from tests.notify.timeline import Timeline, of
 
 def away_until(seconds: float, after: float | None = None) -> Timeline:
     def answer(planned: Planned, now: datetime) -> Outcome:
-        return Later("away", 503, after) if now < at(seconds) else Sent(200)
+        return TemporaryFailure("away", 503, after) if now < at(seconds) else Sent(200)
 
     return Timeline(answer=answer)
 
@@ -25,14 +25,14 @@ def test_tries_back_off_until_the_receiver_is_there() -> None:
     line.happens(breached(0))
     line.until(400)
     assert [when for when, who in line.tries if who == "lead"][:5] == [0, 10, 30, 70, 150]
-    assert of(line.told, "firing").count((150, "lead")) == 1
+    assert of(line.notified, "firing").count((150, "lead")) == 1
 
 
 def test_a_receiver_that_is_still_being_tried_does_not_get_the_next_round_on_top() -> None:
     line = away_until(250)
     line.happens(breached(0))
     line.until(2_000)
-    assert len([who for _, who in of(line.told, "firing") if who == "lead"]) == 1
+    assert len([who for _, who in of(line.notified, "firing") if who == "lead"]) == 1
 
 
 def test_retry_after_is_kept() -> None:
@@ -56,7 +56,7 @@ def test_a_notification_fails_after_its_time_and_says_so_once(retry_for: str, tr
         chains={},
         route={"name": "all", "receiver": "mail", "repeat_interval": "1d"},
     )
-    line = Timeline(rules, lambda planned, now: Later("away", 451))
+    line = Timeline(rules, lambda planned, now: TemporaryFailure("away", 451))
     line.happens(breached(0))
     line.until(3600)
     assert [when for when, _ in line.tries] == tries
@@ -68,7 +68,7 @@ def test_a_notification_fails_after_its_time_and_says_so_once(retry_for: str, tr
 
 @pytest.mark.parametrize(("said", "told"), [("", "no reason given"), ("x" * 501, "x" * 500), ("no", "no")])
 def test_a_refusal_says_why(said: str, told: str) -> None:
-    line = Timeline(answer=lambda planned, now: Refused(said))
+    line = Timeline(answer=lambda planned, now: PermanentFailure(said))
     line.happens(breached(0))
     failed = line.events("notification.failed")[0]
     assert isinstance(failed, NotificationFailed)
@@ -76,12 +76,12 @@ def test_a_refusal_says_why(said: str, told: str) -> None:
 
 
 def test_what_waits_for_a_receiver_that_the_policy_lost_is_tried_for_a_day() -> None:
-    line = Timeline(answer=lambda planned, now: Later("away"))
+    line = Timeline(answer=lambda planned, now: TemporaryFailure("away"))
     line.happens(unroutable(0))
     lost = policy().model_dump(mode="json", by_alias=True)
     lost["route"] = {"name": "all", "receiver": "slack"}
     lost["receivers"].pop("mail")
-    line.policy = Policy.model_validate(lost)
+    line.policy = NotifyPolicy.model_validate(lost)
     line.until(100_000)
     (first, *_) = line.events("notification.failed")
     assert isinstance(first, NotificationFailed)
@@ -90,7 +90,9 @@ def test_what_waits_for_a_receiver_that_the_policy_lost_is_tried_for_a_day() -> 
 
 
 def test_a_refusal_advances_the_chain_although_another_alarm_is_still_tried() -> None:
-    line = Timeline(answer=lambda planned, now: Later("away") if "c1" in planned.alarm else Refused("no", 400))
+    line = Timeline(
+        answer=lambda planned, now: TemporaryFailure("away") if "c1" in planned.alarm else PermanentFailure("no", 400)
+    )
     line.happens(breached(0, clock="c1"))
     line.happens(breached(1, clock="c2", sequence=2))
     line.until(2)
@@ -98,25 +100,27 @@ def test_a_refusal_advances_the_chain_although_another_alarm_is_still_tried() ->
 
 
 def test_a_refusal_at_a_step_that_the_policy_lost_starts_the_next_round() -> None:
-    line = Timeline(answer=lambda planned, now: Refused("no", 400) if planned.receiver == "oncall" else Sent(200))
+    line = Timeline(
+        answer=lambda planned, now: PermanentFailure("no", 400) if planned.receiver == "oncall" else Sent(200)
+    )
     line.happens(breached(0))
     assert line.state is not None
     line._apply(escalation.fire(line.state, line.policy, at(60)))
     line.policy = policy(chains={"breach": {"steps": [{"targets": "lead"}], "repeat": 1}})
     line.now = 61
     line._deliver()
-    assert line.told == [(0, "lead", "firing"), (61, "lead", "firing")]
+    assert line.notified == [(0, "lead", "firing"), (61, "lead", "firing")]
 
 
 def test_410_drops_what_else_waits_for_that_receiver_and_nothing_else() -> None:
     answers: dict[str, Outcome] = {}
     line = Timeline(
         policy(chains={"breach": {"steps": [{"targets": ["lead", "slack"]}]}}),
-        lambda planned, now: answers.get(planned.receiver, Later("away")),
+        lambda planned, now: answers.get(planned.receiver, TemporaryFailure("away")),
     )
     line.happens(breached(0, clock="c1"))
     line.happens(breached(1, clock="c2", sequence=2))
-    answers["lead"] = Refused("gone", 410, gone=True)
+    answers["lead"] = PermanentFailure("gone", 410, gone=True)
     line.until(11)
     assert line.state is not None
     assert sorted((p.receiver, p.alarm) for p in line.state.planned) == [
@@ -127,17 +131,17 @@ def test_410_drops_what_else_waits_for_that_receiver_and_nothing_else() -> None:
 
 def test_when_nobody_of_a_step_can_be_reached_the_next_step_comes_at_once() -> None:
     def answer(planned: Planned, now: datetime) -> Outcome:
-        return Refused("no such hook", 404) if planned.receiver == "lead" else Sent(200)
+        return PermanentFailure("no such hook", 404) if planned.receiver == "lead" else Sent(200)
 
     line = Timeline(answer=answer)
     line.happens(breached(0))
     line.until(10)
-    assert line.told == [(0, "oncall", "firing")]
+    assert line.notified == [(0, "oncall", "firing")]
 
 
 def test_410_disables_the_receiver_for_this_escalation_alone() -> None:
     def answer(planned: Planned, now: datetime) -> Outcome:
-        return Refused("gone", 410, gone=True) if planned.receiver == "lead" else Sent(200)
+        return PermanentFailure("gone", 410, gone=True) if planned.receiver == "lead" else Sent(200)
 
     line = Timeline(answer=answer)
     line.happens(breached(0))
@@ -149,7 +153,7 @@ def test_410_disables_the_receiver_for_this_escalation_alone() -> None:
 
 
 def test_a_chain_whose_receivers_are_all_gone_ends() -> None:
-    line = Timeline(answer=lambda planned, now: Refused("gone", 410, gone=True))
+    line = Timeline(answer=lambda planned, now: PermanentFailure("gone", 410, gone=True))
     line.happens(breached(0))
     line.until(100_000)
     assert line.tries == [(0, "lead"), (0, "oncall")]
@@ -192,7 +196,7 @@ def test_who_may_have_been_told_hears_that_it_is_over() -> None:
     flying = begun(line)
     line.takes(cancelled(5, sequence=2))
     line.until(10)
-    assert line.told == [(5, "lead", "resolved")]
+    assert line.notified == [(5, "lead", "resolved")]
     assert line.tries == [(1, "lead"), (5, "lead")], "it is not sent again once it is over"
     (said,) = line.events("notification.withdrawn")
     assert isinstance(said, NotificationWithdrawn)
@@ -200,21 +204,23 @@ def test_who_may_have_been_told_hears_that_it_is_over() -> None:
 
 
 def test_no_answer_is_not_a_no() -> None:
-    line = Timeline(answer=lambda planned, now: Later("no answer", unsure=True) if now < at(5) else Sent(200))
+    line = Timeline(
+        answer=lambda planned, now: TemporaryFailure("no answer", unsure=True) if now < at(5) else Sent(200)
+    )
     line.happens(breached(1))
     line.happens(cancelled(5, sequence=2))
     line.until(10)
-    assert line.told == [(5, "lead", "resolved")]
+    assert line.notified == [(5, "lead", "resolved")]
     assert len(line.events("notification.withdrawn")) == 1
 
 
 def test_a_no_after_a_try_without_outcome_leaves_it_open() -> None:
-    line = Timeline(answer=lambda planned, now: Later("away") if now < at(5) else Sent(200))
+    line = Timeline(answer=lambda planned, now: TemporaryFailure("away") if now < at(5) else Sent(200))
     begun(line)
     line.until(2)
     line.happens(cancelled(5, sequence=2))
     line.until(10)
-    assert line.told == [(5, "lead", "resolved")]
+    assert line.notified == [(5, "lead", "resolved")]
 
 
 def test_who_may_have_been_told_before_an_acknowledgement_hears_the_end_and_no_alarm_again() -> None:
@@ -223,7 +229,7 @@ def test_who_may_have_been_told_before_an_acknowledgement_hears_the_end_and_no_a
     line._apply(escalation.acknowledge(line.state, "mali", "rest", line.policy, at(2)))
     line.happens(cancelled(5, sequence=2))
     line.until(10)
-    assert line.told == [(5, "lead", "resolved")]
+    assert line.notified == [(5, "lead", "resolved")]
 
 
 def test_what_is_withdrawn_or_settled_is_not_begun() -> None:

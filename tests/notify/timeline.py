@@ -7,7 +7,7 @@ from contracts.envelope import Event
 from contracts.payload import Payload
 from kit.protocol.document import Decision
 from services.notify.core import escalation
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.settle import Dropped, Outcome, Sent, begin, settle
 from services.notify.core.state import Escalation, Planned, Standing, dedup_key
 from tests.notify.examples import ESCALATION, START, at, policy
@@ -22,12 +22,12 @@ def takes_all(planned: Planned, now: datetime) -> Outcome:
 class Timeline:
     """Everything that was said and sent, with its second."""
 
-    def __init__(self, rules: Policy | None = None, answer: Answer = takes_all) -> None:
+    def __init__(self, rules: NotifyPolicy | None = None, answer: Answer = takes_all) -> None:
         self.policy = rules or policy()
         self.answer = answer
         self.state: Escalation | None = None
         self.now = 0.0
-        self.told: list[tuple[float, str, str]] = []
+        self.notified: list[tuple[float, str, str]] = []
         """(second, receiver, kind) of every notification that was taken."""
         self.keys: list[tuple[float, str, str]] = []
         """(second, kind, dedup key) of the same."""
@@ -42,7 +42,7 @@ class Timeline:
         self._deliver()
 
     def loses(self, event: Event) -> None:
-        """Let it become a dead letter."""
+        """Let it become a dead notification."""
         self.until((event.time - START).total_seconds())
         self.lost.append(event)
 
@@ -106,7 +106,7 @@ class Timeline:
             self.begins(planned)
             outcome = self.answer(planned, at(self.now))
         if isinstance(outcome, Sent):
-            self.told.append((self.now, planned.receiver, planned.kind))
+            self.notified.append((self.now, planned.receiver, planned.kind))
             self.keys.append((self.now, planned.kind, dedup_key(ESCALATION, planned.alarm)))
         self._apply(settle(self.state, planned.id, outcome, self.policy, now=at(self.now), jitter=1.0))
 

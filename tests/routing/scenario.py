@@ -31,14 +31,14 @@ from kit.protocol.delivery import Delivery
 from kit.protocol.document import Document
 from kit.protocol.ports import Outgoing, Store
 from services.routing import metrics, ticker
+from services.routing.assignment.assigner import Assigner
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
+from services.routing.dispatcher import Dispatcher
 from services.routing.handlers import RoutingHandling
-from services.routing.looker import Looker
 from services.routing.settings import RoutingSettings
-from services.routing.store.desk import Desk
 from services.routing.store.kinds import TICKET_KIND, agent_kind
 from services.routing.store.roster import Roster
 from tests.clearing import ClearedAtOnce
@@ -67,8 +67,8 @@ rules:
 
 
 @functools.cache
-def policy(text: bytes = POLICY) -> Policy:
-    return parse("routing.yaml", text, Policy)
+def policy(text: bytes = POLICY) -> RoutingPolicy:
+    return parse("routing.yaml", text, RoutingPolicy)
 
 
 @functools.cache
@@ -91,7 +91,7 @@ def agent(
     state = AgentState(profile(agent_id, **more), last_assigned_at=None if last is None else at(last))
     if load:
         state = agents.claim(state, f"work-of-{agent_id}", 1, load, at(last or 0))
-        state = AgentState(state.profile, state.holds, None if last is None else at(last))
+        state = AgentState(state.profile, state.claims, None if last is None else at(last))
     return state
 
 
@@ -193,16 +193,16 @@ class Replica:
         self.tickets.watch(metrics.count)
         self.agents = ClearedAtOnce(agent_kind(timedelta(hours=6)), store, log, clock)
         self.roster = Roster(self.agents, self.policy)
-        self.desk = Desk(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
-        handling = RoutingHandling(self.desk)
+        self.assigner = Assigner(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
+        handling = RoutingHandling(self.assigner)
         handling.positions = Everywhere(clock.now)
         self.delivery = Delivery(self.tickets, handling, DeadLetters("dlq", "routing", log), clock)
         options = routing_settings(**settings)
-        self.looker = Looker(self.desk, clock)
-        self.absence = ticker.Absence(self.desk, clock)
-        self.reconciler = ticker.Reconciler(self.desk, Everywhere(), clock, options)
-        self.timers = ticker.build_ticker(self.desk, Everywhere(), self.looker, clock, options)
-        self.changed = ticker.agent_changed(self.desk, self.absence)
+        self.dispatcher = Dispatcher(self.assigner, clock)
+        self.absence = ticker.Absence(self.assigner, clock)
+        self.reconciler = ticker.Reconciler(self.assigner, Everywhere(), clock, options)
+        self.timers = ticker.build_ticker(self.assigner, Everywhere(), self.dispatcher, clock, options)
+        self.changed = ticker.agent_changed(self.assigner, self.absence)
         self._sequences: dict[str, int] = {}
         self._offset = 0
 
@@ -252,10 +252,10 @@ class Replica:
 
     async def turn(self) -> None:
         """Everything that runs in the background does its work once."""
-        await ticker.follow_agents(self.desk, self.absence.told)
+        await ticker.follow_agents(self.assigner, self.absence.told)
         await self.absence.turn()
         await self.timers.tick()
-        await self.looker.turn()
+        await self.dispatcher.turn()
 
     async def ticket(self, ticket_id: str) -> TicketState:
         state = (await self.tickets.load([ticket_id]))[ticket_id].state
@@ -270,7 +270,7 @@ class Replica:
 
     async def holders(self, *agent_ids: str) -> dict[str, list[str]]:
         """Agent to the tickets that hold a claim on them."""
-        return {i: sorted((await self.agent(i)).holds) for i in agent_ids}
+        return {i: sorted((await self.agent(i)).claims) for i in agent_ids}
 
 
 def fake_clock() -> FakeClock:
@@ -281,14 +281,14 @@ def transfer(**target: Any) -> Transfer:
     return Transfer(by=SYSTEM, **target)
 
 
-def pass_time(desk: Replica, seconds: float) -> None:
-    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+def pass_time(assigner: Replica, seconds: float) -> None:
+    assigner.clock.advance(seconds)  # type: ignore[attr-defined]
 
 
-async def turns(desk: Replica, seconds: float) -> None:
+async def turns(assigner: Replica, seconds: float) -> None:
     """Let time pass in steps, with a turn after each."""
     for _ in range(int(seconds // 5)):
-        pass_time(desk, 5)
-        await desk.turn()
-    pass_time(desk, seconds % 5)
-    await desk.turn()
+        pass_time(assigner, 5)
+        await assigner.turn()
+    pass_time(assigner, seconds % 5)
+    await assigner.turn()

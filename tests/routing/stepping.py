@@ -72,8 +72,8 @@ class Stepping(FakeStore):
             state = row["state"]
             if state is None or state["agent"] is None:
                 continue
-            holds = self.rows["agents"][state["agent"]]["state"]["holds"]
-            mine = [hold for hold in holds if hold["ticket"] == row["_id"]]
+            claims = self.rows["agents"][state["agent"]]["state"]["claims"]
+            mine = [claim for claim in claims if claim["ticket"] == row["_id"]]
             assert mine, f"{row['_id']} is with {state['agent']} without a claim"
             assert mine[0]["weight"] >= weight(state), f"{row['_id']} weighs more than its claim"
             loads[state["agent"]] = loads.get(state["agent"], 0) + mine[0]["weight"]
@@ -84,21 +84,21 @@ class Stepping(FakeStore):
     def heavy(self) -> list[str]:
         """Tickets whose claims weigh more than they do."""
         states = [row["state"] for row in self.rows.get("tickets", {}).values() if row["state"]["agent"]]
-        holds = {
-            (agent_id, hold["ticket"]): hold["weight"]
+        claims = {
+            (agent_id, claim["ticket"]): claim["weight"]
             for agent_id, row in self.rows.get("agents", {}).items()
-            for hold in row["state"]["holds"]
+            for claim in row["state"]["claims"]
         }
-        return [state["id"] for state in states if holds[state["agent"], state["id"]] > weight(state)]
+        return [state["id"] for state in states if claims[state["agent"], state["id"]] > weight(state)]
 
     def loose(self) -> list[tuple[str, str]]:
         """Claims whose ticket is not that agent's."""
         tickets = self.rows.get("tickets", {})
         return [
-            (agent_id, hold["ticket"])
+            (agent_id, claim["ticket"])
             for agent_id, row in self.rows.get("agents", {}).items()
-            for hold in row["state"]["holds"]
-            if ((tickets.get(hold["ticket"]) or {}).get("state") or {}).get("agent") != agent_id
+            for claim in row["state"]["claims"]
+            if ((tickets.get(claim["ticket"]) or {}).get("state") or {}).get("agent") != agent_id
         ]
 
 

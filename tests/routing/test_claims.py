@@ -226,14 +226,14 @@ async def test_who_loses_a_claim_learns_at_once_what_else_was_taken() -> None:
     clock.advance(60)
     await first.hear(*(opened(ticket(f"t{n}")) for n in range(6)))
     rounds = 0
-    make = second.desk.claims.make
+    make = second.assigner.claims.make
 
     async def counting(agent_ids: Sequence[str]) -> set[str]:
         nonlocal rounds
         rounds += 1
         return await make(agent_ids)
 
-    second.desk.claims.make = counting  # type: ignore[method-assign]
+    second.assigner.claims.make = counting  # type: ignore[method-assign]
     clock.advance(0.1)
     await second.hear(*(opened(ticket(f"u{n}")) for n in range(4)))
     assert rounds == 2, "one claim that was lost, one that was made knowing better"

@@ -23,7 +23,7 @@ from contracts.ticket import Status
 from services.routing.core import looks, moves, tickets, transfers
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from services.routing.core.state import Overflowed, Target, TicketState
 from tests.routing.scenario import POLICY, START, agent, at, opened, policy, status, ticket, transfer
@@ -162,7 +162,7 @@ def test_a_ticket_that_is_put_aside_forgets_what_only_waiting_needs() -> None:
 # -- transfers ---------------------------------------------------------------------------------------------------------
 
 
-def carried_out(state: TicketState, rules: Policy = RULES, **target: Any) -> TicketState:
+def carried_out(state: TicketState, rules: RoutingPolicy = RULES, **target: Any) -> TicketState:
     after = transfers.transfer(state, transfer(**target), "c-1", at(50), rules, PEOPLE).state
     assert after is not None
     return after
@@ -239,7 +239,7 @@ def test_a_wait_and_its_end_say_whom_the_ticket_waits_for() -> None:
     state, full = waiting(target=target), agent("bob", load=2)
     said = transfers.wait(state, full, RULES)
     assert said is not None
-    assert said.state == replace(state, target=replace(target, told=True))
+    assert said.state == replace(state, target=replace(target, announced=True))
     told = TicketTransferAnswered(
         ticket_id="t1", queue="english", facts=state.facts, command_id="c-1", outcome="waiting",
         reason="agent_full", detail="2 of 2 in use, 1 wanted", to_agent=AgentRef(id="bob", name="Bob"), until=at(350),

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
 from services.routing.core import agents, ranking
-from services.routing.core.agents import AgentState, Hold
+from services.routing.core.agents import AgentState, Claim
 from tests.routing.scenario import at, profile
 
 
@@ -47,14 +47,14 @@ def test_who_was_removed_leaves_holds_and_comes_back_with_them_as_a_new_version(
     gone = agents.remove(state, at(4))
     assert gone is not None
     assert gone.state is not None
-    assert (gone.state.removed_at, gone.state.touched_at, gone.state.holds) == (at(4), at(4), state.holds)
+    assert (gone.state.removed_at, gone.state.touched_at, gone.state.claims) == (at(4), at(4), state.claims)
     assert (gone.state.profile.presence, gone.state.profile.presence_since) == ("offline", at(4))
     assert gone.events == [AgentRemoved(agent_id="ann", removed_at=at(4))]
     assert agents.remove(gone.state, at(5)) is None
     back = agents.put(gone.state, profile("ann"), at(6))
     assert back is not None
     assert back.state is not None
-    assert (back.state.removed_at, back.state.holds, back.state.profile.version) == (None, state.holds, 4)
+    assert (back.state.removed_at, back.state.claims, back.state.profile.version) == (None, state.claims, 4)
 
 
 @pytest.mark.parametrize(("announced", "says"), [(None, True), (at(0), True), (at(1), False)])
@@ -74,17 +74,21 @@ def test_agents_are_announced_anew_once_the_period_is_over(announced: Any, says:
 
 def test_a_claim_keeps_the_higher_stamp_and_weight_and_a_renewal_is_no_assignment() -> None:
     state = agents.claim(AgentState(profile("ann")), "t1", 5, 1.0, at(1))
-    assert (state.holds, state.last_assigned_at, state.touched_at) == ({"t1": Hold(5, 1.0, at(1))}, at(1), at(1))
-    assert agents.claim(state, "t1", 4, 0.5, at(2)).holds == {"t1": Hold(5, 1.0, at(2))}
-    assert agents.claim(state, "t1", 6, 2.0, at(2)).holds == {"t1": Hold(6, 2.0, at(2))}
+    assert (state.claims, state.last_assigned_at, state.touched_at) == ({"t1": Claim(5, 1.0, at(1))}, at(1), at(1))
+    assert agents.claim(state, "t1", 4, 0.5, at(2)).claims == {"t1": Claim(5, 1.0, at(2))}
+    assert agents.claim(state, "t1", 6, 2.0, at(2)).claims == {"t1": Claim(6, 2.0, at(2))}
     renewed = agents.renew(state, "t1", 6, 2.0, at(3))
-    assert (renewed.holds, renewed.last_assigned_at, renewed.touched_at) == ({"t1": Hold(6, 2.0, at(3))}, at(1), at(3))
+    assert (renewed.claims, renewed.last_assigned_at, renewed.touched_at) == (
+        {"t1": Claim(6, 2.0, at(3))},
+        at(1),
+        at(3),
+    )
 
 
 def test_claims_are_given_up_or_made_lighter() -> None:
-    state = AgentState(profile("ann"), {name: Hold(1, 1.0, at(0)) for name in ("a", "b", "c")})
+    state = AgentState(profile("ann"), {name: Claim(1, 1.0, at(0)) for name in ("a", "b", "c")})
     after = agents.release(state, {"a"}, at(9), {"b": 0.0, "gone": 0.0})
-    assert after.holds == {"b": Hold(1, 0.0, at(0)), "c": Hold(1, 1.0, at(0))}
+    assert after.claims == {"b": Claim(1, 0.0, at(0)), "c": Claim(1, 1.0, at(0))}
     assert (after.load, after.touched_at) == (1.0, at(9))
 
 

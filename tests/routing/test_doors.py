@@ -33,7 +33,7 @@ def replica() -> Replica:
 
 @pytest.fixture
 async def door(replica: Replica) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(RoutingSettings(tokens=SecretStr(TOKENS)), replica.desk, replica.clock, replica.changed)
+    app = build_app(RoutingSettings(tokens=SecretStr(TOKENS)), replica.assigner, replica.clock, replica.changed)
     headers = {"authorization": "Bearer lead"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://r", headers=headers) as client:
         yield client

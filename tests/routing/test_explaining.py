@@ -44,7 +44,7 @@ def reasons(decision: AssignmentDecision) -> dict[str, str | None]:
 
 
 @pytest.fixture
-def desk() -> Replica:
+def replica() -> Replica:
     return Replica(FakeStore(), fake_clock(), Log())
 
 
@@ -123,29 +123,29 @@ def test_one_who_could_serve_by_overflow_too_is_judged_by_the_first_queue_that_t
     assert [c.agent_id for c in decision.candidates] == ["bua", "ann", "full", "fr"]
 
 
-async def test_a_sticky_assignment_explains_the_idle_agent_truly(desk: Replica) -> None:
-    await desk.put(profile("zoe"))
-    await desk.hear(opened(ticket("t0")), opened(ticket("t1")))
-    await desk.hear(status(ticket("t1", 2, status=Status.SOLVED)))
-    await desk.put(profile("idle"))
-    await desk.hear(reopened(ticket("t1", 3, status=Status.OPEN)))
-    assert reasons(desk.log.last("t1").decision) == {"zoe": None, "idle": "not_sticky"}
+async def test_a_sticky_assignment_explains_the_idle_agent_truly(replica: Replica) -> None:
+    await replica.put(profile("zoe"))
+    await replica.hear(opened(ticket("t0")), opened(ticket("t1")))
+    await replica.hear(status(ticket("t1", 2, status=Status.SOLVED)))
+    await replica.put(profile("idle"))
+    await replica.hear(reopened(ticket("t1", 3, status=Status.OPEN)))
+    assert reasons(replica.log.last("t1").decision) == {"zoe": None, "idle": "not_sticky"}
 
 
-async def test_in_a_large_office_eight_are_named_and_all_are_counted(desk: Replica) -> None:
+async def test_in_a_large_office_eight_are_named_and_all_are_counted(replica: Replica) -> None:
     for number in range(SMALL):
         presence = ("online", "away", "offline")[number % 3]
-        await desk.put(profile(f"a{number:02}", presence=presence, queues=("thai",) if number % 4 == 0 else ()))
-    await desk.put(profile("korale", brands=("korale",)))
-    await desk.put(profile("gone"))
-    await desk.remove("gone")
-    await desk.hear(opened(ticket("t1")))
-    decision = desk.log.last("t1").decision
+        await replica.put(profile(f"a{number:02}", presence=presence, queues=("thai",) if number % 4 == 0 else ()))
+    await replica.put(profile("korale", brands=("korale",)))
+    await replica.put(profile("gone"))
+    await replica.remove("gone")
+    await replica.hear(opened(ticket("t1")))
+    decision = replica.log.last("t1").decision
     assert len(decision.candidates) == SHOWN
     assert decision.looked_at == SMALL + 1 == sum(decision.passed_over.values()) + 1
     everybody = ranking.explain(
-        list(desk.roster.states()), [need(brand="nimbus")], desk.policy, at(0),
-        Choice((await desk.agent("a03")), need(brand="nimbus")), 100,
+        list(replica.roster.states()), [need(brand="nimbus")], replica.policy, at(0),
+        Choice((await replica.agent("a03")), need(brand="nimbus")), 100,
     )  # fmt: skip
     assert decision.passed_over.keys() == {"away", "offline", "wrong_queue", "wrong_brand", "equal"}
     assert {k: decision.passed_over[k] for k in ("away", "offline", "wrong_queue", "wrong_brand")} == {
@@ -153,21 +153,21 @@ async def test_in_a_large_office_eight_are_named_and_all_are_counted(desk: Repli
     }
 
 
-async def test_the_next_in_a_large_office_is_told_who_had_work_later(desk: Replica) -> None:
+async def test_the_next_in_a_large_office_is_told_who_had_work_later(replica: Replica) -> None:
     for number in range(SMALL + 2):
-        await desk.put(profile(f"a{number:02}", capacity=1 if number == 0 else 4))
+        await replica.put(profile(f"a{number:02}", capacity=1 if number == 0 else 4))
     for number in range(3):
-        desk.clock.advance(1)  # type: ignore[attr-defined]
-        await desk.hear(opened(ticket(f"t{number}")))
-    counts = desk.log.last("t2").decision.passed_over
+        replica.clock.advance(1)  # type: ignore[attr-defined]
+        await replica.hear(opened(ticket(f"t{number}")))
+    counts = replica.log.last("t2").decision.passed_over
     assert counts == {"at_capacity": 1, "equal": SMALL - 1, "higher_load": 1}
 
 
-async def test_while_a_ticket_waits_for_one_agent_the_others_are_told_so(desk: Replica) -> None:
+async def test_while_a_ticket_waits_for_one_agent_the_others_are_told_so(replica: Replica) -> None:
     asked = need(target="full")
     decision = told([FULL, IDLE], Pool(POLICY, [FULL, IDLE]).pick([asked]), asked)
     assert reasons(decision) == {"full": "at_capacity", "idle": "not_named"}
-    await desk.put(profile("bob", capacity=0))
-    await desk.hear(opened(ticket()))
-    await desk.command("t1", transfer(agent_id="bob"))
-    assert desk.log.last("t1").to_agent.name == "Bob"
+    await replica.put(profile("bob", capacity=0))
+    await replica.hear(opened(ticket()))
+    await replica.command("t1", transfer(agent_id="bob"))
+    assert replica.log.last("t1").to_agent.name == "Bob"

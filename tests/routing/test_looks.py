@@ -12,11 +12,11 @@ from contracts.ticket import Status
 from kit.protocol.document import Decision
 from services.routing.core import looks
 from services.routing.core.agents import AgentState
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import Overflowed, Target, TicketState
 from tests.routing.scenario import agent, at, ticket
 
-RULES = Policy.model_validate(
+RULES = RoutingPolicy.model_validate(
     {
         "unroutable_after": "30s",
         "look": {"first": "1s", "most": "1h"},

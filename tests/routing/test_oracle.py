@@ -15,7 +15,7 @@ from contracts.ticket import Status
 from services.routing.core import agents, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import needs_of
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from services.routing.core.state import Overflowed, Target, TicketState
 from tests.routing.scenario import START, agent, at, ticket
@@ -26,7 +26,7 @@ seconds = st.sampled_from([0, 10, 20, 30, 60])
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
+def policies(draw: st.DrawFn) -> RoutingPolicy:
     def queue(number: int) -> dict[str, Any]:
         made: dict[str, Any] = {"required": draw(levels), "preferred": draw(levels)}
         made["relax_after"] = [f"{step}s" for step in sorted(draw(st.sets(seconds, max_size=3)))]
@@ -34,7 +34,7 @@ def policies(draw: st.DrawFn) -> Policy:
             made["overflow"] = {"after": "30s", "to": QUEUES[number + 1], "keep_required": draw(st.booleans())}
         return made
 
-    return Policy.model_validate(
+    return RoutingPolicy.model_validate(
         {
             "channel_weights": {"email": 1, "whatsapp": 2},
             "status_weights": {"pending": draw(st.sampled_from([0, 0.5]))},
@@ -104,7 +104,7 @@ def waiting(draw: st.DrawFn) -> TicketState:
 class Oracle:
     """The rules, sentence by sentence."""
 
-    policy: Policy
+    policy: RoutingPolicy
     office: list[AgentState]
     of: TicketState
     now: datetime
@@ -177,12 +177,12 @@ class Oracle:
         units = who.profile.channel_weights.get(channel, {"email": 1, "whatsapp": 2}.get(channel, 1))
         if self.of.status == Status.PENDING and channel != "chat":
             units *= self.policy.status_weights.pending
-        return sum(hold.weight for hold in who.holds.values()) + units <= who.profile.capacity
+        return sum(claim.weight for claim in who.claims.values()) + units <= who.profile.capacity
 
     def rank(self, who: AgentState, queue: str, *, own: bool) -> tuple[int, float, float, str]:
         """More wishes fulfilled, less of the capacity in use, longer without new work, the id."""
         fulfilled = sum(self.level(who, s) >= level for s, level in self.wished(queue, own=own).items())
-        used = sum(hold.weight for hold in who.holds.values())
+        used = sum(claim.weight for claim in who.claims.values())
         share = used / who.profile.capacity if who.profile.capacity else float("inf")
         since = who.last_assigned_at.timestamp() if who.last_assigned_at else float("-inf")
         return -fulfilled, share, since, who.profile.id
@@ -190,7 +190,9 @@ class Oracle:
 
 @settings(max_examples=600)
 @given(policies(), offices(), waiting(), st.sampled_from([0, 5, 15, 25, 40, 90]))
-def test_whoever_should_get_it_gets_it(policy: Policy, office: list[AgentState], of: TicketState, after: int) -> None:
+def test_whoever_should_get_it_gets_it(
+    policy: RoutingPolicy, office: list[AgentState], of: TicketState, after: int
+) -> None:
     choice = Pool(policy, office).pick(needs_of(of, policy, at(after)))
     found = (choice.agent.profile.id, choice.reason) if choice is not None else None
     assert found == Oracle(policy, office, of, at(after)).answer()
@@ -199,7 +201,7 @@ def test_whoever_should_get_it_gets_it(policy: Policy, office: list[AgentState],
 @settings(max_examples=300)
 @given(policies(), offices(), waiting(), st.sampled_from([5, 40, 90]))
 def test_reasons_counted_by_the_index_are_those_of_looking_at_everybody(
-    policy: Policy, office: list[AgentState], of: TicketState, after: int
+    policy: RoutingPolicy, office: list[AgentState], of: TicketState, after: int
 ) -> None:
     needs = needs_of(of, policy, at(after))[:1]
     pool = Pool(policy, office)

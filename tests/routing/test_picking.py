@@ -9,7 +9,7 @@ import pytest
 from contracts.assignments import AssignReason
 from contracts.ticket import Status
 from services.routing.core import picking
-from services.routing.core.agents import AgentState, Hold, has_room
+from services.routing.core.agents import AgentState, Claim, has_room
 from services.routing.core.need import Need
 from services.routing.core.pool import Pool
 from services.routing.core.ranking import Choice
@@ -33,7 +33,7 @@ def need(**more: Any) -> Need:
 def holder(name: str, weight: float = 1.0, *, load: float = 0.0, **more: Any) -> AgentState:
     """An agent with a claim of the ticket, and other work."""
     state = agent(name, load=load, **more)
-    return replace(state, holds={**state.holds, "t": Hold(3, weight, at(0))})
+    return replace(state, claims={**state.claims, "t": Claim(3, weight, at(0))})
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_pick_claims_what_the_ticket_weighs_and_tells_the_load_without_it(
     assert (picked.agent_id, picked.lighter, picked.share, picked.overflow_queue) == ("a", lighter, share, None)
     assert picked.load_before == pytest.approx(before)
     assert picked.claimed.load == pytest.approx(after)
-    assert picked.claimed.holds["t"].stamp == 9
+    assert picked.claimed.claims["t"].stamp == 9
     assert picked.claimed.last_assigned_at == claimed_at
     assert picked.decision.looked_at == 1
     state = picking.assigned(waiting(), picked, at(8)).state

@@ -10,14 +10,14 @@ import pytest
 from contracts.ticket import Status
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import load, parse
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from tests.routing.scenario import ticket
 
 QUEUES = b"queues: {a: {}, b: {}}\n"
 
 
 def queue_of(rules: bytes, **facts: Any) -> str | None:
-    rule = parse("routing.yaml", QUEUES + rules, Policy).place(ticket(**facts).facts())
+    rule = parse("routing.yaml", QUEUES + rules, RoutingPolicy).place(ticket(**facts).facts())
     return rule.queue if rule else None
 
 
@@ -44,13 +44,13 @@ def test_first_rule_that_matches_wins() -> None:
 )
 def test_faults_name_line_and_reason(text: bytes, line: int, reason: str) -> None:
     with pytest.raises(InvalidPolicy) as fault:
-        parse("routing.yaml", text, Policy)
+        parse("routing.yaml", text, RoutingPolicy)
     assert reason in str(fault.value)
     assert fault.value.line == line
 
 
 def test_example_policy_is_valid_and_places_every_ticket(root: Path) -> None:
-    policy = load(root / "deploy" / "config" / "routing.yaml", Policy)
+    policy = load(root / "deploy" / "config" / "routing.yaml", RoutingPolicy)
     assert policy.rules[-1].match.holds(ticket(language=None, brand=None).facts())
     placed = policy.place(ticket(language="th", tier="gold").facts())
     assert placed is not None
@@ -60,8 +60,8 @@ def test_example_policy_is_valid_and_places_every_ticket(root: Path) -> None:
 # -- values. A fresh policy each, since it remembers what it has worked out. --
 
 
-def fresh(**more: Any) -> Policy:
-    return Policy.model_validate({"queues": {"a": {}}, **more})
+def fresh(**more: Any) -> RoutingPolicy:
+    return RoutingPolicy.model_validate({"queues": {"a": {}}, **more})
 
 
 def test_a_weight_is_the_agents_own_else_the_channels_else_the_default_times_the_share() -> None:

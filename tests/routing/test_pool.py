@@ -9,12 +9,12 @@ from contracts.assignments import AssignReason
 from services.routing.core import ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from services.routing.core.ranking import Choice
 from tests.routing.scenario import agent, at
 
-POLICY = Policy.model_validate(
+POLICY = RoutingPolicy.model_validate(
     {
         "channel_weights": {"email": 1, "whatsapp": 2},
         "status_weights": {"new": 0.5, "open": 1, "pending": 0.25},

@@ -15,7 +15,7 @@ from kit.protocol.document import Cause, Decision, Document
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
 from services.routing.core.state import Overflowed, Target, TicketState
-from services.routing.looker import LEAST
+from services.routing.dispatcher import LEAST
 from services.routing.store.kinds import ensure_indexes
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import Log, Replica, at, fake_clock, opened, profile, ticket, urgent
@@ -48,7 +48,7 @@ async def test_ticket_comes_back_as_it_was_written(replica: Replica) -> None:
         overflow=(Overflowed("any", at(8)), Overflowed("all", at(9), own=True)), waiting_since=at(7), urgency=3,
         queued_at=at(1), entered_at=at(2), next_look=at(3), looks=4, unroutable="no_queue",
         agent="ann", agent_name="Ann", assigned_at=at(5), previous="bob", share=0.5, aside="solved",
-        target=Target("cat", at(6), "Cat", "c9", told=True), avoid=("x",), left=("y", "z"),
+        target=Target("cat", at(6), "Cat", "c9", announced=True), avoid=("x",), left=("y", "z"),
         decision=AssignmentDecision(candidates=(Candidate(agent_id="ann", chosen=True),), looked_at=3),
         commands=("c1",), cause=Cause("e", "c", None),
     )  # fmt: skip

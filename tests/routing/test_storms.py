@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ticket import Status
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, reopened, status, ticket
 from tests.routing.stepping import Stepping
 
@@ -89,13 +89,13 @@ class Storm:
             await documents.sweep(replica.clock.now() - replica.clock.now())
 
     async def try_it(self, work: Any) -> None:
-        with contextlib.suppress(Passing):
+        with contextlib.suppress(TransientError):
             await work
 
     async def until(self, work: Any) -> None:
         done = False
         while not done:
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await work()
                 done = True
 

@@ -22,120 +22,120 @@ from tests.routing.scenario import (
 NEW, OPEN, PENDING, ON_HOLD, SOLVED = Status.NEW, Status.OPEN, Status.PENDING, Status.ON_HOLD, Status.SOLVED
 
 
-def replica(more: bytes = b"") -> Replica:
+def made(more: bytes = b"") -> Replica:
     return Replica(FakeStore(), fake_clock(), Log(), POLICY + more)
 
 
 @pytest.fixture
-def desk() -> Replica:
-    return replica()
+def replica() -> Replica:
+    return made()
 
 
-def pass_time(desk: Replica, seconds: float) -> None:
-    desk.clock.advance(seconds)  # type: ignore[attr-defined]
+def pass_time(replica: Replica, seconds: float) -> None:
+    replica.clock.advance(seconds)  # type: ignore[attr-defined]
 
 
-async def weights(desk: Replica, agent: str = "ann") -> dict[str, float]:
-    return {name: hold.weight for name, hold in (await desk.agent(agent)).holds.items()}
+async def weights(replica: Replica, agent: str = "ann") -> dict[str, float]:
+    return {name: claim.weight for name, claim in (await replica.agent(agent)).claims.items()}
 
 
-async def test_pending_work_leaves_its_room_to_who_waits(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), opened(ticket("t2")))
-    await desk.hear(status(ticket("t1", 2, status=PENDING)))
-    await desk.turn()
-    assert await weights(desk) == {"t1": 0, "t2": 1}
-    told = desk.log.last("t2")
+async def test_pending_work_leaves_its_room_to_who_waits(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), opened(ticket("t2")))
+    await replica.hear(status(ticket("t1", 2, status=PENDING)))
+    await replica.turn()
+    assert await weights(replica) == {"t1": 0, "t2": 1}
+    told = replica.log.last("t2")
     assert (told.agent.id, told.load_before, told.load_after) == ("ann", 0, 1)
-    assert desk.log.said("t1") == ["queued", "assigned"], "it stays theirs"
+    assert replica.log.said("t1") == ["queued", "assigned"], "it stays theirs"
 
 
-async def test_answered_work_takes_its_room_again(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
-    assert await weights(desk) == {"t1": 0}
-    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
-    assert await weights(desk) == {"t1": 1}
-    await desk.hear(opened(ticket("t2")))
-    assert (await desk.ticket("t2")).phase == "waiting"
+async def test_answered_work_takes_its_room_again(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    assert await weights(replica) == {"t1": 0}
+    await replica.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    assert await weights(replica) == {"t1": 1}
+    await replica.hear(opened(ticket("t2")))
+    assert (await replica.ticket("t2")).phase == "waiting"
 
 
 async def test_answered_work_for_which_there_is_no_room_waits_for_anybody_and_goes_back_if_that_is_first(
-    desk: Replica,
+    replica: Replica,
 ) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
-    await desk.hear(opened(ticket("t2")))
-    pass_time(desk, 60)
-    await desk.hear(status(ticket("t1", 3, status=OPEN)))
-    assert desk.log.said("t1") == ["queued", "assigned", "unassigned", "queued"]
-    told = desk.log.last("t1")
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    await replica.hear(opened(ticket("t2")))
+    pass_time(replica, 60)
+    await replica.hear(status(ticket("t1", 3, status=OPEN)))
+    assert replica.log.said("t1") == ["queued", "assigned", "unassigned", "queued"]
+    told = replica.log.last("t1")
     assert (told.reason, told.queued_at) == ("agent_full", at(0))
-    assert await weights(desk) == {"t2": 1}
-    pass_time(desk, 5)
-    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
-    await desk.turn()
-    told = desk.log.last("t1")
+    assert await weights(replica) == {"t2": 1}
+    pass_time(replica, 5)
+    await replica.hear(status(ticket("t2", 2, status=SOLVED)))
+    await replica.turn()
+    told = replica.log.last("t1")
     assert (told.agent.id, told.reason, told.waited_ms) == ("ann", "sticky", 5000)
 
 
-async def test_answered_work_goes_at_once_to_somebody_who_has_room(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
-    await desk.put(profile("bob", capacity=1))
-    await desk.hear(status(ticket("t1", 3, status=OPEN)))
-    assert await desk.holders("ann", "bob") == {"ann": ["t2"], "bob": ["t1"]}
+async def test_answered_work_goes_at_once_to_somebody_who_has_room(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    await replica.put(profile("bob", capacity=1))
+    await replica.hear(status(ticket("t1", 3, status=OPEN)))
+    assert await replica.holders("ann", "bob") == {"ann": ["t2"], "bob": ["t1"]}
 
 
-async def test_many_answers_at_once_never_pass_the_limit(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=2))
+async def test_many_answers_at_once_never_pass_the_limit(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=2))
     for n in range(6):
-        await desk.hear(opened(ticket(f"t{n}")), status(ticket(f"t{n}", 2, status=PENDING)))
-    assert (await desk.agent("ann")).load == 0
-    assert len(await weights(desk)) == 6
-    await desk.hear(*(status(ticket(f"t{n}", 3, status=OPEN)) for n in range(6)))
-    assert (await desk.agent("ann")).load == 2
-    assert len(await weights(desk)) == 2
-    phases = [(await desk.ticket(f"t{n}")).phase for n in range(6)]
+        await replica.hear(opened(ticket(f"t{n}")), status(ticket(f"t{n}", 2, status=PENDING)))
+    assert (await replica.agent("ann")).load == 0
+    assert len(await weights(replica)) == 6
+    await replica.hear(*(status(ticket(f"t{n}", 3, status=OPEN)) for n in range(6)))
+    assert (await replica.agent("ann")).load == 2
+    assert len(await weights(replica)) == 2
+    phases = [(await replica.ticket(f"t{n}")).phase for n in range(6)]
     assert phases.count("waiting") == 4
 
 
-async def test_work_that_nobody_here_owes_stays_though_it_would_weigh_more_than_there_is_room(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
-    await desk.hear(status(ticket("t1", 3, status=ON_HOLD)))
-    assert await weights(desk) == {"t1": 0, "t2": 1}
-    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
-    await desk.hear(status(ticket("t1", 4, status=OPEN)))
-    assert await weights(desk) == {"t1": 1}
+async def test_work_that_nobody_here_owes_stays_though_it_would_weigh_more_than_there_is_room(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    await replica.hear(status(ticket("t1", 3, status=ON_HOLD)))
+    assert await weights(replica) == {"t1": 0, "t2": 1}
+    await replica.hear(status(ticket("t2", 2, status=SOLVED)))
+    await replica.hear(status(ticket("t1", 4, status=OPEN)))
+    assert await weights(replica) == {"t1": 1}
 
 
-async def test_pending_and_open_again_in_one_batch_changes_nothing(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")))
-    await desk.hear(status(ticket("t1", 2, status=PENDING)), status(ticket("t1", 3, status=OPEN)))
-    assert await weights(desk) == {"t1": 1}
-    assert desk.log.said("t1") == ["queued", "assigned"]
+async def test_pending_and_open_again_in_one_batch_changes_nothing(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")))
+    await replica.hear(status(ticket("t1", 2, status=PENDING)), status(ticket("t1", 3, status=OPEN)))
+    assert await weights(replica) == {"t1": 1}
+    assert replica.log.said("t1") == ["queued", "assigned"]
 
 
-async def test_a_raise_is_no_assignment(desk: Replica) -> None:
-    await desk.put(profile("ann"))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
-    before = (await desk.agent("ann")).last_assigned_at
-    pass_time(desk, 60)
-    await desk.hear(status(ticket("t1", 3, status=OPEN)))
-    assert (await desk.agent("ann")).last_assigned_at == before
+async def test_a_raise_is_no_assignment(replica: Replica) -> None:
+    await replica.put(profile("ann"))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    before = (await replica.agent("ann")).last_assigned_at
+    pass_time(replica, 60)
+    await replica.hear(status(ticket("t1", 3, status=OPEN)))
+    assert (await replica.agent("ann")).last_assigned_at == before
 
 
-async def test_room_that_another_replica_gave_back_is_found_before_work_is_taken_away(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
-    other = Replica(desk.store, desk.clock, desk.log)
+async def test_room_that_another_replica_gave_back_is_found_before_work_is_taken_away(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)), opened(ticket("t2")))
+    other = Replica(replica.store, replica.clock, replica.log)
     await other.roster.load_all()
-    await desk.hear(status(ticket("t2", 2, status=SOLVED)))
+    await replica.hear(status(ticket("t2", 2, status=SOLVED)))
     [record] = other.records(status(ticket("t1", 3, status=OPEN)), sequences={"t1": 2})
     assert await other.delivery.handle([record]) == set()
-    assert (await desk.ticket("t1")).agent == "ann"
+    assert (await replica.ticket("t1")).agent == "ann"
 
 
 @pytest.mark.parametrize(
@@ -156,159 +156,159 @@ async def test_room_that_another_replica_gave_back_is_found_before_work_is_taken
     ],
 )
 async def test_weight_by_status_and_channel(policy: bytes, channel: str, state: Status, weight: float) -> None:
-    desk = replica(policy)
-    await desk.put(profile("ann"))
-    await desk.hear(opened(ticket(channel=channel, status=state)))
-    assert await weights(desk) == {"t1": weight}
-    await desk.hear(status(ticket("t1", 2, channel=channel, status=SOLVED)))
-    await desk.hear(reopened(ticket("t1", 3, channel=channel, status=OPEN)))
-    await desk.hear(status(ticket("t1", 4, channel=channel, status=state)))
-    assert await weights(desk) == {"t1": weight}
+    replica = made(policy)
+    await replica.put(profile("ann"))
+    await replica.hear(opened(ticket(channel=channel, status=state)))
+    assert await weights(replica) == {"t1": weight}
+    await replica.hear(status(ticket("t1", 2, channel=channel, status=SOLVED)))
+    await replica.hear(reopened(ticket("t1", 3, channel=channel, status=OPEN)))
+    await replica.hear(status(ticket("t1", 4, channel=channel, status=state)))
+    assert await weights(replica) == {"t1": weight}
 
 
-async def test_pending_work_finds_an_agent_though_all_are_full(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")))
-    await desk.hear(opened(ticket("t2", status=PENDING)))
-    assert await weights(desk) == {"t1": 1, "t2": 0}
-    assert (await desk.ticket("t2")).share == 0
+async def test_pending_work_finds_an_agent_though_all_are_full(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")))
+    await replica.hear(opened(ticket("t2", status=PENDING)))
+    assert await weights(replica) == {"t1": 1, "t2": 0}
+    assert (await replica.ticket("t2")).share == 0
 
 
 async def test_weight_that_a_crash_left_is_given_up_by_the_reconciler(
-    desk: Replica, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")))
-    records = desk.records(status(ticket("t1", 2, status=PENDING)))
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")))
+    records = replica.records(status(ticket("t1", 2, status=PENDING)))
 
     async def crash(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(desk.desk.claims, "release", crash)
-    await desk.delivery.handle(records)
+    monkeypatch.setattr(replica.assigner.claims, "release", crash)
+    await replica.delivery.handle(records)
     monkeypatch.undo()
-    assert await weights(desk) == {"t1": 1}
-    pass_time(desk, 11)
-    await desk.reconciler.turn()
-    assert await weights(desk) == {"t1": 0}
+    assert await weights(replica) == {"t1": 1}
+    pass_time(replica, 11)
+    await replica.reconciler.turn()
+    assert await weights(replica) == {"t1": 0}
 
 
-async def test_policy_that_weighs_pending_work_again_counts_from_the_next_event(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
-    desk.policy = replica(b"status_weights: {pending: 1}").policy
-    await desk.hear(message(ticket("t1", 3, status=PENDING), automated=True))
-    assert await weights(desk) == {"t1": 1}
+async def test_policy_that_weighs_pending_work_again_counts_from_the_next_event(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    replica.policy = made(b"status_weights: {pending: 1}").policy
+    await replica.hear(message(ticket("t1", 3, status=PENDING), automated=True))
+    assert await weights(replica) == {"t1": 1}
 
 
 # -- who keeps what when they are gone ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("old", [OPEN, PENDING])
-async def test_automatic_mail_takes_no_work_from_an_agent_who_is_away(desk: Replica, old: Status) -> None:
-    await desk.put(profile("zoe"))
-    await desk.hear(opened(ticket()), status(ticket("t1", 2, status=old)))
-    await desk.put(profile("ann"))
-    await desk.presence("zoe", "away")
-    await desk.hear(message(ticket("t1", 3, status=old), automated=True))
-    await desk.absence.turn()
-    assert (await desk.ticket("t1")).agent == "zoe"
+async def test_automatic_mail_takes_no_work_from_an_agent_who_is_away(replica: Replica, old: Status) -> None:
+    await replica.put(profile("zoe"))
+    await replica.hear(opened(ticket()), status(ticket("t1", 2, status=old)))
+    await replica.put(profile("ann"))
+    await replica.presence("zoe", "away")
+    await replica.hear(message(ticket("t1", 3, status=old), automated=True))
+    await replica.absence.turn()
+    assert (await replica.ticket("t1")).agent == "zoe"
 
 
-async def test_one_more_message_leaves_open_work_with_who_is_away_as_long_as_the_policy_says(desk: Replica) -> None:
-    await desk.put(profile("zoe"))
-    await desk.hear(opened(ticket(status=OPEN)))
-    await desk.presence("zoe", "away")
-    await desk.hear(message(ticket("t1", 2, status=OPEN)))
-    assert (await desk.ticket("t1")).agent == "zoe"
+async def test_one_more_message_leaves_open_work_with_who_is_away_as_long_as_the_policy_says(replica: Replica) -> None:
+    await replica.put(profile("zoe"))
+    await replica.hear(opened(ticket(status=OPEN)))
+    await replica.presence("zoe", "away")
+    await replica.hear(message(ticket("t1", 2, status=OPEN)))
+    assert (await replica.ticket("t1")).agent == "zoe"
 
 
 @pytest.mark.parametrize("presence", ["away", "offline"])
-async def test_what_the_customer_answers_goes_at_once_from_who_is_gone(desk: Replica, presence: str) -> None:
-    await desk.put(profile("zoe"))
-    await desk.hear(opened(ticket()), status(ticket("t1", 2, status=PENDING)))
-    await desk.put(profile("ann"))
-    await desk.presence("zoe", presence)
-    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
-    assert (await desk.ticket("t1")).agent == "ann"
+async def test_what_the_customer_answers_goes_at_once_from_who_is_gone(replica: Replica, presence: str) -> None:
+    await replica.put(profile("zoe"))
+    await replica.hear(opened(ticket()), status(ticket("t1", 2, status=PENDING)))
+    await replica.put(profile("ann"))
+    await replica.presence("zoe", presence)
+    await replica.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    assert (await replica.ticket("t1")).agent == "ann"
 
 
 async def test_null_leaves_open_work_with_who_is_offline() -> None:
-    desk = Replica(
+    replica = Replica(
         FakeStore(), fake_clock(), Log(), POLICY.replace(b"{offline: 0s, away: 10m}", b"{offline: null, away: null}")
     )
-    await desk.put(profile("zoe"))
-    await desk.hear(opened(ticket()))
-    await desk.presence("zoe", "offline")
-    pass_time(desk, 86_400)
-    await desk.turn()
-    await desk.absence.sweep()
-    assert (await desk.ticket("t1")).agent == "zoe"
+    await replica.put(profile("zoe"))
+    await replica.hear(opened(ticket()))
+    await replica.presence("zoe", "offline")
+    pass_time(replica, 86_400)
+    await replica.turn()
+    await replica.absence.sweep()
+    assert (await replica.ticket("t1")).agent == "zoe"
 
 
-async def test_room_that_only_an_agents_own_weight_leaves_is_found_at_once(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1.5, channel_weights={"fax": 0.5}))
-    await desk.hear(opened(ticket("t1")), opened(ticket("t2", channel="fax")), opened(ticket("t3", channel="fax")))
-    await desk.turn()
-    assert await weights(desk) == {"t1": 1, "t2": 0.5}
-    await desk.hear(status(ticket("t2", 2, channel="fax", status=SOLVED)))
-    await desk.turn()
-    assert await weights(desk) == {"t1": 1, "t3": 0.5}
+async def test_room_that_only_an_agents_own_weight_leaves_is_found_at_once(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1.5, channel_weights={"fax": 0.5}))
+    await replica.hear(opened(ticket("t1")), opened(ticket("t2", channel="fax")), opened(ticket("t3", channel="fax")))
+    await replica.turn()
+    assert await weights(replica) == {"t1": 1, "t2": 0.5}
+    await replica.hear(status(ticket("t2", 2, channel="fax", status=SOLVED)))
+    await replica.turn()
+    assert await weights(replica) == {"t1": 1, "t3": 0.5}
 
 
 async def test_room_for_a_status_that_weighs_less_is_found_at_once() -> None:
-    desk = replica(b"status_weights: {open: 0.5}")
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(*(opened(ticket(name, status=OPEN)) for name in ("t1", "t2", "t3")))
-    pass_time(desk, 100)
-    await desk.turn()
-    await desk.hear(status(ticket("t1", 2, status=SOLVED)))
-    await desk.turn()
-    assert await weights(desk) == {"t2": 0.5, "t3": 0.5}
+    replica = made(b"status_weights: {open: 0.5}")
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(*(opened(ticket(name, status=OPEN)) for name in ("t1", "t2", "t3")))
+    pass_time(replica, 100)
+    await replica.turn()
+    await replica.hear(status(ticket("t1", 2, status=SOLVED)))
+    await replica.turn()
+    assert await weights(replica) == {"t2": 0.5, "t3": 0.5}
 
 
-async def test_time_in_somebodys_hands_is_no_waiting(desk: Replica) -> None:
-    await desk.hear(opened(ticket("t1")))
-    pass_time(desk, 10)
-    await desk.put(profile("zoe", capacity=1))
-    await desk.turn()
-    assert desk.log.last("t1").waited_ms == 10_000
-    pass_time(desk, 3600)
-    await desk.hear(opened(ticket("t2")))
-    pass_time(desk, 60)
-    await desk.presence("zoe", "offline")
-    await desk.turn()
-    pass_time(desk, 7)
-    await desk.put(profile("ann", capacity=1))
-    await desk.turn()
-    told = desk.log.last("t1")
+async def test_time_in_somebodys_hands_is_no_waiting(replica: Replica) -> None:
+    await replica.hear(opened(ticket("t1")))
+    pass_time(replica, 10)
+    await replica.put(profile("zoe", capacity=1))
+    await replica.turn()
+    assert replica.log.last("t1").waited_ms == 10_000
+    pass_time(replica, 3600)
+    await replica.hear(opened(ticket("t2")))
+    pass_time(replica, 60)
+    await replica.presence("zoe", "offline")
+    await replica.turn()
+    pass_time(replica, 7)
+    await replica.put(profile("ann", capacity=1))
+    await replica.turn()
+    told = replica.log.last("t1")
     assert (told.agent.id, told.queued_at, told.waited_ms) == ("ann", at(0), 7000), (
         "its age goes first, its wait is 7 s"
     )
-    assert (await desk.ticket("t2")).phase == "waiting"
+    assert (await replica.ticket("t2")).phase == "waiting"
 
 
-async def test_what_becomes_pending_while_it_waits_takes_no_room_and_overtakes_nobody(desk: Replica) -> None:
-    await desk.put(profile("ann", capacity=1))
-    await desk.hear(opened(ticket("t1")), opened(ticket("t2")), opened(ticket("t3")))
-    await desk.hear(status(ticket("t3", 2, status=PENDING)))
-    assert await weights(desk) == {"t1": 1, "t3": 0}
-    await desk.hear(status(ticket("t1", 2, status=SOLVED)))
-    await desk.turn()
-    assert await weights(desk) == {"t2": 1, "t3": 0}
+async def test_what_becomes_pending_while_it_waits_takes_no_room_and_overtakes_nobody(replica: Replica) -> None:
+    await replica.put(profile("ann", capacity=1))
+    await replica.hear(opened(ticket("t1")), opened(ticket("t2")), opened(ticket("t3")))
+    await replica.hear(status(ticket("t3", 2, status=PENDING)))
+    assert await weights(replica) == {"t1": 1, "t3": 0}
+    await replica.hear(status(ticket("t1", 2, status=SOLVED)))
+    await replica.turn()
+    assert await weights(replica) == {"t2": 1, "t3": 0}
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["alone", "behind one that nobody can serve"])
 async def test_what_waits_while_pending_is_looked_at_at_once_when_the_customer_writes(
-    desk: Replica, behind: bool
+    replica: Replica, behind: bool
 ) -> None:
     """Its own next look is minutes away by then."""
     if behind:
-        await desk.hear(opened(ticket("t0", required_skills={"lang-th": 5})))
-    await desk.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
-    await turns(desk, 1000)
-    other = Replica(desk.store, desk.clock, desk.log)
+        await replica.hear(opened(ticket("t0", required_skills={"lang-th": 5})))
+    await replica.hear(opened(ticket("t1")), status(ticket("t1", 2, status=PENDING)))
+    await turns(replica, 1000)
+    other = Replica(replica.store, replica.clock, replica.log)
     await other.put(profile("bob", capacity=1))
-    await desk.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
-    await desk.turn()
-    assert (await desk.ticket("t1")).agent == "bob"
+    await replica.hear(status(ticket("t1", 3, status=OPEN)), message(ticket("t1", 3, status=OPEN)))
+    await replica.turn()
+    assert (await replica.ticket("t1")).agent == "bob"

@@ -1,4 +1,4 @@
-"""How often replicas of routing get in each other's way, found by running the real desk over a store in memory.
+"""How often replicas of routing get in each other's way, found by running the real assigner over a store in memory.
 
 Several replicas assign in turn; each reads what the others did once a second, as in production. Nothing is timed here:
 what is counted are claims that another replica's claim made worthless.
@@ -52,7 +52,7 @@ async def contention(replicas: int, *, people: int, per_replica: float, seconds:
     for n in range(people):
         await desks[0].put(profile(f"a{n:05}", capacity=1000))
     for one in desks:
-        one.desk._observer = one.desk.claims._observer = tally
+        one.assigner._observer = one.assigner.claims._observer = tally
         await one.roster.load_all()
     tickets, waiting, owed = 0, 0, 0.0
     with structlog.testing.capture_logs():
@@ -62,7 +62,7 @@ async def contention(replicas: int, *, people: int, per_replica: float, seconds:
             for n, one in enumerate(desks):
                 clock.advance(PERIOD / replicas)
                 if (turn * PERIOD + n * REFRESH / replicas) % REFRESH < PERIOD:
-                    await ticker.follow_agents(one.desk, one.absence.told)
+                    await ticker.follow_agents(one.assigner, one.absence.told)
                 names = [f"t{n}-{tickets + i}" for i in range(size)]
                 tickets += size
                 await one.hear(*(opened(ticket(name)) for name in names))

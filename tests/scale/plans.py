@@ -11,7 +11,7 @@ from math import ceil
 
 from contracts.corpus import examples
 from contracts.topics import TICKETS, TOPIC_OF
-from services.routing.store.claims import ROUNDS
+from services.routing.assignment.claims import ROUNDS
 from tests.scale.cell import Window, window
 from tests.scale.contention import Contention, contention
 from tests.scale.figures import SERVICES, Assumed, Costs
@@ -76,7 +76,7 @@ class World:
         return self.assumed.tickets_a_day / self.assumed.tickets_an_agent / cells
 
     def lost_claims(self, replicas: int) -> float:
-        """Lost claims for each that is won, as the real desk showed them; beyond that, on the same line."""
+        """Lost claims for each that is won, as the real assigner showed them; beyond that, on the same line."""
         known = {c.replicas: c.lost for c in self.crowd}
         if self.mended:
             return MENDED_LOST
@@ -254,5 +254,5 @@ async def _crowd(sizes: Sequence[int]) -> list[Contention]:
 
 
 def crowd(sizes: Sequence[int] = (1, 2, 4, 8)) -> list[Contention]:
-    """How claims collide with that many replicas of the real desk."""
+    """How claims collide with that many replicas of the real assigner."""
     return asyncio.run(_crowd(sizes))

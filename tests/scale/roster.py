@@ -63,10 +63,12 @@ async def _measure(people: int) -> AgentCost:
     tracemalloc.stop()
     fresh.tickets._home_partitions = 12
     fresh.reconciler._verified = {
-        (row["_id"], hold["ticket"], hold["stamp"]): one.clock.now() for row in rows for hold in row["state"]["holds"]
+        (row["_id"], claim["ticket"], claim["stamp"]): one.clock.now()
+        for row in rows
+        for claim in row["state"]["claims"]
     }
     reconcile = await _awaited(fresh.reconciler.turn) + await _awaited(fresh.absence.sweep)
-    gauges = await _awaited(lambda: ticker.count(fresh.desk, fresh.clock))
+    gauges = await _awaited(lambda: ticker.count(fresh.assigner, fresh.clock))
     each = 1e6 / people
     size = sum(len(bson.encode(row)) for row in rows) / people
     return AgentCost(reading * each, reconcile * each, gauges * each, memory / people, size)

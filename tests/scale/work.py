@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.notify.settings import NotifySettings
+from services.routing.assignment.claims import ROUNDS
 from services.routing.settings import RoutingSettings
-from services.routing.store.claims import ROUNDS
 from services.sla.settings import SlaSettings
 from tests.scale.figures import SERVICES, Assumed, Costs
 

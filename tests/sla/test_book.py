@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Market, Status, TicketFacts
+from kit.calendar.spec import CalendarSpec, Holiday
 from kit.calendar.working_time import TZDATA
-from kit.calendar.written import CalendarSpec, Holiday
 from services.sla.core.clocks import Terms, Warn
-from services.sla.core.policy import Book, Policy
+from services.sla.core.policy import Book, SlaPolicy
 from tests.sla.desk import START, at
 
 TARGETS = {"first_reply": "1h"}
@@ -41,16 +41,16 @@ def shop(*lists: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_a_calendar_goes_by_the_country_with_a_default(calendar: Any, country: str | None, name: str) -> None:
-    policy = Policy.model_validate({"name": "a", "calendar": calendar, "targets": TARGETS})
+    policy = SlaPolicy.model_validate({"name": "a", "calendar": calendar, "targets": TARGETS})
     assert policy.calendar_for(facts(market=Market(country=country))) == name
     assert policy.calendars == (calendar if isinstance(calendar, dict) else {"default": calendar})
 
 
 def test_a_calendar_s_country_is_a_code_whatever_its_case() -> None:
-    policy = Policy.model_validate({"name": "a", "calendar": {"th": "thai", "default": "shop"}, "targets": TARGETS})
+    policy = SlaPolicy.model_validate({"name": "a", "calendar": {"th": "thai", "default": "shop"}, "targets": TARGETS})
     assert policy.calendar_for(facts(market=Market(country="TH"))) == "thai"
     with pytest.raises(ValueError, match="'Thailand' is not a country"):
-        Policy.model_validate({"name": "a", "calendar": {"Thailand": "x", "default": "shop"}, "targets": TARGETS})
+        SlaPolicy.model_validate({"name": "a", "calendar": {"Thailand": "x", "default": "shop"}, "targets": TARGETS})
 
 
 def test_terms_are_all_that_a_clock_needs_to_know() -> None:

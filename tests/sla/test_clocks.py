@@ -16,10 +16,10 @@ from services.sla.core import clocks
 from services.sla.core.clocks import (
     TOTAL_RESOLUTION,
     TRANSITIONS,
-    Clock,
     IllegalTransition,
     Phase,
     Setting,
+    SlaClock,
     Step,
     Terms,
     Trigger,
@@ -41,7 +41,7 @@ def setting(calendar: Calendar | None = None, now: datetime = START) -> Setting:
     return Setting("t-1", TicketFacts(channel="email"), calendar or Calendar("UTC", ALWAYS), now)
 
 
-def in_phase(phase: Phase, metric: str = Metric.RESOLUTION) -> Clock:
+def in_phase(phase: Phase, metric: str = Metric.RESOLUTION) -> SlaClock:
     clock, _ = clocks.start("c-1", metric, TERMS, at(0), setting())
     if phase is Phase.PAUSED:
         clock, _ = clocks.pause(clock, at(1), "pending", setting())
@@ -50,7 +50,7 @@ def in_phase(phase: Phase, metric: str = Metric.RESOLUTION) -> Clock:
     return clock
 
 
-MOVES: dict[Trigger, Callable[[Clock, datetime], Step]] = {
+MOVES: dict[Trigger, Callable[[SlaClock, datetime], Step]] = {
     Trigger.PAUSE: lambda clock, t: clocks.pause(clock, t, "solved", setting()),
     Trigger.RESUME: lambda clock, t: clocks.resume(clock, t, "status", setting()),
     Trigger.STOP: lambda clock, t: clocks.stop(clock, t, setting()),
@@ -131,7 +131,7 @@ OFFICE = Calendar("Europe/Warsaw", parse_week({"mon-fri": "08:00-12:00, 13:00-16
 gaps = st.lists(st.tuples(st.sampled_from(["pause", "resume", "tick", "solve"]), st.integers(0, 400)), max_size=14)
 
 
-def play(moves: list[tuple[str, int]], metric: str, calendar: Calendar) -> tuple[list[Clock], list[ClockEvent], int]:
+def play(moves: list[tuple[str, int]], metric: str, calendar: Calendar) -> tuple[list[SlaClock], list[ClockEvent], int]:
     """Play what is possible of it; returns the clocks after each step, what they said, and the end as a minute."""
     where = setting(calendar)
     clock, said = clocks.start("c-1", metric, TERMS, at(0), where)

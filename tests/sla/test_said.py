@@ -19,7 +19,7 @@ from contracts.tickets import CommandRejected, TicketOpened
 from kit.calendar.working_time import TZDATA
 from kit.protocol.document import Decision
 from services.sla.core import tickets
-from services.sla.core.clocks import Clock, Phase
+from services.sla.core.clocks import Phase, SlaClock
 from services.sla.core.tickets import KEPT_BREACHES, KEPT_CLOCKS
 from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book
 from tests.sla.policies import FIRST, RESOLUTION, opened
@@ -194,7 +194,7 @@ def test_clocks_are_numbered_over_the_life_of_a_ticket() -> None:
     desk.take(desk.write.replied(1))
     desk.take(desk.write.received(10))
     assert desk.state is not None
-    clocks: list[Clock] = [*desk.state.ended, *desk.state.live]
+    clocks: list[SlaClock] = [*desk.state.ended, *desk.state.live]
     assert [clock.id for clock in clocks] == ["t-1:first_reply:1", "t-1:next_reply:2"]
     assert [clock.phase for clock in clocks] == [Phase.ENDED, Phase.RUNNING]
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from contracts.sla import ClockBreached
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.timers import Ticker
 from services.sla import metrics, store
 from services.sla.core.state import TicketClocks, UnknownVersion
@@ -117,7 +117,7 @@ async def test_a_new_file_is_in_force_only_once_it_is_archived() -> None:
     rig, _ = await opened()
     old, rig.disk = rig.disk, book(FIRST.replace("30m", "5m"))
     rig.store.away = True
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         await rig.archive.refresh()
     assert rig.archive.current == old
     rig.store.away = False

@@ -27,8 +27,8 @@ from services.ingest.core.messages import (
     Mail,
     MailOut,
     OutgoingReply,
-    Refused,
     Sender,
+    SendFailure,
     SendOutcome,
     Sent,
     Unreadable,
@@ -263,4 +263,4 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
     if 200 <= status < 300:
         return Sent(None)
     told = line(body[:500].decode("utf-8", "replace")) or "no reason given"
-    return Refused(f"SMTP {status}: {told}", permanent=500 <= status < 600)
+    return SendFailure(f"SMTP {status}: {told}", permanent=500 <= status < 600)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.ingest.channels.reading import line, read_answer
-from services.ingest.core.messages import File, HttpCall, Refused, Upload
+from services.ingest.core.messages import File, HttpCall, SendFailure, Upload
 
 Message = Callable[[str, Mapping[str, Any]], HttpCall]
 """Makes the message of a kind (`document`) with its content."""
@@ -27,12 +27,12 @@ def render(file: File, url: str, login: Mapping[str, str], message: Message) -> 
     if file.url is not None:
         return message(kind, {"link": file.url, **shown})
 
-    def then(status: int, body: bytes) -> HttpCall | Refused:
+    def then(status: int, body: bytes) -> HttpCall | SendFailure:
         taken = read_answer(status, {}, body, "id")
-        if isinstance(taken, Refused):
+        if isinstance(taken, SendFailure):
             return replace(taken, unsure=False)  # the message itself has not been sent
         if taken.channel_message_id is None:
-            return Refused("the upload was answered without an id", permanent=False)
+            return SendFailure("the upload was answered without an id", permanent=False)
         return message(kind, {"id": taken.channel_message_id, **shown})
 
     content_type, body = form(

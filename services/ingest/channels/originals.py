@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account
 from services.ingest.channels.reading import glance, line
-from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
+from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 
 #: LINE serves contents from a host of their own.
 _LINE_HOSTS = {"api.line.me": "api-data.line.me"}
@@ -44,10 +44,10 @@ def _whatsapp(media_id: str, account: Account, secrets: Secrets) -> Upload:
     """Two requests: the first says where the file is for the next five minutes."""
     login = _bearer(account, secrets)
 
-    def then(status: int, body: bytes) -> HttpCall | Refused:
+    def then(status: int, body: bytes) -> HttpCall | SendFailure:
         url = line(glance(body).get("url"), 4000)
         if status != 200 or url is None:
-            return Refused(f"HTTP {status}: the file's address was not told", permanent=False)
+            return SendFailure(f"HTTP {status}: the file's address was not told", permanent=False)
         return HttpCall("GET", url, login, b"")
 
     return Upload(HttpCall("GET", f"{_api(account, secrets)}/{quote(media_id, safe='')}", login, b""), then)

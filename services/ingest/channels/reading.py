@@ -16,7 +16,7 @@ from services.ingest.core.messages import (
     Faulty,
     Inbound,
     InboundMessage,
-    Refused,
+    SendFailure,
     SendOutcome,
     Sent,
     Unreadable,
@@ -161,7 +161,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *path: str
     permanent = 400 <= status < 500 and status not in {401, 403, 408, 409, 425, 429}
     # RFC 9110, 15.6: 503 could not handle the request; after any other 5xx (a gateway's too) it may have been handled.
     unsure = status == 409 or (status >= 500 and status != 503)
-    return Refused(f"HTTP {status}: {told}", permanent, _retry_after(headers), unsure)
+    return SendFailure(f"HTTP {status}: {told}", permanent, _retry_after(headers), unsure)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -49,7 +49,7 @@ from contracts.tickets import (
     TicketTagged,
 )
 from contracts.values import Value
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.ids import stable_id
 from kit.protocol.document import Decision
 from services.ingest.core.lifecycle import SET, Illegal, Move, allowed
@@ -74,7 +74,7 @@ SOURCE = "/deskbus/ingest"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CommandContext:
     """A command, and what the worker looked up for it.
 
     For a merge the other ticket and this one's messages; for a reply which of the files that it names it may name; for
@@ -102,7 +102,7 @@ def reply_id(command: Command) -> str:
     return stable_id("reply", command.subject, command.source, command.id)
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The command is not carried out."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
@@ -110,7 +110,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
+def decide(state: TicketState, asked: CommandContext, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
     """Carry a command out, or say why not."""
     command = asked.command
     key = f"{command.source}:{command.id}"
@@ -126,18 +126,18 @@ def decide(state: TicketState, asked: Asked, policy: TicketPolicy, now: datetime
     noted = replace(state, commands=remember(state.commands, taken, COMMANDS_CAP))
     try:
         if others:
-            raise Refused(RejectReason.INVALID, "this id was used for another command")
+            raise CommandRefused(RejectReason.INVALID, "this id was used for another command")
         if state.ticket is None:
-            raise Refused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
+            raise CommandRefused(RejectReason.UNKNOWN_TICKET, "there is no such ticket")
         if beyond:
-            raise Refused(RejectReason.FORBIDDEN, "the caller is limited to other brands or accounts")
+            raise CommandRefused(RejectReason.FORBIDDEN, "the caller is limited to other brands or accounts")
         if asked.fault is not None:
-            raise Refused(RejectReason.INVALID, asked.fault)
+            raise CommandRefused(RejectReason.INVALID, asked.fault)
         if len(data.encode()) > COMMAND_BYTES and not isinstance(command.data, Forward):
-            raise Refused(RejectReason.INVALID, f"the command exceeds {COMMAND_BYTES} bytes")
+            raise CommandRefused(RejectReason.INVALID, f"the command exceeds {COMMAND_BYTES} bytes")
         draft = Draft(noted, now)
         _carry_out(draft, asked, policy)
-    except Refused as refused:
+    except CommandRefused as refused:
         return _refusal(noted, command, refused.reason, str(refused))
     except Illegal as illegal:
         return _refusal(noted, command, RejectReason.NOT_ALLOWED, str(illegal))
@@ -160,26 +160,28 @@ def _refusal(state: TicketState, command: Command, reason: RejectReason, detail:
     return Decision(state, [rejected])
 
 
-def _carry_out(draft: Draft, asked: Asked, policy: TicketPolicy) -> None:
+def _carry_out(draft: Draft, asked: CommandContext, policy: TicketPolicy) -> None:
     command, data = asked.command, asked.command.data
     handler = _HANDLERS.get(type(data))
     if handler is None:
-        raise Refused(RejectReason.UNKNOWN_COMMAND, f"unknown command {command.type}")
+        raise CommandRefused(RejectReason.UNKNOWN_COMMAND, f"unknown command {command.type}")
     if draft.ticket.merged_into is not None and not isinstance(data, Forward):
-        raise Refused(RejectReason.NOT_ALLOWED, f"merged into {draft.ticket.merged_into}: send the command there")
+        raise CommandRefused(
+            RejectReason.NOT_ALLOWED, f"merged into {draft.ticket.merged_into}: send the command there"
+        )
     if data.by.kind == AuthorKind.CONTACT:
-        raise Refused(RejectReason.NOT_ALLOWED, "a contact cannot send commands")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "a contact cannot send commands")
     handler(draft, asked, data, policy)
     if len(draft.ticket.model_dump_json()) > TICKET_BYTES:
-        raise Refused(RejectReason.INVALID, f"the ticket would exceed {TICKET_BYTES} bytes")
+        raise CommandRefused(RejectReason.INVALID, f"the ticket would exceed {TICKET_BYTES} bytes")
 
 
 def _not_closed(draft: Draft) -> None:
     if draft.ticket.status == Status.CLOSED:
-        raise Refused(RejectReason.NOT_ALLOWED, "the ticket is closed")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "the ticket is closed")
 
 
-def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> None:
+def _reply(draft: Draft, asked: CommandContext, data: Reply, policy: TicketPolicy) -> None:
     command = asked.command
     if _is_there(draft, asked):
         return
@@ -187,7 +189,7 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
     for file in data.attachments:
         _may_send(file, asked.files)
     if data.status is not None and not allowed(draft.ticket.status, SET[data.status]):
-        raise Refused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
     message = Message(
         id=reply_id(command),
         direction=Direction.OUT,
@@ -201,11 +203,11 @@ def _reply(draft: Draft, asked: Asked, data: Reply, policy: TicketPolicy) -> Non
     whole = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
     pending = (*draft.state.pending, *pieces(whole, files_apart=policy.files_apart))
     if len(pending) > PENDING_CAP or sum(_weight(each.message.text, each.html) for each in pending) > PENDING_BYTES:
-        raise Refused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
     draft.keep(pending=pending)
 
 
-def _is_there(draft: Draft, asked: Asked) -> bool:
+def _is_there(draft: Draft, asked: CommandContext) -> bool:
     """Whether the ticket has the message, or it waits to be sent: of commands only the latest are remembered."""
     message, state = message_of(asked.command), draft.state
     return asked.taken or message in state.taken or any(message == each.message.id for each in state.pending)
@@ -214,11 +216,11 @@ def _is_there(draft: Draft, asked: Asked) -> bool:
 def _may_send(file: Attachment, known: Collection[str]) -> None:
     """Refuse a file that is neither the ticket's nor the caller's: its id alone opens nothing."""
     if file.media_id is not None or (file.ref is None) == (file.url is None):
-        raise Refused(RejectReason.INVALID, f"the file {file.name!r} must have either a ref or a url")
+        raise CommandRefused(RejectReason.INVALID, f"the file {file.name!r} must have either a ref or a url")
     if file.url is not None and not file.url.startswith(("https://", "http://")):
-        raise Refused(RejectReason.INVALID, f"the url of the file {file.name!r} is not an http(s) URL")
+        raise CommandRefused(RejectReason.INVALID, f"the url of the file {file.name!r} is not an http(s) URL")
     if file.ref is not None and file.ref not in known:
-        raise Refused(
+        raise CommandRefused(
             RejectReason.FORBIDDEN, f"the file {file.name!r} belongs neither to this ticket nor to the caller's uploads"
         )
 
@@ -227,7 +229,7 @@ def _weight(text: str, html: str | None) -> int:
     return 4 * (len(text) + len(html or ""))
 
 
-def _note(draft: Draft, asked: Asked, data: AddNote, _: TicketPolicy) -> None:
+def _note(draft: Draft, asked: CommandContext, data: AddNote, _: TicketPolicy) -> None:
     command = asked.command
     note = Message(
         id=stable_id("note", draft.ticket.id, command.source, command.id),
@@ -240,11 +242,11 @@ def _note(draft: Draft, asked: Asked, data: AddNote, _: TicketPolicy) -> None:
     draft.say(lambda t: NoteAdded(ticket=t, note_id=note.id, author=data.by, text=data.text, command_id=command.id))
 
 
-def _status(draft: Draft, _: Asked, data: SetStatus, policy: TicketPolicy) -> None:
+def _status(draft: Draft, _: CommandContext, data: SetStatus, policy: TicketPolicy) -> None:
     move(draft, SET[data.status], data.by, data.reason or "command", policy)
 
 
-def _priority(draft: Draft, _: Asked, data: SetPriority, __: TicketPolicy) -> None:
+def _priority(draft: Draft, _: CommandContext, data: SetPriority, __: TicketPolicy) -> None:
     _not_closed(draft)
     old = draft.ticket.priority
     if old != data.priority:
@@ -254,7 +256,7 @@ def _priority(draft: Draft, _: Asked, data: SetPriority, __: TicketPolicy) -> No
         )
 
 
-def _tags(draft: Draft, _: Asked, data: SetTags, __: TicketPolicy) -> None:
+def _tags(draft: Draft, _: CommandContext, data: SetTags, __: TicketPolicy) -> None:
     _not_closed(draft)
     old = set(draft.ticket.tags)
     wanted = set(data.replace) if data.replace is not None else (old | set(data.add)) - set(data.remove)
@@ -266,12 +268,12 @@ def _tags(draft: Draft, _: Asked, data: SetTags, __: TicketPolicy) -> None:
         )
 
 
-def _facts(draft: Draft, asked: Asked, data: SetFacts, _: TicketPolicy) -> None:
+def _facts(draft: Draft, asked: CommandContext, data: SetFacts, _: TicketPolicy) -> None:
     """Take what is given and differs; of the customer fact by fact, and what is not given stays as it is."""
     _not_closed(draft)
     ticket = draft.ticket
     if data.brand is not None and not asked.command.reaches(data.brand, ticket.account):
-        raise Refused(RejectReason.FORBIDDEN, "the caller is limited to other brands")
+        raise CommandRefused(RejectReason.FORBIDDEN, "the caller is limited to other brands")
     changes: dict[str, Any] = _differing(data, ticket, set(Facts.model_fields) - {"customer"})
     changed = sorted(changes)
     old: dict[str, Any] = {name: getattr(ticket, name) for name in changes}
@@ -295,10 +297,10 @@ def _differing(given: Value, known: Value, names: Collection[str]) -> dict[str, 
     return {name: value for name, value in values.items() if value != getattr(known, name)}
 
 
-def _hand_off(draft: Draft, _: Asked, data: HandOff, __: TicketPolicy) -> None:
+def _hand_off(draft: Draft, _: CommandContext, data: HandOff, __: TicketPolicy) -> None:
     _not_closed(draft)
     if not draft.ticket.handled_by_bot:
-        raise Refused(RejectReason.NOT_ALLOWED, "agents already have the conversation")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "agents already have the conversation")
     skills = {**draft.ticket.required_skills, **(data.required_skills or {})}
     hand_off(draft, data.by, data.reason, data.summary, required_skills=skills)
 
@@ -313,32 +315,36 @@ def hand_off(draft: Draft, actor: Author, reason: str | None, summary: str | Non
     )
 
 
-def _merge(draft: Draft, asked: Asked, data: Merge, _: TicketPolicy) -> None:
+def _merge(draft: Draft, asked: CommandContext, data: Merge, _: TicketPolicy) -> None:
     """Merge into the older one (ids grow with time), and let the customer's open questions go on to it."""
     if data.into >= draft.ticket.id:
-        raise Refused(RejectReason.INVALID, f"the older ticket must survive: merge {data.into} into {draft.ticket.id}")
+        raise CommandRefused(
+            RejectReason.INVALID, f"the older ticket must survive: merge {data.into} into {draft.ticket.id}"
+        )
     if asked.other is None or asked.other.status == Status.CLOSED:
-        raise Refused(RejectReason.INVALID, f"ticket {data.into} does not exist or is closed")
+        raise CommandRefused(RejectReason.INVALID, f"ticket {data.into} does not exist or is closed")
     _not_closed(draft)
     other, ticket = asked.other, draft.ticket
     if (other.channel, other.account, other.brand) != (ticket.channel, ticket.account, ticket.brand):
-        raise Refused(RejectReason.NOT_ALLOWED, "a ticket can only be merged into one of the same account and brand")
+        raise CommandRefused(
+            RejectReason.NOT_ALLOWED, "a ticket can only be merged into one of the same account and brand"
+        )
     waiting = set(draft.state.unanswered)
     messages = [message for message in asked.messages if _came_at(message) in waiting and not message.automated]
     if {_came_at(message) for message in messages} != waiting:
-        raise Passing("some messages of the ticket are not stored yet")
+        raise TransientError("some messages of the ticket are not stored yet")
     if sum(len(message.model_dump_json().encode()) for message in messages) > FORWARDED_BYTES:
         detail = f"what is unanswered takes more than {FORWARDED_BYTES} bytes: answer or solve the ticket first"
-        raise Refused(RejectReason.NOT_ALLOWED, detail)
+        raise CommandRefused(RejectReason.NOT_ALLOWED, detail)
     for message in messages:
         _forward_on(draft, message, asked.command, data.into, draft.ticket.contact)
     draft.say(lambda t: TicketMerged(ticket=t, into=data.into, actor=data.by), merged_into=data.into)
     close(draft, CloseReason.MERGED, data.by, Move.MERGE)
 
 
-def _forward(draft: Draft, asked: Asked, data: Forward, policy: TicketPolicy) -> None:
+def _forward(draft: Draft, asked: CommandContext, data: Forward, policy: TicketPolicy) -> None:
     if asked.command.source != SOURCE:
-        raise Refused(RejectReason.NOT_ALLOWED, "only ingest may forward commands")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "only ingest may forward commands")
     message = data.message
     if _is_there(draft, asked):
         return
@@ -364,7 +370,7 @@ def _forward_on(draft: Draft, message: Message, command: Command, into: str, con
     draft.keep(pending=(*draft.state.pending, pending))
 
 
-_HANDLERS: dict[type[CommandPayload], Callable[[Draft, Asked, Any, TicketPolicy], None]] = {
+_HANDLERS: dict[type[CommandPayload], Callable[[Draft, CommandContext, Any, TicketPolicy], None]] = {
     Reply: _reply,
     AddNote: _note,
     SetStatus: _status,

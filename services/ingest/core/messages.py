@@ -270,7 +270,7 @@ class Upload:
 
     call: HttpCall
     #: The message, given status and body of the answer to the first call; or why there is none.
-    then: Callable[[int, bytes], HttpCall | Refused]
+    then: Callable[[int, bytes], HttpCall | SendFailure]
 
 
 Rendered = HttpCall | MailOut | Upload
@@ -284,7 +284,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SendFailure:
     """The channel did not take it, as far as we know. Not permanent: try again, not before `retry_after` seconds."""
 
     reason: str
@@ -295,7 +295,7 @@ class Refused:
     unsure: bool = False
 
 
-SendOutcome = Sent | Refused
+SendOutcome = Sent | SendFailure
 
 
 class Unreadable(ValueError):

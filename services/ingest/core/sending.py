@@ -17,7 +17,7 @@ from contracts.tickets import MessageFailed, MessageSent
 from kit.protocol.document import Decision
 from services.ingest.core.commands import hand_off
 from services.ingest.core.lifecycle import SET, Move, allowed
-from services.ingest.core.messages import Refused, SendOutcome, Sent
+from services.ingest.core.messages import SendFailure, SendOutcome, Sent
 from services.ingest.core.moves import move
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import ANSWERED_CAP, Answer, Draft, Pending, TicketState
@@ -29,7 +29,7 @@ def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[T
         return None
     first, *rest = state.pending
     if first.into is None and first.begun >= policy.send_attempts:
-        return _failed(state, first, Refused("the last try ended without an outcome", permanent=False), now)
+        return _failed(state, first, SendFailure("the last try ended without an outcome", permanent=False), now)
     running = replace(first, attempts=first.attempts + 1, begun=first.begun + 1, next_at=now + policy.send_lease)
     return Decision(replace(state, pending=(running, *rest)))
 
@@ -57,7 +57,7 @@ def settle(
     match outcome:
         case Sent():
             return _sent(state, tried, outcome, policy, now)
-        case Refused():
+        case SendFailure():
             begun = tried.begun if outcome.unsure else tried.begun - 1
             later = replace(tried, begun=begun, next_at=now + _wait(tried.attempts, outcome, policy))
             if tried.into is None and (outcome.permanent or _is_over(later, outcome, policy)):
@@ -65,7 +65,7 @@ def settle(
             return Decision(replace(state, pending=(later, *state.pending[1:])))
 
 
-def _is_over(later: Pending, outcome: Refused, policy: TicketPolicy) -> bool:
+def _is_over(later: Pending, outcome: SendFailure, policy: TicketPolicy) -> bool:
     """Whether there is to be no other try: of copies there were enough, or there was time enough."""
     if outcome.unsure:
         return later.begun >= policy.send_attempts
@@ -81,7 +81,7 @@ def prove(
     return _sent(state, state.pending[0], sent, policy, now)
 
 
-def _wait(attempts: int, outcome: Refused, policy: TicketPolicy) -> timedelta:
+def _wait(attempts: int, outcome: SendFailure, policy: TicketPolicy) -> timedelta:
     """Grow fourfold from try to try, with jitter, and never sooner than the channel asks."""
     grown: timedelta = policy.send_backoff * 4 ** min(attempts - 1, 10)
     wait = min(grown, policy.send_backoff_max) * random.uniform(0.5, 1)
@@ -135,7 +135,7 @@ def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -
         move(draft, by, author, "replied", policy)
 
 
-def _failed(state: TicketState, tried: Pending, outcome: Refused, now: datetime) -> Decision[TicketState]:
+def _failed(state: TicketState, tried: Pending, outcome: SendFailure, now: datetime) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
     draft.store(tried.message, kind="failed")
     doubt = f" ({tried.begun} of {tried.attempts} tries may have arrived)" if tried.begun else ""

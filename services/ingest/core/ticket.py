@@ -11,11 +11,11 @@ from typing import Any
 
 from contracts.ticket import Priority, Status, Ticket
 from contracts.tickets import CloseReason, DeliveryState, MessageBounced, MessageDelivered, TicketOpened
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.document import Decision
 from services.ingest.core import commands, sending
 from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
-from services.ingest.core.commands import Asked
+from services.ingest.core.commands import CommandContext
 from services.ingest.core.lifecycle import Move, allowed
 from services.ingest.core.messages import Delivery, Sent
 from services.ingest.core.moves import SYSTEM, close, move, receive, unanswer
@@ -30,9 +30,9 @@ _RANK = {"": 0, "sent": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.
 
 
 def decide(
-    state: TicketState | None, what: Arrival | StatusReport | Asked, policy: TicketPolicy, now: datetime
+    state: TicketState | None, what: Arrival | StatusReport | CommandContext, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState]:
-    """Decide about one thing. Raises Passing when another ticket must take it: the thread has to be looked up again."""
+    """Decide about one item. Raises TransientError when another ticket must take it: look up the thread again."""
     state = state or TicketState()
     match what:
         case Arrival():
@@ -61,13 +61,13 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
     if arrival.taken or arrival.id in state.taken:
         return Decision()
     if arrival.too_early:
-        raise Passing("the thread continues on another ticket, which must wait until this one is stored")
+        raise TransientError("the thread continues on another ticket, which must wait until this one is stored")
     if state.ticket is None:
         return _open(state, arrival, now)
     if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
-        raise Passing("the thread continues on another ticket")
+        raise TransientError("the thread continues on another ticket")
     if not arrival.admitted and not _admits(state, state.ticket, arrival):
-        raise Passing("the sender may not join this ticket, which was opened while the thread was looked up")
+        raise TransientError("the sender may not join this ticket, which was opened while the thread was looked up")
     draft = Draft(_noted(state, arrival), now)
     draft.take(arrival.id)
     draft.store(arrival.message(), whole=arrival.whole())

@@ -98,12 +98,12 @@ _ENDS: dict[str, ResolveReason] = {
     CancelReason.STOPPED_LATE: ResolveReason.STOPPED_LATE,
     CancelReason.IN_TIME: ResolveReason.MET,
 }
-_HEEDED: tuple[type[Payload], ...] = (
+_READ: tuple[type[Payload], ...] = (
     ClockAtRisk, ClockBreached, ClockCancelled, ClockDueSoon, ClockMet, ClockPaused, ClockResumed, TicketAssigned,
     TicketClosed, TicketMerged, TicketQueued, TicketReopened, TicketRoutable, TicketStatusChanged, TicketUnassigned,
     TicketUnroutable,
 )  # fmt: skip
-HEEDED = frozenset(payload.type for payload in _HEEDED)
+EVENT_TYPES = frozenset(payload.type for payload in _READ)
 """Types of events that may say something to notify: of all others `read` makes nothing."""
 
 

@@ -14,7 +14,7 @@ from kit.base.ids import stable_id
 from kit.protocol.document import Decision
 from services.notify.core import heard
 from services.notify.core.heard import Word
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
 KEPT = 30
@@ -26,7 +26,7 @@ class Draft:
     """Mutable for the length of one decision."""
 
     old: Escalation
-    policy: Policy
+    policy: NotifyPolicy
     now: datetime
     alarms: dict[str, Alarm]
     planned: list[Planned]
@@ -37,7 +37,7 @@ class Draft:
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: Escalation, policy: Policy, now: datetime, *, incomplete: bool = False) -> Self:
+    def of(cls, state: Escalation, policy: NotifyPolicy, now: datetime, *, incomplete: bool = False) -> Self:
         """Begin."""
         alarms = {alarm.key: alarm for alarm in state.alarms}
         return cls(state, policy, now, alarms, list(state.planned), state.count, incomplete)
@@ -131,11 +131,13 @@ class Draft:
             next_at=None,
             paused=False,
             left=None,
-            told=(),
+            notified=(),
             ended_at=max(at, alarm.opened_at),
             ended_reason=reason,
         )
-        told = [name for name in alarm.told if (to := self.policy.receivers.get(name)) is not None and to.send_resolved]
+        told = [
+            name for name in alarm.notified if (to := self.policy.receivers.get(name)) is not None and to.send_resolved
+        ]
         self.plan(ended, NotificationKind.RESOLVED, told)
         self.events.append(EscalationResolved(**self.facts(), alert=alarm.alert, reason=reason, resolved_at=at))
 

@@ -26,7 +26,7 @@ from services.notify.core import alerts
 from services.notify.core.alerts import Handled, Over, Paused, Raised, Reopened, Resumed
 from services.notify.core.draft import Draft
 from services.notify.core.heard import AGENT, Word
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.route import End, route
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
@@ -48,7 +48,7 @@ class Course:
 
 
 def decide(
-    state: Escalation | None, event: Event, policy: Policy, now: datetime, *, incomplete: bool = False
+    state: Escalation | None, event: Event, policy: NotifyPolicy, now: datetime, *, incomplete: bool = False
 ) -> Decision[Escalation]:
     """Decide on an event. Most say nothing to notify, and leave a ticket without a state.
 
@@ -124,7 +124,7 @@ def _open(draft: Draft, alarm: Alarm, over: tuple[str, datetime] | None = None) 
     # "Resolved" of the last time, where it is not out yet, would be wrong by now; there it still counts as firing.
     unaware = tuple(dict.fromkeys(p.receiver for p in draft.planned if p.alarm == alarm.key and _is_resolved(p)))
     draft.withdraw([alarm.key])
-    alarm = draft.set(alarm, told=last.told if last is not None and known else unaware)
+    alarm = draft.set(alarm, notified=last.notified if last is not None and known else unaware)
     if not known:
         draft.events.append(
             EscalationOpened(
@@ -206,7 +206,7 @@ _LASTING = ("key", "kind", "about", "route", "chain", "receiver", "repeat_interv
 # --- Time. ---
 
 
-def fire(state: Escalation, policy: Policy, now: datetime) -> Decision[Escalation] | None:
+def fire(state: Escalation, policy: NotifyPolicy, now: datetime) -> Decision[Escalation] | None:
     """Do what is due by `now`; None when nothing is."""
     draft = Draft.of(state, policy, now)
     due = [alarm for alarm in state.alarms if alarm.next_at is not None and alarm.next_at <= now]
@@ -262,14 +262,14 @@ def _forgotten(draft: Draft, alarm: Alarm) -> None:
     if not alarm.reminded:
         # Acknowledged before anybody could be told (over REST): then those who would have been are reminded.
         present = course.steps[alarm.step][0] if alarm.step is not None and alarm.step < len(course.steps) else ()
-        draft.plan(alarm, NotificationKind.REMINDER, alarm.told or present)
+        draft.plan(alarm, NotificationKind.REMINDER, alarm.notified or present)
         draft.wait(draft.set(alarm, reminded=True), course.undo_after)
         return
     again = {"standing": Standing.OPEN, "acked_by": None, "acked_at": None, "exhausted": False}
     _next_step(draft, draft.set(alarm, step=None, round=0, **again))
 
 
-def _course(policy: Policy, alarm: Alarm) -> Course:
+def _course(policy: NotifyPolicy, alarm: Alarm) -> Course:
     """What is followed now. A chain or receiver that the policy no longer has: where the alert would go today."""
     receiver, name = alarm.receiver, alarm.chain
     if name not in policy.chains and receiver not in policy.receivers and (name or receiver):
@@ -293,7 +293,7 @@ def next_step(draft: Draft, alarm: Alarm) -> None:
 
 
 def acknowledge(
-    state: Escalation | None, by: str, via: str, policy: Policy, now: datetime
+    state: Escalation | None, by: str, via: str, policy: NotifyPolicy, now: datetime
 ) -> Decision[Escalation] | None:
     """Somebody takes care of all that is open now; None when there is nothing open. What comes later is news."""
     opened = [a for a in state.alarms if a.standing == Standing.OPEN and not a.superseded] if state else []
@@ -319,7 +319,7 @@ def acknowledge(
     return draft.decision()
 
 
-def explain(policy: Policy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> list[str]:
+def explain(policy: NotifyPolicy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> list[str]:
     """Why an alert goes where it goes, in words."""
     return [
         f"{at.route}: {at.verdict.value}{f' ({at.label})' if at.label else ''}"

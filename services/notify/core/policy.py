@@ -197,7 +197,7 @@ class Backoff(Part):
     """Maximum delay."""
 
 
-class Policy(Part):
+class NotifyPolicy(Part):
     """The whole file."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {
@@ -227,7 +227,7 @@ class Policy(Part):
                 InitErrorDetails(type=PydanticCustomError("policy", "{why}", {"why": why}), loc=at, input=None)
                 for at, why in faults
             ]
-            raise ValidationError.from_exception_data("Policy", details)
+            raise ValidationError.from_exception_data("NotifyPolicy", details)
         return self
 
     def _chain_faults(self) -> Iterator[Fault]:

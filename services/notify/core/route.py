@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from contracts.matching import Given
-from services.notify.core.policy import Policy, Route
+from services.notify.core.policy import NotifyPolicy, Route
 
 REPEAT_INTERVAL = timedelta(hours=4)
 """Where no route on the way says otherwise."""
@@ -56,7 +56,7 @@ class Routed:
     looked: tuple[Looked, ...]
 
 
-def route(policy: Policy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> Routed:
+def route(policy: NotifyPolicy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> Routed:
     """Walk the tree. Total: every alert reaches at least one end, the first route's if no other."""
 
     def given(key: str) -> tuple[str, ...]:

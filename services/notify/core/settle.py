@@ -17,7 +17,7 @@ from contracts.notifications import (
 from kit.protocol.document import Decision
 from services.notify.core.draft import Draft
 from services.notify.core.escalation import next_step
-from services.notify.core.policy import Policy
+from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 
 MOST_RETRY_AFTER = 86_400.0
@@ -34,7 +34,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class TemporaryFailure:
     """Not taken, for a reason that may pass."""
 
     error: str
@@ -46,7 +46,7 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PermanentFailure:
     """Not taken, and no later try will be."""
 
     error: str
@@ -60,10 +60,12 @@ class Dropped:
     """It was withdrawn before it was tried again."""
 
 
-Outcome = Sent | Later | Refused | Dropped
+Outcome = Sent | TemporaryFailure | PermanentFailure | Dropped
 
 
-def begin(state: Escalation | None, planned_id: str, policy: Policy, *, now: datetime) -> Decision[Escalation] | None:
+def begin(
+    state: Escalation | None, planned_id: str, policy: NotifyPolicy, *, now: datetime
+) -> Decision[Escalation] | None:
     """Note that a try is made; None when none is to be made any more."""
     planned = _find(state, planned_id)
     if state is None or planned is None or planned.moot:
@@ -78,7 +80,7 @@ def _find(state: Escalation | None, planned_id: str) -> Planned | None:
 
 
 def settle(
-    state: Escalation | None, planned_id: str, outcome: Outcome, policy: Policy, *, now: datetime, jitter: float
+    state: Escalation | None, planned_id: str, outcome: Outcome, policy: NotifyPolicy, *, now: datetime, jitter: float
 ) -> Decision[Escalation] | None:
     """Write down an outcome; None when it was settled before. `jitter` is a number from 0 to 1."""
     planned = _find(state, planned_id)
@@ -92,11 +94,11 @@ def settle(
             _dropped(draft, planned, planned.begun)
         case Sent():
             _sent(draft, planned, outcome)
-        case Later() if planned.moot:
+        case TemporaryFailure() if planned.moot:
             _dropped(draft, planned, _unknown(planned, outcome))
-        case Later():
+        case TemporaryFailure():
             _later(draft, planned, outcome, jitter)
-        case Refused():
+        case PermanentFailure():
             _failed(draft, planned, outcome.error, outcome.status, gone=outcome.gone)
     return draft.decision()
 
@@ -124,7 +126,7 @@ def _dropped(draft: Draft, planned: Planned, unknown: int) -> None:
         _heard(draft, planned)
 
 
-def _unknown(planned: Planned, later: Later) -> int:
+def _unknown(planned: Planned, later: TemporaryFailure) -> int:
     """How many tries may have arrived, after one that came to this."""
     return planned.begun if later.unsure else max(0, planned.begun - 1)
 
@@ -139,10 +141,10 @@ def _heard(draft: Draft, planned: Planned) -> None:
         if receiver is not None and receiver.send_resolved:
             draft.plan(alarm, NotificationKind.RESOLVED, [planned.receiver])
         return
-    draft.set(alarm, told=tuple(dict.fromkeys((*alarm.told, planned.receiver))))
+    draft.set(alarm, notified=tuple(dict.fromkeys((*alarm.notified, planned.receiver))))
 
 
-def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
+def _later(draft: Draft, planned: Planned, later: TemporaryFailure, jitter: float) -> None:
     receiver = draft.policy.receivers.get(planned.receiver)
     limit = planned.planned_at + (receiver.retry_for if receiver else RETRY_FOR_UNKNOWN)
     wait = backoff(draft.policy, planned.attempts, jitter)
@@ -157,7 +159,7 @@ def _later(draft: Draft, planned: Planned, later: Later, jitter: float) -> None:
     draft.planned[at] = planned.model_copy(update=tried)
 
 
-def backoff(policy: Policy, attempts: int, jitter: float) -> float:
+def backoff(policy: NotifyPolicy, attempts: int, jitter: float) -> float:
     """Seconds to wait after a try that was the `attempts`+1st: doubling, half of it left to chance."""
     first, most = policy.backoff.first.total_seconds(), policy.backoff.most.total_seconds()
     full = min(most, first * 2.0 ** min(attempts, 40))
@@ -197,7 +199,7 @@ def _nobody_left(draft: Draft, alarm: Alarm) -> bool:
     targets = (
         chain.steps[alarm.step].targets if chain and alarm.step is not None and alarm.step < len(chain.steps) else ()
     )
-    return not trying and not any(target in alarm.told for target in targets)
+    return not trying and not any(target in alarm.notified for target in targets)
 
 
 def _facts(draft: Draft, planned: Planned) -> dict[str, object]:

@@ -54,7 +54,7 @@ class Alarm(Value):
     round: int = 0
     next_at: datetime | None = None
     """When time matters to it next: the next step, a reminder, the end of an acknowledgement."""
-    told: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
     """Receivers that took a firing notification since it opened."""
     superseded: bool = False
     """Worse has been told in its place, or it never was so: nothing more is said about it when its clock goes on."""

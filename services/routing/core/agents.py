@@ -1,6 +1,6 @@
-"""An agent as routing knows them: skills, capacity, presence, and the claims (holds) that open work has on them.
+"""An agent as routing knows them: skills, capacity, presence, and the claims that open work has on them.
 
-Rule: a hold is made before the ticket says "assigned" and given up after the ticket says something else.
+Rule: a claim is made before the ticket says "assigned" and given up after the ticket says something else.
 """
 
 import math
@@ -13,7 +13,7 @@ from kit.protocol.document import Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Claim:
     """A claim of a ticket on an agent. `stamp` is the highest version of the ticket that it was claimed at."""
 
     stamp: int
@@ -26,17 +26,17 @@ class AgentState:
     """What is stored of an agent. `profile` is what everyone may know; `removed` leaves a tombstone."""
 
     profile: Agent
-    holds: Mapping[str, Hold] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
     last_assigned_at: datetime | None = None
     removed_at: datetime | None = None
     announced_at: datetime | None = None
     touched_at: datetime | None = None
     load: float = field(init=False, compare=False)
-    """Units of open work now; the sum does not depend on the order of the holds. Kept: each pick looks at it."""
+    """Units of open work now; the sum does not depend on the order of the claims. Kept: each pick looks at it."""
 
     def __post_init__(self) -> None:
-        """Add up the holds."""
-        object.__setattr__(self, "load", math.fsum(hold.weight for hold in self.holds.values()))
+        """Add up the claims."""
+        object.__setattr__(self, "load", math.fsum(claim.weight for claim in self.claims.values()))
 
     @property
     def relative_load(self) -> float:
@@ -64,7 +64,7 @@ def put(state: AgentState | None, profile: Agent, now: datetime) -> Decision[Age
     if state is None or gone:
         version = 1 if state is None else state.profile.version + 1
         agent = profile.model_copy(update={"version": version, "presence_since": now})
-        fresh = AgentState(agent, state.holds if state else {}, announced_at=now, touched_at=now)
+        fresh = AgentState(agent, state.claims if state else {}, announced_at=now, touched_at=now)
         return Decision(fresh, [AgentUpdated(agent=agent)])
     old = state.profile
     kept = {"version": old.version, "presence": old.presence, "presence_since": old.presence_since}
@@ -89,7 +89,7 @@ def set_presence(
 
 
 def remove(state: AgentState, now: datetime) -> Decision[AgentState] | None:
-    """Let an agent go for good. What is left is a tombstone, and holds until their tickets have gone elsewhere."""
+    """Let an agent go for good. What is left is a tombstone, and claims until their tickets have gone elsewhere."""
     if state.removed_at is not None:
         return None
     agent = state.profile.model_copy(update={"presence": Presence.OFFLINE.value, "presence_since": now})
@@ -112,9 +112,9 @@ def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: dateti
 
     It keeps the higher weight too: another replica may have made it for what the ticket is by now (`claim-heaviest`).
     """
-    old = state.holds.get(ticket)
-    hold = Hold(stamp, weight, now) if old is None else Hold(max(old.stamp, stamp), max(old.weight, weight), now)
-    return replace(state, holds={**state.holds, ticket: hold}, last_assigned_at=now, touched_at=now)
+    old = state.claims.get(ticket)
+    claim = Claim(stamp, weight, now) if old is None else Claim(max(old.stamp, stamp), max(old.weight, weight), now)
+    return replace(state, claims={**state.claims, ticket: claim}, last_assigned_at=now, touched_at=now)
 
 
 def renew(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
@@ -126,6 +126,6 @@ def release(
     state: AgentState, tickets: set[str], now: datetime, lighter: Mapping[str, float] | None = None
 ) -> AgentState:
     """Give claims up; those in `lighter` stay, with the weight that stands there."""
-    kept = {t: h for t, h in state.holds.items() if t not in tickets}
+    kept = {t: h for t, h in state.claims.items() if t not in tickets}
     kept |= {t: replace(kept[t], weight=weight) for t, weight in (lighter or {}).items() if t in kept}
-    return replace(state, holds=kept, touched_at=now)
+    return replace(state, claims=kept, touched_at=now)

@@ -15,16 +15,16 @@ from services.routing.core import ranking, transfers
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import placed_anew, routable, widen
 from services.routing.core.need import least_of, unplaced
-from services.routing.core.policy import Policy, Queue
+from services.routing.core.policy import Queue, RoutingPolicy
 from services.routing.core.state import TicketState
 
 People = Mapping[str, AgentState] | None
 """All agents by id; None as long as they are not known."""
 
-_Step = Callable[[TicketState, datetime, Policy, People], Decision[TicketState]]
+_Step = Callable[[TicketState, datetime, RoutingPolicy, People], Decision[TicketState]]
 
 
-def look(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState] | None:
+def look(state: TicketState, now: datetime, policy: RoutingPolicy, people: People) -> Decision[TicketState] | None:
     """Let time act on a waiting ticket, and set the instant of the next look."""
     if state.phase != "waiting" or state.queued_at is None or state.entered_at is None:
         return None
@@ -36,7 +36,7 @@ def look(state: TicketState, now: datetime, policy: Policy, people: People) -> D
     return Decision(replace(state, next_look=next_look(state, now, policy)), events)
 
 
-def next_look(state: TicketState, now: datetime, policy: Policy) -> datetime:
+def next_look(state: TicketState, now: datetime, policy: RoutingPolicy) -> datetime:
     """Return when to look again: later and later, never all at once, and at each step that the wait brings.
 
     Each look is a write; room is given to who waits without one, so that only what was missed depends on looks.
@@ -48,7 +48,7 @@ def next_look(state: TicketState, now: datetime, policy: Policy) -> datetime:
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
-def _steps(state: TicketState, policy: Policy) -> list[datetime]:
+def _steps(state: TicketState, policy: RoutingPolicy) -> list[datetime]:
     assert state.entered_at is not None
     served = [(state.queue, state.entered_at), *((more.queue, more.since) for more in state.overflow)]
     steps = [since + wait for name, since in served for wait in policy.queues.get(name or "", Queue()).relax_after]
@@ -59,7 +59,7 @@ def _steps(state: TicketState, policy: Policy) -> list[datetime]:
     return [*steps, state.target.until] if state.target is not None else steps
 
 
-def _fall_back(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState]:
+def _fall_back(state: TicketState, now: datetime, policy: RoutingPolicy, people: People) -> Decision[TicketState]:
     if state.target is None or people is None:
         return Decision(state)
     agent = people.get(state.target.agent)
@@ -67,11 +67,11 @@ def _fall_back(state: TicketState, now: datetime, policy: Policy, people: People
     return transfers.fall_back(state, agent, policy) if gone or now >= state.target.until else Decision(state)
 
 
-def _follow_rules(state: TicketState, now: datetime, policy: Policy, _: People) -> Decision[TicketState]:
+def _follow_rules(state: TicketState, now: datetime, policy: RoutingPolicy, _: People) -> Decision[TicketState]:
     return placed_anew(state, now, policy)
 
 
-def _overflow(state: TicketState, now: datetime, policy: Policy, _: People) -> Decision[TicketState]:
+def _overflow(state: TicketState, now: datetime, policy: RoutingPolicy, _: People) -> Decision[TicketState]:
     """Add the queue that the last one overflows to."""
     last, since, own = state.queue, state.entered_at, True
     if state.overflow:
@@ -83,7 +83,7 @@ def _overflow(state: TicketState, now: datetime, policy: Policy, _: People) -> D
     return widen(state, overflow.to, now, policy, own=own and overflow.keep_required)
 
 
-def _tell(state: TicketState, now: datetime, policy: Policy, people: People) -> Decision[TicketState]:
+def _tell(state: TicketState, now: datetime, policy: RoutingPolicy, people: People) -> Decision[TicketState]:
     """Say once that nobody could serve it, and once that somebody could again."""
     if state.target is not None:
         return Decision(state)  # the one agent it waits for will

@@ -19,16 +19,16 @@ from contracts.assignments import (
     UnassignReason,
 )
 from kit.protocol.document import Decision
-from services.routing.core.policy import Policy, Queue
+from services.routing.core.policy import Queue, RoutingPolicy
 from services.routing.core.state import Overflowed, TicketState
 
 
-def queue(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
+def queue(state: TicketState, reason: QueueReason, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
     """Let a ticket wait in its queue, and say so. What was said of it as unroutable is taken back."""
     return _enter(state if state.pinned or state.overflow else place(state, policy), reason, now, policy)
 
 
-def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Policy) -> Decision[TicketState]:
+def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
     if state.phase != "waiting" or state.entered_at is None:
         state = replace(state, entered_at=now, waiting_since=now, looks=0)
     cleared = routable(state, RoutableReason.MOVED)
@@ -49,13 +49,13 @@ def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Polic
     return Decision(waiting, [*cleared.events, event])
 
 
-def widen(state: TicketState, to: str, now: datetime, policy: Policy, *, own: bool) -> Decision[TicketState]:
+def widen(state: TicketState, to: str, now: datetime, policy: RoutingPolicy, *, own: bool) -> Decision[TicketState]:
     """Let one more queue serve a waiting ticket; it stays in its own, and keeps its age."""
     more = (*state.overflow, Overflowed(to, now, own))
     return _enter(replace(state, overflow=more, looks=0, avoid=()), QueueReason.OVERFLOW, now, policy)
 
 
-def _narrowed(state: TicketState, now: datetime, policy: Policy) -> Decision[TicketState]:
+def _narrowed(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
     """Take away the queues to which a ticket would not overflow any more, as the file has changed."""
     kept, last, own = list[Overflowed](), state.queue, True
     for more in state.overflow:
@@ -68,7 +68,7 @@ def _narrowed(state: TicketState, now: datetime, policy: Policy) -> Decision[Tic
     return Decision(replace(state, overflow=tuple(kept)))
 
 
-def placed_anew(state: TicketState, now: datetime, policy: Policy) -> Decision[TicketState]:
+def placed_anew(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
     """Follow the rules and the facts of a ticket that waits: they may lead to another queue.
 
     It stays where somebody put it, and where it is when no rule matches any more, as long as that queue is there. The
@@ -84,7 +84,7 @@ def placed_anew(state: TicketState, now: datetime, policy: Policy) -> Decision[T
     return _enter(anew, QueueReason.RULES_CHANGED, now, policy)
 
 
-def place(state: TicketState, policy: Policy) -> TicketState:
+def place(state: TicketState, policy: RoutingPolicy) -> TicketState:
     """Put a ticket where the rules want it."""
     rule = policy.place(state.facts)
     return replace(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from contracts.assignments import AssignReason, UnroutableReason
-from services.routing.core.policy import Policy, Queue
+from services.routing.core.policy import Queue, RoutingPolicy
 from services.routing.core.state import OURS_TO_ANSWER, TicketState
 
 Pairs = Iterable[tuple[str, int]]
@@ -48,27 +48,27 @@ class Nobody:
     detail: str
 
 
-def needs_of(state: TicketState, policy: Policy, now: datetime) -> tuple[Need, ...]:
+def needs_of(state: TicketState, policy: RoutingPolicy, now: datetime) -> tuple[Need, ...]:
     """Return what a ticket asks for at an instant: first in its own queue, then in each that it overflows to."""
     home = _need(state, policy, now, state.queue, state.entered_at, own=True)
     wider = (_need(state, policy, now, more.queue, more.since, own=more.own) for more in state.overflow)
     return (home, *(need for need in wider if need.queue in policy.queues))
 
 
-def unplaced(state: TicketState, policy: Policy) -> Nobody | None:
+def unplaced(state: TicketState, policy: RoutingPolicy) -> Nobody | None:
     """Say why nobody is asked to take a waiting ticket: it is in no queue, nor meant for one agent. None when it is."""
     if state.queue in policy.queues or state.target is not None:
         return None
     return Nobody(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
 
 
-def least_of(state: TicketState, policy: Policy) -> tuple[Need, ...]:
+def least_of(state: TicketState, policy: RoutingPolicy) -> tuple[Need, ...]:
     """Return what a ticket still asks for in its queues after any wait."""
     return needs_of(state, policy, _AFTER_ANY_WAIT)
 
 
 def _need(
-    state: TicketState, policy: Policy, now: datetime, name: str | None, since: datetime | None, *, own: bool
+    state: TicketState, policy: RoutingPolicy, now: datetime, name: str | None, since: datetime | None, *, own: bool
 ) -> Need:
     """Return what is asked in one queue; the ticket's `own` skills and language count only with that."""
     queue = policy.queues.get(name or "", Queue())
@@ -116,7 +116,7 @@ def _relaxed(
     return {skill: wished[skill] for skill in order[len(gone) :]}, tuple(gone)
 
 
-def _language_skill(policy: Policy, language: str | None) -> str | None:
+def _language_skill(policy: RoutingPolicy, language: str | None) -> str | None:
     return next(iter(policy.language_skills((language,))), None) if language else None
 
 

@@ -10,7 +10,7 @@ from kit.protocol.document import Decision
 from services.routing.core import agents, moves, ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need, unplaced
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from services.routing.core.ranking import Choice
 from services.routing.core.state import TicketState
@@ -39,12 +39,12 @@ class Pick:
         return self.claimed.profile.id
 
 
-def waits(state: TicketState, policy: Policy) -> bool:
+def waits(state: TicketState, policy: RoutingPolicy) -> bool:
     """Whether there is somebody to ask: those of its queue, or the one agent it is meant for, whatever the queue."""
     return state.phase == "waiting" and unplaced(state, policy) is None
 
 
-def may_go_first(state: TicketState, backlog: frozenset[str], policy: Policy) -> bool:
+def may_go_first(state: TicketState, backlog: frozenset[str], policy: RoutingPolicy) -> bool:
     """Whether nobody who waits is overtaken: in its queue, or since it is meant for one agent, or takes no room."""
     return state.target is not None or state.queue not in backlog or not policy.share(state.facts.channel, state.status)
 
@@ -62,18 +62,20 @@ def turn(state: TicketState) -> tuple[int, datetime, str]:
     return -state.urgency, state.queued_at, state.id
 
 
-def choose(needs: Sequence[Need], pool: Pool, holders: Iterable[str], policy: Policy, *, skip: int) -> Choice | None:
+def choose(
+    needs: Sequence[Need], pool: Pool, holders: Iterable[str], policy: RoutingPolicy, *, skip: int
+) -> Choice | None:
     """Choose among `holders`, on whom an earlier try left a claim of this ticket, or else among all."""
     return held(needs, (pool.agents[agent_id] for agent_id in sorted(holders)), policy) or pool.pick(needs, skip=skip)
 
 
-def held(needs: Sequence[Need], holders: Iterable[AgentState], policy: Policy) -> Choice | None:
+def held(needs: Sequence[Need], holders: Iterable[AgentState], policy: RoutingPolicy) -> Choice | None:
     """Return the first of those on whom a claim of an earlier try was left who would do."""
     home = needs[0]
     for agent in holders:
         agent_id = agent.profile.id
         weight = policy.weight(home.channel, agent.profile.channel_weights, home.share)
-        if agent_id in home.avoid or not agent.online or not agent.has_room(weight - agent.holds[home.ticket].weight):
+        if agent_id in home.avoid or not agent.online or not agent.has_room(weight - agent.claims[home.ticket].weight):
             continue
         if agent_id == home.target:
             return Choice(agent, home, home.target_reason, claimed=True)
@@ -85,16 +87,22 @@ def held(needs: Sequence[Need], holders: Iterable[AgentState], policy: Policy) -
 
 
 def pick(
-    needs: Sequence[Need], choice: Choice, version: int, pool: Pool, policy: Policy, now: datetime, claimed_at: datetime
+    needs: Sequence[Need],
+    choice: Choice,
+    version: int,
+    pool: Pool,
+    policy: RoutingPolicy,
+    now: datetime,
+    claimed_at: datetime,
 ) -> Pick:
     """Put a ticket's claim, made at a version of it, on the agent who was chosen, and say why they were."""
     need, agent = choice.need, choice.agent
     weight = policy.weight(need.channel, agent.profile.channel_weights, need.share)
     claimed = agents.claim(agent, need.ticket, version, weight, claimed_at)
-    own = agent.holds[need.ticket].weight if need.ticket in agent.holds else 0.0
+    own = agent.claims[need.ticket].weight if need.ticket in agent.claims else 0.0
     return Pick(
         claimed=claimed,
-        lighter=claimed.holds[need.ticket].weight > weight,
+        lighter=claimed.claims[need.ticket].weight > weight,
         reason=str(choice.reason),
         load_before=max(0.0, agent.load - own),
         decision=explain(needs, choice, pool, policy, now),
@@ -119,7 +127,9 @@ def assigned(state: TicketState, picked: Pick, now: datetime) -> Decision[Ticket
     )
 
 
-def explain(needs: Sequence[Need], choice: Choice, pool: Pool, policy: Policy, now: datetime) -> AssignmentDecision:
+def explain(
+    needs: Sequence[Need], choice: Choice, pool: Pool, policy: RoutingPolicy, now: datetime
+) -> AssignmentDecision:
     """Explain a choice: all agents one by one where they are few, the best of many by the index."""
     need = choice.need
     if len(pool.agents) <= SMALL:

@@ -115,7 +115,7 @@ class Look(Part):
     """Maximum delay."""
 
 
-class Policy(Part):
+class RoutingPolicy(Part):
     """The whole file."""
 
     channel_weights: dict[str, Weight] = Field(

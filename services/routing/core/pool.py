@@ -15,7 +15,7 @@ from typing import Any
 from contracts.assignments import PassedOver
 from services.routing.core.agents import AgentState, has_room
 from services.routing.core.need import Need
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.ranking import (
     NEVER,
     Choice,
@@ -35,7 +35,7 @@ ONLINE: Tag = ("online",)
 class Pool:
     """Agents by what they can and how busy they are. Not pure, yet without IO: a cache that answers like `ranking`."""
 
-    def __init__(self, policy: Policy, agents: Iterable[AgentState] = ()) -> None:
+    def __init__(self, policy: RoutingPolicy, agents: Iterable[AgentState] = ()) -> None:
         self.policy = policy
         self._agents: dict[str, AgentState] = {agent.profile.id: agent for agent in agents}
         self._stale = True
@@ -54,10 +54,10 @@ class Pool:
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """All agents, also those who are gone but still have holds."""
+        """All agents, also those who are gone but still have claims."""
         return self._agents
 
-    def set_policy(self, policy: Policy) -> None:
+    def set_policy(self, policy: RoutingPolicy) -> None:
         """Follow another policy."""
         self.policy = policy
         self._stale = True

@@ -14,7 +14,7 @@ from contracts.agents import Presence
 from contracts.assignments import AssignmentDecision, AssignReason, Candidate, PassedOver, UnroutableReason
 from services.routing.core.agents import AgentState, has_room
 from services.routing.core.need import Need, Nobody
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -48,23 +48,23 @@ def reason_of(agent: AgentState, need: Need) -> AssignReason:
     return AssignReason.STICKY if agent.profile.id == need.sticky else AssignReason.BEST_MATCH
 
 
-def skills_of(agent: AgentState, policy: Policy) -> dict[str, int]:
+def skills_of(agent: AgentState, policy: RoutingPolicy) -> dict[str, int]:
     """Return an agent's skills, languages among them."""
     return {**policy.language_skills(agent.profile.languages), **agent.profile.skills}
 
 
-def order(agent: AgentState, need: Need, policy: Policy) -> Order:
+def order(agent: AgentState, need: Need, policy: RoutingPolicy) -> Order:
     """Return the sort key of an agent who may serve a need; the best is the least."""
     return -score(agent, need, policy), agent.relative_load, agent.last_assigned_at or NEVER, agent.profile.id
 
 
-def score(agent: AgentState, need: Need, policy: Policy) -> int:
+def score(agent: AgentState, need: Need, policy: RoutingPolicy) -> int:
     """Count the preferred skills that an agent has at the level wanted."""
     skills = skills_of(agent, policy)
     return sum(skills.get(skill, 0) >= level for skill, level in need.preferred)
 
 
-def unfit(agent: AgentState, need: Need, policy: Policy) -> tuple[PassedOver, str] | None:
+def unfit(agent: AgentState, need: Need, policy: RoutingPolicy) -> tuple[PassedOver, str] | None:
     """Say why an agent could not serve a need, even online and free; None when they could."""
     profile = agent.profile
     if profile.queues and need.queue is not None and need.queue not in profile.queues:
@@ -91,7 +91,7 @@ def absent(agent: AgentState) -> PassedOver | None:
     return PassedOver.AWAY if away else PassedOver.OFFLINE
 
 
-def unavailable(agent: AgentState, need: Need, policy: Policy) -> tuple[PassedOver, str] | None:
+def unavailable(agent: AgentState, need: Need, policy: RoutingPolicy) -> tuple[PassedOver, str] | None:
     """Say why an agent cannot take a ticket now, whatever it needs; None when they can."""
     gone = absent(agent)
     if gone is not None:
@@ -104,7 +104,7 @@ def unavailable(agent: AgentState, need: Need, policy: Policy) -> tuple[PassedOv
     return None
 
 
-def awaited(agent: AgentState | None, need: Need, policy: Policy) -> bool | None:
+def awaited(agent: AgentState | None, need: Need, policy: RoutingPolicy) -> bool | None:
     """Say whether the one agent whom a ticket is meant for can take it now; None when there is no such agent."""
     if agent is None or agent.removed_at is not None or agent.profile.id != need.target:
         return None
@@ -112,13 +112,13 @@ def awaited(agent: AgentState | None, need: Need, policy: Policy) -> bool | None
     return (agent.online or need.even_absent) and agent.has_room(weight)
 
 
-def best(agents: Iterable[AgentState], need: Need, policy: Policy) -> AgentState | None:
+def best(agents: Iterable[AgentState], need: Need, policy: RoutingPolicy) -> AgentState | None:
     """Choose by looking at every agent. Slow and plainly right; the index is held to it."""
     able = [a for a in agents if unfit(a, need, policy) is None and unavailable(a, need, policy) is None]
     return min(able, key=lambda agent: order(agent, need, policy), default=None)
 
 
-def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: Policy) -> Nobody | None:
+def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: RoutingPolicy) -> Nobody | None:
     """Say why no agent could ever serve any of a ticket's needs, were all online and free; None when one could."""
     closest: Counter[str] = Counter()
     for agent in agents:
@@ -152,7 +152,7 @@ class Judged:
     order: Order
 
 
-def judge(agent: AgentState, needs: Sequence[Need], policy: Policy) -> Judged:
+def judge(agent: AgentState, needs: Sequence[Need], policy: RoutingPolicy) -> Judged:
     """Look at an agent once: by the first need that they could serve, or by the ticket's own queue."""
     misfit = unfit(agent, needs[0], policy)
     for rank, need in enumerate(needs):
@@ -161,7 +161,7 @@ def judge(agent: AgentState, needs: Sequence[Need], policy: Policy) -> Judged:
     return Judged(agent, misfit, False, len(needs), order(agent, needs[0], policy))
 
 
-def able(agent: AgentState, need: Need, policy: Policy) -> Judged:
+def able(agent: AgentState, need: Need, policy: RoutingPolicy) -> Judged:
     """Look at an agent of whom it is known that they can take the ticket."""
     return Judged(agent, None, fit=True, rank=0, order=order(agent, need, policy))
 
@@ -214,7 +214,7 @@ def _beaten(mine: Judged, theirs: Judged) -> tuple[PassedOver, str | None]:
 def explain(
     agents: Iterable[AgentState],
     needs: Sequence[Need],
-    policy: Policy,
+    policy: RoutingPolicy,
     now: datetime,
     choice: Choice | None,
     cap: int,

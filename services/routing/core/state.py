@@ -30,7 +30,7 @@ class Target:
     until: datetime
     name: str | None = None
     command: str | None = None
-    told: bool = False
+    announced: bool = False
     """Whether it was said that the ticket waits for them."""
 
 

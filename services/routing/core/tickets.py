@@ -12,7 +12,7 @@ from contracts.ticket import AuthorKind, Status, Ticket
 from contracts.tickets import MessageReceived, MessageSent, TicketEvent, TicketHandedOff, TicketReopened
 from kit.protocol.document import Cause, Decision
 from services.routing.core.moves import pairs, placed_anew, queue, unassigned
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import OURS_TO_ANSWER, Target, TicketState
 from services.routing.core.transfers import superseded
 
@@ -23,7 +23,7 @@ def decide(
     state: TicketState | None,
     data: TicketEvent,
     now: datetime,
-    policy: Policy,
+    policy: RoutingPolicy,
     available: Callable[[str], bool],
     cause: Cause | None = None,
 ) -> Decision[TicketState]:
@@ -53,7 +53,7 @@ def woken(before: TicketState, after: TicketState) -> bool:
 
 
 def evict(
-    state: TicketState, agent: str, reason: UnassignReason, now: datetime, policy: Policy, *, all_work: bool
+    state: TicketState, agent: str, reason: UnassignReason, now: datetime, policy: RoutingPolicy, *, all_work: bool
 ) -> Decision[TicketState] | None:
     """Take a ticket from an agent who cannot serve it and let it wait again, at the age that it has.
 
@@ -115,7 +115,7 @@ def _asked_again(state: TicketState, data: TicketEvent, available: Callable[[str
 
 
 def _answered(
-    state: TicketState, data: TicketEvent, now: datetime, policy: Policy
+    state: TicketState, data: TicketEvent, now: datetime, policy: RoutingPolicy
 ) -> tuple[TicketState, list[AssignmentEvent]]:
     """Mean a ticket that nobody has for the agent who has answered the customer."""
     if not isinstance(data, MessageSent) or data.message.automated:

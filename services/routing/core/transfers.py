@@ -22,7 +22,7 @@ from contracts.ticket import Status, TicketFacts
 from kit.protocol.document import Cause, Decision
 from services.routing.core.agents import AgentState
 from services.routing.core.moves import queue, unassigned
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import Target, TicketState
 
 _REMEMBERED = 20
@@ -33,7 +33,7 @@ def transfer(
     command: Transfer,
     command_id: str,
     now: datetime,
-    policy: Policy,
+    policy: RoutingPolicy,
     people: Mapping[str, AgentState],
     cause: Cause | None = None,
     source: str = "",
@@ -66,15 +66,15 @@ def transfer(
     return Decision(queued.state, [*events, *queued.events])
 
 
-def wait(state: TicketState, agent: AgentState | None, policy: Policy) -> Decision[TicketState] | None:
+def wait(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> Decision[TicketState] | None:
     """Say that a ticket waits for the agent it was transferred to; None when that was said, or nobody asked."""
-    if state.target is None or state.target.command is None or state.target.told:
+    if state.target is None or state.target.command is None or state.target.announced:
         return None
     event = _answer(state, TransferOutcome.WAITING, *hindrance(state, agent, policy))
-    return Decision(replace(state, target=replace(state.target, told=True)), [event])
+    return Decision(replace(state, target=replace(state.target, announced=True)), [event])
 
 
-def fall_back(state: TicketState, agent: AgentState | None, policy: Policy) -> Decision[TicketState]:
+def fall_back(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> Decision[TicketState]:
     """Let everybody of the queue have a ticket again that was meant for one agent."""
     assert state.target is not None
     gone = replace(state, target=None)
@@ -96,7 +96,7 @@ def unknown_ticket(ticket_id: str) -> TicketState:
     return TicketState(ticket_id, facts, Status.CLOSED, aside=TransferReason.UNKNOWN_TICKET.value)
 
 
-def hindrance(state: TicketState, agent: AgentState | None, policy: Policy) -> tuple[TransferReason, str | None]:
+def hindrance(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> tuple[TransferReason, str | None]:
     """Say what keeps an agent from taking a ticket that was meant for them."""
     if agent is None or agent.removed_at is not None:
         return TransferReason.AGENT_REMOVED, None
@@ -109,7 +109,7 @@ def hindrance(state: TicketState, agent: AgentState | None, policy: Policy) -> t
 
 
 def _refusal(
-    state: TicketState, command: Transfer, policy: Policy, people: Mapping[str, AgentState]
+    state: TicketState, command: Transfer, policy: RoutingPolicy, people: Mapping[str, AgentState]
 ) -> tuple[TransferReason, str] | None:
     if state.phase == "aside":
         reason = TransferReason(state.aside or TransferReason.SOLVED)

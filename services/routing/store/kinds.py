@@ -10,7 +10,7 @@ from contracts.assignments import AssignmentDecision
 from contracts.ticket import Status, TicketFacts
 from kit.mongo import MongoStore
 from kit.protocol.document import Cause, Kind
-from services.routing.core.agents import AgentState, Hold
+from services.routing.core.agents import AgentState, Claim
 from services.routing.core.state import Overflowed, Target, TicketState
 
 _PLAIN = (
@@ -53,7 +53,7 @@ def _load_ticket(raw: Mapping[str, Any]) -> TicketState:
 
 
 def _dump_target(target: Target) -> dict[str, Any]:
-    return {name: getattr(target, name) for name in ("agent", "until", "name", "command", "told")}
+    return {name: getattr(target, name) for name in ("agent", "until", "name", "command", "announced")}
 
 
 TICKET_KIND: Kind[TicketState] = Kind(
@@ -77,9 +77,9 @@ def _dump_agent(state: AgentState) -> dict[str, Any]:
         "profile": profile,
         "skills": [list(pair) for pair in state.profile.skills.items()],
         "channel_weights": [list(pair) for pair in state.profile.channel_weights.items()],
-        "holds": [
-            {"ticket": ticket, "stamp": hold.stamp, "weight": hold.weight, "since": hold.since}
-            for ticket, hold in state.holds.items()
+        "claims": [
+            {"ticket": ticket, "stamp": claim.stamp, "weight": claim.weight, "since": claim.since}
+            for ticket, claim in state.claims.items()
         ],
         "last_assigned_at": state.last_assigned_at,
         "removed_at": state.removed_at,
@@ -92,7 +92,7 @@ def _load_agent(raw: Mapping[str, Any]) -> AgentState:
     profile = {**raw["profile"], "skills": dict(raw["skills"]), "channel_weights": dict(raw["channel_weights"])}
     return AgentState(
         profile=Agent.model_validate(profile),
-        holds={h["ticket"]: Hold(h["stamp"], h["weight"], h["since"]) for h in raw["holds"]},
+        claims={h["ticket"]: Claim(h["stamp"], h["weight"], h["since"]) for h in raw["claims"]},
         last_assigned_at=raw.get("last_assigned_at"),
         removed_at=raw.get("removed_at"),
         announced_at=raw.get("announced_at"),

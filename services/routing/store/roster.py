@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from kit.protocol.document import Document
 from kit.protocol.outbox import Documents
 from services.routing.core.agents import AgentState
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 
 _PAGE = 1_000
@@ -20,7 +20,7 @@ OVERLAP = timedelta(seconds=2)
 class Roster:
     """All agents and who holds what."""
 
-    def __init__(self, documents: Documents[AgentState], policy: Policy) -> None:
+    def __init__(self, documents: Documents[AgentState], policy: RoutingPolicy) -> None:
         self.documents = documents
         self.pool = Pool(policy)
         self.loaded = False
@@ -65,7 +65,7 @@ class Roster:
         self._docs[doc.id] = doc
         self._hold(doc.id, before, doc.state)
         self.pool.put(doc.state)
-        if doc.state.holds and not doc.state.online and (before is None or before.online):
+        if doc.state.claims and not doc.state.online and (before is None or before.online):
             self._gone.add(doc.id)
         return _gained(before, doc.state)
 
@@ -126,13 +126,13 @@ class Roster:
         return gained
 
     def _hold(self, agent_id: str, before: AgentState | None, after: AgentState) -> None:
-        old = before.holds.keys() if before is not None else set()
-        for ticket in old - after.holds.keys():
+        old = before.claims.keys() if before is not None else set()
+        for ticket in old - after.claims.keys():
             holders = self._holders.get(ticket, set())
             holders.discard(agent_id)
             if not holders:
                 self._holders.pop(ticket, None)
-        for ticket in after.holds.keys() - old:
+        for ticket in after.claims.keys() - old:
             self._holders.setdefault(ticket, set()).add(agent_id)
 
 

@@ -93,7 +93,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class SlaClock:
     """One promise about one ticket. `elapsed_ms` is the working time used before `since`."""
 
     id: str
@@ -128,7 +128,7 @@ class Setting:
     reopens: int = 0
 
 
-Step = tuple[Clock, list[Payload]]
+Step = tuple[SlaClock, list[Payload]]
 
 
 def start(
@@ -143,12 +143,12 @@ def start(
     message_id: str | None = None,
 ) -> Step:
     """Begin to run; with `elapsed_ms` when it takes over from a clock with other terms."""
-    clock = Clock(clock_id, metric, terms, started_at or at, elapsed_ms=elapsed_ms, message_id=message_id)
+    clock = SlaClock(clock_id, metric, terms, started_at or at, elapsed_ms=elapsed_ms, message_id=message_id)
     clock = _run(clock, at, where.calendar)
     return clock, [_event(ClockStarted, clock, at, where, message_id=message_id)]
 
 
-def tick(clock: Clock, until: datetime, where: Setting) -> Step:
+def tick(clock: SlaClock, until: datetime, where: Setting) -> Step:
     """Let time pass up to and with `until`, before which all that happened is known: warnings, or the breach."""
     clock, events = _breach(clock, until, where, included=True)
     if events or clock.phase is not Phase.RUNNING or clock.breached_at is not None:
@@ -163,7 +163,7 @@ def tick(clock: Clock, until: datetime, where: Setting) -> Step:
     return clock, [_warning(warn, clock, until, where) for warn in due]
 
 
-def pause(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
+def pause(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
     """Stand still. For a clock that was breached a solve is its end, unless the ticket is reopened."""
     clock, events = _breach(clock, at, where)
     phase = _to(clock, Trigger.PAUSE)
@@ -186,7 +186,7 @@ def pause(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     return clock, [*events, _event(ClockPaused, clock, at, where, reason=reason)]
 
 
-def resume(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
+def resume(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
     """Go on. The total clock has counted all along; it only could not run out while nobody had to act."""
     phase = _to(clock, Trigger.RESUME)
     assert clock.paused_at is not None
@@ -197,7 +197,7 @@ def resume(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     return clock, [_resumed(clock, at, reason, gap, where)]
 
 
-def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
+def stop(clock: SlaClock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
     """What it waited for has happened: in time, or after a breach, which stays.
 
     A breach is none where what happened in time was heard of only after it had been announced.
@@ -215,7 +215,7 @@ def stop(clock: Clock, at: datetime, where: Setting, message_id: str | None = No
     return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
 
 
-def reinstate(clock: Clock, at: datetime, where: Setting) -> Step:
+def reinstate(clock: SlaClock, at: datetime, where: Setting) -> Step:
     """Go on from where it was, as if the reply that ended it had not been: it never arrived."""
     phase = _to(clock, Trigger.REINSTATE)
     assert clock.ended_at is not None
@@ -224,7 +224,7 @@ def reinstate(clock: Clock, at: datetime, where: Setting) -> Step:
     return back, [_resumed(back, at, ResumeReason.BOUNCED, 0, where)]
 
 
-def cancel(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
+def cancel(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
     """It is moot."""
     clock, events = _breach(clock, at, where)
     told = _told(clock)
@@ -235,7 +235,7 @@ def cancel(clock: Clock, at: datetime, reason: str, where: Setting) -> Step:
     return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
 
 
-def revalue(clock: Clock, terms: Terms, at: datetime, *, clock_id: str, old: Setting, new: Setting) -> list[Step]:
+def revalue(clock: SlaClock, terms: Terms, at: datetime, *, clock_id: str, old: Setting, new: Setting) -> list[Step]:
     """Put a clock with other terms into its place, from this instant on; what has elapsed carries over.
 
     One that the old terms have breached by then keeps them: the fact is told already.
@@ -256,13 +256,13 @@ def revalue(clock: Clock, terms: Terms, at: datetime, *, clock_id: str, old: Set
     return [(ended, events), successor]
 
 
-def elapsed(clock: Clock, at: datetime, calendar: Calendar) -> int:
+def elapsed(clock: SlaClock, at: datetime, calendar: Calendar) -> int:
     """Return the working milliseconds used by then."""
     running = 0 if clock.since is None else calendar.ms_between(clock.since, at)
     return clock.elapsed_ms + running
 
 
-def settled(clock: Clock) -> bool:
+def settled(clock: SlaClock) -> bool:
     """Say whether it stands still because the ticket is solved."""
     return clock.phase is Phase.PAUSED and clock.pause_reason == PauseReason.SOLVED
 
@@ -270,24 +270,24 @@ def settled(clock: Clock) -> bool:
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _told(clock: Clock) -> bool:
+def _told(clock: SlaClock) -> bool:
     """Say whether its end after a breach was announced already, when the ticket was solved."""
     return clock.breached_at is not None and settled(clock)
 
 
-def _is_untrue(clock: Clock, at: datetime) -> bool:
+def _is_untrue(clock: SlaClock, at: datetime) -> bool:
     """Say whether a breach was told that was none: what happens at `at` came in time and is heard of only now."""
     return clock.phase is Phase.RUNNING and clock.breached_at is not None and at <= clock.breached_at
 
 
-def _to(clock: Clock, trigger: Trigger) -> Phase:
+def _to(clock: SlaClock, trigger: Trigger) -> Phase:
     try:
         return TRANSITIONS[clock.phase, trigger]
     except KeyError:
         raise IllegalTransition(f"{trigger} is not allowed for a clock in phase {clock.phase}") from None
 
 
-def _run(clock: Clock, at: datetime, calendar: Calendar) -> Clock:
+def _run(clock: SlaClock, at: datetime, calendar: Calendar) -> SlaClock:
     """Set it going, with the due instant and the version of the rules that this was computed with."""
     terms = clock.terms
     if terms.calendar.tzdata != TZDATA:
@@ -300,12 +300,12 @@ def _run(clock: Clock, at: datetime, calendar: Calendar) -> Clock:
     return replace(clock, terms=terms, since=at, due_at=due, next_at=wake)
 
 
-def _reaches(clock: Clock, work: int, calendar: Calendar) -> datetime:
+def _reaches(clock: SlaClock, work: int, calendar: Calendar) -> datetime:
     assert clock.since is not None
     return calendar.add_ms(clock.since, work - clock.elapsed_ms)
 
 
-def _breach(clock: Clock, to: datetime, where: Setting, *, included: bool = False) -> Step:
+def _breach(clock: SlaClock, to: datetime, where: Setting, *, included: bool = False) -> Step:
     due = clock.due_at
     if clock.phase is not Phase.RUNNING or clock.breached_at is not None or due is None:
         return clock, []
@@ -318,7 +318,7 @@ def _breach(clock: Clock, to: datetime, where: Setting, *, included: bool = Fals
     return clock, [event]
 
 
-def _end(clock: Clock, at: datetime, trigger: Trigger, outcome: str, where: Setting) -> Clock:
+def _end(clock: SlaClock, at: datetime, trigger: Trigger, outcome: str, where: Setting) -> SlaClock:
     return replace(
         clock,
         phase=_to(clock, trigger),
@@ -330,19 +330,19 @@ def _end(clock: Clock, at: datetime, trigger: Trigger, outcome: str, where: Sett
     )
 
 
-def _resumed(clock: Clock, at: datetime, reason: str, gap: int, where: Setting) -> Payload:
+def _resumed(clock: SlaClock, at: datetime, reason: str, gap: int, where: Setting) -> Payload:
     # After a breach there is no new instant to announce; the old one was told with the breach.
     told = clock if clock.breached_at is None else replace(clock, due_at=None)
     return _event(ClockResumed, told, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)
 
 
-def _cancelled(clock: Clock, at: datetime, reason: str, where: Setting) -> Payload:
+def _cancelled(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Payload:
     beyond = max(0, clock.elapsed_ms - clock.terms.target_ms) / 1000 if clock.breached_at is not None else None
     extra = {"reason": reason, "cancelled_at": at, "breached_by_seconds": beyond, "reopens": where.reopens}
     return _event(ClockCancelled, clock, at, where, **extra)
 
 
-def _warning(warn: Warn, clock: Clock, at: datetime, where: Setting) -> Payload:
+def _warning(warn: Warn, clock: SlaClock, at: datetime, where: Setting) -> Payload:
     target = clock.terms.target_ms
     if not warn.at_risk:
         return _event(ClockDueSoon, clock, at, where, before_seconds=(target - warn.after_ms) / 1000)
@@ -350,7 +350,7 @@ def _warning(warn: Warn, clock: Clock, at: datetime, where: Setting) -> Payload:
     return _event(ClockAtRisk, clock, at, where, reason=RiskReason.TIME, detail=detail)
 
 
-def _event(kind: type[ClockEvent], clock: Clock, at: datetime, where: Setting, **extra: Any) -> Payload:
+def _event(kind: type[ClockEvent], clock: SlaClock, at: datetime, where: Setting, **extra: Any) -> Payload:
     used = elapsed(clock, at, where.calendar)
     return kind(
         ticket_id=where.ticket_id,
@@ -369,6 +369,6 @@ def _event(kind: type[ClockEvent], clock: Clock, at: datetime, where: Setting, *
     )
 
 
-def soonest(clocks: Sequence[Clock]) -> datetime | None:
+def soonest(clocks: Sequence[SlaClock]) -> datetime | None:
     """Return the next instant at which time matters to any of them."""
     return min((clock.next_at for clock in clocks if clock.next_at is not None), default=None)

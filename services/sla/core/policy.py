@@ -23,8 +23,8 @@ from contracts.matching import Match
 from contracts.sla import CalendarRef, Metric, PolicyRef
 from contracts.ticket import Status, TicketFacts
 from contracts.values import OneOrMany, country_code
+from kit.calendar.spec import CalendarSpec, DateText, Holiday
 from kit.calendar.working_time import TZDATA, Calendar, NeverDue
-from kit.calendar.written import CalendarSpec, DateText, Holiday
 from kit.policy.part import Part
 from services.sla.core.clocks import TOTAL_RESOLUTION, Terms
 from services.sla.core.targets import Target, Warnings
@@ -35,7 +35,7 @@ _ALWAYS = CalendarRef(name="always", version="1", tzdata=TZDATA)
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Policy(Part):
+class SlaPolicy(Part):
     """Targets for the tickets that match."""
 
     name: str = Field(min_length=1)
@@ -94,7 +94,7 @@ class Book(Part):
     """Calendars by name; `always` is predefined."""
     holidays: dict[str, dict[DateText, Holiday]] = Field(default_factory=dict)
     """Lists of holidays by name: dates with names."""
-    policies: tuple[Policy, ...] = Field(min_length=1)
+    policies: tuple[SlaPolicy, ...] = Field(min_length=1)
     """Policies in order; the first whose conditions all hold applies."""
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class Book(Part):
         """Return what tells this content from any other."""
         return _hashed(self.model_dump_json())
 
-    def match(self, facts: TicketFacts) -> Policy | None:
+    def match(self, facts: TicketFacts) -> SlaPolicy | None:
         """Return the policy that applies: the first whose conditions hold."""
         return next((policy for policy in self.policies if policy.match.holds(facts)), None)
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from contracts.ticket import Status, TicketFacts
-from kit.base.errors import Passing
-from services.sla.core.clocks import Clock, soonest
+from kit.base.errors import TransientError
+from services.sla.core.clocks import SlaClock, soonest
 from services.sla.core.history import History
 from services.sla.core.policy import Book
 from services.sla.core.replies import Replies
@@ -24,7 +24,7 @@ class Books(Protocol):
         """Return one version; raises UnknownVersion for one that must be looked up first."""
 
 
-class UnknownVersion(Passing):
+class UnknownVersion(TransientError):
     """Policies that a ticket is bound to are not known to this process yet."""
 
     def __init__(self, version: str) -> None:
@@ -73,8 +73,8 @@ class TicketClocks:
     reopens: int = 0
     closed: bool = False
     serial: int = 0
-    live: tuple[Clock, ...] = ()
-    ended: tuple[Clock, ...] = ()
+    live: tuple[SlaClock, ...] = ()
+    ended: tuple[SlaClock, ...] = ()
     breaches: tuple[Breach, ...] = ()
 
 

@@ -26,7 +26,7 @@ from contracts.tickets import (
 )
 from kit.protocol.document import Decision
 from services.sla.core import clocks, replies
-from services.sla.core.clocks import TOTAL_RESOLUTION, Clock, Phase, Setting, Step
+from services.sla.core.clocks import TOTAL_RESOLUTION, Phase, Setting, SlaClock, Step
 from services.sla.core.history import History, Span, then, used
 from services.sla.core.state import Books, Breach, TicketClocks
 
@@ -181,7 +181,7 @@ class _Turn:
                 back, at, by = self._reinstate(clock), following.at, following.message_id
                 self.step(back, lambda c, w, at=at, by=by: clocks.stop(c, at, w, by))  # type: ignore[misc]
 
-    def _reinstate(self, clock: Clock) -> Clock:
+    def _reinstate(self, clock: SlaClock) -> SlaClock:
         ended = tuple(c for c in self.state.ended if c.id != clock.id)
         self._set(live=(*self.state.live, clock), ended=ended)
         self.step(clock, lambda c, w: clocks.reinstate(c, self.at, w))
@@ -222,7 +222,7 @@ class _Turn:
             elif reason is not None and reason != clock.pause_reason:
                 self.step(clock, lambda c, w, reason=reason: clocks.pause(c, self.at, reason, w))  # type: ignore[misc]
 
-    def agree(self, but: Sequence[Clock] = ()) -> None:
+    def agree(self, but: Sequence[SlaClock] = ()) -> None:
         """Give every running clock the terms that hold for the ticket now: another priority, tier or policy file."""
         for clock in self.state.live:
             if clock.breached_at is not None or clocks.settled(clock) or clock in but:
@@ -278,7 +278,7 @@ class _Turn:
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def step(self, clock: Clock, move: Callable[[Clock, Setting], Step]) -> None:
+    def step(self, clock: SlaClock, move: Callable[[SlaClock, Setting], Step]) -> None:
         """Move one clock, keep what it has become and what it says."""
         self._keep(clock, *move(clock, self._setting(clock.terms.policy.version, clock.terms.calendar.name)))
 
@@ -312,7 +312,7 @@ class _Turn:
         version = state.waits_version if metric in REPLIES and state.waits_version else state.version
         return self.books.version(version).terms(state.facts, metric)
 
-    def _succeed(self, clock: Clock, terms: clocks.Terms) -> None:
+    def _succeed(self, clock: SlaClock, terms: clocks.Terms) -> None:
         steps = clocks.revalue(
             clock,
             terms,
@@ -331,7 +331,7 @@ class _Turn:
         for clock in self.state.live:
             self.step(clock, lambda c, w: clocks.cancel(c, self.at, reason, w))
 
-    def _keep(self, old: Clock, new: Clock, events: list[Payload]) -> None:
+    def _keep(self, old: SlaClock, new: SlaClock, events: list[Payload]) -> None:
         live = tuple(new if c.id == old.id else c for c in self.state.live)
         if new.phase is Phase.ENDED:
             live = tuple(c for c in live if c.id != new.id)
@@ -344,7 +344,7 @@ class _Turn:
         self._set(live=live)
         self.events += events
 
-    def _of(self, *metrics: str) -> list[Clock]:
+    def _of(self, *metrics: str) -> list[SlaClock]:
         return [clock for clock in self.state.live if clock.metric in metrics]
 
     def _setting(self, version: str, calendar: str) -> Setting:
@@ -368,13 +368,13 @@ def _by_a_person(message: Message) -> bool:
     return message.direction is Direction.OUT and message.author.kind == AuthorKind.AGENT and not message.automated
 
 
-def _pause_reason(clock: Clock, status: Status) -> str | None:
+def _pause_reason(clock: SlaClock, status: Status) -> str | None:
     if status is Status.SOLVED:
         return PauseReason.SOLVED
     return status.value if status in clock.terms.pauses else None
 
 
-def _resume_reason(clock: Clock, data: TicketEvent) -> str:
+def _resume_reason(clock: SlaClock, data: TicketEvent) -> str:
     if clock.pause_reason == PauseReason.SOLVED:
         return ResumeReason.REOPENED
     # Ingest tells of the status first and of the message that moved it after that.

@@ -17,7 +17,7 @@ from services.ingest.core.messages import (
     HttpCall,
     Inbound,
     InboundMessage,
-    Refused,
+    SendFailure,
     Sent,
     Unreadable,
     Unsendable,
@@ -366,7 +366,7 @@ def test_an_empty_reply_is_not_sent(own: Account) -> None:
 )
 def test_an_answer_says_whether_trying_again_can_help(status: int, permanent: bool) -> None:
     refused = generic.outcome(status, {"Retry-After": "7"}, b'{"error":"no"}')
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert (refused.permanent, refused.retry_after) == (permanent, 7.0)
 
 
@@ -377,7 +377,7 @@ def test_an_answer_says_whether_trying_again_can_help(status: int, permanent: bo
 )  # fmt: skip
 def test_a_provider_delays_us_by_an_hour_at_most(said: str, waits: float | None) -> None:
     refused = generic.outcome(429, {"retry-after": said}, b"")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.retry_after == waits
 
 

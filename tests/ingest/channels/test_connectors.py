@@ -16,7 +16,7 @@ from kit.base.clock import SystemClock
 from services.ingest.accounts import Accounts
 from services.ingest.channels import generic
 from services.ingest.channels.channel import Request
-from services.ingest.core.messages import DeliveryStatus, File, HttpCall, InboundMessage, Refused
+from services.ingest.core.messages import DeliveryStatus, File, HttpCall, InboundMessage, SendFailure
 from services.ingest.handlers import policy_of
 from tests.ingest.channels import samples as s
 
@@ -86,7 +86,7 @@ def test_a_reply_has_the_fields_that_are_shown(page: str) -> None:
 def test_the_answers_that_are_tried_again_are_the_ones_named(page: str) -> None:
     (named,) = re.findall(r"After ([\d, ]+), 5xx or no response", page)
     refused = {status: generic.outcome(status, {}, b"") for status in range(400, 600)}
-    again = {status for status, told in refused.items() if isinstance(told, Refused) and not told.permanent}
+    again = {status for status, told in refused.items() if isinstance(told, SendFailure) and not told.permanent}
     assert again == {*map(int, named.split(", ")), *range(500, 600)}
 
 

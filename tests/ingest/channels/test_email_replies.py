@@ -12,7 +12,7 @@ from services.ingest.channels import address_token
 from services.ingest.channels import email as mail
 from services.ingest.core.messages import (
     File,
-    Refused,
+    SendFailure,
     Sent,
     Unsendable,
 )
@@ -142,8 +142,8 @@ def test_an_address_that_is_none_is_not_written_to(to: str) -> None:
 def test_a_reply_code_says_whether_trying_again_can_help() -> None:
     assert mail.outcome(250, {}, b"ok") == Sent(None)
     later, never = mail.outcome(451, {}, b"later"), mail.outcome(550, {}, b"no such user")
-    assert isinstance(later, Refused)
-    assert isinstance(never, Refused)
+    assert isinstance(later, SendFailure)
+    assert isinstance(never, SendFailure)
     assert (later.permanent, never.permanent) == (False, True)
 
 
@@ -276,18 +276,18 @@ def test_what_has_nothing_in_it_is_not_sent(files: tuple[File, ...]) -> None:
     [
         (200, Sent(None)),
         (299, Sent(None)),
-        (300, Refused("SMTP 300: no ü", permanent=False)),
-        (199, Refused("SMTP 199: no ü", permanent=False)),
-        (499, Refused("SMTP 499: no ü", permanent=False)),
-        (500, Refused("SMTP 500: no ü", permanent=True)),
-        (599, Refused("SMTP 599: no ü", permanent=True)),
-        (600, Refused("SMTP 600: no ü", permanent=False)),
+        (300, SendFailure("SMTP 300: no ü", permanent=False)),
+        (199, SendFailure("SMTP 199: no ü", permanent=False)),
+        (499, SendFailure("SMTP 499: no ü", permanent=False)),
+        (500, SendFailure("SMTP 500: no ü", permanent=True)),
+        (599, SendFailure("SMTP 599: no ü", permanent=True)),
+        (600, SendFailure("SMTP 600: no ü", permanent=False)),
     ],
 )
-def test_the_bounds_of_reply_codes(status: int, outcome: Sent | Refused) -> None:
+def test_the_bounds_of_reply_codes(status: int, outcome: Sent | SendFailure) -> None:
     assert mail.outcome(status, {}, "no ü".encode()) == outcome
 
 
 def test_a_reason_is_read_as_far_as_it_goes() -> None:
     for body, reason in ((b"", "no reason given"), (b"x" * 600, "x" * 500), (b"\xff", "\ufffd")):
-        assert mail.outcome(550, {}, body) == Refused(f"SMTP 550: {reason}", permanent=True)
+        assert mail.outcome(550, {}, body) == SendFailure(f"SMTP 550: {reason}", permanent=True)

@@ -14,7 +14,7 @@ from linebot.v3.messaging import PushMessageRequest
 
 from services.ingest.accounts import Account
 from services.ingest.channels import CHANNELS, media, meta
-from services.ingest.core.messages import File, HttpCall, OutgoingReply, Refused, Unsendable, Upload
+from services.ingest.core.messages import File, HttpCall, OutgoingReply, SendFailure, Unsendable, Upload
 from tests.ingest.channels import samples as s
 
 PDF = File('étiquette "A".pdf', "application/pdf", content=b"%PDF-1.7\r\n--\r\n")
@@ -70,7 +70,7 @@ def test_an_upload_that_is_not_taken_is_the_outcome(status: int, body: bytes, pe
     upload = meta.render(reply(s.WA, PDF), s.WA, s.SECRETS)
     assert isinstance(upload, Upload)
     refused = upload.then(status, body)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.permanent == permanent
 
 

@@ -22,8 +22,8 @@ from services.ingest.core.messages import (
     InboundMessage,
     OutgoingReply,
     Part,
-    Refused,
     Sender,
+    SendFailure,
     Sent,
     Unreadable,
     Unsendable,
@@ -301,7 +301,7 @@ def test_an_account_without_a_base_url_sends_nothing() -> None:
     [
         (202, b'{"id":"x1"}', Sent("x1")),
         (200, b"thanks", Sent(None)),
-        (400, b"no", Refused("HTTP 400: no", permanent=True, retry_after=5.0)),
+        (400, b"no", SendFailure("HTTP 400: no", permanent=True, retry_after=5.0)),
     ],
 )
 def test_an_answer_names_the_message_or_the_reason(status: int, body: bytes, outcome: Any) -> None:

@@ -19,8 +19,8 @@ from services.ingest.core.messages import (
     HttpCall,
     InboundMessage,
     Part,
-    Refused,
     Sender,
+    SendFailure,
     Sent,
     Unreadable,
     Unsendable,
@@ -330,8 +330,8 @@ def test_an_account_without_a_base_url_sends_nothing() -> None:
         (200, b'{"sentMessages":[]}', Sent(None)),
         (409, b'{"sentMessages":[{"id":"46"}]}', Sent("46")),
         (409, b"taken before", Sent(None)),
-        (400, b"no", Refused("HTTP 400: no", permanent=True)),
-        (410, b"no", Refused("HTTP 410: no", permanent=True)),
+        (400, b"no", SendFailure("HTTP 400: no", permanent=True)),
+        (410, b"no", SendFailure("HTTP 410: no", permanent=True)),
     ],
 )
 def test_an_answer_that_says_that_it_was_taken_before_is_as_good_as_sent(
@@ -341,4 +341,4 @@ def test_an_answer_that_says_that_it_was_taken_before_is_as_good_as_sent(
 
 
 def test_how_long_to_wait_is_told_by_the_answer() -> None:
-    assert line.outcome(429, {"Retry-After": "5"}, b"") == Refused("HTTP 429: no reason given", False, 5.0)
+    assert line.outcome(429, {"Retry-After": "5"}, b"") == SendFailure("HTTP 429: no reason given", False, 5.0)

@@ -20,8 +20,8 @@ from services.ingest.core.messages import (
     HttpCall,
     InboundMessage,
     Part,
-    Refused,
     Sender,
+    SendFailure,
     Sent,
     Unreadable,
     Unsendable,
@@ -353,7 +353,7 @@ def test_an_account_without_a_base_url_sends_nothing() -> None:
     [
         (200, b'{"messages":[{"id":"wamid.Z"},{"id":"wamid.Y"}]}', Sent("wamid.Z")),
         (200, b'{"messages":[]}', Sent(None)),
-        (400, b"no", Refused("HTTP 400: no", permanent=True, retry_after=5.0)),
+        (400, b"no", SendFailure("HTTP 400: no", permanent=True, retry_after=5.0)),
     ],
 )
 def test_an_answer_names_the_message_or_the_reason(status: int, body: bytes, outcome: Any) -> None:

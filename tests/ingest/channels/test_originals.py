@@ -9,7 +9,7 @@ import pytest
 
 from services.ingest.accounts import Account
 from services.ingest.channels.originals import original
-from services.ingest.core.messages import HttpCall, Refused, Unsendable, Upload
+from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 from tests.ingest.channels import samples as s
 
 EVIL = "https://evil.example/x"
@@ -23,7 +23,7 @@ def test_whatsapp_is_asked_first_where_the_file_is() -> None:
     url = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1"
     assert wanted.then(200, json.dumps({"url": url}).encode()) == HttpCall("GET", url, login, b"")
     for status, body in ((200, b"{}"), (200, b"no"), (401, json.dumps({"url": url}).encode())):
-        assert isinstance(wanted.then(status, body), Refused)
+        assert isinstance(wanted.then(status, body), SendFailure)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_file_whose_address_is_not_told_is_asked_for_again() -> None:
     wanted = original("whatsapp", "1", None, s.WA, s.SECRETS)
     assert isinstance(wanted, Upload)
     refused = wanted.then(404, b"{}")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.permanent is False
     assert "404" in refused.reason
 

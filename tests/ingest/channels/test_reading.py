@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.ingest.channels import reading
-from services.ingest.core.messages import Faulty, InboundMessage, Refused, Sent, Unreadable
+from services.ingest.core.messages import Faulty, InboundMessage, SendFailure, Sent, Unreadable
 from tests.ingest.channels import samples as s
 
 # --- Texts. ---
@@ -222,8 +222,8 @@ def test_degrees_are_a_number_within_their_bounds(value: object, found: float | 
         (200, {"a": None}, Sent(None)),
         (200, {}, Sent(None)),
         (200, [], Sent(None)),
-        (199, "x", Refused('HTTP 199: "x"', permanent=False)),
-        (300, "x", Refused('HTTP 300: "x"', permanent=False)),
+        (199, "x", SendFailure('HTTP 199: "x"', permanent=False)),
+        (300, "x", SendFailure('HTTP 300: "x"', permanent=False)),
     ],
 )
 def test_an_answer_of_2xx_is_sent_with_the_id_that_it_names(status: int, body: Any, outcome: Any) -> None:
@@ -238,7 +238,9 @@ def test_an_answer_of_2xx_is_sent_with_the_id_that_it_names(status: int, body: A
 )  # fmt: skip
 def test_a_refusal_is_for_good_where_the_message_is_at_fault(status: int, permanent: bool) -> None:
     unsure = status in {409, 500}
-    assert reading.read_answer(status, {}, b"") == Refused(f"HTTP {status}: no reason given", permanent, None, unsure)
+    assert reading.read_answer(status, {}, b"") == SendFailure(
+        f"HTTP {status}: no reason given", permanent, None, unsure
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,13 +250,13 @@ def test_a_refusal_is_for_good_where_the_message_is_at_fault(status: int, perman
 )  # fmt: skip
 def test_after_which_answers_a_message_may_have_arrived(status: int, unsure: bool) -> None:
     refused = reading.read_answer(status, {}, b"")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.unsure is unsure
 
 
 def test_a_reason_is_one_line_of_500_bytes_of_whatever_was_answered() -> None:
     refused = reading.read_answer(503, {}, b"a\r\n\xffb" + b"x" * 600)
-    assert refused == Refused("HTTP 503: a \ufffdb" + "x" * 495, permanent=False)
+    assert refused == SendFailure("HTTP 503: a \ufffdb" + "x" * 495, permanent=False)
 
 
 @pytest.mark.parametrize("name", ["retry-after", "Retry-After", "RETRY-AFTER"])
@@ -265,5 +267,5 @@ def test_a_reason_is_one_line_of_500_bytes_of_whatever_was_answered() -> None:
 )  # fmt: skip
 def test_how_long_to_wait_is_told_in_seconds_and_an_hour_at_most(name: str, said: str, waits: float | None) -> None:
     refused = reading.read_answer(503, {"x": "9", name: said}, b"")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.retry_after == waits

@@ -19,8 +19,8 @@ from services.ingest.core.messages import (
     Inbound,
     InboundMessage,
     Part,
-    Refused,
     Sender,
+    SendFailure,
     Sent,
     Unreadable,
     Unsendable,
@@ -327,4 +327,4 @@ def test_an_account_that_lacks_a_setting_sends_nothing_and_says_which_it_needs(l
 
 def test_an_answer_names_the_message_or_the_reason() -> None:
     assert twilio.outcome(201, {}, b'{"sid":"SM9","status":"queued"}') == Sent("SM9")
-    assert twilio.outcome(429, {"Retry-After": "5"}, b"slow down") == Refused("HTTP 429: slow down", False, 5.0)
+    assert twilio.outcome(429, {"Retry-After": "5"}, b"slow down") == SendFailure("HTTP 429: slow down", False, 5.0)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from services.ingest.channels import media
-from services.ingest.core.messages import File, HttpCall, Refused, Upload
+from services.ingest.core.messages import File, HttpCall, SendFailure, Upload
 
 URL = "https://graph.example/media"
 
@@ -84,14 +84,14 @@ def test_a_file_of_no_known_type_is_a_document(media_type: str, told: str) -> No
 
 def test_an_upload_that_is_answered_without_an_id_is_told_and_tried_again() -> None:
     refused = upload(File("a", "text/plain", content=b"x")).then(200, b"{}")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert (refused.permanent, refused.unsure) == (False, False)
     assert "without an id" in refused.reason
 
 
 def test_an_upload_whose_answer_is_lost_leaves_no_doubt_about_the_message() -> None:
     refused = upload(File("a", "text/plain", content=b"x")).then(500, b"")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SendFailure)
     assert refused.unsure is False
 
 

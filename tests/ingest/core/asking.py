@@ -19,7 +19,7 @@ from contracts.tickets import (
 )
 from kit.protocol.document import Decision
 from services.ingest.core.commands import (
-    Asked,
+    CommandContext,
     decide,
 )
 from services.ingest.core.policy import TicketPolicy
@@ -44,7 +44,7 @@ def given(
     **more: Any,
 ) -> Decision[TicketState]:  # fmt: skip
     """Take a command that was given at minute 1, at minute 2."""
-    return decide(state, Asked(command(data, **more), **(looked or {})), policy, minute(2))
+    return decide(state, CommandContext(command(data, **more), **(looked or {})), policy, minute(2))
 
 
 def after(decision: Decision[TicketState]) -> tuple[TicketState, Ticket]:

@@ -41,7 +41,7 @@ from contracts.tickets import (
     TicketPriorityChanged,
     TicketTagged,
 )
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.base.ids import stable_id
 from kit.protocol.document import Decision
 from services.ingest.core.commands import (
@@ -220,9 +220,9 @@ def test_a_merge_lets_the_open_questions_go_on_says_where_and_closes() -> None:
 
 
 def test_a_merge_waits_until_all_open_questions_are_stored() -> None:
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         merged(stored())
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         merged(stored(unanswered=(minute(0), minute(1))), Story().arrival(0, "m1").message())
 
 

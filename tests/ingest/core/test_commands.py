@@ -35,7 +35,7 @@ from services.ingest.core.commands import (
     AUTHOR_CHARACTERS,
     COMMAND_BYTES,
     KEY_CHARACTERS,
-    Asked,
+    CommandContext,
     decide,
 )
 from services.ingest.core.moves import SYSTEM
@@ -147,7 +147,7 @@ def test_a_transfer_is_routings_to_carry_out_and_ours_to_refuse() -> None:
 
 
 def test_data_that_cannot_be_read_is_refused_with_what_is_wrong() -> None:
-    asked = Asked(command(NOTE).model_copy(update={"data": UnknownPayload()}), fault="text: missing")
+    asked = CommandContext(command(NOTE).model_copy(update={"data": UnknownPayload()}), fault="text: missing")
     refused = decide(stored(), asked, POLICY, minute(2))
     assert refusal(refused) == ("invalid", "text: missing")
     assert refused.events[0].actor is None  # type: ignore[attr-defined]

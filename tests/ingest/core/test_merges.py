@@ -12,7 +12,7 @@ from contracts.envelope import Command
 from contracts.payload import Payload
 from contracts.ticket import Priority, Status
 from kit.protocol.document import Decision
-from services.ingest.core.commands import SOURCE, Asked
+from services.ingest.core.commands import SOURCE, CommandContext
 from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import decide
@@ -94,7 +94,7 @@ def test_a_ticket_that_was_merged_away_refuses_and_says_where_to_ask(data: Any) 
 def forwarded(story: Story, source: str) -> Decision[TicketState]:
     data = Forward(by=SYSTEM, message=story.arrival(1, "m9").message(), from_ticket_id="T5")
     command = Command.of(data, id="f1", source=source, subject="T1", time=minute(2))
-    return decide(story.state, Asked(command), POLICY, minute(2))
+    return decide(story.state, CommandContext(command), POLICY, minute(2))
 
 
 def said(events: Sequence[Payload]) -> list[str]:

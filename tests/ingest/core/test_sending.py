@@ -12,12 +12,12 @@ from contracts.commands import Reply
 from contracts.ticket import Status
 from contracts.tickets import MessageFailed, MessageSent, TicketHandedOff, TicketStatusChanged
 from services.ingest.core import sending
-from services.ingest.core.messages import Delivery, Refused, Sent
+from services.ingest.core.messages import Delivery, SendFailure, Sent
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import TicketState
 from tests.ingest.core.timeline import AGENT, BOT, POLICY, Story, minute
 
-AWAY = Refused("away", permanent=False)
+AWAY = SendFailure("away", permanent=False)
 
 
 def asked(*texts: str, policy: TicketPolicy = POLICY, status: Status | None = None) -> Story:
@@ -122,7 +122,7 @@ def test_what_waits_behind_a_message_that_is_tried_again_keeps_its_turn() -> Non
 @pytest.mark.parametrize(("seconds", "words"), [(3600, []), (3601, ["message.failed"])])
 def test_a_try_is_made_at_the_last_instant_of_its_time_and_not_after_it(seconds: int, words: list[str]) -> None:
     story = asked("a", policy=TicketPolicy(send_attempts=1, send_for=timedelta(hours=1)))
-    story.tries(1, Refused("slow down", permanent=False, retry_after=seconds))
+    story.tries(1, SendFailure("slow down", permanent=False, retry_after=seconds))
     assert story.words() == words
 
 
@@ -194,7 +194,7 @@ def test_a_person_who_answers_takes_over_from_the_bot_and_the_reason_is_told() -
 
 def test_a_message_that_failed_is_stored_as_failed_and_told_with_its_command() -> None:
     story = asked("a")
-    story.tries(2, Refused("e" * 5000, permanent=True))
+    story.tries(2, SendFailure("e" * 5000, permanent=True))
     (failed,) = story.events
     assert isinstance(failed, MessageFailed)
     assert (failed.command_id, failed.permanent) == ("c1", True)

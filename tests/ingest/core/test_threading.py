@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.ticket import Authentication
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from services.ingest.core.messages import Mail
 from services.ingest.core.ticket import decide
 from tests.ingest.core.timeline import POLICY, Story, minute
@@ -40,7 +40,7 @@ def test_a_mail_whose_admission_is_open_is_looked_up_again_unless_the_ticket_adm
     late = story.arrival(1, mail=mail(authentication), brand=brand)
     late.contact_id, late.admitted = contact, admitted
     if not taken:
-        with pytest.raises(Passing, match="may not join"):
+        with pytest.raises(TransientError, match="may not join"):
             decide(story.state, late, POLICY, minute(1))
         return
     assert [event.type for event in decide(story.state, late, POLICY, minute(1)).events] == [

@@ -15,9 +15,9 @@ from contracts.commands import (
 )
 from contracts.ticket import Status
 from contracts.tickets import CommandRejected
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from services.ingest.core.arrivals import FULL_BYTES, TEXT_BYTES
-from services.ingest.core.messages import Delivery, Refused
+from services.ingest.core.messages import Delivery, SendFailure
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.ticket import decide
 from services.ingest.store import dump_ticket, load_ticket
@@ -76,8 +76,8 @@ def test_a_reply_that_claims_to_come_from_the_future_answers_what_has_come() -> 
     assert story.ticket.oldest_unanswered_at == minute(10)
 
 
-AWAY = Refused("away", permanent=False)
-NO_ANSWER = Refused("no answer", permanent=False, unsure=True)
+AWAY = SendFailure("away", permanent=False)
+NO_ANSWER = SendFailure("no answer", permanent=False, unsure=True)
 
 
 def test_a_reply_whose_tries_may_have_arrived_is_given_up_after_a_few_and_says_so() -> None:
@@ -168,7 +168,7 @@ def test_a_permanent_refusal_ends_it_at_once_and_the_next_message_goes() -> None
     story.writes(0)
     story.asks(1, Reply(by=AGENT, text="a"))
     story.asks(1, Reply(by=AGENT, text="b"))
-    story.tries(1, Refused("no such number", permanent=True))
+    story.tries(1, SendFailure("no such number", permanent=True))
     story.tries(1)
     assert story.words() == ["ticket.opened", "message.failed", "message.sent", "ticket.status_changed"]
 
@@ -177,7 +177,7 @@ def test_the_channel_says_when_to_come_again() -> None:
     story = Story()
     story.writes(0)
     story.asks(1, Reply(by=AGENT, text="a"))
-    story.tries(1, Refused("slow down", permanent=False, retry_after=600))
+    story.tries(1, SendFailure("slow down", permanent=False, retry_after=600))
     assert not story.begins(10.9)
     assert story.begins(11)
 
@@ -198,7 +198,7 @@ def test_a_question_that_goes_on_to_another_ticket_is_never_given_up() -> None:
     assert story.state is not None
     story.state = replace(story.state, pending=(replace(story.state.pending[0], into="T0"),))
     for at in range(1, 30, 6):
-        story.tries(at, Refused("unexpected error", permanent=True))
+        story.tries(at, SendFailure("unexpected error", permanent=True))
     assert story.words() == ["ticket.opened"]
     assert len(story.state.pending) == 1
 
@@ -213,7 +213,7 @@ def test_an_outcome_of_a_try_that_was_overtaken_does_not_count() -> None:
     assert story.state is not None
     old = story.state.pending[0]
     story.begins(3)
-    assert settle(story.state, old, Refused("late", permanent=True), POLICY, minute(4)) is None
+    assert settle(story.state, old, SendFailure("late", permanent=True), POLICY, minute(4)) is None
 
 
 def test_long_texts_are_cut_in_events_and_kept_whole_beside_them() -> None:
@@ -251,7 +251,7 @@ def test_whatever_happens_what_comes_again_changes_nothing_and_the_ticket_stays_
             before = (story.state, len(story.events))
             try:
                 _step(story, at, what, first, second, again=again)
-            except Passing:
+            except TransientError:
                 assert story.ticket.status == Status.CLOSED
             if again:
                 assert (story.state, len(story.events)) == before
@@ -267,7 +267,7 @@ def _step(story: Story, at: float, what: str, first: object, second: object, *, 
         case "replies":
             story.asks(at, Reply(by=second, text="x"), str(first))
         case "tries" if not again and story.state is not None and story.state.pending:
-            story.tries(at * 10_000, None if first else Refused("no", permanent=True))
+            story.tries(at * 10_000, None if first else SendFailure("no", permanent=True))
         case "time":
             story.time_comes(at + 20 * DAY)
             assert story.ticket.status != Status.SOLVED

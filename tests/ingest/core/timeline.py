@@ -15,8 +15,16 @@ from contracts.ticket import Author, AuthorKind, Status, Ticket
 from kit.protocol.document import Decision, Insert
 from services.ingest.core import sending
 from services.ingest.core.arrivals import Arrival, StatusReport
-from services.ingest.core.commands import Asked
-from services.ingest.core.messages import Delivery, DeliveryStatus, InboundMessage, Refused, Sender, SendOutcome, Sent
+from services.ingest.core.commands import CommandContext
+from services.ingest.core.messages import (
+    Delivery,
+    DeliveryStatus,
+    InboundMessage,
+    Sender,
+    SendFailure,
+    SendOutcome,
+    Sent,
+)
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import TicketState
 from services.ingest.core.ticket import decide, fire
@@ -86,7 +94,7 @@ class Story:
         """Take a command that was given at that minute, or at another one."""
         time = minute(at if given is None else given)
         command = Command.of(data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=time)
-        self._take(decide(self.state, Asked(command, **looked_up), self.policy, minute(at)))
+        self._take(decide(self.state, CommandContext(command, **looked_up), self.policy, minute(at)))
 
     def replies(
         self, at: float, sent_at: float | None = None, by: Author = AGENT, status: Status | None = None
@@ -118,4 +126,4 @@ class Story:
         self._take(fire(self.state, minute(at)))
 
 
-__all__ = ["AGENT", "BOT", "Refused", "Story", "minute"]
+__all__ = ["AGENT", "BOT", "SendFailure", "Story", "minute"]

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from contracts.ticket import Ticket
 from contracts.topics import TICKETS
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.document import Decision
 from kit.protocol.ports import Guarded
 from services.ingest import handlers
@@ -92,7 +92,7 @@ class Post(Servers):
         while True:
             await step("sweep", when=lambda: self.talking("tickets") or self.talking("contacts"))
             self.clock.advance(0.001)
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await worker.tickets.sweep(timedelta(0))
                 await worker.contacts.sweep(timedelta(0))
 

@@ -11,7 +11,7 @@ from contracts.envelope import Event
 from kit.base.errors import Full
 from kit.kafka.commits import Commits
 from kit.kafka.consumer import Consumer
-from kit.kafka.reading import Polls
+from kit.kafka.reading import PollLoop
 from kit.kafka.starts import Starts
 from kit.protocol.batch import Batch
 from kit.protocol.delivery import Delivery
@@ -76,7 +76,7 @@ class Forgetful(ClearedAtOnce[Any]):
         return Saved(saved.won + saved.lost)
 
 
-class Forgetting(Polls):
+class Forgetting(PollLoop):
     """Without *go-back*: what a failed poll has dropped is not asked for again."""
 
     async def _go_back(self) -> None: ...

@@ -1,7 +1,7 @@
 """The pipe under simulation: input partitions, documents with an outbox, an output log, a DLQ, and kit's code between.
 
-Delivery, Documents, Polls, Consumer's settling and Ticker are the real ones; store, broker and group are simulated. A
-rule that is switched off replaces just the piece of code that keeps it: see `careless.py`.
+Delivery, Documents, PollLoop, Consumer's settling and Ticker are the real ones; store, broker and group are simulated.
+A rule that is switched off replaces just the piece of code that keeps it: see `careless.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aiokafka.errors import KafkaError
 
 from contracts.dlq import REFUSED, REPLAY_OF, DeadLetter, original_headers
 from contracts.envelope import Event
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.kafka.batch_size import BatchSize
-from kit.kafka.reading import Polls
+from kit.kafka.reading import PollLoop
 from kit.protocol import document
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Limits
@@ -63,7 +63,7 @@ class Recorder(BaseHandling[dict[str, Any]]):
         event = item.event
         assert event is not None
         if item.value not in {None, "ok"}:
-            raise Passing(item.value)
+            raise TransientError(item.value)
         if event.data.kind == "killer" and not self.w.mended:
             raise Killed
         if event.data.kind == "poison" and not self.w.mended:
@@ -187,7 +187,7 @@ class Pipe(World):
 
     async def replica(self, me: str) -> None:
         consumer = self.consumers[me] = self.consumer(me)
-        make, size = Polls if self.on("go-back") else Forgetting, BatchSize(2, 1.0, 1000)
+        make, size = PollLoop if self.on("go-back") else Forgetting, BatchSize(2, 1.0, 1000)
         size.note(1, 0.0)  # it has been up for a while
         polls = make(
             consumer._client(), self.clock, running=lambda: True, beat=lambda: None,
@@ -209,7 +209,7 @@ class Pipe(World):
             await step("clear later", when=lambda: bool(documents._confirmed))
             try:
                 await documents.clear()
-            except Passing:
+            except TransientError:
                 continue
 
     async def sweeper(self) -> None:
@@ -219,7 +219,7 @@ class Pipe(World):
             await step("sweep", when=lambda: any(d.get(by) and d["outbox"] for d in self.major.values()))
             try:
                 await documents.sweep(timedelta(0))
-            except Passing:
+            except TransientError:
                 continue
 
     async def ticker(self, me: str) -> None:
@@ -233,7 +233,7 @@ class Pipe(World):
             await step("tick", when=lambda: self.owners[0] == me and self.has_to_do(ticker, consumer))
             try:
                 await ticker.tick()
-            except Passing:
+            except TransientError:
                 continue
 
     def has_to_do(self, ticker: Ticker[Any], consumer: SimConsumer) -> bool:

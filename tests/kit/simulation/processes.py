@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from contracts.envelope import Event
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.delivery import Delivery
 from kit.protocol.ports import Guarded, Outgoing, WriteOutcome
 from kit.protocol.record import Record, place
@@ -160,7 +160,7 @@ class StepStore(FakeStore):
             self.w.writes.append(partial(super().insert, collection, documents))
         existed = await super().insert(collection, documents) if out in {"ok", UNKNOWN} else set()
         if out != "ok":
-            raise Passing(out)
+            raise TransientError(out)
         return existed
 
     async def clear(self, collection: str, confirmed: Mapping[str, Sequence[str]]) -> None:
@@ -170,7 +170,7 @@ class StepStore(FakeStore):
 
 async def _reach(label: str) -> None:
     if await step(label, AWAY) != "ok":
-        raise Passing(label)
+        raise TransientError(label)
 
 
 class StepLock:
@@ -229,7 +229,7 @@ def in_turn(*parts: Coroutine[Any, Any, Any]) -> Generator[Step, str, list[Any]]
                 asked = part.send(answer)
             except StopIteration as done:
                 results[n] = done.value
-            except Passing as passing:
+            except TransientError as passing:
                 fault = fault or passing
             else:
                 waiting.append((n, part, (yield asked)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, Outgoing, WriteOutcome
 from tests.kit.simulation.world import step
 
@@ -54,7 +54,7 @@ class SimStore:
 
     async def clear(self, _: str, confirmed: Mapping[str, Sequence[str]]) -> None:
         if await step(f"clear {sorted(confirmed)}", "fails") != "ok":
-            raise Passing("cleared nothing")
+            raise TransientError("cleared nothing")
         for doc_id, ids in confirmed.items():
             doc = self.w.docs[doc_id]
             doc["outbox"] = [e for e in doc["outbox"] if e["id"] not in ids and self.w.on("clear-confirmed")]

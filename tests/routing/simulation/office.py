@@ -1,6 +1,6 @@
 """Routing under simulation: two processes over one store, tickets that come and go, a door that changes agents.
 
-Delivery, desk, claims, roster, looker, timers, absence and reconciler are the real ones. A rule that is switched off
+Delivery, assigner, claims, roster, dispatcher, timers, absence and reconciler are real. A rule that is switched off
 replaces just the piece of code that keeps it.
 """
 
@@ -20,16 +20,16 @@ from contracts.agents import Agent
 from contracts.envelope import Command, Event
 from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.protocol.document import Decision, Document
 from kit.protocol.ports import Guarded, WriteOutcome
 from services.routing import ticker
+from services.routing.assignment.claims import Claims, Pair, Versions
+from services.routing.assignment.shares import Shares
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
-from services.routing.store.claims import Claims, Pair, Versions
-from services.routing.store.shares import Shares
 from tests.kit.fake_store import Row
 from tests.kit.raw import Raw
 from tests.kit.simulation.processes import Servers, StepStore, at_once
@@ -129,19 +129,19 @@ class Office(Servers):
         mine = self.replicas[p]
         while True:
             await step("look", when=lambda: self.news(mine))
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 if not mine.roster.loaded:
                     await mine.roster.load_all()
-                    mine.desk.claims.freed.set()
-                await ticker.follow_agents(mine.desk, mine.absence.told)
+                    mine.assigner.claims.freed.set()
+                await ticker.follow_agents(mine.assigner, mine.absence.told)
                 await mine.absence.turn()
                 if self.is_behind(mine):
                     await mine.roster.load_all()
-                await mine.looker.turn()
+                await mine.dispatcher.turn()
 
     def news(self, mine: Replica) -> bool:
-        claims, looker = mine.desk.claims, mine.looker
-        return not mine.roster.loaded or claims.freed.is_set() or bool(looker._due) or self.is_behind(mine)
+        claims, dispatcher = mine.assigner.claims, mine.dispatcher
+        return not mine.roster.loaded or claims.freed.is_set() or bool(dispatcher._due) or self.is_behind(mine)
 
     def is_behind(self, mine: Replica) -> bool:
         known = {i: doc.version for i in self.people() if (doc := mine.roster.get(i)) is not None}
@@ -153,7 +153,7 @@ class Office(Servers):
             await step("reconcile", when=lambda: bool(self.loose() or self.heavy()) and self._now_or_early())
             self._begin()
             self.clock.advance(OLD)
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await mine.roster.load_all()
                 await mine.reconciler.turn()
 
@@ -164,7 +164,7 @@ class Office(Servers):
             self._begin()
             looks = [row["due"] for row in self.tickets().values() if row.get("due")]
             self.clock.set(max([self.clock.now(), *looks]) + timedelta(seconds=1))
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await mine.timers.tick()
 
     async def absence(self, p: str) -> None:
@@ -172,7 +172,7 @@ class Office(Servers):
         while True:
             await step("look who is gone", when=lambda: bool(self.orphans()) and self._now_or_early())
             self._begin()
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await mine.roster.load_all()
                 await mine.absence.sweep()
 
@@ -182,14 +182,14 @@ class Office(Servers):
             await step("sweep", when=lambda: self.talking(kind) and self._now_or_early())
             self._begin()
             self.clock.advance(0.001)
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await documents.sweep(timedelta(0))
 
     async def door(self) -> None:
         """Whoever asks, asks again until there is an answer."""
         while self.asked < len(self.asks):
             await step("ask the door")
-            with contextlib.suppress(Passing):
+            with contextlib.suppress(TransientError):
                 await self.asks[self.asked](self.replicas["DOOR"])
                 self.asked += 1
         await step("nothing more to ask", when=lambda: False)
@@ -202,8 +202,8 @@ class Office(Servers):
     def people(self) -> Mapping[str, Row]:
         return self.rows.get("agents", {})
 
-    def holds(self, agent: str) -> dict[str, Row]:
-        return {hold["ticket"]: hold for hold in self.people()[agent]["state"]["holds"]}
+    def claims(self, agent: str) -> dict[str, Row]:
+        return {claim["ticket"]: claim for claim in self.people()[agent]["state"]["claims"]}
 
     def is_online(self, agent: str) -> bool:
         state = self.people()[agent]["state"]
@@ -211,7 +211,7 @@ class Office(Servers):
 
     def loose(self) -> list[Pair]:
         whose = {i: row["state"]["agent"] for i, row in self.tickets().items()}
-        return [(a, t) for a in self.people() for t in self.holds(a) if whose.get(t) != a]
+        return [(a, t) for a in self.people() for t in self.claims(a) if whose.get(t) != a]
 
     def orphans(self) -> list[str]:
         states = (row["state"] for row in self.tickets().values())
@@ -228,10 +228,10 @@ class Office(Servers):
         """Claims that weigh more than their tickets do."""
         having = {i: row for i, row in self.tickets().items() if row["state"]["agent"]}
         whose = [(row["state"]["agent"], i) for i, row in having.items()]
-        return [(a, i) for a, i in whose if self.holds(a)[i]["weight"] > self._weight(having[i])]
+        return [(a, i) for a, i in whose if self.claims(a)[i]["weight"] > self._weight(having[i])]
 
     def _load(self, agent: str) -> float:
-        return sum((float(hold["weight"]) for hold in self.holds(agent).values()), 0.0)
+        return sum((float(claim["weight"]) for claim in self.claims(agent).values()), 0.0)
 
     def _capacity(self, agent: str) -> float:
         return float(self.people()[agent]["state"]["profile"]["capacity"])
@@ -240,8 +240,8 @@ class Office(Servers):
         loads = dict.fromkeys(self.people(), 0.0)
         for i, row in self.tickets().items():
             if (agent := row["state"]["agent"]) is not None:
-                assert i in self.holds(agent), f"no claim: {i} is with {agent}"
-                weight = self.holds(agent)[i]["weight"]
+                assert i in self.claims(agent), f"no claim: {i} is with {agent}"
+                weight = self.claims(agent)[i]["weight"]
                 assert weight >= self._weight(row), f"claimed too little: {i} weighs more than {weight} of {agent}"
                 loads[agent] += weight
         for agent, load in loads.items():
@@ -322,16 +322,16 @@ _claim = agents.claim
 
 def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
     """Without *stamp-max*: a claim that is there keeps the stamp it was made with."""
-    claimed, old = _claim(state, ticket, stamp, weight, now), state.holds.get(ticket)
+    claimed, old = _claim(state, ticket, stamp, weight, now), state.claims.get(ticket)
     if old is None:
         return claimed
-    return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], stamp=old.stamp)})
+    return replace(claimed, claims={**claimed.claims, ticket: replace(claimed.claims[ticket], stamp=old.stamp)})
 
 
 def _last_weight(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
     """Without *claim-heaviest*: a claim takes the weight that the last claimant knew."""
     claimed = _claim(state, ticket, stamp, weight, now)
-    return replace(claimed, holds={**claimed.holds, ticket: replace(claimed.holds[ticket], weight=weight)})
+    return replace(claimed, claims={**claimed.claims, ticket: replace(claimed.claims[ticket], weight=weight)})
 
 
 def _without_stamp(
@@ -339,13 +339,13 @@ def _without_stamp(
 ) -> Document[AgentState] | None:
     """Without *release-stamped*: a claim is given up, or made lighter, whatever it was renewed for since."""
     doc = self._roster.get(agent_id)
-    if doc is None or doc.state is None or not (old := versions.keys() & doc.state.holds.keys()):
+    if doc is None or doc.state is None or not (old := versions.keys() & doc.state.claims.keys()):
         return None
     gone, less = old - lighter.keys(), {t: lighter[t] for t in old & lighter.keys()}
     return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now(), less))
 
 
-async def _wakes_unclaimed(self: Shares, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+async def _wakes_unclaimed(self: Shares, docs: Iterable[Document[TicketState]], policy: RoutingPolicy) -> None:
     """Without *wake-claims*: a ticket that takes more of its agent again just says so."""
     for doc in docs:
         if doc.changed and doc.state is not None and doc.state.agent is not None:

@@ -13,10 +13,10 @@ import aiosmtplib
 
 from kit.policy.secrets import Secrets, Unresolved
 from kit.relay import RelaySession, TlsOptions, tls_options
-from services.notify.channels.base import Letter
 from services.notify.core import text
 from services.notify.core.policy import EmailReceiver
-from services.notify.core.settle import Later, Outcome, Refused, Sent
+from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
+from services.notify.sinks.base import Notification
 
 MOST_SUBJECT = 200
 
@@ -41,11 +41,11 @@ class EmailSink:
     def __init__(self, relay: Relay, secrets: Secrets) -> None:
         self._relay, self._secrets = relay, secrets
 
-    async def deliver(self, letter: Letter) -> Outcome:
+    async def deliver(self, notification: Notification) -> Outcome:
         """Send it once; taken by one of the addresses is taken."""
         relay = self._relay
         try:
-            message = render(letter, relay.sender)
+            message = render(notification, relay.sender)
             session = RelaySession(
                 hostname=relay.host,
                 port=relay.port,
@@ -55,9 +55,9 @@ class EmailSink:
                 **relay.tls,
             )
         except Unresolved as fault:
-            return Later(str(fault))
+            return TemporaryFailure(str(fault))
         except (MessageError, ValueError) as fault:
-            return Refused(f"{type(fault).__name__}: {fault}"[:300])
+            return PermanentFailure(f"{type(fault).__name__}: {fault}"[:300])
         try:
             async with session:
                 await session.send_message(message, sender=parseaddr(relay.sender)[1])
@@ -65,27 +65,27 @@ class EmailSink:
             codes = [refused.code for refused in fault.recipients]
             return _refusal(min(codes, default=550), "every address was refused")
         except aiosmtplib.SMTPAuthenticationError as fault:
-            return Later(f"SMTP {fault.code}: {fault.message}"[:300], fault.code)  # passwords are mended
+            return TemporaryFailure(f"SMTP {fault.code}: {fault.message}"[:300], fault.code)  # passwords are mended
         except aiosmtplib.SMTPResponseException as fault:
             return _refusal(fault.code, fault.message)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            return Later(f"{type(fault).__name__}: {fault}"[:300], unsure=session.left)
+            return TemporaryFailure(f"{type(fault).__name__}: {fault}"[:300], unsure=session.left)
         except (MessageError, ValueError) as fault:
-            return Refused(f"{type(fault).__name__}: {fault}"[:300])
+            return PermanentFailure(f"{type(fault).__name__}: {fault}"[:300])
         return Sent(250)
 
 
-def _refusal(code: int, words: str) -> Later | Refused:
+def _refusal(code: int, words: str) -> TemporaryFailure | PermanentFailure:
     said = f"SMTP {code}: {words}"[:300]
-    return Refused(said, code) if 500 <= code < 600 else Later(said, code)
+    return PermanentFailure(said, code) if 500 <= code < 600 else TemporaryFailure(said, code)
 
 
-def render(letter: Letter, sender: str) -> EmailMessage:
+def render(notification: Notification, sender: str) -> EmailMessage:
     """The mail; made of the same facts it is the same mail."""
-    receiver, planned, facts = letter.receiver, letter.planned, letter.facts()
+    receiver, planned, facts = notification.receiver, notification.planned, notification.facts()
     assert isinstance(receiver, EmailReceiver)
     domain = parseaddr(sender)[1].rpartition("@")[2]
-    root = f"<{_local(letter.escalation_id)}@{domain}>"
+    root = f"<{_local(notification.escalation_id)}@{domain}>"
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(receiver.to)
@@ -95,7 +95,7 @@ def render(letter: Letter, sender: str) -> EmailMessage:
     message["In-Reply-To"] = root
     message["References"] = root
     message["Auto-Submitted"] = "auto-generated"
-    message["X-Deskbus-Dedup-Key"] = text.one_line(letter.dedup_key, 200)
+    message["X-Deskbus-Dedup-Key"] = text.one_line(notification.dedup_key, 200)
     message.set_content(text.render(receiver.text, facts))
     return message
 

@@ -134,7 +134,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-class Outward:
+class HttpClient:
     """A service's HTTP client. `allowed` gives the hosts that may be called although private or without TLS."""
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The desk where waiting tickets get agents: a claim on the agent first, then the ticket's own guarded write.
+"""The assigner where waiting tickets get agents: a claim on the agent first, then the ticket's own guarded write.
 
-Who wants a ticket changed outside the batch loop (a timer, a door, the looker) also comes here.
+Who wants a ticket changed outside the batch loop (a timer, a door, the dispatcher) also comes here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,17 +11,17 @@ import structlog
 
 from contracts.assignments import TicketUnassigned
 from kit.base.clock import Clock
-from kit.base.errors import Passing, TooLarge
+from kit.base.errors import TooLarge, TransientError
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents, Saved
+from services.routing.assignment.claims import ROUNDS, Claims, Observer, Versions, Weights
+from services.routing.assignment.shares import Shares
 from services.routing.core import picking, transfers
 from services.routing.core.need import needs_of
 from services.routing.core.picking import Pick
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
-from services.routing.store.claims import ROUNDS, Claims, Observer, Versions, Weights
 from services.routing.store.roster import Roster
-from services.routing.store.shares import Shares
 
 log = structlog.get_logger(__name__)
 
@@ -32,14 +32,14 @@ APART = 16
 Picked = tuple[Document[TicketState], Pick]
 
 
-class Desk:
-    """One per process. The handler, the looker and the doors all assign through it."""
+class Assigner:
+    """One per process. The handler, the dispatcher and the doors all assign through it."""
 
     def __init__(
         self,
         documents: Documents[TicketState],
         roster: Roster,
-        policy: Callable[[], Policy],
+        policy: Callable[[], RoutingPolicy],
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -55,11 +55,11 @@ class Desk:
         documents.watch(self._note)
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> RoutingPolicy:
         """The policy in force."""
         return self._policy()
 
-    def follow_policy(self) -> Policy:
+    def follow_policy(self) -> RoutingPolicy:
         """Return the policy in force, and let the index of agents follow it."""
         policy = self._policy()
         if self.roster.pool.policy is not policy:
@@ -90,7 +90,7 @@ class Desk:
         waiting.sort(key=lambda each: picking.turn(each[0]))
         await self._claim([doc for _, doc in waiting], policy)
 
-    async def _claim(self, waiting: list[Document[TicketState]], policy: Policy) -> None:
+    async def _claim(self, waiting: list[Document[TicketState]], policy: RoutingPolicy) -> None:
         async with self.claims.lock:
             seen = waiting
             for number in range(ROUNDS):
@@ -104,7 +104,7 @@ class Desk:
                 waiting = [doc for doc, pick in picks if pick.agent_id not in won]
             self._say_who_is_waited_for(seen, policy)
 
-    def _pick(self, waiting: Sequence[Document[TicketState]], policy: Policy, *, spread: int) -> list[Picked]:
+    def _pick(self, waiting: Sequence[Document[TicketState]], policy: RoutingPolicy, *, spread: int) -> list[Picked]:
         """Pick agents one ticket after the other; each pick takes room from the index at once.
 
         All replicas see the same agent as the best. Who has lost one to another replica picks anywhere among the first
@@ -132,7 +132,7 @@ class Desk:
             picks.append((doc, pick))
         return picks
 
-    def _without_gone_target(self, doc: Document[TicketState], policy: Policy) -> TicketState:
+    def _without_gone_target(self, doc: Document[TicketState], policy: RoutingPolicy) -> TicketState:
         assert doc.state is not None
         if doc.state.target is not None:
             agent = self.roster.pool.agents.get(doc.state.target.agent)
@@ -140,14 +140,14 @@ class Desk:
                 self._apply(doc, transfers.fall_back(doc.state, agent, policy))
         return doc.state
 
-    def _say_who_is_waited_for(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+    def _say_who_is_waited_for(self, docs: Iterable[Document[TicketState]], policy: RoutingPolicy) -> None:
         """Say of those who still wait for the agent they were transferred to that they do."""
         for doc in docs:
             state = doc.state
             if state is not None and state.phase == "waiting" and state.target is not None:
                 try:
                     self._apply(doc, transfers.wait(state, self.roster.pool.agents.get(state.target.agent), policy))
-                except (Passing, TooLarge) as fault:
+                except (TransientError, TooLarge) as fault:
                     log.warning("could not record that a ticket waits for an agent", ticket=doc.id, fault=str(fault))
 
     def _apply(self, doc: Document[TicketState], decision: Decision[TicketState] | None) -> None:
@@ -161,7 +161,7 @@ class Desk:
         try:
             self.documents.apply(doc, decision, cause=doc.state.cause)
             self._given[doc.id] = pick
-        except (Passing, TooLarge) as fault:
+        except (TransientError, TooLarge) as fault:
             log.warning("could not record an assignment; its claim is left to the reconciler", fault=str(fault))
 
     # -- after the tickets were written ------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Desk:
                 await self.claims.release(free, lighter)
             if unsure:
                 await self.claims.look_at(unsure, fence=False)
-        except Passing as fault:
+        except TransientError as fault:
             log.warning("claims not released, left to the reconciler", fault=str(fault))
 
     def _count(self, state: TicketState, given: Pick | None) -> None:
@@ -225,5 +225,5 @@ class Desk:
 
 def _apart(ticket: str, fault: Exception) -> None:
     """Leave a ticket as it is that cannot be changed now, and go on with the others."""
-    foreseen = isinstance(fault, Passing | TooLarge)
+    foreseen = isinstance(fault, TransientError | TooLarge)
     log.warning("a ticket could not be changed", ticket=ticket, fault=str(fault), exc_info=None if foreseen else fault)

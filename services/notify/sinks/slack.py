@@ -6,13 +6,13 @@ Slack takes no idempotency key for messages, so a try whose answer was lost show
 import json
 from typing import Any
 
-from kit.outward import Answer, Outward
+from kit.http_client import Answer, HttpClient
 from kit.policy.secrets import Secrets, Unresolved
-from services.notify.channels.base import Letter
-from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core import text
 from services.notify.core.policy import SlackReceiver
-from services.notify.core.settle import Later, Outcome, Refused, Sent
+from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
+from services.notify.sinks.base import Notification
+from services.notify.sinks.outbound import post, refusal, retry_after
 
 MOST_TEXT = 3_000
 _FOREVER = frozenset(
@@ -27,14 +27,14 @@ _FOREVER = frozenset(
 class SlackSink:
     """Posts to Slack channels."""
 
-    def __init__(self, way_out: Outward, secrets: Secrets) -> None:
-        self._way_out, self._secrets = way_out, secrets
+    def __init__(self, http_client: HttpClient, secrets: Secrets) -> None:
+        self._http, self._secrets = http_client, secrets
 
-    async def deliver(self, letter: Letter) -> Outcome:
+    async def deliver(self, notification: Notification) -> Outcome:
         """Send it once."""
-        receiver = letter.receiver
+        receiver = notification.receiver
         assert isinstance(receiver, SlackReceiver)
-        message: dict[str, Any] = {"text": render(letter, receiver)}
+        message: dict[str, Any] = {"text": render(notification, receiver)}
         headers = {"content-type": "application/json; charset=utf-8"}
         try:
             if receiver.webhook is not None:
@@ -43,21 +43,24 @@ class SlackSink:
                 url = self._secrets.expand(receiver.base_url).rstrip("/") + "/chat.postMessage"
                 headers["authorization"] = f"Bearer {self._secrets.secret(receiver.access or '')}"
                 message |= {"channel": receiver.channel, "unfurl_links": False}
-                if letter.thread is not None:
-                    message |= {"thread_ts": letter.thread, "reply_broadcast": letter.planned.kind == "resolved"}
+                if notification.thread is not None:
+                    message |= {
+                        "thread_ts": notification.thread,
+                        "reply_broadcast": notification.planned.kind == "resolved",
+                    }
         except Unresolved as fault:
-            return Later(str(fault))
-        answer = await post(self._way_out, url, headers, json.dumps(message, ensure_ascii=False).encode())
-        if isinstance(answer, Later | Refused):
+            return TemporaryFailure(str(fault))
+        answer = await post(self._http, url, headers, json.dumps(message, ensure_ascii=False).encode())
+        if isinstance(answer, TemporaryFailure | PermanentFailure):
             return answer
         if receiver.webhook is not None:
-            return Sent(answer.status) if answer.status == 200 else refusal(answer, letter.now)
-        return _of_api(answer, letter)
+            return Sent(answer.status) if answer.status == 200 else refusal(answer, notification.now)
+        return _of_api(answer, notification)
 
 
-def render(letter: Letter, receiver: SlackReceiver) -> str:
+def render(notification: Notification, receiver: SlackReceiver) -> str:
     """The text, in which only Slack's own signs have a meaning; what customers wrote must not mention a channel."""
-    escaped = {name: escape(value) for name, value in letter.facts().items()}
+    escaped = {name: escape(value) for name, value in notification.facts().items()}
     return text.render(receiver.text, escaped)[:MOST_TEXT]
 
 
@@ -66,19 +69,19 @@ def escape(value: str) -> str:
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _of_api(answer: Answer, letter: Letter) -> Outcome:
+def _of_api(answer: Answer, notification: Notification) -> Outcome:
     """The Web API answers 200 to nearly everything; what counts is `ok`."""
     if answer.status != 200:
-        return refusal(answer, letter.now)
+        return refusal(answer, notification.now)
     try:
         said = json.loads(answer.body)
         taken, error = said["ok"] is True, str(said.get("error", "no reason given"))[:200]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Later("an answer that is not Slack's", answer.status)
+        return TemporaryFailure("an answer that is not Slack's", answer.status)
     if taken:
         # The thread is the first message's; replies do not move it.
         stamp = said.get("ts")
-        return Sent(answer.status, letter.thread or (stamp if isinstance(stamp, str) else None))
+        return Sent(answer.status, notification.thread or (stamp if isinstance(stamp, str) else None))
     if error in _FOREVER:
-        return Refused(f"slack: {error}", answer.status)
-    return Later(f"slack: {error}", answer.status, retry_after(answer.headers, letter.now))
+        return PermanentFailure(f"slack: {error}", answer.status)
+    return TemporaryFailure(f"slack: {error}", answer.status, retry_after(answer.headers, notification.now))

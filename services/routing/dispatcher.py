@@ -10,12 +10,12 @@ from typing import Any
 
 from kit.base.clock import Clock
 from kit.protocol.document import Decision, Document
+from services.routing.assignment.assigner import Assigner
 from services.routing.core.moves import placed_anew
 from services.routing.core.need import Need
 from services.routing.core.picking import queues_behind
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
-from services.routing.store.desk import Desk
 
 PAGE = 200
 LEAST, LOOKED = 8, 50
@@ -26,15 +26,15 @@ PAGES = 40
 """Pages of one urgency in one look; who stands further back is seen by their own `next_look`."""
 
 
-class Looker:
+class Dispatcher:
     """Looks at waiting tickets when there is room, the most urgent and oldest first, and at those whose look is due."""
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
-        self._desk, self._clock = desk, clock
+    def __init__(self, assigner: Assigner, clock: Clock) -> None:
+        self._assigner, self._clock = assigner, clock
         self._due: set[str] = set()
         self._near: dict[int, datetime] = {}
         """Urgency -> instant up to which those who waited longest had been queued, and some more."""
-        self._rules: Policy | None = None
+        self._rules: RoutingPolicy | None = None
         """The policy by which all who wait were placed."""
 
     def due(self, ticket: str) -> None:
@@ -46,32 +46,34 @@ class Looker:
         try:
             await self._turn()
         except Exception:
-            self._desk.claims.freed.set()
+            self._assigner.claims.freed.set()
             raise
 
     async def _turn(self) -> None:
-        if self._rules is not self._desk.policy:
+        if self._rules is not self._assigner.policy:
             await self.follow_rules()
-        if self._desk.claims.freed.is_set():
-            self._desk.claims.freed.clear()
+        if self._assigner.claims.freed.is_set():
+            self._assigner.claims.freed.clear()
             await self.look()
         if self._due:
             due, self._due = sorted(self._due)[:PAGE], set(sorted(self._due)[PAGE:])
-            docs = await self._desk.documents.load(due)
+            docs = await self._assigner.documents.load(due)
             loaded = [doc for doc in docs.values() if doc.fault is None]
-            await self._desk.serve([doc for doc in loaded if doc.state and doc.state.phase == "waiting"])
+            await self._assigner.serve([doc for doc in loaded if doc.state and doc.state.phase == "waiting"])
 
     async def follow_rules(self) -> None:
         """Move those who wait to where the rules want them now: after a start, and whenever the policy has changed."""
-        policy, last = self._desk.policy, ""
+        policy, last = self._assigner.policy, ""
         query = {"state.phase": "waiting"}
-        while page := await self._desk.documents.find(query | {"_id": {"$gt": last}}, sort=[("_id", 1)], limit=PAGE):
+        while page := await self._assigner.documents.find(
+            query | {"_id": {"$gt": last}}, sort=[("_id", 1)], limit=PAGE
+        ):
             last = page[-1].id
             others = [doc.id for doc in page if doc.state is not None and self._moved(doc.state, policy)]
-            await self._desk.work(others, lambda state: self._moved(state, policy))
+            await self._assigner.work(others, lambda state: self._moved(state, policy))
         self._rules = policy
 
-    def _moved(self, state: TicketState, policy: Policy) -> Decision[TicketState] | None:
+    def _moved(self, state: TicketState, policy: RoutingPolicy) -> Decision[TicketState] | None:
         if state.phase != "waiting":
             return None
         decision = placed_anew(state, self._clock.now(), policy)
@@ -79,30 +81,30 @@ class Looker:
 
     async def look(self) -> None:
         """Go through those who wait in queues that somebody can serve now."""
-        self._desk.follow_policy()
-        if not self._desk.roster.loaded:
-            await self._desk.roster.load_all()
+        self._assigner.follow_policy()
+        if not self._assigner.roster.loaded:
+            await self._assigner.roster.load_all()
         await self._look_at_meant()
         behind: set[str] = set()
         queues = self._open_queues()
         for urgency in (3, 2, 1, 0) if queues else ():
-            if not self._desk.roster.pool.with_room():
+            if not self._assigner.roster.pool.with_room():
                 behind |= set(queues)  # whoever comes now comes after those who wait there, seen or not
                 break
             behind |= await self._look_at(urgency, queues)
-        closed = self._desk.backlog - set(queues)
-        self._desk.backlog = frozenset(behind | closed)
+        closed = self._assigner.backlog - set(queues)
+        self._assigner.backlog = frozenset(behind | closed)
 
     async def _look_at_meant(self) -> None:
         """Serve those meant for one agent who has room now, of whatever queue, or who is gone for good."""
         if not await self._find({"state.target.agent": {"$gt": ""}}, 1):
             return
-        gone = [state.profile.id for state in self._desk.roster.states() if state.removed_at is not None]
-        meant = {"state.target.agent": {"$in": [*self._desk.roster.pool.free(), *gone]}}
-        await self._desk.serve(await self._find(meant, PAGE))
+        gone = [state.profile.id for state in self._assigner.roster.states() if state.removed_at is not None]
+        meant = {"state.target.agent": {"$in": [*self._assigner.roster.pool.free(), *gone]}}
+        await self._assigner.serve(await self._find(meant, PAGE))
 
     def _open_queues(self) -> list[str]:
-        policy, pool = self._desk.policy, self._desk.roster.pool
+        policy, pool = self._assigner.policy, self._assigner.roster.pool
         return [
             name
             for name, queue in policy.queues.items()
@@ -118,7 +120,7 @@ class Looker:
         seen: set[str] = set()
         since: datetime | None = None
         asked: list[str] | None = None
-        first = min(LOOKED, max(LEAST, 2 * self._desk.roster.pool.with_room()))
+        first = min(LOOKED, max(LEAST, 2 * self._assigner.roster.pool.with_room()))
         for number in range(PAGES):
             limit = min(PAGE, first << number)
             found = await self._page(urgency, asked, since, limit)
@@ -130,9 +132,9 @@ class Looker:
             page = [doc for doc, state in fresh if any(name in queues for name in _served_by(state))]
             if len(page) < len(fresh) / 2:
                 asked = queues  # those in front wait for somebody else: no use in reading them all
-            await self._desk.serve(page)
+            await self._assigner.serve(page)
             behind = behind.union(*(queues_behind(doc.state) for doc in page if doc.state is not None))
-            if len(found) < limit or not self._desk.roster.pool.with_room():
+            if len(found) < limit or not self._assigner.roster.pool.with_room():
                 break
         return behind
 
@@ -161,7 +163,7 @@ class Looker:
         return found
 
     async def _find(self, query: dict[str, Any], limit: int) -> list[Document[TicketState]]:
-        return await self._desk.documents.find(query, sort=[("state.queued_at", 1)], limit=limit)
+        return await self._assigner.documents.find(query, sort=[("state.queued_at", 1)], limit=limit)
 
 
 def _served_by(state: TicketState) -> tuple[str | None, ...]:

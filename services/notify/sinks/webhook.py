@@ -12,12 +12,12 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from kit.outward import Outward
+from kit.http_client import HttpClient
 from kit.policy.secrets import Secrets, Unresolved
-from services.notify.channels.base import Letter
-from services.notify.channels.outbound import post, refusal, retry_after
 from services.notify.core.policy import WebhookReceiver
-from services.notify.core.settle import Later, Outcome, Refused, Sent
+from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
+from services.notify.sinks.base import Notification
+from services.notify.sinks.outbound import post, refusal, retry_after
 
 TAKEN = range(200, 300)
 
@@ -25,43 +25,43 @@ TAKEN = range(200, 300)
 class WebhookSink:
     """Posts to systems."""
 
-    def __init__(self, way_out: Outward, secrets: Secrets) -> None:
-        self._way_out, self._secrets = way_out, secrets
+    def __init__(self, http_client: HttpClient, secrets: Secrets) -> None:
+        self._http, self._secrets = http_client, secrets
 
-    async def deliver(self, letter: Letter) -> Outcome:
+    async def deliver(self, notification: Notification) -> Outcome:
         """Sign and send it once."""
-        receiver = letter.receiver
+        receiver = notification.receiver
         assert isinstance(receiver, WebhookReceiver)
-        body = render(letter)
+        body = render(notification)
         try:
             url = self._secrets.expand(receiver.url)
             keys = [key(self._secrets.secret(ref)) for ref in receiver.signing]
         except Unresolved as fault:
-            return Later(str(fault))
+            return TemporaryFailure(str(fault))
         except ValueError as fault:
-            return Refused(str(fault))
-        headers = {"content-type": "application/json", **sign(letter.planned.id, letter.now, body, keys)}
-        answer = await post(self._way_out, url, headers, body)
-        if isinstance(answer, Later | Refused):
+            return PermanentFailure(str(fault))
+        headers = {"content-type": "application/json", **sign(notification.planned.id, notification.now, body, keys)}
+        answer = await post(self._http, url, headers, body)
+        if isinstance(answer, TemporaryFailure | PermanentFailure):
             return answer
         if answer.status in TAKEN:
             return Sent(answer.status)
         if answer.status == 429:
-            return Later("status 429: too many", 429, retry_after(answer.headers, letter.now))
-        return refusal(answer, letter.now)
+            return TemporaryFailure("status 429: too many", 429, retry_after(answer.headers, notification.now))
+        return refusal(answer, notification.now)
 
 
-def render(letter: Letter) -> bytes:
+def render(notification: Notification) -> bytes:
     """The body: the same bytes on every try."""
-    planned, alert = letter.planned, letter.planned.alert
+    planned, alert = notification.planned, notification.planned.alert
     document = {
         "type": f"deskbus.escalation.{planned.kind}",
         "timestamp": planned.planned_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "data": {
-            "dedup_key": letter.dedup_key,
+            "dedup_key": notification.dedup_key,
             "notification_id": planned.id,
-            "escalation_id": letter.escalation_id,
-            "ticket_id": letter.ticket_id,
+            "escalation_id": notification.escalation_id,
+            "ticket_id": notification.ticket_id,
             "kind": planned.kind,
             "step": planned.step,
             "agent": planned.agent,

@@ -11,7 +11,7 @@ from services.notify.core.state import Planned, dedup_key
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Notification:
     """A notification on its way: what to say, to whom, and under which ids."""
 
     planned: Planned
@@ -36,4 +36,4 @@ class Letter:
 class Sink(Protocol):
     """Delivers to one kind of receiver."""
 
-    async def deliver(self, letter: Letter) -> Outcome: ...
+    async def deliver(self, notification: Notification) -> Outcome: ...

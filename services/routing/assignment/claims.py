@@ -15,7 +15,7 @@ from kit.protocol.document import Document
 from kit.protocol.outbox import Documents, Saved
 from services.routing.core import agents
 from services.routing.core.agents import AgentState
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
 from services.routing.store.roster import Roster
 
@@ -47,7 +47,7 @@ class Claims:
         self,
         tickets: Documents[TicketState],
         roster: Roster,
-        policy: Callable[[], Policy],
+        policy: Callable[[], RoutingPolicy],
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -86,25 +86,25 @@ class Claims:
         """
         left = lighter or {}
         async with self.lock:
-            unknown = [a for a, t in free.items() if not t.keys() <= self._holds(a)]
+            unknown = [a for a, t in free.items() if not t.keys() <= self._claims_of(a)]
             if unknown:
                 await self._roster.reload(unknown)
             for _ in range(ROUNDS):
                 docs = [doc for a, versions in free.items() if (doc := self._without(a, versions, left.get(a, {})))]
                 if not docs:
                     return
-                before = {doc.id: len(self._holds(doc.id)) for doc in docs}
+                before = {doc.id: len(self._claims_of(doc.id)) for doc in docs}
                 saved = await self._roster.documents.save(docs)
                 for agent_id in self._took(saved):
-                    self._observer.claims("released", max(0, before[agent_id] - len(self._holds(agent_id))))
+                    self._observer.claims("released", max(0, before[agent_id] - len(self._claims_of(agent_id))))
                     self.freed.set()
                 if not saved.lost:
                     return
                 await self._roster.reload(doc.id for doc in saved.lost)
 
-    def _holds(self, agent_id: str) -> set[str]:
+    def _claims_of(self, agent_id: str) -> set[str]:
         doc = self._roster.get(agent_id)
-        return set(doc.state.holds) if doc is not None and doc.state is not None else set()
+        return set(doc.state.claims) if doc is not None and doc.state is not None else set()
 
     def _without(
         self, agent_id: str, versions: dict[str, int], lighter: dict[str, float]
@@ -112,9 +112,9 @@ class Claims:
         doc = self._roster.get(agent_id)
         if doc is None or doc.state is None:
             return None
-        holds = doc.state.holds
-        old = {t for t, version in versions.items() if t in holds and holds[t].stamp < version}
-        less = {t: lighter[t] for t in old & lighter.keys() if lighter[t] < holds[t].weight}
+        claims = doc.state.claims
+        old = {t for t, version in versions.items() if t in claims and claims[t].stamp < version}
+        less = {t: lighter[t] for t in old & lighter.keys() if lighter[t] < claims[t].weight}
         gone = old - lighter.keys()
         changed = agents.release(doc.state, gone, self._clock.now(), less)
         return self._changed(agent_id, changed) if gone or less else None
@@ -126,22 +126,22 @@ class Claims:
         moved first, so that a slow assigner who holds the claim loses.
         """
         found = await self._roster.documents.load({agent_id for agent_id, _ in pairs})
-        holds = {
-            (a, t): doc.state.holds[t]
+        claims = {
+            (a, t): doc.state.claims[t]
             for a, t in pairs
-            if (doc := found[a]).fault is None and doc.state is not None and t in doc.state.holds
+            if (doc := found[a]).fault is None and doc.state is not None and t in doc.state.claims
         }
         for doc in found.values():
             self._roster.put(doc)
-        docs = await self._tickets.load({t for _, t in holds})
-        holds = {(a, t): hold for (a, t), hold in holds.items() if docs[t].fault is None}
-        weights = {(a, t): self.weigh(state, a) for a, t in holds if (state := docs[t].state) and state.agent == a}
-        loose = [pair for pair, hold in holds.items() if weights.get(pair, -1.0) < hold.weight]
+        docs = await self._tickets.load({t for _, t in claims})
+        claims = {(a, t): claim for (a, t), claim in claims.items() if docs[t].fault is None}
+        weights = {(a, t): self.weigh(state, a) for a, t in claims if (state := docs[t].state) and state.agent == a}
+        loose = [pair for pair, claim in claims.items() if weights.get(pair, -1.0) < claim.weight]
         if fence:
-            await self._fence([docs[t] for a, t in loose if docs[t].version <= holds[a, t].stamp])
+            await self._fence([docs[t] for a, t in loose if docs[t].version <= claims[a, t].stamp])
         free, lighter = Versions(), Weights()
         for a, t in loose:
-            if docs[t].version > holds[a, t].stamp:
+            if docs[t].version > claims[a, t].stamp:
                 free.setdefault(a, {})[t] = docs[t].version
                 if (a, t) in weights:
                     lighter.setdefault(a, {})[t] = weights[a, t]

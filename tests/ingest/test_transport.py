@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from kit.outward import Outward
+from kit.http_client import HttpClient
 from services.ingest.channels import email, generic, meta
-from services.ingest.core.messages import File, MailOut, Refused, Sent
-from services.ingest.wire import Smtp, Wire
+from services.ingest.core.messages import File, MailOut, SendFailure, Sent
+from services.ingest.transport import Smtp, Transport
 from tests.ingest.channels import samples as s
 from tests.notify.receivers import HttpReceiver, Reply
 
-AGAINST_NOTHING = Outward(set, agent="test")
+AGAINST_NOTHING = HttpClient(set, agent="test")
 
 
 @dataclass
@@ -34,11 +34,11 @@ class Relay:
 
 
 @asynccontextmanager
-async def wired(relay: Relay) -> AsyncIterator[Wire]:
+async def wired(relay: Relay) -> AsyncIterator[Transport]:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(relay, loop=loop), "127.0.0.1", 0)
     async with server:
-        yield Wire(Smtp(port=server.sockets[0].getsockname()[1]), AGAINST_NOTHING, seconds=5)
+        yield Transport(Smtp(port=server.sockets[0].getsockname()[1]), AGAINST_NOTHING, seconds=5)
 
 
 async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> None:
@@ -63,33 +63,33 @@ async def test_what_the_relay_says_is_the_outcome() -> None:
     mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
     for answer, permanent in (("554 spam", True), ("451 later", False)):
         async with wired(Relay(answer)) as wire:
-            assert await wire.carry(mail, email) == Refused(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
+            assert await wire.carry(mail, email) == SendFailure(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
 
 
 async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -> None:
     provider = await HttpReceiver(lambda _: Reply(body=b'{"id": "p-1"}')).start()
     account = s.COUPANG.model_copy(update={"base_url": f"{provider.url}/replies"})
     call = generic.render(s.reply(), account, s.SECRETS)
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    assert await Wire(Smtp(), way_out).carry(call, generic) == Sent("p-1")
-    await way_out.close()
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    assert await Transport(Smtp(), http_client).carry(call, generic) == Sent("p-1")
+    await http_client.close()
     assert provider.requests[0].body == call.body
 
 
 async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_operator() -> None:
     provider = await HttpReceiver().start()
     account = s.COUPANG.model_copy(update={"base_url": f"https://127.0.0.1:{provider.port}"})
-    outcome = await Wire(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.SECRETS), generic)
-    assert isinstance(outcome, Refused)
+    outcome = await Transport(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.SECRETS), generic)
+    assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, "private address" in outcome.reason, provider.requests) == (False, True, [])
 
 
 async def test_a_provider_that_is_away_is_tried_again() -> None:
     account = s.COUPANG.model_copy(update={"base_url": "https://127.0.0.1:1"})
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    outcome = await Wire(Smtp(), way_out).carry(generic.render(s.reply(), account, s.SECRETS), generic)
-    await way_out.close()
-    assert isinstance(outcome, Refused)
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    outcome = await Transport(Smtp(), http_client).carry(generic.render(s.reply(), account, s.SECRETS), generic)
+    await http_client.close()
+    assert isinstance(outcome, SendFailure)
     assert not outcome.permanent
 
 
@@ -101,16 +101,16 @@ async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
     provider = await HttpReceiver(lambda request: answers["/" + request.path.rpartition("/")[2]]).start()
     account = s.WA.model_copy(update={"base_url": provider.url})
     reply = s.reply("", to="66811111111", files=(File("a.pdf", "application/pdf", content=b"%PDF"),))
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    assert await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.SECRETS), meta) == Sent("wamid.7")
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    assert await Transport(Smtp(), http_client).carry(meta.render(reply, account, s.SECRETS), meta) == Sent("wamid.7")
     upload, message = provider.requests
     assert b"%PDF" in upload.body
     assert b'"media-7"' in message.body
     provider.requests.clear()
     answers["/media"] = Reply(400, body=b"no such type")
-    refused = await Wire(Smtp(), way_out).carry(meta.render(reply, account, s.SECRETS), meta)
-    await way_out.close()
-    assert refused == Refused("HTTP 400: no such type", permanent=True)
+    refused = await Transport(Smtp(), http_client).carry(meta.render(reply, account, s.SECRETS), meta)
+    await http_client.close()
+    assert refused == SendFailure("HTTP 400: no such type", permanent=True)
     assert len(provider.requests) == 1
 
 
@@ -165,28 +165,30 @@ async def test_a_mail_may_have_arrived_once_it_was_leaving_and_had_no_answer(
     answers: tuple[str | None, ...], unsure: bool
 ) -> None:
     async with scripted(*answers) as port:
-        outcome = await Wire(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(mail(), email)
-    assert isinstance(outcome, Refused)
+        outcome = await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(mail(), email)
+    assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, outcome.unsure) == (False, unsure)
 
 
 async def test_a_relay_that_is_not_there_has_surely_taken_nothing() -> None:
-    outcome = await Wire(Smtp(port=1), AGAINST_NOTHING, seconds=5).carry(mail(), email)
-    assert isinstance(outcome, Refused)
+    outcome = await Transport(Smtp(port=1), AGAINST_NOTHING, seconds=5).carry(mail(), email)
+    assert isinstance(outcome, SendFailure)
     assert not outcome.unsure
 
 
 async def test_a_mail_that_was_taken_is_sent_whatever_becomes_of_the_farewell() -> None:
     async with scripted(*BEFORE, "250 taken", None) as port:
         sent = mail()
-        assert await Wire(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(sent, email) == Sent(sent.message_id)
+        assert await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(sent, email) == Sent(
+            sent.message_id
+        )
 
 
 async def test_a_password_that_the_relay_does_not_take_waits_for_the_operator() -> None:
     async with scripted("220 relay", "250-relay\r\n250 AUTH PLAIN", "535 no", "221 bye") as port:
         smtp = Smtp(port=port, username="u", password="wrong")
-        outcome = await Wire(smtp, AGAINST_NOTHING, seconds=5).carry(mail(), email)
-    assert outcome == Refused("configuration: SMTP 535: no", permanent=False)
+        outcome = await Transport(smtp, AGAINST_NOTHING, seconds=5).carry(mail(), email)
+    assert outcome == SendFailure("configuration: SMTP 535: no", permanent=False)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ async def test_a_password_that_the_relay_does_not_take_waits_for_the_operator() 
 )
 async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwise(reply: Reply, unsure: bool) -> None:
     provider = await HttpReceiver(lambda _: reply).start()
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
-    wire = Wire(Smtp(), way_out, seconds=0.5)
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    wire = Transport(Smtp(), http_client, seconds=0.5)
     at_meta = meta.render(s.reply(), s.WA.model_copy(update={"base_url": provider.url}), s.SECRETS)
     at_connector = generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.SECRETS)
     copied, keyed = await wire.carry(at_meta, meta), await wire.carry(at_connector, generic)
-    await way_out.close()
-    assert isinstance(copied, Refused)
-    assert isinstance(keyed, Refused)
+    await http_client.close()
+    assert isinstance(copied, SendFailure)
+    assert isinstance(keyed, SendFailure)
     assert (copied.unsure, keyed.unsure) == (unsure, False)
 
 
@@ -211,9 +213,9 @@ async def test_a_message_whose_file_was_not_uploaded_has_surely_not_arrived(repl
     provider = await HttpReceiver(lambda _: reply).start()
     files = (File("a.pdf", "application/pdf", content=b"%PDF"),)
     account = s.WA.model_copy(update={"base_url": provider.url})
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
     call = meta.render(s.reply("", to="66811111111", files=files), account, s.SECRETS)
-    outcome = await Wire(Smtp(), way_out, seconds=0.5).carry(call, meta)
-    await way_out.close()
-    assert isinstance(outcome, Refused)
+    outcome = await Transport(Smtp(), http_client, seconds=0.5).carry(call, meta)
+    await http_client.close()
+    assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, outcome.unsure) == (False, False)

@@ -15,7 +15,7 @@ from contracts.commands import Forward
 from contracts.envelope import HEADERS, Command
 from contracts.ticket import Attachment, Ticket
 from kit.base.clock import Clock
-from kit.base.errors import Passing
+from kit.base.errors import TransientError
 from kit.policy.secrets import Secrets, Unresolved
 from kit.protocol.ports import Outgoing
 from services.ingest.accounts import Accounts
@@ -26,8 +26,8 @@ from services.ingest.core.messages import (
     File,
     MailOut,
     OutgoingReply,
-    Refused,
     Rendered,
+    SendFailure,
     SendOutcome,
     Sent,
     Unsendable,
@@ -52,12 +52,12 @@ class Sending(Protocol):
 
 
 class Carrying(Protocol):
-    """Takes a message to its channel: `wire.Wire`."""
+    """Takes a message to its channel: `wire.Transport`."""
 
     async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome: ...
 
 
-class WayOut:
+class ReplyDelivery:
     """Makes tries."""
 
     def __init__(
@@ -78,15 +78,15 @@ class WayOut:
         self._turns = asyncio.Semaphore(TURNS)
 
     async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
-        """Make one try; raises Passing while the store, or for a forward Kafka, is away."""
+        """Make one try; raises TransientError while the store, or for a forward Kafka, is away."""
         try:
             return await self._try(state, tried)
-        except Passing:
+        except TransientError:
             raise
         except Exception as fault:
             # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
             log.exception("unexpected error while sending a message", message=tried.message.id)
-            return Refused(f"unexpected error: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
+            return SendFailure(f"unexpected error: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
 
     async def _try(self, state: TicketState, tried: Pending) -> SendOutcome:
         ticket = state.ticket
@@ -99,7 +99,7 @@ class WayOut:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._turns.acquire()
         except TimeoutError:
-            return Refused("the files of other messages are on their way", permanent=False)
+            return SendFailure("the files of other messages are on their way", permanent=False)
         try:
             return await self._send(ticket, state, tried)
         finally:
@@ -109,15 +109,15 @@ class WayOut:
         account = self._accounts().named(ticket.channel, ticket.account)
         channel = CHANNELS.get(ticket.channel)
         if account is None or channel is None:
-            return Refused(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
+            return SendFailure(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
         try:
             rendered = channel.render(await self._reply(state, tried), account, self._secrets)
         except Unsendable as fault:
-            return Refused(str(fault), permanent=True)
+            return SendFailure(str(fault), permanent=True)
         except NotFetched as fault:
-            return Refused(f"a file: {fault}", permanent=fault.permanent)
+            return SendFailure(f"a file: {fault}", permanent=fault.permanent)
         except Unresolved as fault:
-            return Refused(f"configuration: {fault}", permanent=False)
+            return SendFailure(f"configuration: {fault}", permanent=False)
         # Before it goes: an answer or a report may be here before we have noted that it was sent.
         ours = rendered.message_id if isinstance(rendered, MailOut) else tried.message.id
         await self._claim(ticket, tried, ours)

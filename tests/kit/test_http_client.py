@@ -7,7 +7,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from kit.outward import MOST_ANSWER, Answer, Forbidden, GuardedNetwork, Outward, Unreached, is_public, resolve
+from kit.http_client import MOST_ANSWER, Answer, Forbidden, GuardedNetwork, HttpClient, Unreached, is_public, resolve
 from tests.notify.receivers import HttpReceiver, Reply
 
 PRIVATE = [
@@ -36,11 +36,11 @@ async def post(url: str, allowed: set[str], names: dict[str, list[str]] | None =
             raise OSError("no such host")
         return names[host]
 
-    way_out = Outward(lambda: allowed, agent="test", seconds=2, lookup=resolve if names is None else lookup)
+    http_client = HttpClient(lambda: allowed, agent="test", seconds=2, lookup=resolve if names is None else lookup)
     try:
-        return await way_out.call("POST", url, {}, b"{}")
+        return await http_client.call("POST", url, {}, b"{}")
     finally:
-        await way_out.close()
+        await http_client.close()
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ async def test_the_address_that_was_checked_is_the_one_that_is_called(local: Htt
         looked.append(host)
         return ["127.0.0.1"]
 
-    way_out = Outward(lambda: {"hooks.example"}, agent="test", seconds=2, lookup=rebinding)
-    await way_out.call("POST", f"http://hooks.example:{local.port}/x", {}, b"{}")
-    await way_out.close()
+    http_client = HttpClient(lambda: {"hooks.example"}, agent="test", seconds=2, lookup=rebinding)
+    await http_client.call("POST", f"http://hooks.example:{local.port}/x", {}, b"{}")
+    await http_client.close()
     assert looked == ["hooks.example"]
     assert local.requests[0].headers["host"] == f"hooks.example:{local.port}"
 
@@ -128,10 +128,10 @@ async def test_a_proxy_of_the_environment_is_not_asked(local: HttpReceiver, monk
 
 async def test_an_answer_that_does_not_come_may_have_been_preceded_by_an_arrival(local: HttpReceiver) -> None:
     local.answer = lambda _: Reply(hang=True)
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=0.2)
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test", seconds=0.2)
     with pytest.raises(Unreached) as fault:
-        await way_out.call("POST", f"http://127.0.0.1:{local.port}/", {}, b"{}")
-    await way_out.close()
+        await http_client.call("POST", f"http://127.0.0.1:{local.port}/", {}, b"{}")
+    await http_client.close()
     assert fault.value.unsure
 
 
@@ -141,12 +141,12 @@ async def test_a_connection_that_is_never_made_has_surely_brought_nothing() -> N
         writer.close()
 
     server = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test")
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unreached, match=r"within 0\.3 s") as fault:
-            await way_out.call("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=0.3)
-        await way_out.close()
+            await http_client.call("POST", f"https://127.0.0.1:{port}/", {}, b"{}", seconds=0.3)
+        await http_client.close()
     assert not fault.value.unsure
 
 
@@ -166,9 +166,9 @@ async def test_a_request_is_what_the_caller_says(local: HttpReceiver) -> None:
 @pytest.mark.parametrize(("most", "cut"), [(9, True), (10, False), (11, False)])
 async def test_no_more_of_an_answer_is_read_than_was_asked_for(local: HttpReceiver, most: int, cut: bool) -> None:
     local.answer = lambda _: Reply(body=b"0123456789")
-    way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=2)
-    answer = await way_out.call("GET", f"http://127.0.0.1:{local.port}/", {}, b"", most=most)
-    await way_out.close()
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test", seconds=2)
+    answer = await http_client.call("GET", f"http://127.0.0.1:{local.port}/", {}, b"", most=most)
+    await http_client.close()
     assert (answer.body, answer.cut) == (b"0123456789"[:most], cut)
 
 

@@ -11,10 +11,10 @@ from contracts.assignments import UnassignReason
 from kit.base.clock import Clock
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
+from services.routing.assignment.claims import ROUNDS, Claims
 from services.routing.core import agents, tickets
-from services.routing.core.policy import Policy
+from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
-from services.routing.store.claims import ROUNDS, Claims
 from services.routing.store.roster import Roster
 
 
@@ -26,7 +26,7 @@ class Shares:
         """Tickets that take less of their agent than their claim, once they are written."""
         self._documents, self._claims, self._roster, self._clock = documents, claims, roster, clock
 
-    async def fit(self, docs: Iterable[Document[TicketState]], policy: Policy) -> None:
+    async def fit(self, docs: Iterable[Document[TicketState]], policy: RoutingPolicy) -> None:
         """Fit the claims of tickets whose status weighs another share now: more before they are written, less after.
 
         Those that we owe an answer, and whose agent has no room for them any more, wait for anybody; others stay.
@@ -46,7 +46,7 @@ class Shares:
             async with self._claims.lock:
                 await self._keep(heavier, policy)
 
-    async def _keep(self, docs: Sequence[Document[TicketState]], policy: Policy) -> None:
+    async def _keep(self, docs: Sequence[Document[TicketState]], policy: RoutingPolicy) -> None:
         now, left = self._clock.now(), list(docs)
         for number in range(ROUNDS):
             claimed: dict[str, str] = {}
@@ -55,7 +55,7 @@ class Shares:
                 agent = self._roster.pool.agents.get(doc.state.agent or "")
                 if agent is None:
                     continue
-                own = agent.holds[doc.id].weight if doc.id in agent.holds else 0.0
+                own = agent.claims[doc.id].weight if doc.id in agent.claims else 0.0
                 weight = self._claims.weigh(doc.state, agent.profile.id)
                 if agent.has_room(weight - own):
                     self._roster.pool.put(agents.renew(agent, doc.id, doc.version, weight, now))

@@ -10,7 +10,7 @@ from contracts.ticket import Direction, Message, Ticket
 from kit.protocol.document import Document
 from kit.protocol.handling import Incoming
 from kit.protocol.outbox import Documents
-from services.ingest.core.commands import Asked, message_of
+from services.ingest.core.commands import CommandContext, message_of
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files
 from services.ingest.store import Keeping, accepted, public_message
@@ -19,7 +19,7 @@ from services.ingest.threads import Threads
 MERGED_MESSAGES = 500
 
 
-class Asking:
+class CommandLookups:
     """Fills in commands."""
 
     def __init__(self, store: Keeping, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
@@ -31,7 +31,7 @@ class Asking:
         """Fill in what merges and replies are about."""
         self._named = set()
         for item in items:
-            if isinstance(item.value, Asked):
+            if isinstance(item.value, CommandContext):
                 item.value = await self._filled(item.value)
 
     async def look_up_taken(
@@ -41,7 +41,11 @@ class Asking:
 
         Returns the tickets, with those of `docs`. They are read first: what one lets go of is in TAKEN before.
         """
-        asked = [(item, item.value, message_of(item.value.command)) for item in items if isinstance(item.value, Asked)]
+        asked = [
+            (item, item.value, message_of(item.value.command))
+            for item in items
+            if isinstance(item.value, CommandContext)
+        ]
         bringing = [
             (item, value, taken_id(value.command.subject, id_)) for item, value, id_ in asked if id_ is not None
         ]
@@ -63,7 +67,7 @@ class Asking:
                 {file.ref for each in waiting for file in each.attachments if file.ref in self._named}
             )
 
-    async def _filled(self, asked: Asked) -> Asked:
+    async def _filled(self, asked: CommandContext) -> CommandContext:
         command = asked.command
         if isinstance(command.data, Merge):
             own, into = command.subject, command.data.into

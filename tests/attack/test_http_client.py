@@ -9,11 +9,11 @@ import pytest
 
 from contracts.commands import AddNote
 from contracts.tickets import CommandRejected
-from kit.outward import Forbidden, Outward, Unreached, is_public
+from kit.http_client import Forbidden, HttpClient, Unreached, is_public
 from services.ingest.channels import email as mail
 from services.ingest.core.messages import MailOut, Unsendable
-from services.notify.channels.outbound import retry_after
 from services.notify.core import text
+from services.notify.sinks.outbound import retry_after
 from tests.attack.targets import CORPUS
 from tests.ingest.channels import samples as s
 from tests.ingest.worker_rig import AGENT, Worker
@@ -73,9 +73,9 @@ async def test_a_redirect_is_not_followed() -> None:
     other = Elsewhere()
     async with await asyncio.start_server(other.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        way_out = Outward(lambda: {"127.0.0.1"}, agent="test", seconds=2)
-        answer = await way_out.call("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
-        await way_out.close()
+        http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test", seconds=2)
+        answer = await http_client.call("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
+        await http_client.close()
     assert answer.status == 307
     assert len(other.asked) == 1
 
@@ -86,10 +86,10 @@ async def test_a_name_that_leads_inside_is_not_called_however_it_is_written(host
     async def lookup(_: str, __: int) -> list[str]:
         return [address]
 
-    way_out = Outward(set, agent="test", seconds=2, lookup=lookup)
+    http_client = HttpClient(set, agent="test", seconds=2, lookup=lookup)
     with pytest.raises(Forbidden):
-        await way_out.call("POST", f"https://{host}/", {}, b"{}")
-    await way_out.close()
+        await http_client.call("POST", f"https://{host}/", {}, b"{}")
+    await http_client.close()
     assert not is_public(address)
 
 
@@ -97,10 +97,10 @@ async def test_a_name_that_leads_inside_is_not_called_however_it_is_written(host
     "url", ["https://a\r\nX: y/", "https://a b/", "https://\ud800/", "https://xn--/", "https://%00/"]
 )
 async def test_what_is_no_host_goes_nowhere(url: str) -> None:
-    way_out = Outward(set, agent="test", seconds=1)
+    http_client = HttpClient(set, agent="test", seconds=1)
     with pytest.raises((Forbidden, Unreached)):
-        await way_out.call("POST", url, {}, b"{}")
-    await way_out.close()
+        await http_client.call("POST", url, {}, b"{}")
+    await http_client.close()
 
 
 def test_a_receivers_date_beyond_every_calendar_is_no_fault() -> None:
