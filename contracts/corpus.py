@@ -1,6 +1,7 @@
-"""The committed examples: what every release, and every subscriber, must be able to read. For tests and documents.
+"""The committed examples, `examples/<type>/<name>.json`: what every release and every subscriber must be able to read.
 
-Files are `examples/<type>/<name>.json`. They are added to, never rewritten. An inbound record is its headers and body.
+Examples are written by hand and only added to: a committed one is never changed. Tests and documents read them here.
+An inbound record is stored as its headers and body.
 """
 
 import json
@@ -37,19 +38,3 @@ def inbound_examples() -> list[InboundRecord]:
         headers = [(name, text.encode()) for name, text in kept["headers"].items()]
         records.append(InboundRecord.from_kafka(kept["body"].encode(), headers))
     return records
-
-
-def write_missing() -> list[Path]:
-    """Write the samples that have no file yet. What is there stays: it is what earlier releases said."""
-    from contracts.samples.wrap import inbound_record, wrapped  # only needed here
-
-    record = inbound_record()
-    headers = {name: raw.decode() for name, raw in record.to_headers()}
-    texts = {DIRECTORY / kind / f"{name}.json": json.loads(value) for kind, name, value in wrapped()} | {
-        DIRECTORY / INBOUND_TYPE / "whatsapp.json": {"headers": headers, "body": record.body.decode()}
-    }
-    missing = [path for path in texts if not path.exists()]
-    for path in missing:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(texts[path], ensure_ascii=False, indent=2) + "\n", "utf-8")
-    return missing

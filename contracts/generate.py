@@ -1,6 +1,6 @@
-"""`python -m contracts.generate [--check]`: writes, or compares, everything that is made from the models.
+"""`python -m contracts.generate [--check]`: writes, or compares, everything that is generated from the models.
 
-Missing examples are written too; examples that exist are never touched.
+Examples are written by hand; a type without one is reported in both cases.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def outputs() -> dict[Path, str]:
 
 
 def drift() -> list[str]:
-    """What is not as it should be, one line each."""
+    """Return what is out of date, stale or missing, one line each."""
     wanted = outputs()
     faults = [
         f"{_show(path)}: {'differs' if path.exists() else 'is missing'}"
@@ -41,7 +41,7 @@ def drift() -> list[str]:
     ]
     faults += [f"{_show(path)}: belongs to no type" for path in sorted(SCHEMAS.glob("*")) if path not in wanted]
     faults += [
-        f"{_show(corpus.DIRECTORY / kind)}: has no example"
+        f"{_show(corpus.DIRECTORY / kind)}: has no example: write NAME.json, as for a similar type"
         for kind in (*REGISTRY, INBOUND_TYPE)
         if not list((corpus.DIRECTORY / kind).glob("*.json"))
     ]
@@ -49,8 +49,7 @@ def drift() -> list[str]:
 
 
 def write() -> None:
-    """Bring all files up to date."""
-    corpus.write_missing()
+    """Bring all generated files up to date."""
     wanted = outputs()
     for path in SCHEMAS.glob("*"):
         if path not in wanted:
@@ -61,16 +60,17 @@ def write() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 when all is as it should be."""
+    """Return the exit code: 0 if all files are up to date and every type has an example."""
     parser = argparse.ArgumentParser(prog="python -m contracts.generate", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when something differs")
-    if not parser.parse_args(arguments).check:
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if something differs")
+    check = parser.parse_args(arguments).check
+    if not check:
         write()
-        return 0
     faults = drift()
     if faults:
         print("\n".join(faults), file=sys.stderr)
-        print("run: python -m contracts.generate", file=sys.stderr)
+        if check:
+            print("run: python -m contracts.generate", file=sys.stderr)
     return 1 if faults else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from contracts import generate
+from contracts import corpus, generate
 from contracts.generate import ASYNCAPI, SCHEMAS, drift
 from contracts.inbound import TYPE as INBOUND_TYPE
 from contracts.registry import REGISTRY
@@ -44,6 +44,25 @@ def test_a_changed_a_missing_and_a_stale_file_are_drift(tmp_path: Path, monkeypa
     assert generate.main(["--check"]) == 1
     assert generate.main([]) == 0
     assert drift() == []
+
+
+def test_a_type_without_an_example_is_reported_and_nobody_invents_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = tmp_path / "contracts" / "examples"
+    monkeypatch.setattr(corpus, "DIRECTORY", examples)
+    monkeypatch.setattr(generate, "PACKAGE", tmp_path / "contracts")
+    monkeypatch.setattr(generate, "SCHEMAS", tmp_path / "contracts" / "schemas")
+    monkeypatch.setattr(generate, "ASYNCAPI", tmp_path / "contracts" / "asyncapi.json")
+    monkeypatch.setattr(generate, "CATALOGUE", tmp_path / "events.md")
+    for kind in (*list(REGISTRY)[1:], INBOUND_TYPE):
+        (examples / kind).mkdir(parents=True)
+        (examples / kind / "one.json").write_text("{}")
+    reported = f"contracts/examples/{next(iter(REGISTRY))}: has no example: write NAME.json, as for a similar type"
+    assert generate.main([]) == 1
+    assert capsys.readouterr().err.splitlines() == [reported]
+    assert generate.main(["--check"]) == 1
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [*REGISTRY, INBOUND_TYPE])

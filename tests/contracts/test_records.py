@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import topics
+from contracts.corpus import inbound_examples
 from contracts.dlq import PREFIX, DeadLetter, original_headers
 from contracts.inbound import HttpRequest, InboundRecord
-from contracts.samples.wrap import inbound_record
 
+(WHATSAPP,) = inbound_examples()
 NOON = datetime(2026, 11, 20, 12, 0, 0, 120_000, tzinfo=UTC)
 
 
@@ -35,7 +36,7 @@ def letter(**changes: Any) -> DeadLetter:
         raw(body=b"\xff\x00"),
         raw(claim="gridfs:1", size=9_000_000, verified=True, traceparent="00-a-b-01"),
         raw(account="กล่องจดหมาย", http=HttpRequest(url="https://x.example/?a=b", query={"a": "ข"}, headers={"h": "v"})),
-        inbound_record(),
+        WHATSAPP,
     ],
 )
 def test_a_raw_message_survives_kafka(record: InboundRecord) -> None:
@@ -43,7 +44,7 @@ def test_a_raw_message_survives_kafka(record: InboundRecord) -> None:
 
 
 def test_a_raw_message_is_a_cloud_event_in_binary_mode() -> None:
-    headers = dict(inbound_record().to_headers())
+    headers = dict(WHATSAPP.to_headers())
     assert {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"} <= headers.keys()
     assert headers["ce_time"] == b"2026-11-20T08:30:00.105Z"
 
@@ -53,17 +54,17 @@ def test_a_raw_message_is_a_cloud_event_in_binary_mode() -> None:
     [("ce_id", b""), ("ce_time", b"noon"), ("ce_type", b"other"), ("deskbus_size", b"-1"), ("deskbus_http", b"{")],
 )
 def test_a_raw_message_with_a_bad_header_is_refused(header: str, value: bytes) -> None:
-    headers = [(name, value if name == header else kept) for name, kept in inbound_record().to_headers()]
+    headers = [(name, value if name == header else kept) for name, kept in WHATSAPP.to_headers()]
     with pytest.raises(ValueError, match=r"^\w+: "):
         InboundRecord.from_kafka(b"", headers)
 
 
-names = st.sampled_from([*dict(inbound_record().to_headers()), "x", f"{PREFIX}at", f"{PREFIX}offset"])
+names = st.sampled_from([*dict(WHATSAPP.to_headers()), "x", f"{PREFIX}at", f"{PREFIX}offset"])
 
 
 @given(st.binary(max_size=20) | st.none(), st.lists(st.tuples(names, st.binary(max_size=20))))
 def test_arbitrary_headers_raise_nothing_but_value_error(value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-    good = [(name, kept) for name, kept in inbound_record().to_headers() if name not in dict(headers)]
+    good = [(name, kept) for name, kept in WHATSAPP.to_headers() if name not in dict(headers)]
     for read in (
         lambda: InboundRecord.from_kafka(value, [*good, *headers]),
         lambda: DeadLetter.from_kafka(value, value, [*letter().to_headers(), *headers]),

@@ -12,15 +12,16 @@ from contracts.corpus import examples
 from contracts.envelope import Event
 from contracts.payload import Payload
 from contracts.registry import REGISTRY
-from contracts.samples import stories
 from contracts.ticket import Author, Channel, Money, Priority, Status, Ticket
 from contracts.tickets import TicketOpened
 
+(EXAMPLE,) = [one for one in examples(TicketOpened.type) if one.name == "thai-whatsapp"]
+THAI: Ticket = Event.parse(EXAMPLE.value).data.ticket
 BY = Author(kind="agent", id="kasia")
 
 
 def changed(**fields: Any) -> Ticket:
-    return Ticket.model_validate({**stories.THAI.model_dump(), **fields})
+    return Ticket.model_validate({**THAI.model_dump(), **fields})
 
 
 def test_an_open_enum_takes_a_value_that_nobody_knows_yet() -> None:
@@ -62,25 +63,24 @@ def test_money_refuses_what_is_no_plain_decimal(amount: str) -> None:
 
 
 def test_the_facts_of_a_ticket_say_the_same_as_the_ticket() -> None:
-    facts = stories.THAI.facts()
+    facts = THAI.facts()
     for name in ("channel", "account", "brand", "market", "priority", "language", "subject", "tags"):
-        assert getattr(facts, name) == getattr(stories.THAI, name)
-    assert (facts.tier, facts.contact_name) == (stories.THAI.customer.tier, stories.THAI.contact.name)
+        assert getattr(facts, name) == getattr(THAI, name)
+    assert (facts.tier, facts.contact_name) == (THAI.customer.tier, THAI.contact.name)
 
 
 def test_a_ticket_of_a_later_release_is_read_without_what_is_new() -> None:
-    (example,) = [one for one in examples(TicketOpened.type) if one.name == "thai-whatsapp"]
-    later = json.loads(example.value)
+    later = json.loads(EXAMPLE.value)
     later["data"]["ticket"] |= {"mood": "hopeful", "contact": {**later["data"]["ticket"]["contact"], "shoe_size": 42}}
     later["data"]["message"]["author"]["kind"] = "octopus"
     parsed = Event.parse(json.dumps(later).encode())
-    assert parsed.data.ticket == Event.parse(example.value).data.ticket
+    assert parsed.data.ticket == THAI
     assert parsed.data.message.author.kind == "octopus"
 
 
 def test_nothing_that_was_said_can_be_changed() -> None:
     with pytest.raises(ValidationError):
-        stories.THAI.status = Status.CLOSED  # type: ignore[misc]
+        THAI.status = Status.CLOSED  # type: ignore[misc]
 
 
 def test_a_transfer_names_a_queue_or_an_agent() -> None:

@@ -1,1 +1,0 @@
-"""Fixed, realistic instances of every type: missing files of contracts/examples are written from them."""
