@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cli.reading import Line, read
@@ -95,16 +95,17 @@ def groups(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, str]]:
         yield sum(count for _, count in rest), "elsewhere", f"{len(rest)} other reasons"
 
 
-def replayed_places(lines: Iterable[Line]) -> set[str]:
-    """The letters that records of a retry topic were."""
-    return {
-        (raw or b"").decode("utf-8", "replace") for line in lines for name, raw in line.headers if name == REPLAY_OF
-    }
+async def replayed(bootstrap: str, service: str, *, prefix: str = "") -> AsyncIterator[tuple[str, Line]]:
+    """The records of a service's retry topic, each with the place of the letter that it was."""
+    async for line in read(bootstrap, [topics.retry(service)], prefix=prefix):
+        for name, raw in line.headers:
+            if name == REPLAY_OF:
+                yield (raw or b"").decode("utf-8", "replace"), line
 
 
 async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> Findings:
     """Read a service's dead letters. Those of one record are one: the first, however often the record came again."""
-    replayed = replayed_places([line async for line in read(bootstrap, [topics.retry(service)], prefix=prefix)])
+    sent = {letter async for letter, _ in replayed(bootstrap, service, prefix=prefix)}
     found, records = Findings(), dict[_Record, tuple[DeadLetter, list[Line]]]()
     async for line in read(bootstrap, [topics.dlq(service)], prefix=prefix):
         try:
@@ -117,7 +118,7 @@ async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = ""
     for letter, lines in records.values():
         if any(choice.holds(line, letter) for line in lines):
             first, *copies = [place(line) for line in lines]
-            found.letters.append(Found(first, letter, not replayed.isdisjoint([first, *copies]), tuple(copies)))
+            found.letters.append(Found(first, letter, not sent.isdisjoint([first, *copies]), tuple(copies)))
     return found
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from cli.letters import Choice, Found, find
-from cli.reading import read
+from cli.letters import Choice, Found, find, replayed
 from contracts import topics
-from contracts.dlq import REPLAY_OF
 from kit.base.clock import SystemClock
 from kit.kafka.admin import committed
 
@@ -52,8 +50,7 @@ async def outcome(bootstrap: str, service: str, sent: Collection[str], *, second
 async def _places(bootstrap: str, service: str, sent: Collection[str], prefix: str) -> dict[str, Place]:
     """Where the records of these letters lie in the retry topic; of one that was sent twice, the later."""
     places: dict[str, Place] = {}
-    async for line in read(bootstrap, [topics.retry(service)], prefix=prefix):
-        letter = (dict(line.headers).get(REPLAY_OF) or b"").decode("utf-8", "replace")
+    async for letter, line in replayed(bootstrap, service, prefix=prefix):
         if letter in sent:
             places[letter] = max(places.get(letter, (0, -1)), (line.partition, line.offset))
     return places

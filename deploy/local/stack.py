@@ -18,7 +18,6 @@ from deploy.local.process import LocalError, Server
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".local"
 _COMPOSE_FILES = (ROOT / "compose.yaml", ROOT / "deploy" / "compose.yaml")
-_SERVICES = ("kafka", "mongo")
 
 
 @dataclass(frozen=True)
