@@ -9,16 +9,18 @@ import importlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
 from deploy import policies
-from kit.base import metrics
 from kit.base.settings import ServiceSettings
 from kit.process.service import Service
 
@@ -84,10 +86,32 @@ async def _openapi() -> dict[str, dict[str, Any]]:
     return documents
 
 
-def _metrics() -> str:
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of the table of metrics."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+
+
+def metric_rows() -> list[MetricRow]:
+    """Every metric of kit and of the services, by name."""
     for service in SERVICES:
         importlib.import_module(f"services.{service}.metrics")
-    rows = metrics.describe()
+    rows = []
+    for metric in set(REGISTRY._collector_to_names):  # noqa: SLF001 - prometheus_client lists its collectors nowhere else
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            if family.name.startswith("deskbus_"):
+                name = family.name + ("_total" if family.type == "counter" else "")
+                rows.append(MetricRow(name, family.type, family.documentation, metric._labelnames))  # noqa: SLF001
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _metrics() -> str:
+    rows = metric_rows()
     chapters = {service: [row for row in rows if row.name.startswith(f"deskbus_{service}_")] for service in SERVICES}
     own = {row.name for chapter in chapters.values() for row in chapter}
     lines = [
@@ -98,10 +122,7 @@ def _metrics() -> str:
     ]
     every = [row for row in rows if row.name not in own]
     for title, chapter in [("Every service", every), *((name, chapters[name]) for name in SERVICES)]:
-        cells = [
-            (f"`{row.name}`", row.kind, ", ".join(label for label in row.labels if label != "service"), row.help)
-            for row in chapter
-        ]
+        cells = [(f"`{row.name}`", row.kind, ", ".join(row.labels), row.help) for row in chapter]
         lines += ["", f"## {title}", "", *_table(("metric", "kind", "labels", "meaning"), cells)]
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,6 @@ Ids are never labels, and what has known labels is there at zero from the start.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from prometheus_client import (
     REGISTRY,
@@ -16,7 +15,6 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -131,26 +129,3 @@ class _WithService(Collector):
 def exposition(service: str, registry: CollectorRegistry = REGISTRY) -> bytes:
     """The text that Prometheus scrapes."""
     return generate_latest(_WithService(registry, service))
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One line of the table of metrics."""
-
-    name: str
-    kind: str
-    help: str
-    labels: tuple[str, ...]
-
-
-def describe(registry: CollectorRegistry = REGISTRY) -> list[MetricRow]:
-    """Every metric that is ours in that registry, by name: the table in the documents is made from it."""
-    rows = []
-    for metric in set(registry._collector_to_names):  # noqa: SLF001 - prometheus_client lists its collectors nowhere else
-        if isinstance(metric, MetricWrapperBase):
-            (family,) = metric.describe()
-            if family.name.startswith("deskbus_"):
-                name = family.name + ("_total" if family.type == "counter" else "")
-                labels = ("service", *metric._labelnames)  # noqa: SLF001
-                rows.append(MetricRow(name, family.type, family.documentation, labels))
-    return sorted(rows, key=lambda row: row.name)

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -150,25 +150,6 @@ def requires(scope: str, *, keeps: Collection[str] = ()) -> Callable[..., Awaita
         return caller
 
     return authorised
-
-
-def idempotency_key(
-    key: Annotated[
-        str,
-        Header(
-            alias="Idempotency-Key",
-            description="1 to 128 visible characters; requests with the same key take effect once",
-        ),
-    ],
-) -> str:
-    """A dependency: the caller's key, with or without the quotes that the standard's draft puts around it."""
-    bare = key.strip().removeprefix('"').removesuffix('"')
-    if not (0 < len(bare) <= 128 and bare.isascii() and bare.isprintable()):
-        raise Problem(400, "Invalid Idempotency-Key", "It must have 1 to 128 visible ASCII characters")
-    return bare
-
-
-IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
 # --- Reading. ---

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import uvicorn
@@ -32,6 +32,7 @@ from kit.base.turns import Job, every
 from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door
 
+S = TypeVar("S", bound=ServiceSettings)
 log = structlog.get_logger(__name__)
 AWAY = (TransientError, KafkaError, OSError)
 #: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
@@ -309,13 +310,17 @@ async def _rise(life: _Life) -> None:
     await life.come_up()
 
 
-def main(build: Callable[[], Service], service: str, level: str = "info") -> None:
-    """Run a service as this process and leave it with its exit code. `build` is called inside the event loop."""
-    logging.configure(service, level)
+def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
+    """Run a service as this process until asked to stop, and leave it with its exit code.
+
+    `read` reads its settings; `build` is called inside the event loop.
+    """
+    settings = read()
+    logging.configure(settings.service, settings.log_level)
 
     async def live() -> int:
         try:
-            built = build()
+            built = build(settings)
         except Exception:
             log.exception("startup failed")
             return 1

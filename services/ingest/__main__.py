@@ -1,5 +1,7 @@
 """`python -m services.ingest`."""
 
-from services.ingest.app import main
+from kit.process.service import main
+from services.ingest.app import create_service
+from services.ingest.settings import IngestSettings
 
-main()
+main(IngestSettings, create_service)

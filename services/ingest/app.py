@@ -20,7 +20,6 @@ from kit.mongo import MongoStore
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
 from kit.process.service import Service
-from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Ticker
@@ -181,9 +180,3 @@ def _relay(settings: IngestSettings) -> Smtp:
         None if password is None else password.get_secret_value(),
         tls_options(settings.relay_tls, settings.relay_ca),
     )
-
-
-def main() -> None:
-    """Run until asked to stop."""
-    settings = IngestSettings()
-    run_main(lambda: create_service(settings), settings.service, settings.log_level)

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends
+from fastapi import Depends, Header
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from contracts.commands import CommandPayload, Forward
@@ -16,7 +16,7 @@ from contracts.ticket import Author, AuthorKind
 from kit.base.clock import Clock
 from kit.base.ids import stable_id
 from kit.base.settings import LIMITS
-from kit.doors.http import Caller, IdempotencyKey, Problem, Router, requires
+from kit.doors.http import Caller, Problem, Router, requires
 from kit.protocol.ports import Outgoing
 from services.ingest import metrics
 from services.ingest.core.commands import COMMAND_BYTES
@@ -26,6 +26,25 @@ SCOPE = "commands:write"
 SOURCE = "/deskbus/door/commands"
 #: Keys that a door remembers, to refuse one that comes with another body. Past them and across replicas the core does.
 MAX_KEYS = 20_000
+
+
+def idempotency_key(
+    key: Annotated[
+        str,
+        Header(
+            alias="Idempotency-Key",
+            description="1 to 128 visible characters; requests with the same key take effect once",
+        ),
+    ],
+) -> str:
+    """A dependency: the caller's key, with or without the quotes that the standard's draft puts around it."""
+    bare = key.strip().removeprefix('"').removesuffix('"')
+    if not (0 < len(bare) <= 128 and bare.isascii() and bare.isprintable()):
+        raise Problem(400, "Invalid Idempotency-Key", "It must have 1 to 128 visible ASCII characters")
+    return bare
+
+
+IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
 class Accepted(BaseModel):

@@ -1,5 +1,7 @@
 """`python -m services.notify`."""
 
-from services.notify.app import main
+from kit.process.service import main
+from services.notify.app import create_service
+from services.notify.settings import NotifySettings
 
-main()
+main(NotifySettings, create_service)

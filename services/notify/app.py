@@ -8,7 +8,6 @@ from kit.http_client import HttpClient
 from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
 from kit.process.service import Service
-from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from kit.relay import tls_options
 from services.notify import metrics, store
@@ -85,9 +84,3 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
         },
         close=[http_client.close],
     )
-
-
-def main() -> None:
-    """Run until asked to stop."""
-    settings = NotifySettings()
-    run_main(lambda: create_service(settings), settings.service, settings.log_level)

@@ -1,5 +1,7 @@
 """`python -m services.routing`."""
 
-from services.routing.app import main
+from kit.process.service import main
+from services.routing.app import create_service
+from services.routing.settings import RoutingSettings
 
-main()
+main(RoutingSettings, create_service)

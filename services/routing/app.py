@@ -7,7 +7,6 @@ from kit.base.clock import Clock
 from kit.base.turns import every
 from kit.policy.file import PolicyFile
 from kit.process.service import Service
-from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from services.routing import metrics, ticker
 from services.routing.assignment.assigner import Assigner
@@ -68,9 +67,3 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
             "policy": every(clock, 1, follow_policy, "policy"),
         },
     )
-
-
-def main() -> None:
-    """Run until asked to stop."""
-    settings = RoutingSettings()
-    run_main(lambda: create_service(settings), settings.service, settings.log_level)

@@ -1,5 +1,7 @@
 """`python -m services.sla`."""
 
-from services.sla.app import main
+from kit.process.service import main
+from services.sla.app import create_service
+from services.sla.settings import SlaSettings
 
-main()
+main(SlaSettings, create_service)

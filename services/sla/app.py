@@ -6,7 +6,6 @@ from kit.base.clock import Clock
 from kit.base.turns import every
 from kit.policy.file import PolicyFile
 from kit.process.service import Service
-from kit.process.service import main as run_main
 from kit.process.worker import Worker
 from services.sla import http, metrics, store
 from services.sla.core.policy import Book
@@ -33,9 +32,3 @@ def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service
             "policies": every(clock, 1, build_policy_job(documents, archive, clock), "policies"),
         },
     )
-
-
-def main() -> None:
-    """Run until asked to stop."""
-    settings = SlaSettings()
-    run_main(lambda: create_service(settings), settings.service, settings.log_level)

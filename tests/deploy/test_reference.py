@@ -7,7 +7,6 @@ import pytest
 
 from contracts.topics import SERVICES
 from deploy import policies, reference
-from kit.base import metrics
 from kit.base.settings import ServiceSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -29,10 +28,20 @@ def test_drift_names_what_is_missing_and_what_differs(outputs: dict[Path, str]) 
 
 def test_every_metric_and_every_door_is_in_it(outputs: dict[Path, str]) -> None:
     table = outputs[reference.DOCS / "metrics.md"]
-    assert [row.name for row in metrics.describe() if f"`{row.name}`" not in table] == []
+    assert [row.name for row in reference.metric_rows() if f"`{row.name}`" not in table] == []
     for service in SERVICES:
         document = json.loads(outputs[reference.DOCS / "openapi" / f"{service}.json"])
         assert document["paths"], service
+
+
+def test_a_metric_says_its_unit_and_what_it_counts() -> None:
+    rows = {row.name: row for row in reference.metric_rows()}
+    assert rows["deskbus_events_total"].labels == ("group", "outcome")
+    assert rows["deskbus_batch_seconds"].kind == "histogram"
+    assert [name for name, row in rows.items() if not row.help.endswith(".")] == []
+    units = ("_total", "_seconds", "_records", "_stopped", "_paused", "_assigned", "_refused", "_differ")
+    ours = [name for name in rows if name.split("_")[1] not in SERVICES]
+    assert [name for name in ours if not name.endswith(units)] == []
 
 
 def test_a_secret_s_variable_is_in_it_and_never_a_value(outputs: dict[Path, str]) -> None:

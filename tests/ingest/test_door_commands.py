@@ -70,9 +70,23 @@ async def test_a_command_that_may_not_be_is_a_problem(
     assert kafka.taken == []
 
 
+@pytest.mark.parametrize("key", ["abc-1", "x" * 128])
+async def test_a_key_in_quotes_is_the_key_without_them(client: httpx.AsyncClient, key: str) -> None:
+    bare, quoted = await ask(client, REPLY, key=key), await ask(client, REPLY, key=f'"{key}"')
+    assert (bare.status_code, bare.json()) == (202, quoted.json())
+
+
 async def test_a_command_needs_an_idempotency_key(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/commands", json=REPLY, headers={"authorization": "Bearer crm"})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("key", ["x" * 129, '""'])
+async def test_a_useless_idempotency_key_is_refused(client: httpx.AsyncClient, kafka: Kafka, key: str) -> None:
+    answer = await ask(client, REPLY, key=key)
+    assert answer.status_code == 400
+    refusal(answer)
+    assert kafka.taken == []
 
 
 async def test_without_kafka_a_command_is_503(client: httpx.AsyncClient, kafka: Kafka) -> None:

@@ -14,7 +14,7 @@ from starlette.types import Message
 from kit.base import metrics
 from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings
-from kit.doors.http import PROBLEM, Caller, IdempotencyKey, Problem, door, requires
+from kit.doors.http import PROBLEM, Caller, Problem, door, requires
 
 
 class Thing(BaseModel):
@@ -62,10 +62,6 @@ def app() -> FastAPI:
     @router.post("/raw")
     async def raw(request: Request) -> int:
         return len(await request.body())
-
-    @router.post("/once")
-    async def once(key: IdempotencyKey) -> str:
-        return key
 
     app.include_router(router)
     return app
@@ -203,16 +199,6 @@ async def test_without_a_token_of_that_scope_the_door_stays_shut(
     response = await client.post("/v1/things", json={"name": "a", "size": 1}, headers=headers)
     problem(response, status)
     assert response.headers["www-authenticate"].startswith("Bearer")
-
-
-@pytest.mark.parametrize(("key", "bare"), [("abc-1", "abc-1"), ('"abc-1"', "abc-1"), ("x" * 128, "x" * 128)])
-async def test_idempotency_key_may_be_quoted(client: httpx.AsyncClient, key: str, bare: str) -> None:
-    assert (await client.post("/v1/once", headers={"idempotency-key": key})).json() == bare
-
-
-@pytest.mark.parametrize(("key", "status"), [("x" * 129, 400), ('""', 400), (None, 422)])
-async def test_useless_idempotency_key_is_refused(client: httpx.AsyncClient, key: str | None, status: int) -> None:
-    problem(await client.post("/v1/once", headers={"idempotency-key": key} if key else {}), status)
 
 
 async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.AsyncClient) -> None:

@@ -255,11 +255,11 @@ class Slow:
         await asyncio.sleep(float(sys.argv[1]))
     def fault(self): return None
 
-def build():
+def build(settings):
     clock = SystemClock()
-    return Service(ServiceSettings(port=0), clock, Health(clock), producer=Slow(), background={"say": say})
+    return Service(settings, clock, Health(clock), producer=Slow(), background={"say": say})
 
-main(build, "test")
+main(lambda: ServiceSettings(port=0), build)
 """
 
 
