@@ -1,5 +1,7 @@
 """The AsyncAPI 3.0 document: topics, messages, and which service sends and receives what."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from contracts import topics
@@ -16,7 +18,7 @@ def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Deskbus",
-            "version": "1.0.0",
+            "version": _version(),
             "description": (
                 "Customer service on an event bus. Topic names may carry an installation's prefix. Every event has an "
                 "id made of source, subject and sequence: drop what you have seen, skip types you do not know."
@@ -48,6 +50,12 @@ def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
             }
         },
     }
+
+
+def _version() -> str:
+    """Return the project's version, which is stated in pyproject.toml only."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
 
 
 def _channel_id(topic: Topic) -> str:

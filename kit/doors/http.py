@@ -32,6 +32,8 @@ from kit.doors.plain import Gone, PlainRoute, Refused, declare
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
+#: Major version of the REST APIs, as in their paths. The version of Deskbus is in pyproject.toml.
+API_VERSION = "1"
 #: What is still read, and for how long, of a body that was refused for its size.
 _AWAY_BYTES, _AWAY_SECONDS = 64 * 1024 * 1024, 5.0
 _SCHEMA = {
@@ -323,7 +325,6 @@ def door(
     title: str,
     settings: ServiceSettings,
     *,
-    version: str = "1",
     max_body: int = 1 << 20,
     seconds: float = 15.0,
     **options: Any,
@@ -332,7 +333,7 @@ def door(
     problem = {"description": "A problem document (RFC 9457)", "content": {PROBLEM: {"schema": _SCHEMA}}}
     app = Door(
         functools.partial(_Guard, max_body=max_body, seconds=seconds),
-        title=title, version=version, docs_url=None, redoc_url=None, responses={"default": problem}, **options
+        title=title, version=API_VERSION, docs_url=None, redoc_url=None, responses={"default": problem}, **options
     )  # fmt: skip
     app.router.route_class = _Route
     app.state.tokens = Tokens(settings.bearer_tokens)

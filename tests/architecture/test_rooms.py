@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-MOST_LINES = 400
+MOST_LINES = 400  # Aim for 300, as CONTRIBUTING.md says.
 ROOMS = ("cli", "contracts", "deploy", "kit", "services", "tests")
 TIME_AND_IDENTITY = {"kit/base/clock.py", "kit/base/ids.py"}
 # Written in pieces, so that this file does not name what it forbids.

@@ -1,6 +1,7 @@
 """What is generated from the models is committed, up to date and coherent."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
                 place = place[part]
         else:
             assert (ASYNCAPI.parent / reference).resolve().exists(), reference
+
+
+def test_the_asyncapi_document_has_the_project_s_version(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert json.loads(ASYNCAPI.read_text("utf-8"))["info"]["version"] == project["version"]
 
 
 def test_the_asyncapi_document_has_every_topic_and_type() -> None:
