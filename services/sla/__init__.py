@@ -1,1 +1,1 @@
-"""The sla service: policies, calendars and clocks. Who is told about a breach is notify's to say."""
+"""The sla service: policies, calendars and clocks. Notify decides who is notified of a breach."""

@@ -15,7 +15,7 @@ from services.sla.ticker import build_policy_job, build_ticker
 
 
 def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service:
-    """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
+    """Build the service; call it inside the event loop. Raises InvalidPolicy for an unreadable policy file."""
     worker = Worker(settings, clock)
     clock = worker.clock
     policies = PolicyFile(settings.policy_file, Book)
@@ -25,7 +25,7 @@ def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service
     consumer = worker.consume(documents, SlaHandling(archive))
     return worker.service(
         http.build_app(settings, documents, archive, clock),
-        prepare=[partial(store.prepare, worker.mongo), archive.recall, archive.refresh],
+        prepare=[partial(store.prepare, worker.mongo), archive.load_latest, archive.refresh],
         background={
             "ticker": build_ticker(documents, consumer, archive, settings, clock).run,
             "policy file": partial(policies.watch, clock),

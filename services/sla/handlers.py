@@ -1,4 +1,4 @@
-"""The way from the tickets topic to the core and back. No rules here."""
+"""From the tickets topic to the core. No rules here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.sla.store import Archive
 
 
 class SlaHandling(BaseHandling[TicketClocks]):
-    """Takes events of tickets."""
+    """Handles events of tickets."""
 
     begins = BY_NAME[TICKETS].sources[0]
 
@@ -22,10 +22,9 @@ class SlaHandling(BaseHandling[TicketClocks]):
         self._archive = archive
 
     async def before_decide(self, docs: Sequence[Document[TicketClocks]]) -> None:
-        """Look up the policies that these tickets are bound to and this process does not know."""
-        await self._archive.know(set().union(*(versions(doc.state) for doc in docs if doc.state is not None)))
+        """Load the policies that these tickets are bound to."""
+        await self._archive.ensure_loaded(set().union(*(versions(doc.state) for doc in docs if doc.state is not None)))
 
     def decide(self, state: TicketClocks | None, item: Incoming, now: datetime) -> Decision[TicketClocks]:
-        """Let the core decide."""
         assert item.event is not None
         return tickets.decide(state, item.event, self._archive, now)

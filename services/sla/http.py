@@ -1,4 +1,4 @@
-"""REST doors: a ticket's clocks, the breaches, and which policy would apply. Views of the state; no rules."""
+"""REST API: the clocks of a ticket, breaches, and which policy would apply. Views of the state; no rules."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from contracts.values import Instant
 from kit.base.clock import Clock
 from kit.doors.http import Problem, door, requires
 from kit.protocol.outbox import Documents
-from services.sla.core.clocks import SlaClock, elapsed, settled
+from services.sla.core.clocks import SlaClock, elapsed, paused_by_solve
 from services.sla.core.preview import promises
 from services.sla.core.state import TicketClocks
 from services.sla.settings import SlaSettings
 from services.sla.store import Archive, breach_key
 
 Reader = Depends(requires("sla:read"))
-#: How far from now a ticket may be imagined: each year that is looked at is counted out and kept.
-MOST_AWAY = timedelta(days=3660)
+#: How far from now `at` of a preview may be: calendars compute, and cache, every year in between.
+MAX_DISTANCE = timedelta(days=3660)
 
 
 class ClockView(BaseModel):
@@ -47,7 +47,7 @@ class ClockView(BaseModel):
 
 
 class ClocksView(BaseModel):
-    """The clocks of a ticket: those that live, then the latest that ended."""
+    """The clocks of a ticket: the live ones, then the ended ones, latest first."""
 
     ticket_id: str
     policy_version: str
@@ -55,7 +55,7 @@ class ClocksView(BaseModel):
 
 
 class BreachView(BaseModel):
-    """A promise that was not kept. It stays one, whatever happened later."""
+    """A target that was missed, whatever happened later."""
 
     ticket_id: str
     clock_id: str
@@ -64,7 +64,7 @@ class BreachView(BaseModel):
     breached_at: Instant
     target_seconds: float
     open: bool
-    """Whether what the clock waits for has still not happened."""
+    """Whether the clock is still waiting, e.g. for the reply."""
     facts: TicketFacts
 
 
@@ -73,11 +73,11 @@ class BreachesView(BaseModel):
 
     items: list[BreachView]
     next: str | None = None
-    """Cursor of the next page; nothing on the last one."""
+    """Cursor of the next page; null on the last one."""
 
 
 class MatchRequest(BaseModel):
-    """A ticket that might come."""
+    """A hypothetical ticket."""
 
     channel: str
     account: str | None = None
@@ -88,7 +88,7 @@ class MatchRequest(BaseModel):
     tier: str | None = None
     tags: tuple[str, ...] = ()
     at: Instant | None = None
-    """When it would be opened; now, unless given."""
+    """When the ticket would be opened. Default: now."""
 
 
 class WarningView(BaseModel):
@@ -104,7 +104,7 @@ class PromiseView(BaseModel):
 
 
 class MatchView(BaseModel):
-    """The policy that would apply; without one there are no clocks."""
+    """The policy that would apply, and its clocks; none without a policy."""
 
     policy: PolicyRef | None
     calendar: CalendarRef | None
@@ -113,7 +113,7 @@ class MatchView(BaseModel):
 
 
 def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive: Archive, wall: Clock) -> FastAPI:
-    """Build the public door."""
+    """Build the public API."""
     app = door("Deskbus SLA", settings)
 
     @app.get("/v1/tickets/{ticket_id}/clocks", dependencies=[Reader])
@@ -122,7 +122,7 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
         if state is None:
             raise Problem(404, detail="Unknown ticket")
         found = (*state.live, *reversed(state.ended))
-        await archive.know({clock.terms.policy.version for clock in found})
+        await archive.ensure_loaded({clock.terms.policy.version for clock in found})
         views = [_clock(clock, archive, wall.now()) for clock in found]
         return ClocksView(ticket_id=ticket_id, policy_version=state.version, clocks=views)
 
@@ -135,7 +135,7 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
         cursor: Annotated[str | None, Query(description="`next` of the previous page.")] = None,
         limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of tickets per page.")] = 50,
     ) -> BreachesView:
-        # A ticket's latest breach may be after `until` with an earlier one inside, so `until` narrows below, not here.
+        # `until` filters below, not in the query: a ticket whose latest breach is later may have an earlier one.
         after = breach_key(since) if since is not None else ""
         query: dict[str, Any] = {"state.last_breach": {"$gte": after, **({"$lt": cursor} if cursor else {})}}
         for name, value in (("metric", metric), ("policy", policy)):
@@ -158,8 +158,8 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
     async def match(request: MatchRequest) -> MatchView:
         facts = TicketFacts(**request.model_dump(exclude={"at"}))
         at, book = request.at or wall.now(), archive.current
-        if abs(at - wall.now()) > MOST_AWAY:
-            raise Problem(422, detail=f"`at` is more than {MOST_AWAY.days} days from now")
+        if abs(at - wall.now()) > MAX_DISTANCE:
+            raise Problem(422, detail=f"`at` is more than {MAX_DISTANCE.days} days from now")
         policy = book.match(facts)
         views = [
             PromiseView(
@@ -202,7 +202,7 @@ def _clock(clock: SlaClock, archive: Archive, now: datetime) -> ClockView:
 
 
 def _breaches(state: TicketClocks) -> list[BreachView]:
-    live = {clock.id for clock in state.live if not settled(clock)}
+    live = {clock.id for clock in state.live if not paused_by_solve(clock)}
     return [
         BreachView(
             ticket_id=state.ticket_id,

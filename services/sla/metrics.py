@@ -1,4 +1,4 @@
-"""Every metric of the sla service. How late timers fire, and all of delivery, is counted by kit."""
+"""The metrics of the sla service. Kit counts how late timers fire, and everything about delivery."""
 
 from collections.abc import Iterable
 
@@ -31,7 +31,7 @@ for _counter in _OF.values():
 
 
 def count(books: Books, docs: Iterable[Document[TicketClocks]]) -> None:
-    """Count what was written: a watcher of the documents."""
+    """Count the events and new tickets of documents that were written."""
     for doc in docs:
         for event in doc.said:
             counter = _OF.get(type(event))

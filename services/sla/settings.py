@@ -1,4 +1,4 @@
-"""What the sla service reads from its environment. What it promises to customers is in the policy file."""
+"""Settings of the sla service, from the environment. Targets are in the policy file."""
 
 from typing import ClassVar
 

@@ -1,6 +1,6 @@
 """The clocks of a ticket as a document, and the archive of policy files that running clocks are still bound to.
 
-One document a ticket, keyed by its id; it stays after the ticket is closed, so that no late event starts it anew.
+One document per ticket, keyed by its id. It is kept after the ticket is closed, so that late events start no clocks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contracts.topics import SLA, TICKETS
 from kit.base.clock import Clock
 from kit.mongo import MongoStore
 from kit.protocol.document import Kind
-from services.sla.core.clocks import Phase, SlaClock, Terms, Warn
+from services.sla.core.clocks import Phase, SlaClock, Terms, Threshold
 from services.sla.core.history import Span
 from services.sla.core.policy import Book
-from services.sla.core.replies import Given
+from services.sla.core.replies import SentReply
 from services.sla.core.state import Breach, TicketClocks, UnknownVersion, due
 
 COLLECTION = "clocks"
@@ -27,11 +27,11 @@ SOURCE = "/deskbus/sla"
 
 
 def breach_key(at: datetime, ticket_id: str = "") -> str:
-    """Return a unique key that sorts by instant: what breaches are listed and paged by."""
+    """Return a unique key that sorts by instant: the order and cursor of the list of breaches."""
     return f"{at.strftime('%Y-%m-%dT%H:%M:%S')}.{at.microsecond // 1000:03d}|{ticket_id}"
 
 
-def _plain(record: Any, *names: str) -> dict[str, Any]:
+def _fields(record: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
@@ -48,29 +48,29 @@ _BREACH = ("clock_id", "metric", "policy", "breached_at", "target_ms")
 
 
 def dump(state: TicketClocks) -> dict[str, Any]:
-    """Return what is stored. `open` and `last_breach` are there to be searched by."""
+    """Return the stored form. `open` and `last_breach` are derived, for queries."""
     last = max((breach.breached_at for breach in state.breaches), default=None)
     return {
-        **_plain(state, *_STATE),
+        **_fields(state, *_STATE),
         "facts": state.facts.model_dump(mode="json"),
         "status": state.status.value,
         "history": [{"since": span.since, "status": span.status.value} for span in state.history],
-        "replies": [_plain(reply, "message_id", "at") for reply in state.replies],
+        "replies": [_fields(reply, "message_id", "at") for reply in state.replies],
         "live": [_dump_clock(clock) for clock in state.live],
         "ended": [_dump_clock(clock) for clock in state.ended],
-        "breaches": [_plain(breach, *_BREACH) for breach in state.breaches],
+        "breaches": [_fields(breach, *_BREACH) for breach in state.breaches],
         "open": not state.closed,
         "last_breach": None if last is None else breach_key(last, state.ticket_id),
     }
 
 
 def load(raw: Mapping[str, Any]) -> TicketClocks:
-    """Return the state that was stored."""
+    """Return the state from its stored form."""
     return TicketClocks(
         facts=TicketFacts.model_validate(raw["facts"]),
         status=Status(raw["status"]),
         history=tuple(Span(span["since"], Status(span["status"])) for span in raw["history"]),
-        replies=tuple(Given(**reply) for reply in raw.get("replies", ())),
+        replies=tuple(SentReply(**reply) for reply in raw.get("replies", ())),
         live=tuple(_load_clock(clock) for clock in raw["live"]),
         ended=tuple(_load_clock(clock) for clock in raw["ended"]),
         breaches=tuple(Breach(**breach) for breach in raw["breaches"]),
@@ -81,7 +81,7 @@ def load(raw: Mapping[str, Any]) -> TicketClocks:
 def _dump_clock(clock: SlaClock) -> dict[str, Any]:
     terms = clock.terms
     return {
-        **_plain(clock, *_CLOCK),
+        **_fields(clock, *_CLOCK),
         "metric": str(clock.metric),
         "phase": clock.phase.value,
         "terms": {
@@ -102,7 +102,7 @@ def _load_clock(raw: Mapping[str, Any]) -> SlaClock:
             PolicyRef(**terms["policy"]),
             CalendarRef(**terms["calendar"]),
             terms["target_ms"],
-            tuple(Warn(**warn) for warn in terms["warnings"]),
+            tuple(Threshold(**warn) for warn in terms["warnings"]),
             tuple(terms["pauses"]),
         ),
         **{name: raw[name] for name in _CLOCK},
@@ -115,25 +115,26 @@ KIND: Kind[TicketClocks] = Kind(
 
 
 async def prepare(store: MongoStore) -> None:
-    """Make the indexes."""
+    """Create the indexes."""
     await store.ensure_outbox_indexes(COLLECTION)
     await store.ensure_indexes(COLLECTION, [("state.last_breach", -1)])
     await store.ensure_indexes(COLLECTION, ["state.open", "_id"])
 
 
 class Archive:
-    """All versions of the policies: the one in force, and those that tickets were opened under.
+    """All versions of the policies: the one in force, and earlier ones that tickets are bound to.
 
-    A new file comes into force here only once it is archived, so that every replica can look up what another one used.
+    A new file takes effect only once it is archived, so that every replica can load what another one used.
     """
 
-    def __init__(self, store: MongoStore, on_disk: Callable[[], Book], clock: Clock) -> None:
-        self._store, self._on_disk, self._clock = store, on_disk, clock
-        self._current = on_disk()
+    def __init__(self, store: MongoStore, read_file: Callable[[], Book], clock: Clock) -> None:
+        self._store, self._read_file, self._clock = store, read_file, clock
+        self._current = read_file()
         self._known: dict[str, Book] = {self._current.version: self._current}
-        self._wanted: set[str] = set()
-        self._gone: set[str] = set()
+        self._requested: set[str] = set()
+        self._missing: set[str] = set()
         self._archived = ""
+        """The version of the file that this process archived last."""
 
     @property
     def current(self) -> Book:
@@ -141,25 +142,25 @@ class Archive:
         return self._current
 
     def version(self, version: str) -> Book:
-        """Return one version; raises UnknownVersion for one that must be looked up first. A lost one gives the current.
+        """Return one version; the current one if the archive does not have it.
 
-        Asking changes nothing: see `want` and `know`.
+        Raises UnknownVersion for one that is not loaded, and changes nothing: see `request` and `ensure_loaded`.
         """
         found = self._known.get(version)
         if found is not None:
             return found
-        if version in self._gone:
+        if version in self._missing:
             return self._current
         raise UnknownVersion(version)
 
-    def want(self, version: str) -> None:
-        """Let the next `look_up` fetch a version, too."""
-        self._wanted.add(version)
+    def request(self, version: str) -> None:
+        """Let the next `load_requested` load this version."""
+        self._requested.add(version)
 
     async def refresh(self) -> bool:
-        """Archive a new file and put it in force, look up what was asked for; says whether the policies changed."""
-        await self.look_up()
-        book = self._on_disk()
+        """Load requested versions, archive a new file and put it in force; return whether the policies changed."""
+        await self.load_requested()
+        book = self._read_file()
         if book.version == self._archived:
             return False
         row = {"_id": book.version, "at": self._clock.now(), "book": book.model_dump_json()}
@@ -169,23 +170,23 @@ class Archive:
         self._archived = book.version
         return changed
 
-    async def look_up(self) -> None:
-        """Fetch the versions that are wanted and not known."""
-        wanted = sorted(self._wanted)
-        if wanted:
-            self._take(await self._store.fetch(ARCHIVE, wanted))
-            self._gone |= set(wanted) - self._known.keys()
-            self._wanted -= set(wanted)
+    async def load_requested(self) -> None:
+        """Load the requested versions from the archive."""
+        requested = sorted(self._requested)
+        if requested:
+            self._add(await self._store.fetch(ARCHIVE, requested))
+            self._missing |= set(requested) - self._known.keys()
+            self._requested -= set(requested)
 
-    async def know(self, versions: Iterable[str]) -> None:
-        """Look up those of these versions that are not known here."""
-        self._wanted |= set(versions) - self._known.keys() - self._gone
-        await self.look_up()
+    async def ensure_loaded(self, versions: Iterable[str]) -> None:
+        """Load those of the versions that are not loaded yet."""
+        self._requested |= set(versions) - self._known.keys() - self._missing
+        await self.load_requested()
 
-    async def recall(self, most: int = 100) -> None:
-        """Fetch the versions archived last, so that a fresh process need not ask one by one; older ones it looks up."""
-        self._take(await self._store.find(ARCHIVE, {}, sort=[("at", -1)], limit=most))
+    async def load_latest(self, limit: int = 100) -> None:
+        """Load the latest versions at once, when the process starts. Older ones are loaded when needed."""
+        self._add(await self._store.find(ARCHIVE, {}, sort=[("at", -1)], limit=limit))
 
-    def _take(self, rows: list[dict[str, Any]]) -> None:
+    def _add(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             self._known.setdefault(row["_id"], Book.model_validate_json(row["book"]))

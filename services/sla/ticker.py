@@ -1,4 +1,4 @@
-"""What time makes happen: warnings and breaches, and a new policy file taking hold of clocks that run."""
+"""Timers: warnings and breaches, and rebasing open tickets on a changed policy file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _PAGE = 200
 def build_ticker(
     documents: Documents[TicketClocks], positions: Positions, archive: Archive, settings: SlaSettings, clock: Clock
 ) -> Ticker[TicketClocks]:
-    """Fire due clocks of the partitions that are ours, once all that happened before is handled."""
+    """Build the ticker that fires due clocks of this replica's partitions, once everything before them is handled."""
 
     def fire(state: TicketClocks, until: datetime) -> Decision[TicketClocks] | None:
         try:
             return tickets.fire(state, until, archive, clock.now())
-        except UnknownVersion as unknown:  # the others' time does not wait until it is looked up
-            archive.want(unknown.version)
+        except UnknownVersion as unknown:  # loaded later, so that other tickets do not wait for it
+            archive.request(unknown.version)
             return None
 
     return Ticker(
@@ -49,26 +49,26 @@ def build_ticker(
 def build_policy_job(
     documents: Documents[TicketClocks], archive: Archive, clock: Clock
 ) -> Callable[[], Awaitable[object]]:
-    """Put a changed file in force and, if it says so, every open ticket that is bound to another one.
+    """Build the job that puts a changed file in force and, with `on_change: rebase`, rebases all open tickets on it.
 
-    That is done by a process that sees a file for the first time, and only then: one that still has the old file while
-    another has the new one must not take clocks back. It goes on until no ticket is left.
+    A process rebases only after it has loaded a new file, and then until no ticket is left. Otherwise a process that
+    still has the old file would take tickets back to it.
     """
-    owed = True
+    pending = True
 
     async def job() -> None:
-        nonlocal owed
-        owed = await archive.refresh() or owed
-        if owed and archive.current.on_change == "rebase":
-            owed = await _rebase_all(documents, archive, clock)
+        nonlocal pending
+        pending = await archive.refresh() or pending
+        if pending and archive.current.on_change == "rebase":
+            pending = await _rebase_all(documents, archive, clock)
         else:
-            owed = False
+            pending = False
 
     return job
 
 
 async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> bool:
-    """Bind every open ticket to the policies in force; says whether there were any that had to be."""
+    """Bind every open ticket to the policies in force; return whether any was bound to others."""
     book, last, found = archive.current, "", False
     while True:
         query = {"state.open": True, "state.version": {"$ne": book.version}, "_id": {"$gt": last}}
@@ -78,7 +78,7 @@ async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, cloc
         changed = await documents.change_many(
             [doc.id for doc in page], lambda _, state: _rebased(state, archive, clock)
         )
-        await archive.look_up()  # what some were bound to and is not known here: they come in the next turn
+        await archive.load_requested()  # for tickets whose old policies were unknown; the next run rebases them
         log.info("tickets moved to the new policies", tickets=len(changed), version=book.version)
         last, found = page[-1].id, True
 
@@ -87,5 +87,5 @@ def _rebased(state: TicketClocks | None, archive: Archive, clock: Clock) -> Deci
     try:
         return None if state is None else tickets.rebase(state, archive, clock.now())
     except UnknownVersion as unknown:
-        archive.want(unknown.version)
+        archive.request(unknown.version)
         return None

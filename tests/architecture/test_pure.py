@@ -170,7 +170,7 @@ async def test_sla_decides_twice_the_same() -> None:
     await rig.archive.refresh()
     await rig.take(write.opened(0))
     other = Sla(book("policies: [{name: default, targets: {first_reply: 5m}}]"), rig.store)
-    twice = Twice(other.delivery, lambda: (set(other.archive._wanted), set(other.archive._known)))
+    twice = Twice(other.delivery, lambda: (set(other.archive._requested), set(other.archive._known)))
     replied, doc = write.replied(1), (await other.documents.load(["t-1"]))["t-1"]
     (item,) = twice.expand(Raw(TICKETS, 0, 0, replied.encode()))
     with pytest.raises(TransientError):  # the policies of the ticket are not known here yet

@@ -10,7 +10,7 @@ from contracts.sla import CalendarRef, PolicyRef
 from contracts.ticket import Market, Status, TicketFacts
 from kit.calendar.spec import CalendarSpec, Holiday
 from kit.calendar.working_time import TZDATA
-from services.sla.core.clocks import Terms, Warn
+from services.sla.core.clocks import Terms, Threshold
 from services.sla.core.policy import Book, SlaPolicy
 from tests.sla.desk import START, at
 
@@ -61,10 +61,12 @@ def test_terms_are_all_that_a_clock_needs_to_know() -> None:
     rules = book(policies=[policy], calendars=shop())
     ref, hour = PolicyRef(name="vip", version=rules.version), 3_600_000
     hours = rules.calendar_ref("shop")
-    half = (Warn(hour // 2, at_risk=False),)
+    half = (Threshold(hour // 2, at_risk=False),)
     assert rules.terms(facts(priority="urgent"), "first_reply") == Terms(ref, hours, hour, half)
-    assert rules.terms(facts(), "first_reply") == Terms(ref, hours, 2 * hour, (Warn(3 * hour // 2, at_risk=False),))
-    later = (Warn(7 * hour // 2, at_risk=False),)
+    assert rules.terms(facts(), "first_reply") == Terms(
+        ref, hours, 2 * hour, (Threshold(3 * hour // 2, at_risk=False),)
+    )
+    later = (Threshold(7 * hour // 2, at_risk=False),)
     pauses = (Status.PENDING, Status.ON_HOLD)
     assert rules.terms(facts(), "resolution") == Terms(ref, hours, 4 * hour, later, pauses)
     total = rules.terms(facts(), "total_resolution")

@@ -16,14 +16,14 @@ from services.sla.core import clocks
 from services.sla.core.clocks import (
     TOTAL_RESOLUTION,
     TRANSITIONS,
+    ClockContext,
     IllegalTransition,
     Phase,
-    Setting,
     SlaClock,
     Step,
     Terms,
+    Threshold,
     Trigger,
-    Warn,
 )
 from tests.sla.desk import START, at
 
@@ -32,13 +32,13 @@ TERMS = Terms(
     PolicyRef(name="default", version="1"),
     CalendarRef(name="always", version="1"),
     TARGET,
-    (Warn(TARGET // 2), Warn(TARGET * 3 // 4, at_risk=True)),
+    (Threshold(TARGET // 2), Threshold(TARGET * 3 // 4, at_risk=True)),
     ("pending",),
 )
 
 
-def setting(calendar: Calendar | None = None, now: datetime = START) -> Setting:
-    return Setting("t-1", TicketFacts(channel="email"), calendar or Calendar("UTC", ALWAYS), now)
+def setting(calendar: Calendar | None = None, now: datetime = START) -> ClockContext:
+    return ClockContext("t-1", TicketFacts(channel="email"), calendar or Calendar("UTC", ALWAYS), now)
 
 
 def in_phase(phase: Phase, metric: str = Metric.RESOLUTION) -> SlaClock:
@@ -121,7 +121,7 @@ def test_a_pause_heard_of_after_the_deadline_comes_after_the_breach() -> None:
 def test_a_successor_carries_what_has_elapsed_and_the_beginning() -> None:
     clock = in_phase(Phase.RUNNING)
     terms = Terms(TERMS.policy, TERMS.calendar, 2 * TARGET)
-    (_, _), (successor, _) = clocks.revalue(clock, terms, at(40), clock_id="c-2", old=setting(), new=setting())
+    (_, _), (successor, _) = clocks.change_terms(clock, terms, at(40), clock_id="c-2", old=setting(), new=setting())
     assert (successor.id, successor.started_at, successor.due_at) == ("c-2", at(0), at(120))
 
 

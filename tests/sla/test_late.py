@@ -11,7 +11,7 @@ from contracts.ticket import CustomerFacts, Status
 from kit.calendar.hours import ALWAYS
 from kit.calendar.working_time import Calendar
 from services.sla.core.clocks import elapsed
-from services.sla.core.history import KEPT_SPANS, Span, then, used
+from services.sla.core.history import KEPT_SPANS, Span, append_status, working_ms
 from tests.sla.desk import Desk, at, book, minute
 
 GOLD = """
@@ -164,7 +164,7 @@ def test_late_and_early_come_to_the_same(story: list[tuple[str, int]], gold_at: 
 def test_a_history_is_bounded_and_says_a_status_once() -> None:
     history: tuple[Span, ...] = ()
     for number in range(3 * KEPT_SPANS):
-        history = then(history, at(number), [Status.OPEN, Status.OPEN, Status.PENDING][number % 3])
+        history = append_status(history, at(number), [Status.OPEN, Status.OPEN, Status.PENDING][number % 3])
     assert len(history) == KEPT_SPANS
     assert history[-2:] == (Span(at(297), Status.OPEN), Span(at(299), Status.PENDING))
 
@@ -172,4 +172,4 @@ def test_a_history_is_bounded_and_says_a_status_once() -> None:
 @pytest.mark.parametrize(("until", "minutes"), [(0, 0), (7, 7), (10, 10), (15, 10), (20, 10), (26, 16)])
 def test_time_used_leaves_out_what_stands_still(until: float, minutes: int) -> None:
     history = (Span(at(0), Status.OPEN), Span(at(10), Status.PENDING), Span(at(20), Status.OPEN))
-    assert used(history, at(until), Calendar("UTC", ALWAYS), ["pending"]) == minutes * 60_000
+    assert working_ms(history, at(until), Calendar("UTC", ALWAYS), ["pending"]) == minutes * 60_000

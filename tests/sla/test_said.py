@@ -20,7 +20,7 @@ from kit.calendar.working_time import TZDATA
 from kit.protocol.document import Decision
 from services.sla.core import tickets
 from services.sla.core.clocks import Phase, SlaClock
-from services.sla.core.tickets import KEPT_BREACHES, KEPT_CLOCKS
+from services.sla.core.update import KEPT_BREACHES, KEPT_CLOCKS
 from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book
 from tests.sla.policies import FIRST, RESOLUTION, opened
 

@@ -92,7 +92,7 @@ async def test_a_ticket_is_held_to_the_policies_it_was_opened_under_by_every_pro
 async def test_a_process_recalls_all_policies_when_it_starts() -> None:
     rig, _ = await opened()
     other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
-    await other.archive.recall()
+    await other.archive.load_latest()
     assert other.archive.version(rig.disk.version) == rig.disk
 
 
@@ -100,7 +100,7 @@ async def test_policies_that_are_lost_are_replaced_by_those_in_force() -> None:
     rig, _ = await opened()
     rig.store.rows[store.ARCHIVE].clear()
     other = Rig(book(FIRST.replace("30m", "5m")), rig.store)
-    await other.archive.know([rig.disk.version])
+    await other.archive.ensure_loaded([rig.disk.version])
     assert other.archive.version(rig.disk.version) is other.archive.current
 
 
@@ -140,10 +140,10 @@ async def test_an_old_process_does_not_take_clocks_back_to_its_old_file() -> Non
     old_job = build_policy_job(rig.documents, rig.archive, rig.clock)
     await old_job()
     other = Rig(book("on_change: rebase\n" + FIRST.replace("30m", "40m")), rig.store)
-    await other.archive.recall()
+    await other.archive.load_latest()
     await build_policy_job(other.documents, other.archive, other.clock)()
     assert other.sent.types == ["cancelled", "clock_started"]
-    await rig.archive.recall()
+    await rig.archive.load_latest()
     await old_job()
     await rig.take(write.noted(5))
     assert rig.sent.types == ["clock_started"]
@@ -213,12 +213,12 @@ async def test_the_latest_policies_are_recalled_and_older_ones_are_still_answere
         rig.disk = book(FIRST.replace("30m", f"{minutes}m"))
         await rig.archive.refresh()
     other = Rig(rig.disk, rig.store)
-    await other.archive.recall(2)
+    await other.archive.load_latest(2)
     second = book(FIRST.replace("30m", "32m"))
     assert other.archive.version(second.version) == second
     with pytest.raises(UnknownVersion):
         other.archive.version(first.version)
-    await other.archive.know([first.version, "no such version"])
+    await other.archive.ensure_loaded([first.version, "no such version"])
     assert other.archive.version(first.version) == first
     assert other.archive.version("no such version") == other.archive.current
 

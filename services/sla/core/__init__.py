@@ -1,1 +1,1 @@
-"""The rules of sla as pure functions: values in, values out. No IO and no clock of the machine."""
+"""The rules of sla as pure functions: values in, values out. No IO, no system clock."""

@@ -1,10 +1,9 @@
-"""One clock as a state machine: running, paused, ended; and, apart from these, breached or not.
+"""The state machine of one clock: running, paused or ended; and, independently of that, breached or not.
 
-Rule 1: whatever moves a clock is in this file, and nothing else ever builds a changed one. Each function takes a clock
-and an instant and returns the clock afterwards with the facts to announce. What happens to a ticket, and what that
-means for its clocks, is in `tickets.py`.
+Rule 1: only this file changes a clock. Each function takes a clock and an instant, and returns the changed clock with
+the events to publish. `tickets.py` decides which events of a ticket change which clocks.
 
-A breach that lies before the instant of a step is taken first; met exactly at the due instant is met.
+A breach that lies before the instant of a step is recorded first. A clock stopped exactly when it is due is met.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from contracts.sla import (
 from contracts.ticket import TicketFacts
 from kit.calendar.working_time import TZDATA, Calendar
 
-#: Creation to the last solve, with all waiting in it. The contracts' `resolution` is the working one.
+#: From creation to the last solve, pauses inclusive. `resolution` leaves them out.
 TOTAL_RESOLUTION = "total_resolution"
 
 
@@ -54,47 +53,48 @@ class Trigger(StrEnum):
     REINSTATE = "reinstate"
 
 
-#: All that may happen; what is not here is a fault of the caller. Time may always pass.
+#: All legal transitions; anything else is a bug of the caller. `tick` is legal in every phase.
 TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.RUNNING, Trigger.PAUSE): Phase.PAUSED,
     (Phase.RUNNING, Trigger.STOP): Phase.ENDED,
     (Phase.RUNNING, Trigger.CANCEL): Phase.ENDED,
-    (Phase.PAUSED, Trigger.PAUSE): Phase.PAUSED,  # for another reason: pending, then solved
+    (Phase.PAUSED, Trigger.PAUSE): Phase.PAUSED,  # the reason changes: pending, then solved
     (Phase.PAUSED, Trigger.RESUME): Phase.RUNNING,
     (Phase.PAUSED, Trigger.STOP): Phase.ENDED,
     (Phase.PAUSED, Trigger.CANCEL): Phase.ENDED,
-    (Phase.ENDED, Trigger.REINSTATE): Phase.RUNNING,  # the reply that ended it never arrived
+    (Phase.ENDED, Trigger.REINSTATE): Phase.RUNNING,  # the reply that ended it bounced
 }
 
 
 class IllegalTransition(Exception):
-    """A step that the table does not have."""
+    """A transition that is not in `TRANSITIONS`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Warn:
-    """A warning to give once so much of the target is used."""
+class Threshold:
+    """Publish a warning once this much working time of the target is used."""
 
     after_ms: int
     at_risk: bool = False
+    """Publish `at_risk` instead of `due_soon`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a policy asks of one clock, fixed when the clock starts."""
+    """What a policy sets for one clock. Fixed when the clock starts."""
 
     policy: PolicyRef
     calendar: CalendarRef
     target_ms: int
-    warnings: tuple[Warn, ...] = ()
-    """In order, all above nothing and below the target."""
+    warnings: tuple[Threshold, ...] = ()
+    """Ascending; each above 0 and below the target."""
     pauses: tuple[str, ...] = ()
-    """Statuses of the ticket during which it stands still."""
+    """Statuses of the ticket that pause the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlaClock:
-    """One promise about one ticket. `elapsed_ms` is the working time used before `since`."""
+    """A running, paused or ended SLA target of one ticket."""
 
     id: str
     metric: str
@@ -102,24 +102,28 @@ class SlaClock:
     started_at: datetime
     phase: Phase = Phase.RUNNING
     since: datetime | None = None
+    """When it last began to run; None unless it is running."""
     elapsed_ms: int = 0
+    """Working time used before `since`, in milliseconds."""
     due_at: datetime | None = None
     next_at: datetime | None = None
-    """When time will next matter to it."""
+    """Instant of the next warning or of the breach; None if neither is to come."""
     warned: int = 0
+    """Number of warnings published so far."""
     paused_at: datetime | None = None
     pause_reason: str | None = None
     breached_at: datetime | None = None
     ended_at: datetime | None = None
     outcome: str | None = None
     message_id: str | None = None
+    """The customer's message that waits for the reply."""
     answered_by: str | None = None
-    """The reply that ended it."""
+    """Message id of the reply that ended it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What a step needs besides: whose clock it is, the calendar that it runs by, and when we look."""
+class ClockContext:
+    """The ticket, calendar and time of processing of a step."""
 
     ticket_id: str
     facts: TicketFacts
@@ -136,113 +140,118 @@ def start(
     metric: str,
     terms: Terms,
     at: datetime,
-    where: Setting,
+    context: ClockContext,
     *,
     elapsed_ms: int = 0,
     started_at: datetime | None = None,
     message_id: str | None = None,
 ) -> Step:
-    """Begin to run; with `elapsed_ms` when it takes over from a clock with other terms."""
+    """Start a clock. `elapsed_ms` is the working time that already counts, e.g. of the clock that it replaces."""
     clock = SlaClock(clock_id, metric, terms, started_at or at, elapsed_ms=elapsed_ms, message_id=message_id)
-    clock = _run(clock, at, where.calendar)
-    return clock, [_event(ClockStarted, clock, at, where, message_id=message_id)]
+    clock = _set_running(clock, at, context.calendar)
+    return clock, [_event(ClockStarted, clock, at, context, message_id=message_id)]
 
 
-def tick(clock: SlaClock, until: datetime, where: Setting) -> Step:
-    """Let time pass up to and with `until`, before which all that happened is known: warnings, or the breach."""
-    clock, events = _breach(clock, until, where, included=True)
+def tick(clock: SlaClock, until: datetime, context: ClockContext) -> Step:
+    """Publish the warnings, or the breach, due up to and including `until`.
+
+    Everything that happened before `until` must have been handled.
+    """
+    clock, events = _check_breach(clock, until, context, inclusive=True)
     if events or clock.phase is not Phase.RUNNING or clock.breached_at is not None:
-        return clock, events  # a warning of what is over already would help nobody
-    due = [w for w in clock.terms.warnings[clock.warned :] if _reaches(clock, w.after_ms, where.calendar) <= until]
+        return clock, events  # no warnings once the clock is breached
+    pending = clock.terms.warnings[clock.warned :]
+    due = [warning for warning in pending if _instant_at(clock, warning.after_ms, context.calendar) <= until]
     if not due:
         return clock, []
-    warned = clock.warned + len(due)
-    left = clock.terms.warnings[warned:]
-    wake = _reaches(clock, left[0].after_ms, where.calendar) if left else clock.due_at
-    clock = replace(clock, warned=warned, next_at=wake)
-    return clock, [_warning(warn, clock, until, where) for warn in due]
+    rest = pending[len(due) :]
+    next_at = _instant_at(clock, rest[0].after_ms, context.calendar) if rest else clock.due_at
+    clock = replace(clock, warned=clock.warned + len(due), next_at=next_at)
+    return clock, [_warning(warning, clock, until, context) for warning in due]
 
 
-def pause(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
-    """Stand still. For a clock that was breached a solve is its end, unless the ticket is reopened."""
-    clock, events = _breach(clock, at, where)
-    phase = _to(clock, Trigger.PAUSE)
-    untrue = _is_untrue(clock, at)
+def pause(clock: SlaClock, at: datetime, reason: str, context: ClockContext) -> Step:
+    """Pause a clock. Solving the ticket ends a breached clock, unless the ticket is reopened later."""
+    clock, events = _check_breach(clock, at, context)
+    phase = _next_phase(clock, Trigger.PAUSE)
+    refuted = _refutes_breach(clock, at)
     clock = replace(
         clock,
         phase=phase,
-        breached_at=None if untrue else clock.breached_at,
-        elapsed_ms=elapsed(clock, at, where.calendar),
+        breached_at=None if refuted else clock.breached_at,
+        elapsed_ms=elapsed(clock, at, context.calendar),
         since=None,
         due_at=None,
         next_at=None,
         paused_at=clock.paused_at or at,
         pause_reason=reason,
     )
-    if _told(clock):
-        return clock, [*events, _cancelled(clock, at, CancelReason.STOPPED_LATE, where)]
-    if untrue:
-        events = [*events, _cancelled(clock, at, CancelReason.IN_TIME, where)]
-    return clock, [*events, _event(ClockPaused, clock, at, where, reason=reason)]
+    if _end_announced(clock):
+        return clock, [*events, _cancelled(clock, at, CancelReason.STOPPED_LATE, context)]
+    if refuted:
+        events = [*events, _cancelled(clock, at, CancelReason.IN_TIME, context)]
+    return clock, [*events, _event(ClockPaused, clock, at, context, reason=reason)]
 
 
-def resume(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
-    """Go on. The total clock has counted all along; it only could not run out while nobody had to act."""
-    phase = _to(clock, Trigger.RESUME)
+def resume(clock: SlaClock, at: datetime, reason: str, context: ClockContext) -> Step:
+    """Resume a paused clock. For `total_resolution` the pause counts as used; it just could not breach meanwhile."""
+    phase = _next_phase(clock, Trigger.RESUME)
     assert clock.paused_at is not None
-    gap = where.calendar.ms_between(clock.paused_at, at)
+    gap = context.calendar.ms_between(clock.paused_at, at)
     used = clock.elapsed_ms + (gap if clock.metric == TOTAL_RESOLUTION else 0)
     clock = replace(clock, phase=phase, elapsed_ms=used, paused_at=None, pause_reason=None)
-    clock = _run(clock, at, where.calendar)
-    return clock, [_resumed(clock, at, reason, gap, where)]
+    clock = _set_running(clock, at, context.calendar)
+    return clock, [_resumed(clock, at, reason, gap, context)]
 
 
-def stop(clock: SlaClock, at: datetime, where: Setting, message_id: str | None = None) -> Step:
-    """What it waited for has happened: in time, or after a breach, which stays.
+def stop(clock: SlaClock, at: datetime, context: ClockContext, message_id: str | None = None) -> Step:
+    """End a clock because what it waited for has happened: met, or late after a breach.
 
-    A breach is none where what happened in time was heard of only after it had been announced.
+    A breach that was announced although the stop happened in time, but was received late, is withdrawn.
     """
-    clock, events = _breach(clock, at, where)
-    breached_at, told = clock.breached_at, _told(clock)
-    untrue = _is_untrue(clock, at)
-    late = breached_at is not None and not untrue
-    if untrue:
+    clock, events = _check_breach(clock, at, context)
+    breached_at, end_announced = clock.breached_at, _end_announced(clock)
+    refuted = _refutes_breach(clock, at)
+    late = breached_at is not None and not refuted
+    if refuted:
         clock = replace(clock, breached_at=None)
-    clock = replace(_end(clock, at, Trigger.STOP, "late" if late else "met", where), answered_by=message_id)
+    clock = replace(_end(clock, at, Trigger.STOP, "late" if late else "met", context), answered_by=message_id)
     if breached_at is None:
-        return clock, [*events, _event(ClockMet, clock, at, where, met_at=at, message_id=message_id)]
+        return clock, [*events, _event(ClockMet, clock, at, context, met_at=at, message_id=message_id)]
     reason = CancelReason.STOPPED_LATE if late else CancelReason.IN_TIME
-    return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
+    return clock, events if end_announced else [*events, _cancelled(clock, at, reason, context)]
 
 
-def reinstate(clock: SlaClock, at: datetime, where: Setting) -> Step:
-    """Go on from where it was, as if the reply that ended it had not been: it never arrived."""
-    phase = _to(clock, Trigger.REINSTATE)
+def reinstate(clock: SlaClock, at: datetime, context: ClockContext) -> Step:
+    """Let an ended clock go on as if it had never ended: the reply that ended it bounced."""
+    phase = _next_phase(clock, Trigger.REINSTATE)
     assert clock.ended_at is not None
     back = replace(clock, phase=phase, ended_at=None, outcome=None, answered_by=None)
-    back = _run(back, clock.ended_at, where.calendar)
-    return back, [_resumed(back, at, ResumeReason.BOUNCED, 0, where)]
+    back = _set_running(back, clock.ended_at, context.calendar)
+    return back, [_resumed(back, at, ResumeReason.BOUNCED, 0, context)]
 
 
-def cancel(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Step:
-    """It is moot."""
-    clock, events = _breach(clock, at, where)
-    told = _told(clock)
-    untrue = _is_untrue(clock, at)
-    clock = _end(clock, at, Trigger.CANCEL, reason, where)
-    if untrue:
+def cancel(clock: SlaClock, at: datetime, reason: str, context: ClockContext) -> Step:
+    """End a clock that no longer applies."""
+    clock, events = _check_breach(clock, at, context)
+    end_announced = _end_announced(clock)
+    refuted = _refutes_breach(clock, at)
+    clock = _end(clock, at, Trigger.CANCEL, reason, context)
+    if refuted:
         clock, reason = replace(clock, breached_at=None), CancelReason.IN_TIME
-    return clock, events if told else [*events, _cancelled(clock, at, reason, where)]
+    return clock, events if end_announced else [*events, _cancelled(clock, at, reason, context)]
 
 
-def revalue(clock: SlaClock, terms: Terms, at: datetime, *, clock_id: str, old: Setting, new: Setting) -> list[Step]:
-    """Put a clock with other terms into its place, from this instant on; what has elapsed carries over.
+def change_terms(
+    clock: SlaClock, terms: Terms, at: datetime, *, clock_id: str, old: ClockContext, new: ClockContext
+) -> list[Step]:
+    """Replace a clock by one with other terms from `at` on. Elapsed time carries over.
 
-    One that the old terms have breached by then keeps them: the fact is told already.
+    A clock that has breached its old terms by then keeps them: the breach is announced already.
     """
     ended, events = cancel(clock, at, CancelReason.POLICY_CHANGED, old)
     if ended.breached_at is not None:
-        return [_breach(clock, at, old)]
+        return [_check_breach(clock, at, old)]
     successor = start(
         clock_id,
         clock.metric,
@@ -257,72 +266,77 @@ def revalue(clock: SlaClock, terms: Terms, at: datetime, *, clock_id: str, old: 
 
 
 def elapsed(clock: SlaClock, at: datetime, calendar: Calendar) -> int:
-    """Return the working milliseconds used by then."""
+    """Return the working time used until `at`, in milliseconds."""
     running = 0 if clock.since is None else calendar.ms_between(clock.since, at)
     return clock.elapsed_ms + running
 
 
-def settled(clock: SlaClock) -> bool:
-    """Say whether it stands still because the ticket is solved."""
+def paused_by_solve(clock: SlaClock) -> bool:
+    """Return whether the clock is paused because the ticket is solved."""
     return clock.phase is Phase.PAUSED and clock.pause_reason == PauseReason.SOLVED
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
+def soonest(clocks: Sequence[SlaClock]) -> datetime | None:
+    """Return the instant of the next warning or breach of any of the clocks."""
+    return min((clock.next_at for clock in clocks if clock.next_at is not None), default=None)
 
 
-def _told(clock: SlaClock) -> bool:
-    """Say whether its end after a breach was announced already, when the ticket was solved."""
-    return clock.breached_at is not None and settled(clock)
+def _end_announced(clock: SlaClock) -> bool:
+    """Return whether the end of a breached clock was announced already, when the ticket was solved."""
+    return clock.breached_at is not None and paused_by_solve(clock)
 
 
-def _is_untrue(clock: SlaClock, at: datetime) -> bool:
-    """Say whether a breach was told that was none: what happens at `at` came in time and is heard of only now."""
+def _refutes_breach(clock: SlaClock, at: datetime) -> bool:
+    """Return whether an event of `at`, received only now, shows that an announced breach was none."""
     return clock.phase is Phase.RUNNING and clock.breached_at is not None and at <= clock.breached_at
 
 
-def _to(clock: SlaClock, trigger: Trigger) -> Phase:
+def _next_phase(clock: SlaClock, trigger: Trigger) -> Phase:
     try:
         return TRANSITIONS[clock.phase, trigger]
     except KeyError:
         raise IllegalTransition(f"{trigger} is not allowed for a clock in phase {clock.phase}") from None
 
 
-def _run(clock: SlaClock, at: datetime, calendar: Calendar) -> SlaClock:
-    """Set it going, with the due instant and the version of the rules that this was computed with."""
-    terms = clock.terms
+def _set_running(clock: SlaClock, at: datetime, calendar: Calendar) -> SlaClock:
+    """Return the clock as running from `at` on, with its due instant."""
+    terms = clock.terms  # they name the time zone data that the instant is computed with
     if terms.calendar.tzdata != TZDATA:
         terms = replace(terms, calendar=terms.calendar.model_copy(update={"tzdata": TZDATA}))
-    due, wake = clock.breached_at, None
+    due, next_at = clock.breached_at, None
     if due is None:
         due = calendar.add_ms(at, terms.target_ms - clock.elapsed_ms)
-        left = terms.warnings[clock.warned :]
-        wake = calendar.add_ms(at, left[0].after_ms - clock.elapsed_ms) if left else due
-    return replace(clock, terms=terms, since=at, due_at=due, next_at=wake)
+        pending = terms.warnings[clock.warned :]
+        next_at = calendar.add_ms(at, pending[0].after_ms - clock.elapsed_ms) if pending else due
+    return replace(clock, terms=terms, since=at, due_at=due, next_at=next_at)
 
 
-def _reaches(clock: SlaClock, work: int, calendar: Calendar) -> datetime:
+def _instant_at(clock: SlaClock, used_ms: int, calendar: Calendar) -> datetime:
+    """Return when a running clock will have used that much working time."""
     assert clock.since is not None
-    return calendar.add_ms(clock.since, work - clock.elapsed_ms)
+    return calendar.add_ms(clock.since, used_ms - clock.elapsed_ms)
 
 
-def _breach(clock: SlaClock, to: datetime, where: Setting, *, included: bool = False) -> Step:
+def _check_breach(clock: SlaClock, to: datetime, context: ClockContext, *, inclusive: bool = False) -> Step:
     due = clock.due_at
     if clock.phase is not Phase.RUNNING or clock.breached_at is not None or due is None:
         return clock, []
-    if due > to or (due == to and not included):
+    if due > to or (due == to and not inclusive):
         return clock, []
     clock = replace(clock, breached_at=due, next_at=None)
-    seen = max(to, where.now)
-    beyond = where.calendar.ms_between(due, seen) / 1000
-    event = _event(ClockBreached, clock, seen, where, breached_at=due, noticed_at=seen, breached_by_seconds=beyond)
+    noticed = max(to, context.now)
+    late = context.calendar.ms_between(due, noticed) / 1000
+    event = _event(
+        ClockBreached, clock, noticed, context, breached_at=due, noticed_at=noticed, breached_by_seconds=late
+    )
     return clock, [event]
 
 
-def _end(clock: SlaClock, at: datetime, trigger: Trigger, outcome: str, where: Setting) -> SlaClock:
+def _end(clock: SlaClock, at: datetime, trigger: Trigger, outcome: str, context: ClockContext) -> SlaClock:
     return replace(
         clock,
-        phase=_to(clock, trigger),
-        elapsed_ms=elapsed(clock, at, where.calendar),
+        phase=_next_phase(clock, trigger),
+        elapsed_ms=elapsed(clock, at, context.calendar),
         since=None,
         next_at=None,
         ended_at=at,
@@ -330,30 +344,30 @@ def _end(clock: SlaClock, at: datetime, trigger: Trigger, outcome: str, where: S
     )
 
 
-def _resumed(clock: SlaClock, at: datetime, reason: str, gap: int, where: Setting) -> Payload:
-    # After a breach there is no new instant to announce; the old one was told with the breach.
-    told = clock if clock.breached_at is None else replace(clock, due_at=None)
-    return _event(ClockResumed, told, at, where, reason=reason, resumed_at=at, paused_seconds=gap / 1000)
+def _resumed(clock: SlaClock, at: datetime, reason: str, gap: int, context: ClockContext) -> Payload:
+    if clock.breached_at is not None:
+        clock = replace(clock, due_at=None)  # it was due in the past, and announced with the breach
+    return _event(ClockResumed, clock, at, context, reason=reason, resumed_at=at, paused_seconds=gap / 1000)
 
 
-def _cancelled(clock: SlaClock, at: datetime, reason: str, where: Setting) -> Payload:
-    beyond = max(0, clock.elapsed_ms - clock.terms.target_ms) / 1000 if clock.breached_at is not None else None
-    extra = {"reason": reason, "cancelled_at": at, "breached_by_seconds": beyond, "reopens": where.reopens}
-    return _event(ClockCancelled, clock, at, where, **extra)
+def _cancelled(clock: SlaClock, at: datetime, reason: str, context: ClockContext) -> Payload:
+    late = max(0, clock.elapsed_ms - clock.terms.target_ms) / 1000 if clock.breached_at is not None else None
+    extra = {"reason": reason, "cancelled_at": at, "breached_by_seconds": late, "reopens": context.reopens}
+    return _event(ClockCancelled, clock, at, context, **extra)
 
 
-def _warning(warn: Warn, clock: SlaClock, at: datetime, where: Setting) -> Payload:
+def _warning(warning: Threshold, clock: SlaClock, at: datetime, context: ClockContext) -> Payload:
     target = clock.terms.target_ms
-    if not warn.at_risk:
-        return _event(ClockDueSoon, clock, at, where, before_seconds=(target - warn.after_ms) / 1000)
-    detail = f"{warn.after_ms / target:.0%} of the time is used"
-    return _event(ClockAtRisk, clock, at, where, reason=RiskReason.TIME, detail=detail)
+    if not warning.at_risk:
+        return _event(ClockDueSoon, clock, at, context, before_seconds=(target - warning.after_ms) / 1000)
+    detail = f"{warning.after_ms / target:.0%} of the time is used"
+    return _event(ClockAtRisk, clock, at, context, reason=RiskReason.TIME, detail=detail)
 
 
-def _event(kind: type[ClockEvent], clock: SlaClock, at: datetime, where: Setting, **extra: Any) -> Payload:
-    used = elapsed(clock, at, where.calendar)
+def _event(kind: type[ClockEvent], clock: SlaClock, at: datetime, context: ClockContext, **extra: Any) -> Payload:
+    used = elapsed(clock, at, context.calendar)
     return kind(
-        ticket_id=where.ticket_id,
+        ticket_id=context.ticket_id,
         clock_id=clock.id,
         metric=clock.metric,
         policy=clock.terms.policy,
@@ -364,11 +378,6 @@ def _event(kind: type[ClockEvent], clock: SlaClock, at: datetime, where: Setting
         paused_at=clock.paused_at,
         elapsed_seconds=used / 1000,
         remaining_seconds=max(0, clock.terms.target_ms - used) / 1000,
-        facts=where.facts,
+        facts=context.facts,
         **extra,
     )
-
-
-def soonest(clocks: Sequence[SlaClock]) -> datetime | None:
-    """Return the next instant at which time matters to any of them."""
-    return min((clock.next_at for clock in clocks if clock.next_at is not None), default=None)

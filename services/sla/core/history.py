@@ -1,6 +1,6 @@
-"""The statuses a ticket went through, and the working time that a clock would have used meanwhile. No clocks here.
+"""The statuses of a ticket over time, and the working time that a clock would have used meanwhile. No clocks here.
 
-A metric that begins to apply late is valued by this: it goes on from where it would be, had it applied all along.
+A clock that starts late, because its metric did not apply before, starts with the time that it would have used by then.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from itertools import pairwise
 from contracts.ticket import Status
 from kit.calendar.working_time import Calendar
 
-#: Spans that are kept, the latest ones. Of a ticket with more, the time before them is not known any more.
+#: Spans that are kept, the latest ones. Time before them no longer counts.
 KEPT_SPANS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The ticket has this status since then, until the next span begins."""
+    """A status of the ticket, from `since` until the next span begins."""
 
     since: datetime
     status: Status
@@ -28,18 +28,18 @@ class Span:
 History = tuple[Span, ...]
 
 
-def then(history: History, since: datetime, status: Status) -> History:
-    """Return the history with a status that began at `since`; the status that holds already changes nothing."""
+def append_status(history: History, since: datetime, status: Status) -> History:
+    """Return the history with a status that began at `since`; unchanged if the ticket has that status already."""
     if history and history[-1].status is status:
         return history
     return (*history, Span(since, status))[-KEPT_SPANS:]
 
 
-def used(history: History, until: datetime, calendar: Calendar, still: Collection[str]) -> int:
-    """Return the working milliseconds up to `until`, without the time spent in a status of `still`."""
+def working_ms(history: History, until: datetime, calendar: Calendar, paused_in: Collection[str]) -> int:
+    """Return the working time up to `until` in milliseconds, without the time spent in a status of `paused_in`."""
     ends = [following.since for _, following in pairwise(history)] + [until]
     return sum(
         calendar.ms_between(span.since, min(end, until))
         for span, end in zip(history, ends, strict=True)
-        if span.status.value not in still
+        if span.status.value not in paused_in
     )

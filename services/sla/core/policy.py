@@ -1,6 +1,6 @@
-"""The policy file as a value: calendars, holidays and ordered policies; the first whose conditions all hold applies.
+"""The policy file: calendars, holidays and ordered policies. The first policy whose conditions all hold applies.
 
-What a clock does with the terms found here is in `clocks.py`.
+What a clock does with its terms is in `clocks.py`.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class SlaPolicy(Part):
 
     @property
     def calendars(self) -> dict[str, str]:
-        """Return its calendars by country."""
+        """Return the names of its calendars, by country or `default`."""
         return self.calendar if isinstance(self.calendar, dict) else {"default": self.calendar}
 
     def calendar_for(self, facts: TicketFacts) -> str:
-        """Return the calendar that such a ticket's clocks run by."""
+        """Return the name of the calendar for the clocks of a ticket with these facts."""
         calendars = self.calendars
         return calendars.get((facts.market.country or "").upper(), calendars["default"])
 
@@ -84,7 +84,7 @@ def _hashed(text: str) -> str:
 
 
 class Book(Part):
-    """Everything in the file. Equal content has the equal version, whatever the layout."""
+    """Everything in the file. Equal content has the same version, whatever its layout."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"when": "match"}
 
@@ -136,35 +136,35 @@ class Book(Part):
 
     @cached_property
     def version(self) -> str:
-        """Return what tells this content from any other."""
+        """Return the hash of the content."""
         return _hashed(self.model_dump_json())
 
     def match(self, facts: TicketFacts) -> SlaPolicy | None:
-        """Return the policy that applies: the first whose conditions hold."""
+        """Return the policy that applies: the first whose conditions all hold."""
         return next((policy for policy in self.policies if policy.match.holds(facts)), None)
 
     def terms(self, facts: TicketFacts, metric: str) -> Terms | None:
-        """Return what is promised about one metric of such a ticket."""
+        """Return the terms of one metric for a ticket with these facts; None if no policy sets a target."""
         policy = self.match(facts)
         target = None if policy is None else policy.targets.get(metric)
         if policy is None or target is None:
             return None
-        allowed = target.by_priority[facts.priority]
+        target_ms = target.by_priority[facts.priority]
         return Terms(
             PolicyRef(name=policy.name, version=self.version),
             self.calendar_ref(policy.calendar_for(facts)),
-            allowed,
-            policy.warn.within(allowed),
+            target_ms,
+            policy.warn.within(target_ms),
             tuple(Status(s) for s in policy.pause_on) if metric == Metric.RESOLUTION else (),
         )
 
     def calendar(self, name: str) -> Calendar:
-        """Return a calendar of this version; `always` is there without being written down."""
+        """Return a calendar; `always` for a name that this version does not have."""
         found = self._calendars.get(name)
         return self._calendars["always"] if found is None else found
 
     def calendar_ref(self, name: str) -> CalendarRef:
-        """Name a calendar with the versions of all that it is made of."""
+        """Return a calendar's name with the versions of everything that it is made of."""
         return self._refs.get(name, _ALWAYS)
 
     @cached_property

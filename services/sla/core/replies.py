@@ -1,7 +1,7 @@
-"""The replies of people that went out and have not come back, in the order in which they went. No clocks here.
+"""Replies of agents that were sent and have not bounced, in the order of sending. No clocks here.
 
-Ingest sends a ticket's replies one after another in the order in which they were given. So what a reply answered, the
-ones behind it answer as well: if it never arrived, the wait ended with the next one.
+Ingest sends a ticket's replies one at a time, in the order in which they were written. So a question that a reply
+answered is answered by the following replies too: if the reply bounces, the wait ended with the next one.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-#: Replies that are kept, the latest ones. Where a lost one is not known any more, what it ended stays ended by it.
+#: Replies that are kept, the latest ones. If an older one bounces, the clocks that it ended stay ended.
 KEPT_REPLIES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A reply, and when it went out."""
+class SentReply:
+    """A reply, and when it was sent."""
 
     message_id: str
     at: datetime
 
 
-Replies = tuple[Given, ...]
+Replies = tuple[SentReply, ...]
 
 
-def given(replies: Replies, message_id: str, at: datetime) -> Replies:
-    """Return them with one more, which may have been heard of late."""
+def add(replies: Replies, message_id: str, at: datetime) -> Replies:
+    """Return the replies with one more, which may be older than the latest."""
     if any(reply.message_id == message_id for reply in replies):
         return replies
-    return tuple(sorted((*replies, Given(message_id, at)), key=lambda reply: reply.at))[-KEPT_REPLIES:]
+    return tuple(sorted((*replies, SentReply(message_id, at)), key=lambda reply: reply.at))[-KEPT_REPLIES:]
 
 
-def lost(replies: Replies, message_id: str | None) -> tuple[Replies, Given | None]:
-    """Return them without one that never arrived, and the reply that went out next after it; None: not known which."""
+def remove(replies: Replies, message_id: str | None) -> tuple[Replies, SentReply | None]:
+    """Return the replies without one that bounced, and the reply sent next after it, if there is one."""
     place = next((n for n, reply in enumerate(replies) if reply.message_id == message_id), None)
     if place is None:
         return replies, None

@@ -1,4 +1,4 @@
-"""What is kept of a ticket for its clocks' sake, as a value. How events change it is in `tickets.py`."""
+"""The state of a ticket's clocks, and what of the ticket they depend on. How events change it is in `tickets.py`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from services.sla.core.replies import Replies
 
 
 class Books(Protocol):
-    """The policies in force now, and the earlier ones that tickets are still bound to."""
+    """The policies in force, and the earlier versions that tickets are still bound to."""
 
     @property
     def current(self) -> Book: ...
 
     def version(self, version: str) -> Book:
-        """Return one version; raises UnknownVersion for one that must be looked up first."""
+        """Return one version. Raises UnknownVersion for one that must be looked up first."""
 
 
 class UnknownVersion(TransientError):
-    """Policies that a ticket is bound to are not known to this process yet."""
+    """This process has not yet loaded the policies that a ticket is bound to."""
 
     def __init__(self, version: str) -> None:
-        super().__init__(f"the policy version {version} is not known here yet")
+        super().__init__(f"policy version {version} is not loaded yet")
         self.version = version
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A promise that was not kept."""
+    """A target that was missed."""
 
     clock_id: str
     metric: str
@@ -45,44 +45,46 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class TicketClocks:
-    """The clocks of one ticket, and what of the ticket they depend on."""
+    """The clocks of one ticket, and the facts and history of the ticket that they depend on."""
 
     ticket_id: str
     facts: TicketFacts
     status: Status
     at: datetime
-    """Time of the latest event taken."""
+    """Time of the latest event applied."""
     version: str
-    """Version of the policies that its resolution clocks are bound to: the one in force when they began."""
+    """Version of the policies that the resolution clocks are bound to: the one in force when they started."""
     ticket_version: int | None = None
-    """Version of the latest picture of the ticket: what an older one says of it has been overtaken."""
+    """Latest version of the ticket that an event carried; events with an older one have been overtaken."""
     bot: bool = False
+    """Whether a bot handles the ticket."""
     asked_at: datetime | None = None
-    """Oldest customer message without an answer, as the ticket says."""
+    """When the oldest unanswered customer message was sent, according to the ticket."""
     waits_since: datetime | None = None
-    """Since when the customer waits for people: where a reply clock starts, if a policy asks for one."""
+    """Since when the customer waits for an agent: a reply clock starts here if a policy has one."""
     waits_version: str = ""
-    """Version of the policies that this wait is bound to, where it may be another than the ticket's."""
+    """Version of the policies that this wait is bound to; empty: the ticket's `version`."""
     history: History = ()
-    """Statuses since the resolution clocks began; empty before, and while a bot has the ticket."""
+    """Statuses since the resolution clocks started; empty before that, and while a bot handles the ticket."""
     replied: bool = False
-    """The first reply was given, or became moot."""
+    """Whether the first reply was given or no longer applies: further waits are `next_reply`."""
     replies: Replies = ()
-    """Since the last solve."""
+    """Replies of agents since the last solve."""
     solved_at: datetime | None = None
     reopens: int = 0
     closed: bool = False
     serial: int = 0
+    """Number of clocks started so far, for their ids."""
     live: tuple[SlaClock, ...] = ()
     ended: tuple[SlaClock, ...] = ()
     breaches: tuple[Breach, ...] = ()
 
 
 def due(state: TicketClocks) -> datetime | None:
-    """Return the next instant at which time matters to the ticket's clocks."""
+    """Return the instant of the next warning or breach."""
     return soonest(state.live)
 
 
 def versions(state: TicketClocks) -> set[str]:
-    """Return the versions of the policies that a ticket's next change may ask for."""
+    """Return the versions of the policies that the next event of the ticket may need."""
     return {state.version, state.waits_version, *(clock.terms.policy.version for clock in state.live)} - {""}

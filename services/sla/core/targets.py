@@ -1,4 +1,4 @@
-"""Targets and warnings as the policy file writes them: "4h", by priority, "80%" or "15m" before. No clocks here."""
+"""Targets ("4h", by priority) and warnings ("80%", "15m") of the policy file. No clocks here."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from contracts.ticket import Priority
 from contracts.values import OneOrMany
 from kit.policy.duration import parse_positive
 from kit.policy.part import Part
-from services.sla.core.clocks import Warn
+from services.sla.core.clocks import Threshold
 
 _PERCENT = re.compile(r"(\d{1,2})%")
 _MS = timedelta(milliseconds=1)
 
 
 class Target(Part):
-    """Working time allowed, by priority."""
+    """Working time allowed, in milliseconds by priority."""
 
     by_priority: dict[Priority, int]
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "by_priority" in value:  # as it is archived
+        if isinstance(value, Mapping) and "by_priority" in value:  # the archived form
             return value
         given = value if isinstance(value, Mapping) else {"default": value}
         unknown = set(given) - {"default", *Priority}
@@ -60,10 +60,10 @@ class Warnings(Part):
     at_risk: Marks = ()
     """As `due_soon`, with an event of its own that notify's routes can match."""
 
-    def within(self, target_ms: int) -> tuple[Warn, ...]:
-        """Return the warnings of one target; an offset longer than the target never comes."""
+    def within(self, target_ms: int) -> tuple[Threshold, ...]:
+        """Return the thresholds for one target. Warnings that would come before its start are left out."""
         marks = [(mark, False) for mark in self.due_soon] + [(mark, True) for mark in self.at_risk]
-        found = {Warn(_after(mark, target_ms), at_risk) for mark, at_risk in marks}
+        found = {Threshold(_after(mark, target_ms), at_risk) for mark, at_risk in marks}
         return tuple(sorted((w for w in found if 0 < w.after_ms < target_ms), key=lambda w: (w.after_ms, w.at_risk)))
 
 

@@ -1,17 +1,16 @@
-"""What happens to a ticket, as what it means for the ticket's clocks. How a clock itself moves is in `clocks.py`.
+"""What an event of a ticket means for the ticket's clocks: which start, pause, resume, end or change their terms.
 
-Each event carries the ticket as it is afterwards, and every step looks at that, so one missed event does not leave a
-clock wrong for good. Order of the rules: stop outranks pause, pause outranks start.
+Each event carries the ticket as it was afterwards, and the rules look at that, so one missed event does not leave a
+clock wrong for good. Order of the rules: stop outranks pause, pause outranks start. How a clock changes is in
+`clocks.py`, how the changes are collected in `update.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from contracts.envelope import Event
-from contracts.payload import Payload
 from contracts.sla import CancelReason, Metric, PauseReason, ResumeReason
 from contracts.ticket import AuthorKind, Direction, Message, Status, Ticket
 from contracts.tickets import (
@@ -25,58 +24,55 @@ from contracts.tickets import (
     TicketStatusChanged,
 )
 from kit.protocol.document import Decision
-from services.sla.core import clocks, replies
-from services.sla.core.clocks import TOTAL_RESOLUTION, Phase, Setting, SlaClock, Step
-from services.sla.core.history import History, Span, then, used
-from services.sla.core.state import Books, Breach, TicketClocks
+from services.sla.core import replies
+from services.sla.core.clocks import TOTAL_RESOLUTION, Phase, SlaClock, Terms, paused_by_solve
+from services.sla.core.history import History, Span, append_status
+from services.sla.core.state import Books, TicketClocks
+from services.sla.core.update import REPLIES, Update
 
-#: Ended clocks and breaches that a ticket's document keeps, the latest ones.
-KEPT_CLOCKS, KEPT_BREACHES = 20, 50
-#: How long before its event a message may have been taken by the door; beyond, the event's own time counts.
-LONGEST_WAY = timedelta(days=30)
-
-REPLIES = (Metric.FIRST_REPLY, Metric.NEXT_REPLY)
+#: A message accepted longer than this before its event counts from the event's time.
+MAX_TRANSIT = timedelta(days=30)
 
 
 def decide(state: TicketClocks | None, event: Event, books: Books, now: datetime) -> Decision[TicketClocks]:
-    """Take one event of the tickets topic."""
+    """Apply one event of the tickets topic. Raises UnknownVersion for policies that must be looked up first."""
     data = event.data
     if not isinstance(data, TicketEvent) or (state is not None and state.closed):
         return Decision()
     at = event.time if state is None else max(event.time, state.at)
-    before = state or _unseen(data.ticket, event, books)
-    turn = _Turn(before, books, at, now)
-    if _is_older(data.ticket, before):
-        turn.take_late(data, event)
+    update = Update(state or _initial_state(data.ticket, event, books), books, at, now)
+    if _is_overtaken(data.ticket, update.state):
+        _apply_overtaken(update, data, event)
     else:
-        turn.take(data, event)
-    return Decision(turn.state, turn.events) if turn.state != state else Decision()
+        _apply(update, data, event)
+    return Decision(update.state, update.events) if update.state != state else Decision()
 
 
 def fire(state: TicketClocks, until: datetime, books: Books, now: datetime) -> Decision[TicketClocks] | None:
-    """Let time pass up to `until`, before which everything that happened is known."""
-    turn = _Turn(state, books, until, now)
+    """Publish warnings and breaches up to `until`. Everything that happened before `until` must have been handled."""
+    update = Update(state, books, until, now)
     for clock in sorted(state.live, key=lambda c: c.next_at or until):
-        turn.step(clock, lambda c, w: clocks.tick(c, until, w))
-    return Decision(turn.state, turn.events) if turn.events else None
+        update.tick(clock, until)
+    return Decision(update.state, update.events) if update.events else None
 
 
 def rebase(state: TicketClocks, books: Books, now: datetime) -> Decision[TicketClocks] | None:
-    """Bind a ticket to the policies in force and put its clocks on their terms, where these differ.
+    """Bind a ticket to the policies in force, and replace clocks whose terms differ.
 
-    One that may be over already keeps its terms: whether it is, only the tick says, which knows what came in time.
+    A clock that is due already keeps its terms: only the tick knows whether it was met in time.
     """
     version = books.current.version
     if state.closed or state.version == version or books.current.on_change != "rebase":
         return None
-    turn = _Turn(state, books, max(now, state.at), now)
-    turn.bind(version)
-    turn.agree(but=[clock for clock in state.live if clock.due_at is not None and clock.due_at <= turn.at])
-    turn.begin()
-    return Decision(turn.state, turn.events)
+    update = Update(state, books, max(now, state.at), now)
+    update.set(version=version, waits_version="")
+    is_due = [clock for clock in state.live if clock.due_at is not None and clock.due_at <= update.at]
+    _update_terms(update, keep=is_due)
+    _start_clocks(update)
+    return Decision(update.state, update.events)
 
 
-def _unseen(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
+def _initial_state(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
     return TicketClocks(
         ticket.id,
         ticket.facts(),
@@ -87,284 +83,205 @@ def _unseen(ticket: Ticket, event: Event, books: Books) -> TicketClocks:
     )
 
 
-@dataclass
-class _Turn:
-    """One event being taken: the state before it and so far, and the facts to announce."""
-
-    state: TicketClocks
-    books: Books
-    at: datetime
-    now: datetime
-    events: list[Payload] = field(default_factory=list)
-    old: TicketClocks = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.old = self.state
-
-    def take(self, data: TicketEvent, event: Event) -> None:
-        ticket, old = data.ticket, self.old
-        self._set(
-            at=self.at,
-            ticket_version=old.ticket_version if ticket.version is None else ticket.version,
-            facts=ticket.facts(),
-            status=ticket.status,
-            bot=ticket.handled_by_bot,
-            reopens=ticket.reopen_count,
-        )
-        if isinstance(data, MessageSent) and _by_a_person(data.message):
-            self._answered(data.message, ticket)
-            self._set(replies=replies.given(self.state.replies, data.message.id, self.at))
-        if self._is_over(data):
-            return
-        if ticket.handled_by_bot and not old.bot:
-            self._cancel_all(CancelReason.HANDLED_BY_BOT)
-        if ticket.status is Status.SOLVED and old.status is not Status.SOLVED:
-            self._solved()
-        self._stand_or_go(data)
-        self._wait(ticket, event)
-        if isinstance(data, MessageBounced) and data.permanent:
-            self._unanswered(data)
-        self._live(data)
-        if self.state.facts != old.facts or self.state.solved_at != old.solved_at:
-            self.agree()
-        self.begin(data.message.id if isinstance(data, TicketOpened | MessageReceived) and data.message else None)
-
-    def take_late(self, data: TicketEvent, event: Event) -> None:
-        """Take an event that newer ones have overtaken: a reply was given then, all else is known from the newer."""
-        if not isinstance(data, MessageSent) or not _by_a_person(data.message):
-            return
-        self._set(replies=replies.given(self.state.replies, data.message.id, event.time))
-        open_since = data.ticket.oldest_unanswered_at
-        for clock in self._of(*REPLIES):
-            answered = clock.metric == Metric.FIRST_REPLY or open_since is None or open_since > clock.started_at
-            if answered and clock.started_at <= event.time:
-                self.step(clock, lambda c, w: clocks.stop(c, event.time, w, data.message.id))
-        if not self._of(Metric.FIRST_REPLY):  # one that began since stands for the wait that goes on
-            self._set(replied=True)
-            self.begin()
-
-    def bind(self, version: str) -> None:
-        """Hold the ticket and its wait to another version of the policies."""
-        self._set(version=version, waits_version="")
-
-    # -- the rules, in order of rank -----------------------------------------------------------------------------
-
-    def _answered(self, message: Message, ticket: Ticket) -> None:
-        """End the waits that this reply ends: one written before the latest question leaves that question open."""
-        asked, open_since = self.state.asked_at, ticket.oldest_unanswered_at
-        answered = asked is None or open_since is None or open_since > asked
-        for clock in self._of(*REPLIES) if answered else self._of(Metric.FIRST_REPLY):
-            self.step(clock, lambda c, w: clocks.stop(c, self.at, w, message.id))
-        self._set(replied=True)
-
-    def _unanswered(self, data: MessageBounced) -> None:
-        """Let the wait go on whose reply never arrived: until now, or until the next reply if there was one."""
-        ticket, asked = data.ticket, data.ticket.oldest_unanswered_at
-        ended = [c for c in self.state.ended if c.answered_by is not None and c.answered_by == data.message_id]
-        rest, following = replies.lost(self.state.replies, data.message_id)
-        self._set(replies=rest)
-        again = asked is not None and (self.old.asked_at is None or asked < self.old.asked_at)
-        if again and self.state.waits_since is not None:
-            if not ended:
-                first = ticket.first_reply_at is not None or ticket.reopen_count > 0
-                self._set(replied=self.state.replied and first)
-                return
-            for newer in self._of(*REPLIES):
-                self.step(newer, lambda c, w: clocks.cancel(c, self.at, CancelReason.SUPERSEDED, w))
-            oldest = min(ended, key=lambda c: c.started_at)  # the others are about questions asked since
-            self._reinstate(oldest)
-            self._set(waits_since=oldest.started_at, waits_version=oldest.terms.policy.version)
-            self._set(replied=oldest.metric != Metric.FIRST_REPLY)
-            self.agree()
-        elif following is not None:
-            for clock in ended:
-                back, at, by = self._reinstate(clock), following.at, following.message_id
-                self.step(back, lambda c, w, at=at, by=by: clocks.stop(c, at, w, by))  # type: ignore[misc]
-
-    def _reinstate(self, clock: SlaClock) -> SlaClock:
-        ended = tuple(c for c in self.state.ended if c.id != clock.id)
-        self._set(live=(*self.state.live, clock), ended=ended)
-        self.step(clock, lambda c, w: clocks.reinstate(c, self.at, w))
-        return next(c for c in self.state.live if c.id == clock.id)
-
-    def _is_over(self, data: TicketEvent) -> bool:
-        merged = data.ticket.merged_into is not None or (
-            isinstance(data, TicketClosed) and data.reason == CloseReason.MERGED
-        )
-        if not merged and data.ticket.status is not Status.CLOSED:
-            return False
-        solved_at = self.state.solved_at
-        for clock in self.state.live:
-            if merged:
-                self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.MERGED, w))
-            elif clock.metric in REPLIES:
-                self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.CLOSED, w))
-            else:
-                done = solved_at if solved_at is not None and clocks.settled(clock) else self.at
-                self.step(clock, lambda c, w, done=done: clocks.stop(c, done, w))  # type: ignore[misc]
-        self._set(closed=True, asked_at=None, waits_since=None, waits_version="", history=(), replies=())
-        return True
-
-    def _solved(self) -> None:
-        for clock in self._of(*REPLIES):
-            self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.SOLVED, w))
-        self._set(solved_at=self.at, replied=self.state.replied or bool(self.state.history), replies=())
-
-    def _stand_or_go(self, data: TicketEvent) -> None:
-        status = self.state.status
-        if status is not Status.SOLVED and self.state.solved_at is not None:
-            self._set(solved_at=None)
-        for clock in self._of(Metric.RESOLUTION, TOTAL_RESOLUTION):
-            reason = _pause_reason(clock, status)
-            if reason is None and clock.phase is Phase.PAUSED:
-                why = _resume_reason(clock, data)
-                self.step(clock, lambda c, w, why=why: clocks.resume(c, self.at, why, w))  # type: ignore[misc]
-            elif reason is not None and reason != clock.pause_reason:
-                self.step(clock, lambda c, w, reason=reason: clocks.pause(c, self.at, reason, w))  # type: ignore[misc]
-
-    def agree(self, but: Sequence[SlaClock] = ()) -> None:
-        """Give every running clock the terms that hold for the ticket now: another priority, tier or policy file."""
-        for clock in self.state.live:
-            if clock.breached_at is not None or clocks.settled(clock) or clock in but:
-                continue  # a breach stays as it was told; who is solved has time until the reopening
-            terms = self._terms(self.state, clock.metric)
-            if terms is None:
-                self.step(clock, lambda c, w: clocks.cancel(c, self.at, CancelReason.POLICY_CHANGED, w))
-            elif _other(terms, clock.terms):
-                self._succeed(clock, terms)
-
-    def _wait(self, ticket: Ticket, event: Event) -> None:
-        """Note since when the customer waits for people; neither a bot nor a solved ticket lets them wait."""
-        old, asked = self.old, ticket.oldest_unanswered_at
-        self._set(asked_at=asked)
-        if asked is None or ticket.handled_by_bot or ticket.status is Status.SOLVED:
-            self._set(waits_since=None, waits_version="")
-        elif old.waits_since is None or old.asked_at is None or asked > old.asked_at:
-            since = asked if event.time - LONGEST_WAY <= asked <= event.time else event.time
-            since = max(since, ticket.handed_off_at or since)
-            since = self.at if old.status is Status.SOLVED else since
-            self._set(waits_since=since, waits_version=self.books.current.version)
-
-    def _live(self, data: TicketEvent) -> None:
-        """Note what the ticket goes through, from the customer's first word to people on."""
-        state, ticket = self.state, data.ticket
-        if state.bot:
-            self._set(history=())
-        elif state.history:
-            self._set(history=then(state.history, self.at, state.status))
-        elif state.status is not Status.SOLVED and (
-            ticket.last_customer_message_at is not None or (isinstance(data, TicketOpened) and data.message is None)
-        ):
-            began = state.waits_since if state.waits_since != self.old.waits_since else None
-            self._set(history=(Span(began or self.at, state.status),), version=self.books.current.version)
-
-    def begin(self, message_id: str | None = None) -> None:
-        """Start the clocks that the ticket asks for and does not have."""
-        state = self.state
-        if not state.history or state.status is Status.SOLVED:
-            return
-        if state.waits_since is not None:
-            waits: History = (Span(state.waits_since, state.status),)
-            self._begin(Metric.NEXT_REPLY if state.replied else Metric.FIRST_REPLY, waits, message_id)
-        for metric in (Metric.RESOLUTION, TOTAL_RESOLUTION):
-            self._begin(metric, state.history, None)
-        self._stand_or_go_new()
-
-    def _stand_or_go_new(self) -> None:
-        for clock in self._of(Metric.RESOLUTION):
-            reason = _pause_reason(clock, self.state.status)
-            if reason is not None and clock.phase is Phase.RUNNING:
-                self.step(clock, lambda c, w, reason=reason: clocks.pause(c, self.at, reason, w))  # type: ignore[misc]
-
-    # -- steps ---------------------------------------------------------------------------------------------------
-
-    def step(self, clock: SlaClock, move: Callable[[SlaClock, Setting], Step]) -> None:
-        """Move one clock, keep what it has become and what it says."""
-        self._keep(clock, *move(clock, self._setting(clock.terms.policy.version, clock.terms.calendar.name)))
-
-    def _begin(self, metric: str, past: History, message_id: str | None) -> None:
-        """Start a clock where it would be, had it run all along `past`.
-
-        One that applies only from now on cannot have run out before: if its time is over, it is due at once.
-        """
-        terms = None if self._of(metric) else self._terms(self.state, metric)
-        if terms is None:
-            return
-        where = self._setting(terms.policy.version, terms.calendar.name)
-        late = self._terms(self.old, metric) is None
-        at = self.at if late else past[-1].since
-        still = () if metric == TOTAL_RESOLUTION else (*terms.pauses, Status.SOLVED)
-        clock, events = clocks.start(
-            self._next_id(metric),
-            metric,
-            terms,
-            at,
-            where,
-            elapsed_ms=used(past, at, where.calendar, still),
-            started_at=past[0].since,
-            message_id=message_id,
-        )
-        self._set(live=(*self.state.live, clock), serial=self.state.serial + 1)
-        self.events += events
-
-    def _terms(self, state: TicketClocks, metric: str) -> clocks.Terms | None:
-        """Return what is asked for by the policies that this metric of the ticket is bound to."""
-        version = state.waits_version if metric in REPLIES and state.waits_version else state.version
-        return self.books.version(version).terms(state.facts, metric)
-
-    def _succeed(self, clock: SlaClock, terms: clocks.Terms) -> None:
-        steps = clocks.revalue(
-            clock,
-            terms,
-            self.at,
-            clock_id=self._next_id(clock.metric),
-            old=self._setting(clock.terms.policy.version, clock.terms.calendar.name),
-            new=self._setting(terms.policy.version, terms.calendar.name),
-        )
-        self._keep(clock, *steps[0])
-        for successor, events in steps[1:]:
-            self._set(live=(*self.state.live, successor), serial=self.state.serial + 1)
-            self.events += events
-        self._stand_or_go_new()
-
-    def _cancel_all(self, reason: str) -> None:
-        for clock in self.state.live:
-            self.step(clock, lambda c, w: clocks.cancel(c, self.at, reason, w))
-
-    def _keep(self, old: SlaClock, new: SlaClock, events: list[Payload]) -> None:
-        live = tuple(new if c.id == old.id else c for c in self.state.live)
-        if new.phase is Phase.ENDED:
-            live = tuple(c for c in live if c.id != new.id)
-            self._set(ended=(*self.state.ended, new)[-KEPT_CLOCKS:])
-        if new.breached_at is not None and old.breached_at is None:
-            breach = Breach(new.id, new.metric, new.terms.policy.name, new.breached_at, new.terms.target_ms)
-            self._set(breaches=(*self.state.breaches, breach)[-KEPT_BREACHES:])
-        if new.breached_at is None and old.breached_at is not None:  # it was none, as we hear now
-            self._set(breaches=tuple(breach for breach in self.state.breaches if breach.clock_id != new.id))
-        self._set(live=live)
-        self.events += events
-
-    def _of(self, *metrics: str) -> list[SlaClock]:
-        return [clock for clock in self.state.live if clock.metric in metrics]
-
-    def _setting(self, version: str, calendar: str) -> Setting:
-        book = self.books.version(version)
-        return Setting(
-            self.state.ticket_id, self.state.facts, book.calendar(calendar), self.now, reopens=self.state.reopens
-        )
-
-    def _next_id(self, metric: str) -> str:
-        return f"{self.state.ticket_id}:{metric}:{self.state.serial + 1}"
-
-    def _set(self, **changes: object) -> None:
-        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
-
-
-def _is_older(ticket: Ticket, state: TicketClocks) -> bool:
+def _is_overtaken(ticket: Ticket, state: TicketClocks) -> bool:
+    """Return whether an event with a newer version of the ticket was applied already."""
     return None not in (ticket.version, state.ticket_version) and (ticket.version or 0) < (state.ticket_version or 0)
 
 
-def _by_a_person(message: Message) -> bool:
+def _apply(update: Update, data: TicketEvent, event: Event) -> None:
+    ticket, old = data.ticket, update.old
+    update.set(
+        at=update.at,
+        ticket_version=old.ticket_version if ticket.version is None else ticket.version,
+        facts=ticket.facts(),
+        status=ticket.status,
+        bot=ticket.handled_by_bot,
+        reopens=ticket.reopen_count,
+    )
+    if isinstance(data, MessageSent) and _is_by_agent(data.message):
+        _stop_answered(update, data.message, ticket)
+        update.set(replies=replies.add(update.state.replies, data.message.id, update.at))
+    if _end_if_closed(update, data):
+        return
+    if ticket.handled_by_bot and not old.bot:
+        for clock in update.state.live:
+            update.cancel(clock, CancelReason.HANDLED_BY_BOT)
+    if ticket.status is Status.SOLVED and old.status is not Status.SOLVED:
+        _solve(update)
+    _pause_or_resume(update, data)
+    _record_wait(update, ticket, event)
+    if isinstance(data, MessageBounced) and data.permanent:
+        _undo_reply(update, data)
+    _record_history(update, data)
+    if update.state.facts != old.facts or update.state.solved_at != old.solved_at:
+        _update_terms(update)
+    question = data.message if isinstance(data, TicketOpened | MessageReceived) else None
+    _start_clocks(update, None if question is None else question.id)
+
+
+def _apply_overtaken(update: Update, data: TicketEvent, event: Event) -> None:
+    """Apply an event that newer ones overtook: count a reply at its own time; the newer ones told everything else."""
+    if not isinstance(data, MessageSent) or not _is_by_agent(data.message):
+        return
+    update.set(replies=replies.add(update.state.replies, data.message.id, event.time))
+    open_since = data.ticket.oldest_unanswered_at
+    for clock in update.live(*REPLIES):
+        answered = clock.metric == Metric.FIRST_REPLY or open_since is None or open_since > clock.started_at
+        if answered and clock.started_at <= event.time:
+            update.stop(clock, event.time, data.message.id)
+    if not update.live(Metric.FIRST_REPLY):  # a newer one measures the wait that goes on
+        update.set(replied=True)
+        _start_clocks(update)
+
+
+# -- the rules, in order of rank ---------------------------------------------------------------------------------------
+
+
+def _stop_answered(update: Update, message: Message, ticket: Ticket) -> None:
+    """Stop the reply clocks that this reply answers. If it was written before the latest question, that stays open."""
+    asked, open_since = update.state.asked_at, ticket.oldest_unanswered_at
+    answered = asked is None or open_since is None or open_since > asked
+    for clock in update.live(*REPLIES) if answered else update.live(Metric.FIRST_REPLY):
+        update.stop(clock, update.at, message.id)
+    update.set(replied=True)
+
+
+def _end_if_closed(update: Update, data: TicketEvent) -> bool:
+    """End all clocks of a ticket that was closed or merged; return whether it was."""
+    merged = data.ticket.merged_into is not None or (
+        isinstance(data, TicketClosed) and data.reason == CloseReason.MERGED
+    )
+    if not merged and data.ticket.status is not Status.CLOSED:
+        return False
+    solved_at = update.state.solved_at
+    for clock in update.state.live:
+        if merged:
+            update.cancel(clock, CancelReason.MERGED)
+        elif clock.metric in REPLIES:
+            update.cancel(clock, CancelReason.CLOSED)
+        else:
+            update.stop(clock, solved_at if solved_at is not None and paused_by_solve(clock) else update.at)
+    update.set(closed=True, asked_at=None, waits_since=None, waits_version="", history=(), replies=())
+    return True
+
+
+def _solve(update: Update) -> None:
+    for clock in update.live(*REPLIES):
+        update.cancel(clock, CancelReason.SOLVED)
+    state = update.state
+    update.set(solved_at=update.at, replied=state.replied or bool(state.history), replies=())
+
+
+def _pause_or_resume(update: Update, data: TicketEvent) -> None:
+    """Pause or resume the resolution clocks as the ticket's status demands."""
+    status = update.state.status
+    if status is not Status.SOLVED and update.state.solved_at is not None:
+        update.set(solved_at=None)
+    for clock in update.live(Metric.RESOLUTION, TOTAL_RESOLUTION):
+        reason = _pause_reason(clock, status)
+        if reason is None and clock.phase is Phase.PAUSED:
+            update.resume(clock, _resume_reason(clock, data))
+        elif reason is not None and reason != clock.pause_reason:
+            update.pause(clock, reason)
+
+
+def _record_wait(update: Update, ticket: Ticket, event: Event) -> None:
+    """Record since when the customer waits for an agent: not while a bot has the ticket, nor once it is solved."""
+    old, asked = update.old, ticket.oldest_unanswered_at
+    update.set(asked_at=asked)
+    if asked is None or ticket.handled_by_bot or ticket.status is Status.SOLVED:
+        update.set(waits_since=None, waits_version="")
+    elif old.waits_since is None or old.asked_at is None or asked > old.asked_at:
+        since = asked if event.time - MAX_TRANSIT <= asked <= event.time else event.time
+        since = max(since, ticket.handed_off_at or since)
+        since = update.at if old.status is Status.SOLVED else since
+        update.set(waits_since=since, waits_version=update.books.current.version)
+
+
+def _undo_reply(update: Update, data: MessageBounced) -> None:
+    """Let the clocks that a bounced reply ended go on, up to the next reply if there was one."""
+    asked = data.ticket.oldest_unanswered_at
+    ended = [c for c in update.state.ended if c.answered_by is not None and c.answered_by == data.message_id]
+    rest, following = replies.remove(update.state.replies, data.message_id)
+    update.set(replies=rest)
+    waits_again = asked is not None and (update.old.asked_at is None or asked < update.old.asked_at)
+    if waits_again and update.state.waits_since is not None:
+        _resume_wait(update, data.ticket, ended)
+    elif following is not None:
+        for clock in ended:
+            update.stop(update.reinstate(clock), following.at, following.message_id)
+
+
+def _resume_wait(update: Update, ticket: Ticket, ended: Sequence[SlaClock]) -> None:
+    """Let the wait go on that the clocks in `ended` measured, in place of any later one."""
+    if not ended:
+        first = ticket.first_reply_at is not None or ticket.reopen_count > 0
+        update.set(replied=update.state.replied and first)
+        return
+    for newer in update.live(*REPLIES):
+        update.cancel(newer, CancelReason.SUPERSEDED)
+    oldest = min(ended, key=lambda c: c.started_at)  # the others measured later questions
+    update.reinstate(oldest)
+    update.set(
+        waits_since=oldest.started_at,
+        waits_version=oldest.terms.policy.version,
+        replied=oldest.metric != Metric.FIRST_REPLY,
+    )
+    _update_terms(update)
+
+
+def _record_history(update: Update, data: TicketEvent) -> None:
+    """Record the ticket's status, from the first message of the customer that an agent has to answer."""
+    state, ticket, version = update.state, data.ticket, update.books.current.version
+    if state.bot:
+        update.set(history=())
+    elif state.history:
+        update.set(history=append_status(state.history, update.at, state.status))
+    elif state.status is not Status.SOLVED and (
+        ticket.last_customer_message_at is not None or (isinstance(data, TicketOpened) and data.message is None)
+    ):
+        began = state.waits_since if state.waits_since != update.old.waits_since else None
+        update.set(history=(Span(began or update.at, state.status),), version=version)
+
+
+def _update_terms(update: Update, keep: Sequence[SlaClock] = ()) -> None:
+    """Give running clocks the terms that apply to the ticket now, after a change of facts or of the policy file.
+
+    Clocks in `keep` are left as they are, and so are breached ones, and those of a solved ticket until it is reopened.
+    """
+    for clock in update.state.live:
+        if clock.breached_at is not None or paused_by_solve(clock) or clock in keep:
+            continue
+        terms = update.terms(update.state, clock.metric)
+        if terms is None:
+            update.cancel(clock, CancelReason.POLICY_CHANGED)
+        elif _differ(terms, clock.terms):
+            update.change_terms(clock, terms)
+            _pause_started(update)
+
+
+def _start_clocks(update: Update, message_id: str | None = None) -> None:
+    """Start the clocks that the policies set for the ticket and that it does not have yet."""
+    state = update.state
+    if not state.history or state.status is Status.SOLVED:
+        return
+    if state.waits_since is not None:
+        wait: History = (Span(state.waits_since, state.status),)
+        update.start(Metric.NEXT_REPLY if state.replied else Metric.FIRST_REPLY, wait, message_id)
+    for metric in (Metric.RESOLUTION, TOTAL_RESOLUTION):
+        update.start(metric, state.history)
+    _pause_started(update)
+
+
+def _pause_started(update: Update) -> None:
+    """Pause a resolution clock that has just started in a status that pauses it."""
+    for clock in update.live(Metric.RESOLUTION):
+        reason = _pause_reason(clock, update.state.status)
+        if reason is not None and clock.phase is Phase.RUNNING:
+            update.pause(clock, reason)
+
+
+def _is_by_agent(message: Message) -> bool:
     return message.direction is Direction.OUT and message.author.kind == AuthorKind.AGENT and not message.automated
 
 
@@ -377,17 +294,17 @@ def _pause_reason(clock: SlaClock, status: Status) -> str | None:
 def _resume_reason(clock: SlaClock, data: TicketEvent) -> str:
     if clock.pause_reason == PauseReason.SOLVED:
         return ResumeReason.REOPENED
-    # Ingest tells of the status first and of the message that moved it after that.
-    woken = isinstance(data, TicketStatusChanged) and data.actor.kind == AuthorKind.CONTACT
-    return ResumeReason.CUSTOMER_REPLIED if woken or isinstance(data, MessageReceived) else ResumeReason.STATUS
+    # Ingest publishes the change of status before the message that caused it.
+    by_customer = isinstance(data, TicketStatusChanged) and data.actor.kind == AuthorKind.CONTACT
+    return ResumeReason.CUSTOMER_REPLIED if by_customer or isinstance(data, MessageReceived) else ResumeReason.STATUS
 
 
-def _other(new: clocks.Terms, old: clocks.Terms) -> bool:
-    """Say whether the terms differ in what they ask for: a new file that leaves a policy as it was changes nothing."""
-    return _asked_for(new) != _asked_for(old)
+def _differ(new: Terms, old: Terms) -> bool:
+    """Return whether terms differ in anything but the version of the file: a file may leave a policy as it was."""
+    return _content(new) != _content(old)
 
 
-def _asked_for(terms: clocks.Terms) -> tuple[object, ...]:
+def _content(terms: Terms) -> tuple[object, ...]:
     calendar = terms.calendar
     hours = (calendar.name, calendar.version, calendar.holidays)
     return terms.policy.name, terms.target_ms, hours, terms.warnings, terms.pauses
