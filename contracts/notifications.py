@@ -12,7 +12,7 @@ from contracts.payload import Payload
 from contracts.values import Count, Identifier, Instant, Milliseconds, Open, Value
 
 
-class Sink(StrEnum):
+class SinkName(StrEnum):
     """What a notification goes through (open)."""
 
     WEBHOOK = "webhook"
@@ -133,7 +133,7 @@ class NotificationEvent(Payload):
     kind: Annotated[str, Open(NotificationKind)] = Field(description="What it says.")
     step: Count | None = Field(None, description="Step of the chain.")
     target: Target = Field(description="Who is told.")
-    sink: Annotated[str, Open(Sink)] = Field(description="What it went through.")
+    sink: Annotated[str, Open(SinkName)] = Field(description="What it went through.")
     dedup_key: str = Field(
         description="Key that receivers know the alarm by: one for all that is said of it, everywhere."
     )

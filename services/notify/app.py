@@ -14,17 +14,14 @@ from services.notify import metrics, store
 from services.notify.core.policy import NotifyPolicy
 from services.notify.handlers import FOLLOWED, NotifyHandling, is_urgent
 from services.notify.http import build_app
+from services.notify.policy_file import NotifyFile
 from services.notify.settings import NotifySettings
-from services.notify.sinks.base import Sink
-from services.notify.sinks.email import EmailSink, Relay
-from services.notify.sinks.slack import SlackSink
-from services.notify.sinks.webhook import WebhookSink
+from services.notify.sinks import Relay, Transports, build_sinks
 from services.notify.ticker import Deliverer, build_ticker
 
 
-def build_sinks(settings: NotifySettings, policy: PolicyFile[NotifyPolicy]) -> tuple[dict[str, Sink], HttpClient]:
-    """The sinks by name, and their common way out."""
-    secrets = Secrets()
+def build_transports(settings: NotifySettings, policy: PolicyFile[NotifyFile]) -> Transports:
+    """What sinks send by, as the settings say."""
     http_client = HttpClient(
         lambda: {*policy.current.allow_hosts, *settings.hosts},
         agent="deskbus-notify",
@@ -39,20 +36,15 @@ def build_sinks(settings: NotifySettings, policy: PolicyFile[NotifyPolicy]) -> t
         settings.smtp_password,
         tls_options(settings.smtp_tls, settings.smtp_ca),
     )
-    sinks: dict[str, Sink] = {
-        "webhook": WebhookSink(http_client, secrets),
-        "slack": SlackSink(http_client, secrets),
-        "email": EmailSink(relay, secrets),
-    }
-    return sinks, http_client
+    return Transports(http_client, relay, Secrets())
 
 
 def create_service(settings: NotifySettings, clock: Clock | None = None) -> Service:
     """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
     worker = Worker(settings, clock)
     clock, prefix = worker.clock, worker.prefix
-    file = PolicyFile(settings.policy_file, NotifyPolicy)
-    sinks, http_client = build_sinks(settings, file)
+    file = PolicyFile(settings.policy_file, NotifyFile)
+    transports = build_transports(settings, file)
     documents = worker.documents(store.ESCALATIONS)
     documents.watch(metrics.count)
 
@@ -66,7 +58,7 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
     deliverer = Deliverer(
         documents,
         consumer,
-        sinks,
+        build_sinks(transports),
         policy,
         clock,
         prefix=prefix,
@@ -82,5 +74,5 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
             "deliveries": deliverer.run,
             "policy": partial(file.watch, clock),
         },
-        close=[http_client.close],
+        close=[transports.http_client.close],
     )

@@ -10,13 +10,12 @@ from contracts.notifications import (
     EscalationOpened,
     EscalationResolved,
     EscalationStepReached,
-    Sink,
 )
 from kit.protocol.document import Document
 from services.notify.core.alerts import Kind
 from services.notify.core.state import Escalation
+from services.notify.sinks import SINKS
 
-SINKS = (Sink.WEBHOOK, Sink.SLACK, Sink.EMAIL)
 OUTCOMES = ("sent", "later", "failed", "dropped")
 
 ALARMS = Counter("deskbus_notify_alarms_total", "Alarms opened (one per alert and route), by kind of alert.", ("kind",))
@@ -47,10 +46,10 @@ for _kind in Kind:
     ALARMS.labels(_kind.value)
     RESOLVED.labels(_kind.value)
 for _sink in SINKS:
-    SEND_SECONDS.labels(_sink.value)
-    DELAY_SECONDS.labels(_sink.value)
+    SEND_SECONDS.labels(_sink)
+    DELAY_SECONDS.labels(_sink)
     for _outcome in OUTCOMES:
-        NOTIFICATIONS.labels(_sink.value, _outcome)
+        NOTIFICATIONS.labels(_sink, _outcome)
 
 
 def count(docs: Iterable[Document[Escalation]]) -> None:

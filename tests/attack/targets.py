@@ -30,8 +30,8 @@ from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
 from services.ingest.core.messages import Faulty, InboundMessage, Unreadable
-from services.notify.core import policy as notify
 from services.notify.core import text as notify_text
+from services.notify.policy_file import NotifyFile
 from services.notify.sinks.outbound import retry_after
 from services.routing.core import policy as routing
 from services.sla.core import policy as sla
@@ -160,7 +160,7 @@ def _token(data: bytes) -> None:
 
 
 def _policy(data: bytes) -> None:
-    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.RoutingPolicy, sla.Book, notify.NotifyPolicy)
+    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.RoutingPolicy, sla.Book, NotifyFile)
     words = (b"accounts:", b"queues:", b"policies:", b"receivers:")
     wanted = [kind for kind, word in zip(kinds, words, strict=True) if word in data] or [kinds[len(data) % 4]]
     for model in wanted:

@@ -15,7 +15,7 @@ from services.ingest.channels import email
 from services.ingest.core.messages import Sent as Taken
 from services.ingest.settings import IngestSettings
 from services.ingest.transport import Smtp, Transport
-from services.notify.app import build_sinks
+from services.notify.app import build_transports
 from services.notify.core.settle import Sent as Notified
 from services.notify.settings import NotifySettings
 from services.notify.sinks.email import EmailSink, Relay
@@ -106,8 +106,7 @@ def test_a_missing_ca_file_stops_the_start(tmp_path: Path) -> None:
 def test_both_services_do_what_their_settings_say(mode: RelayTls) -> None:
     wanted = tls_options(mode)
     policy: Any = None
-    sink = build_sinks(NotifySettings(smtp_tls=mode), policy)[0]["email"]
-    assert isinstance(sink, EmailSink)
-    for tls in (_relay(IngestSettings(relay_tls=mode)).tls, sink._relay.tls):
+    relay = build_transports(NotifySettings(smtp_tls=mode), policy).relay
+    for tls in (_relay(IngestSettings(relay_tls=mode)).tls, relay.tls):
         assert (tls["use_tls"], tls["start_tls"]) == (wanted["use_tls"], wanted["start_tls"])
         assert (tls["tls_context"] is None) == (mode == "none")

@@ -20,6 +20,7 @@ from contracts.sla import (
 from contracts.ticket import Author, ContactRef, Market, Priority, Status, Ticket, TicketFacts
 from contracts.tickets import TicketReopened, TicketStatusChanged
 from services.notify.core.policy import NotifyPolicy
+from services.notify.policy_file import NotifyFile
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 TICKET = "0193a000-0000-7000-8000-000000000001"
@@ -74,7 +75,7 @@ def policy(**changes: Any) -> NotifyPolicy:
         },
         "backoff": {"first": "10s", "most": "1h"},
     }
-    return NotifyPolicy.model_validate(document | changes)
+    return NotifyFile.model_validate(document | changes)
 
 
 def event(data: Payload, when: datetime, source: str = "sla", sequence: int = 1, ticket: str = TICKET) -> Event:

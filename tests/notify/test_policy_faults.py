@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.notify.core.policy import NotifyPolicy
+from services.notify.policy_file import NotifyFile
 
 MAIL = {"sink": "email", "to": "desk@nimbus.example"}
 ROOT = {"name": "all", "receiver": "mail"}
@@ -16,7 +16,7 @@ ROOT = {"name": "all", "receiver": "mail"}
 def faults(**document: Any) -> list[tuple[tuple[int | str, ...], str]]:
     """Places and messages, in the order of the file; none where it is valid."""
     try:
-        NotifyPolicy.model_validate({"receivers": {"mail": MAIL}, "route": ROOT, **document})
+        NotifyFile.model_validate({"receivers": {"mail": MAIL}, "route": ROOT, **document})
     except ValidationError as fault:
         return [(error["loc"], error["msg"]) for error in fault.errors()]
     return []

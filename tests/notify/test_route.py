@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import load, parse
 from services.notify.core.escalation import explain
-from services.notify.core.policy import NotifyPolicy
 from services.notify.core.route import REPEAT_INTERVAL, Verdict, route
+from services.notify.policy_file import NotifyFile
 from tests.notify.examples import policy
 
 TREE: dict[str, Any] = {
@@ -134,7 +134,7 @@ route:
 
 
 def test_the_example_policy_is_valid(root: Path) -> None:
-    example = load(root / "deploy/config/notify.yaml", NotifyPolicy)
+    example = load(root / "deploy/config/notify.yaml", NotifyFile)
     ends = {
         kind: [(end.chain, end.receiver) for end in route(example, {"kind": kind}).ends]
         for kind in ("breached", "at_risk", "unroutable")
@@ -174,9 +174,9 @@ def test_the_example_policy_is_valid(root: Path) -> None:
     ],
 )
 def test_a_fault_is_named_with_its_line(old: bytes, new: bytes, line: int, words: str) -> None:
-    parse("notify.yaml", GOOD, NotifyPolicy)
+    parse("notify.yaml", GOOD, NotifyFile)
     assert old in GOOD
     with pytest.raises(InvalidPolicy) as fault:
-        parse("notify.yaml", GOOD.replace(old, new), NotifyPolicy)
+        parse("notify.yaml", GOOD.replace(old, new), NotifyFile)
     assert fault.value.line == line
     assert words in str(fault.value)

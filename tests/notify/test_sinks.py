@@ -16,9 +16,9 @@ from kit.base.clock import SystemClock
 from kit.http_client import HttpClient
 from kit.policy.secrets import Secrets
 from services.notify.core import escalation
-from services.notify.core.policy import Receiver
 from services.notify.core.settle import PermanentFailure, Sent, TemporaryFailure
 from services.notify.core.state import dedup_key
+from services.notify.policy_file import AnyReceiver
 from services.notify.sinks.base import Notification
 from services.notify.sinks.email import EmailSink, Relay
 from services.notify.sinks.slack import SlackSink
@@ -53,7 +53,7 @@ async def outbound() -> AsyncIterator[HttpClient]:
 def notification(**receiver: Any) -> Notification:
     state = escalation.decide(None, breached(1), policy(), at(1)).state
     assert state is not None
-    to: Receiver = TypeAdapter[Receiver](Receiver).validate_python(receiver)
+    to = TypeAdapter[AnyReceiver](AnyReceiver).validate_python(receiver)
     return Notification(state.planned[0], TICKET, ESCALATION, to, None, SystemClock().now())
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from contracts.notifications import NotificationFailed, NotificationWithdrawn
 from services.notify.core import escalation
-from services.notify.core.policy import NotifyPolicy
 from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
 from services.notify.core.state import Planned
+from services.notify.policy_file import NotifyFile
 from tests.notify.examples import at, breached, cancelled, policy, unroutable
 from tests.notify.timeline import Timeline, of
 
@@ -81,7 +81,7 @@ def test_what_waits_for_a_receiver_that_the_policy_lost_is_tried_for_a_day() -> 
     lost = policy().model_dump(mode="json", by_alias=True)
     lost["route"] = {"name": "all", "receiver": "slack"}
     lost["receivers"].pop("mail")
-    line.policy = NotifyPolicy.model_validate(lost)
+    line.policy = NotifyFile.model_validate(lost)
     line.until(100_000)
     (first, *_) = line.events("notification.failed")
     assert isinstance(first, NotificationFailed)

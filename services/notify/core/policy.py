@@ -1,6 +1,6 @@
-"""The notification policy as people write it: receivers, chains, the route tree. Checked here, followed elsewhere.
+"""The notification policy: receivers as the rules see them, chains, the route tree. Checked here, followed elsewhere.
 
-Rule: a secret is named, never written (kit/policy/secrets.py).
+Which keys a receiver has is its sink's to say; the file as a whole is `policy_file.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from contracts.matching import Match, Values
 from contracts.values import OneOrMany
-from kit.policy.address import Address, Hosts, Url
+from kit.policy.address import Hosts
 from kit.policy.duration import PositiveDuration
 from kit.policy.part import Part
-from kit.policy.secrets import SecretRef, SecretRefs
 from services.notify.core import text
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -40,65 +39,17 @@ Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_t
 # --- Receivers. ---
 
 
-class _Receiver(Part):
+class Receiver(Part):
+    """What all receivers have. The keys that one sink needs besides are declared by its file in `sinks/`."""
+
     kind: Literal["person", "schedule", "team", "webhook"] = "team"
     """Kind of receiver, as shown in events."""
     send_resolved: bool = True
     """Whether to notify the receiver when the alert is resolved."""
     retry_for: PositiveDuration = timedelta(days=1)
     """How long to retry a notification before it counts as failed."""
-
-
-class WebhookReceiver(_Receiver):
-    """A system that receives signed webhooks (Standard Webhooks)."""
-
-    sink: Literal["webhook"]
-    """`webhook`."""
-    url: Url
-    """URL to call; `${NAME:-default}` is expanded."""
-    signing: Annotated[SecretRefs, Field(min_length=1)]
-    """Signing secret; list several while rotating it, and each adds a signature."""
-    retry_for: PositiveDuration = timedelta(days=3)
-    """How long to retry a notification before it counts as failed."""
-
-
-class SlackReceiver(_Receiver):
-    """A Slack channel. With `access`, messages of one escalation form a thread; incoming webhooks cannot do that."""
-
-    sink: Literal["slack"]
-    """`slack`."""
-    access: SecretRef | None = None
-    """Bot token for Slack's API; the bot must be allowed to post to the channel."""
-    channel: str | None = None
-    """Id of the channel."""
-    webhook: SecretRef | None = None
-    """URL of an incoming webhook, as a reference to a secret."""
-    base_url: Url = "https://slack.com/api"
-    """Base URL of Slack's API."""
-    text: Template = text.LINE
-    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.webhook is None) == (self.access is None) or (self.access is None) != (self.channel is None):
-            raise ValueError("requires either access and channel, or webhook")
-        return self
-
-
-class EmailReceiver(_Receiver):
-    """Mail addresses. The mail relay is configured in the service's settings."""
-
-    sink: Literal["email"]
-    """`email`."""
-    to: Annotated[OneOrMany[Address], Field(min_length=1, max_length=20)]
-    """Up to 20 addresses."""
-    subject: Template = text.LINE
-    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
-    text: Template = text.LONG
-    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
-
-
-Receiver = Annotated[WebhookReceiver | SlackReceiver | EmailReceiver, Field(discriminator="sink")]
+    sink: str
+    """Name of the sink that delivers to it."""
 
 
 # --- Chains. ---
@@ -198,7 +149,7 @@ class Backoff(Part):
 
 
 class NotifyPolicy(Part):
-    """The whole file."""
+    """Receivers, chains and routes, which must fit together."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {
         "market": "marketplace",

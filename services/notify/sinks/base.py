@@ -1,4 +1,4 @@
-"""What every sink is given and gives. No sink is here."""
+"""What every sink is given and gives. No sink is here; which there are is in `__init__.py`."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
+from typing import Annotated, Literal
 
 import aiosmtplib
+from pydantic import Field
 
+from contracts.values import OneOrMany
+from kit.policy.address import Address
 from kit.policy.secrets import Secrets, Unresolved
 from kit.relay import RelaySession, TlsOptions, tls_options
 from services.notify.core import text
-from services.notify.core.policy import EmailReceiver
+from services.notify.core.policy import Receiver, Template
 from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
 from services.notify.sinks.base import Notification
 
@@ -33,6 +37,19 @@ class Relay:
     """`env:NAME` or `file:/path`."""
     tls: TlsOptions = field(default_factory=lambda: tls_options("none"))
     seconds: float = 30.0
+
+
+class EmailReceiver(Receiver):
+    """Mail addresses. The mail relay is configured in the service's settings."""
+
+    sink: Literal["email"]
+    """`email`."""
+    to: Annotated[OneOrMany[Address], Field(min_length=1, max_length=20)]
+    """Up to 20 addresses."""
+    subject: Template = text.LINE
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
+    text: Template = text.LONG
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
 
 
 class EmailSink:

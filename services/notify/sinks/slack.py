@@ -4,12 +4,15 @@ Slack takes no idempotency key for messages, so a try whose answer was lost show
 """
 
 import json
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from kit.http_client import Answer, HttpClient
-from kit.policy.secrets import Secrets, Unresolved
+from kit.policy.address import Url
+from kit.policy.secrets import SecretRef, Secrets, Unresolved
 from services.notify.core import text
-from services.notify.core.policy import SlackReceiver
+from services.notify.core.policy import Receiver, Template
 from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
 from services.notify.sinks.base import Notification
 from services.notify.sinks.outbound import post, refusal, retry_after
@@ -22,6 +25,29 @@ _FOREVER = frozenset(
     }
 )  # fmt: skip
 """Errors that the same message will meet again. Faults of the token are not among them: tokens are mended."""
+
+
+class SlackReceiver(Receiver):
+    """A Slack channel. With `access`, messages of one escalation form a thread; incoming webhooks cannot do that."""
+
+    sink: Literal["slack"]
+    """`slack`."""
+    access: SecretRef | None = None
+    """Bot token for Slack's API; the bot must be allowed to post to the channel."""
+    channel: str | None = None
+    """Id of the channel."""
+    webhook: SecretRef | None = None
+    """URL of an incoming webhook, as a reference to a secret."""
+    base_url: Url = "https://slack.com/api"
+    """Base URL of Slack's API."""
+    text: Template = text.LINE
+    """Template with facts by name, such as `$summary`, `$ticket`, `$agent`, `$queue`, `$priority`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.webhook is None) == (self.access is None) or (self.access is None) != (self.channel is None):
+            raise ValueError("requires either access and channel, or webhook")
+        return self
 
 
 class SlackSink:

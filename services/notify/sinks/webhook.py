@@ -10,16 +10,34 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from kit.http_client import HttpClient
-from kit.policy.secrets import Secrets, Unresolved
-from services.notify.core.policy import WebhookReceiver
+from kit.policy.address import Url
+from kit.policy.duration import PositiveDuration
+from kit.policy.secrets import SecretRefs, Secrets, Unresolved
+from services.notify.core.policy import Receiver
 from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
 from services.notify.sinks.base import Notification
 from services.notify.sinks.outbound import post, refusal, retry_after
 
 TAKEN = range(200, 300)
+
+
+class WebhookReceiver(Receiver):
+    """A system that receives signed webhooks (Standard Webhooks)."""
+
+    sink: Literal["webhook"]
+    """`webhook`."""
+    url: Url
+    """URL to call; `${NAME:-default}` is expanded."""
+    signing: Annotated[SecretRefs, Field(min_length=1)]
+    """Signing secret; list several while rotating it, and each adds a signature."""
+    retry_for: PositiveDuration = timedelta(days=3)
+    """How long to retry a notification before it counts as failed."""
 
 
 class WebhookSink:
