@@ -12,7 +12,7 @@ from kit.mongo import Row
 from kit.protocol.document import Document
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.state import TicketState
-from services.ingest.core.threading import is_proven, may_join, same_house
+from services.ingest.core.threading import is_proven, may_join, same_account_and_brand
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class View:
     def is_near(self, ticket: str, arrival: Arrival) -> bool:
         """Whether there is such a ticket, of the account and the brand that the mail came to."""
         state = self.ticket(ticket)
-        return state is not None and state.ticket is not None and same_house(state.ticket, arrival.inbound)
+        return state is not None and state.ticket is not None and same_account_and_brand(state.ticket, arrival.inbound)
 
     def admits(self, claim: Claim, arrival: Arrival) -> bool:
         """Whether the sender may join a ticket of the thread."""
@@ -183,7 +183,7 @@ class View:
                 people.add(claim.contact)
                 proven |= {claim.contact} if claim.proven else set()
             return not people or may_join(people, proven, arrival.contact_id, arrival.inbound)
-        if not same_house(state.ticket, arrival.inbound):
+        if not same_account_and_brand(state.ticket, arrival.inbound):
             return False
         for each in (state, self.survivor(claim.ticket)[1]):
             if each is not None:

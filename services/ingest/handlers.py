@@ -52,7 +52,10 @@ def policy_of(account: Account | None) -> TicketPolicy:
         return TicketPolicy()
     apart = account.channel in FILES_APART
     return TicketPolicy(
-        quiet=account.quiet_after, reopen_window=account.reopen_window, send_for=account.retry_for, files_apart=apart
+        quiet=account.quiet_after,
+        reopen_window=account.reopen_window,
+        send_for=account.retry_for,
+        one_file_per_message=apart,
     )
 
 

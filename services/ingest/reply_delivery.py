@@ -77,41 +77,41 @@ class ReplyDelivery:
         self._accounts, self._secrets, self._clock, self._commands = accounts, secrets, clock, commands
         self._turns = asyncio.Semaphore(TURNS)
 
-    async def take(self, state: TicketState, tried: Pending) -> SendOutcome:
+    async def take(self, state: TicketState, attempt: Pending) -> SendOutcome:
         """Make one try; raises TransientError while the store, or for a forward Kafka, is away."""
         try:
-            return await self._try(state, tried)
+            return await self._try(state, attempt)
         except TransientError:
             raise
         except Exception as fault:
             # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
-            log.exception("unexpected error while sending a message", message=tried.message.id)
+            log.exception("unexpected error while sending a message", message=attempt.message.id)
             return SendFailure(f"unexpected error: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
 
-    async def _try(self, state: TicketState, tried: Pending) -> SendOutcome:
+    async def _try(self, state: TicketState, attempt: Pending) -> SendOutcome:
         ticket = state.ticket
         assert ticket is not None
-        if tried.into is not None:
-            return await self._forward(ticket.id, tried, tried.into)
-        if all(file.url is not None for file in tried.message.attachments):
-            return await self._send(ticket, state, tried)
+        if attempt.into is not None:
+            return await self._forward(ticket.id, attempt, attempt.into)
+        if all(file.url is not None for file in attempt.message.attachments):
+            return await self._send(ticket, state, attempt)
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._turns.acquire()
         except TimeoutError:
             return SendFailure("the files of other messages are on their way", permanent=False)
         try:
-            return await self._send(ticket, state, tried)
+            return await self._send(ticket, state, attempt)
         finally:
             self._turns.release()
 
-    async def _send(self, ticket: Ticket, state: TicketState, tried: Pending) -> SendOutcome:
+    async def _send(self, ticket: Ticket, state: TicketState, attempt: Pending) -> SendOutcome:
         account = self._accounts().named(ticket.channel, ticket.account)
         channel = CHANNELS.get(ticket.channel)
         if account is None or channel is None:
             return SendFailure(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            rendered = channel.render(await self._reply(state, tried), account, self._secrets)
+            rendered = channel.render(await self._reply(state, attempt), account, self._secrets)
         except Unsendable as fault:
             return SendFailure(str(fault), permanent=True)
         except NotFetched as fault:
@@ -119,18 +119,18 @@ class ReplyDelivery:
         except Unresolved as fault:
             return SendFailure(f"configuration: {fault}", permanent=False)
         # Before it goes: an answer or a report may be here before we have noted that it was sent.
-        ours = rendered.message_id if isinstance(rendered, MailOut) else tried.message.id
-        await self._claim(ticket, tried, ours)
+        ours = rendered.message_id if isinstance(rendered, MailOut) else attempt.message.id
+        await self._claim(ticket, attempt, ours)
         outcome = await self._wire.carry(rendered, channel)
         if isinstance(outcome, Sent) and outcome.channel_message_id not in {None, ours}:
-            await self._claim(ticket, tried, outcome.channel_message_id or ours)
+            await self._claim(ticket, attempt, outcome.channel_message_id or ours)
         return outcome
 
-    async def _claim(self, ticket: Ticket, tried: Pending, channel_id: str) -> None:
-        await self._threads.claim_sent(ticket.channel, ticket.account, channel_id, ticket.id, tried.message.id)
+    async def _claim(self, ticket: Ticket, attempt: Pending, channel_id: str) -> None:
+        await self._threads.claim_sent(ticket.channel, ticket.account, channel_id, ticket.id, attempt.message.id)
 
-    async def _reply(self, state: TicketState, tried: Pending) -> OutgoingReply:
-        ticket, message = state.ticket, tried.message
+    async def _reply(self, state: TicketState, attempt: Pending) -> OutgoingReply:
+        ticket, message = state.ticket, attempt.message
         assert ticket is not None
         files = tuple([await self._file(file, ticket) for file in message.attachments])
         if sum(len(file.content or b"") for file in files) > MOST_FILES:
@@ -141,8 +141,8 @@ class ReplyDelivery:
             to=ticket.contact.address or "",
             to_name=ticket.contact.name,
             text=message.text,
-            html=tried.html,
-            at=tried.asked_at,
+            html=attempt.html,
+            at=attempt.asked_at,
             tried_at=self._clock.now(),
             author_name=message.author.name,
             files=files,
@@ -164,11 +164,11 @@ class ReplyDelivery:
             raise Unsendable(f"the file {file.name} does not exist")
         return File(file.name, file.media_type, content=content)
 
-    async def _forward(self, ticket_id: str, tried: Pending, into: str) -> SendOutcome:
-        data = Forward(by=SYSTEM, message=tried.message, from_ticket_id=ticket_id, contact=tried.contact)
+    async def _forward(self, ticket_id: str, attempt: Pending, into: str) -> SendOutcome:
+        data = Forward(by=SYSTEM, message=attempt.message, from_ticket_id=ticket_id, contact=attempt.contact)
         command = Command.of(
-            data, id=f"forward:{ticket_id}:{tried.message.id}", source=SOURCE, subject=into, time=tried.asked_at,
-            correlationid=tried.command,
+            data, id=f"forward:{ticket_id}:{attempt.message.id}", source=SOURCE, subject=into, time=attempt.asked_at,
+            correlationid=attempt.command,
         )  # fmt: skip
         await self._producer.send(Outgoing(self._commands, into.encode(), command.encode(), HEADERS))
         return Sent()

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 #: Tickets that are served at once.
 CONCURRENT = 32
-#: Of them, those that were tried before: while a provider is away, its messages must not keep all hands busy.
+#: Of them, those that were attempt before: while a provider is away, its messages must not keep all hands busy.
 AGAIN = 16
 #: Seconds between looks while nobody wakes the sender: retries, and promises of a process that died.
 PERIOD = 0.5
@@ -53,7 +53,7 @@ class Owner(Protocol):
 class Trying(Protocol):
     """Makes a try: `outgoing.ReplyDelivery`."""
 
-    async def take(self, state: TicketState, tried: Pending) -> SendOutcome: ...
+    async def take(self, state: TicketState, attempt: Pending) -> SendOutcome: ...
 
 
 class ReplySender:
@@ -80,7 +80,7 @@ class ReplySender:
         self._farewell = drain_seconds
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._again = set[str]()
-        """Those of the busy tickets whose message was tried before."""
+        """Those of the busy tickets whose message was attempt before."""
         self._resting: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -158,26 +158,26 @@ class ReplySender:
                 return None
             decision = sending.begin(state, self._policy(state), self._clock.now())
             if decision is not None and decision.state is not None:
-                tried = sending.begun(state, decision.state)
-                begun.extend([] if tried is None else [(decision.state, tried)])
+                attempt = sending.started(state, decision.state)
+                begun.extend([] if attempt is None else [(decision.state, attempt)])
             return decision
 
         await self._documents.change(ticket_id, begin)
         if not begun:
             return
-        state, tried = begun[0]
-        outcome = await self._way.take(state, tried)
-        if tried.into is None and state.ticket is not None:
+        state, attempt = begun[0]
+        outcome = await self._way.take(state, attempt)
+        if attempt.into is None and state.ticket is not None:
             metrics.SENT.labels(state.ticket.channel, _named(outcome)).inc()
 
         def settle(now_state: TicketState | None) -> Decision[TicketState] | None:
             if now_state is None:
                 return None
-            return sending.settle(now_state, tried, outcome, self._policy(now_state), self._clock.now())
+            return sending.settle(now_state, attempt, outcome, self._policy(now_state), self._clock.now())
 
         await self._documents.change(ticket_id, settle)
         if isinstance(outcome, Sent) and outcome.channel_message_id and state.ticket is not None:
-            await self._take_early(state.ticket, outcome.channel_message_id, tried.message.id)
+            await self._take_early(state.ticket, outcome.channel_message_id, attempt.message.id)
 
     async def _take_early(self, ticket: Ticket, channel_id: str, message_id: str) -> None:
         """Take what the channel had said about the message before we knew its id."""
@@ -194,7 +194,7 @@ class ReplySender:
 
 
 def _was_tried(row: Mapping[str, Any]) -> bool:
-    """Whether the first message that waits was tried before; the row may be of a document that does not load."""
+    """Whether the first message that waits was attempt before; the row may be of a document that does not load."""
     pending = row.get("state", {}).get("pending")
     first = pending[0] if isinstance(pending, list) and pending else None
     return isinstance(first, dict) and bool(first.get("attempts"))

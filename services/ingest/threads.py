@@ -20,12 +20,12 @@ from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import MESSAGES, TAKEN, TicketState, taken_id
 from services.ingest.core.threading import (
-    aside_anchor,
-    goes_on,
+    continues_ticket,
     is_proven,
-    may_name,
+    may_name_ticket,
     message_anchor,
     root_anchor,
+    separate_anchor,
     successor_anchor,
 )
 from services.ingest.store import THREADS
@@ -139,7 +139,7 @@ class Threads:
         if claim is None:
             raise view.propose(anchor, 0, None, arrival)
         ticket, state = view.survivor(claim.ticket)
-        if goes_on(state, arrival.inbound, arrival.received_at, policy, view.active_at(ticket, state)):
+        if continues_ticket(state, arrival.inbound, arrival.received_at, policy, view.active_at(ticket, state)):
             return Claim(anchor, claim.version, ticket, claim.previous)
         if state is None:
             # Its first message is in this batch and may yet come again: nothing follows a ticket that is not stored.
@@ -179,7 +179,7 @@ class Threads:
             refused = refused or claim.ticket
         if mail.ticket_by_subject and view.is_near(mail.ticket_by_subject, arrival):
             named = view.ticket(mail.ticket_by_subject)
-            if named is not None and may_name(named.people, arrival.contact_id, arrival.inbound):
+            if named is not None and may_name_ticket(named.people, arrival.contact_id, arrival.inbound):
                 return self._enter(view, Claim("", 0, mail.ticket_by_subject), arrival, policy)
             refused = refused or mail.ticket_by_subject
         if refused is not None:
@@ -195,7 +195,7 @@ class Threads:
 
         It is linked to that one, unless that one is another brand's or not stored yet: then it may never be.
         """
-        anchor = aside_anchor(ticket, arrival.inbound.brand, arrival.contact_id)
+        anchor = separate_anchor(ticket, arrival.inbound.brand, arrival.contact_id)
         claim = view.claim(anchor)
         if claim is None:
             raise view.propose(anchor, 0, ticket if view.is_near(ticket, arrival) else None, arrival)
@@ -206,7 +206,7 @@ class Threads:
         """Go on to the ticket that takes the message: the survivor of a merge, or what came after a closed one."""
         while True:
             ticket, state = view.survivor(claim.ticket)
-            if goes_on(state, arrival.inbound, arrival.received_at, policy):
+            if continues_ticket(state, arrival.inbound, arrival.received_at, policy):
                 return Claim(claim.anchor, claim.version, ticket, claim.previous)
             anchor = successor_anchor(ticket)
             after = view.claim(anchor)

@@ -77,10 +77,10 @@ async def test_only_what_the_stored_ticket_has_is_let_go_of() -> None:
     ids = [f"m{n}" for n in range(TAKEN_CAP)]
     draft = Draft(TicketState(ticket=worker.ticket(), taken=(*ids[:2],), stored=2), START)
     for each in ids[2:]:
-        draft.take(each)
+        draft.mark_taken(each)
     assert draft.inserts == []
     for each in ("a", "b", "c"):
-        draft.take(each)
+        draft.mark_taken(each)
     assert [insert.document["_id"] for insert in draft.inserts] == [taken_id(worker.ticket().id, n) for n in ids[:2]]
     assert draft.state.taken == (*ids[2:], "a", "b", "c")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
-from services.ingest.core.threading import message_anchor, placed_anchor
+from services.ingest.core.threading import message_anchor, placement_anchor
 from services.ingest.store import THREADS, TICKETS
 from tests.ingest.worker_rig import Worker
 from tests.kit.fake_store import FakeStore, Row
@@ -115,5 +115,5 @@ async def test_the_id_of_a_mail_is_claimed_before_its_place() -> None:
     own = message_anchor("email", "help-korale", "<2@x>")
     store.claimed.clear()
     await worker.take(mail(worker, 3, EWA, 1, 2), mail(worker, 2, JAN, 1))
-    assert placed_anchor(worker.events()[-1].data.message.id) == store.claimed[store.claimed.index(own) + 1]
+    assert placement_anchor(worker.events()[-1].data.message.id) == store.claimed[store.claimed.index(own) + 1]
     assert store.claimed.count(own) == 1

@@ -1,1 +1,1 @@
-"""What ingest decides about tickets, threads and contacts: values in, values out. No IO, no clock, no framework."""
+"""Rules of tickets, threads and contacts, as pure functions. No IO, no clock, no framework."""

@@ -1,4 +1,4 @@
-"""From what a channel says to what a ticket keeps: ids, the published message, cutting. No decision is here."""
+"""Convert a channel's message to the ticket's message: ids, size limits, the published form. No business rules."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from contracts.ticket import Attachment, Author, AuthorKind, ContactRef, Directi
 from kit.base.ids import stable_id
 from services.ingest.core.messages import DeliveryStatus, InboundMessage, Part
 from services.ingest.core.policy import AccountDefaults
-from services.ingest.core.threading import conversation_anchor, mail_anchors, placed_anchor
+from services.ingest.core.threading import conversation_anchor, mail_anchors, placement_anchor
 
-#: Bytes of text that an event may carry; the whole stays with the message's document.
+#: Maximum bytes of `text` in an event. Longer text is stored in the message's document.
 TEXT_BYTES = 100_000
+#: Maximum bytes of `text_full` in an event.
 FULL_BYTES = 200_000
-#: Bytes of text that are kept at all: a document holds at most 16 MiB.
+#: Maximum bytes of text stored in a message's document; MongoDB limits documents to 16 MiB.
 WHOLE_BYTES = 4_000_000
 SUBJECT_CHARACTERS = 300
 ATTACHMENTS = 100
@@ -23,7 +24,7 @@ ATTACHMENTS = 100
 
 @dataclass(slots=True)
 class Arrival:
-    """A customer's message on its way to a ticket; the worker fills in what it finds out about thread and contact."""
+    """A customer's message that is being assigned to a ticket. The worker fills in the thread and the contact."""
 
     inbound: InboundMessage
     received_at: datetime
@@ -33,39 +34,39 @@ class Arrival:
     nth_contact: int = 1
     linked_to: str | None = None
     thread: str | None = None
-    #: That it may join its ticket is known: by a signed address, by who takes part, or because the ticket is new.
+    #: The sender may join the ticket: the address was signed, the sender takes part in it, or the ticket is new.
     admitted: bool = False
-    #: Its ticket took it so long ago that it no longer remembers it.
+    #: The ticket already took this message, and TAKEN says so: the id is no longer in the ticket's document.
     taken: bool = False
-    #: It opens the ticket after one that is not stored yet, and has to come again.
+    #: The message opens the successor of a ticket that is not stored yet, so it must be handled again later.
     too_early: bool = False
-    #: The message's id: the same whenever and wherever the channel's message is read again.
+    #: Our id of the message: the same each time the channel's message is read.
     id: str = field(init=False)
-    #: Claims to look for, in order; the first is a chat's conversation.
+    #: Claims to look up, in this order. A chat has one: its conversation.
     anchors: tuple[str, ...] = field(init=False)
-    #: Claim of the ticket that a mail goes to; a chat has none.
+    #: Anchor of the claim that records which ticket a mail was assigned to; None for chats.
     place: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Hash once what is asked for often.
+        """Compute ids and anchors once, since they are used often.
 
-        A Message-ID is whatever its sender's mailer wrote: two senders may use one, or a shop's form the same one for
-        ever, by fault or by design, and no mail may be lost for it. Copies of one mail have its Date too.
+        Message-IDs are not unique: two senders may use the same one, and a broken web form may use one for every mail.
+        The id of a mail therefore includes sender and Date, which are equal in all copies of one mail.
         """
         inbound, mail = self.inbound, self.inbound.mail
         named = inbound.message_id if mail is None else f"{inbound.message_id} {inbound.sender.key} {mail.dated or ''}"
         self.id = message_id(inbound.channel, inbound.account, named)
-        talk = conversation_anchor(inbound, self.defaults.brand)
-        self.anchors = (talk,) if inbound.mail is None else mail_anchors(inbound)
-        self.place = None if inbound.mail is None else placed_anchor(self.id)
+        conversation = conversation_anchor(inbound, self.defaults.brand)
+        self.anchors = (conversation,) if inbound.mail is None else mail_anchors(inbound)
+        self.place = None if inbound.mail is None else placement_anchor(self.id)
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Claims to read before the message is placed."""
+        """Claims to read before the message is assigned to a ticket."""
         return self.anchors if self.place is None else (*self.anchors, self.place)
 
     def contact(self) -> ContactRef:
-        """The person, as this message knows them."""
+        """Return the contact as described by this message."""
         sender = self.inbound.sender
         identity = sender.identities[0].id
         return ContactRef(
@@ -77,7 +78,7 @@ class Arrival:
         )
 
     def message(self) -> Message:
-        """The message as it is published."""
+        """Return the message as events carry it."""
         inbound = self.inbound
         text, text_full = cut(inbound.text, TEXT_BYTES), inbound.text_full
         if text != inbound.text and text_full is None:
@@ -101,7 +102,7 @@ class Arrival:
         )
 
     def whole(self) -> str | None:
-        """The text as it came, when the published message does not hold all of it."""
+        """Return the text up to `WHOLE_BYTES` if the published message is truncated, else None."""
         text = self.inbound.text_full or self.inbound.text
         limit = FULL_BYTES if self.inbound.text_full else TEXT_BYTES
         return cut(text, WHOLE_BYTES) if len(text.encode("utf-8", "replace")) > limit else None
@@ -109,7 +110,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class StatusReport:
-    """What a channel says about a message of ours; the worker finds out which one it is."""
+    """A delivery status of a message that we sent. The worker fills in `message_id`."""
 
     status: DeliveryStatus
     received_at: datetime
@@ -117,19 +118,19 @@ class StatusReport:
 
 
 def message_id(channel: str, account: str, channel_message_id: str) -> str:
-    """Return our id of a message that a channel names."""
+    """Return our id for a message of a channel."""
     return stable_id("message", channel, account, channel_message_id)
 
 
 def blob_id(message: str, index: int) -> str:
-    """Return where the bytes of a message's file are kept."""
+    """Return the blob id of a message's file."""
     return f"{message}.{index}"
 
 
 def kept(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Return the files as they are once their bytes are stored: nobody has to hold the bytes any longer.
+    """Replace the content of files by references to their blobs, to free memory once they are stored.
 
-    Of those beyond `ATTACHMENTS` no bytes are stored: they are only counted.
+    Files beyond `ATTACHMENTS` are counted, but not stored.
     """
     return tuple(
         part
@@ -140,19 +141,19 @@ def kept(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def attachments(message: str, parts: Sequence[Part]) -> tuple[Attachment, ...]:
-    """Return the files as they are published: by reference, and no more than `ATTACHMENTS`."""
+    """Return up to `ATTACHMENTS` files as events carry them: by reference."""
     return tuple(
         Attachment(
             name=part.name or f"file {index + 1}",
             media_type=part.media_type,
             size=part.size if part.content is None else len(part.content),
             ref=blob_id(message, index),
-            media_id=None if _is_url(elsewhere) else elsewhere,
-            url=elsewhere if _is_url(elsewhere) else None,
+            media_id=None if _is_url(provider_ref) else provider_ref,
+            url=provider_ref if _is_url(provider_ref) else None,
             inline=part.inline,
         )
         for index, part in enumerate(parts[:ATTACHMENTS])
-        for elsewhere in (None if part.content is not None or part.ref == blob_id(message, index) else part.ref,)
+        for provider_ref in (None if part.content is not None or part.ref == blob_id(message, index) else part.ref,)
     )
 
 
@@ -161,7 +162,7 @@ def _is_url(ref: str | None) -> bool:
 
 
 def cut(text: str, limit: int) -> str:
-    """Cut a text to so many bytes of UTF-8, at a character."""
+    """Truncate a text to `limit` bytes of UTF-8 without splitting a character."""
     if len(text) * 4 <= limit:
         return text
     encoded = text.encode("utf-8", "replace")
@@ -169,7 +170,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def subject_of(inbound: InboundMessage) -> str | None:
-    """Return the subject line, or the beginning of the text where the channel has none."""
+    """Return the subject line, or the first non-empty line of the text where there is none; None for neither."""
     for line in (inbound.subject or "", *inbound.text.splitlines()):
         if words := " ".join(line.split()):
             return words[:SUBJECT_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Who our customers are: what a contact learns from messages. Whose message it is, is found elsewhere."""
+"""What messages tell about their contact: names, identities, tickets. `people.py` finds whose message it is."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from kit.base.ids import stable_id
 from kit.protocol.document import Decision
 from services.ingest.core.messages import InboundMessage, identity_key
 
-#: Tickets that a contact remembers, to count the next one about the same.
+#: Maximum number of tickets remembered per contact, to count repeated contacts about one order or topic.
 TICKETS_CAP = 200
 ORDER = "order:"
-_ANSWERS = re.compile(
+_REPLY_PREFIXES = re.compile(
     r"^(?:\s|\[#[^\]]*\]|(?:re|aw|odp|fwd?|wg|pd|sv|vs|tr|rv|res|enc|답장|전달|ตอบ|ส่งต่อ|回复|回覆|转发|轉寄|返信)"
     r"\s*(?:\[\d+\])?\s*[:\uff1a])+",
     re.IGNORECASE,
 )
-"""What mail programs put before the subject of an answer or a forward, in any number, and tokens of tickets."""
+"""Prefixes that mail programs put before the subject of replies and forwards, repeated or not, and ticket tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContactState:
-    """A contact, and the latest tickets they opened, each with what it is about ("" where that is not known)."""
+    """A contact, and the latest tickets they opened as (ticket id, topic); the topic is "" where unknown."""
 
     contact: Contact
     tickets: tuple[tuple[str, str], ...] = ()
 
     def nth(self, ticket_id: str) -> int:
-        """Return which one this ticket is among theirs about its order, or without an order about its topic, from 1.
+        """Return the position, from 1, of the ticket among the contact's tickets about the same order or topic.
 
-        A ticket about nothing known is a first one: two chats without an order need not be about the same thing.
+        Return 1 if the topic is unknown: two chats without an order need not be about the same thing.
         """
         about = dict(self.tickets).get(ticket_id, "")
         alike = [ticket for ticket, topic in self.tickets if topic == about]
@@ -42,35 +42,35 @@ class ContactState:
 
 
 def about(message: InboundMessage, brand: str | None) -> str:
-    """Return what a ticket is about that this message opens: its order; else the tags it came with; else its subject.
+    """Return the topic of a ticket that this message opens: its order, else its tags, else its subject, else "".
 
-    `brand` is the account's, for messages that name none: numbers of orders and words are a brand's own. "" is nothing.
+    Topics are per brand, since brands number orders independently. `brand` is the default for messages without one.
     """
     brand = message.brand or brand or ""
     if message.order_ref:
         return ORDER + stable_id("order", brand, message.order_ref.strip().casefold())
     if message.tags:
         return "topic:" + stable_id("tags", brand, *sorted(tag.strip().casefold() for tag in message.tags))
-    subject = " ".join(_ANSWERS.sub("", message.subject or "").casefold().split())
+    subject = " ".join(_REPLY_PREFIXES.sub("", message.subject or "").casefold().split())
     return "topic:" + stable_id("subject", brand, subject) if subject else ""
 
 
 def contact_id(identity: Identity) -> str:
-    """Return the id of the contact who is first known by this identity."""
+    """Return the id of a contact whose first identity is this one."""
     return stable_id("contact", identity_key(identity))
 
 
 def identity_claim(identity: Identity) -> str:
-    """Return the claim's id for an identity that was learnt besides the first."""
+    """Return the id of the claim that assigns a further identity to a contact."""
     return stable_id("identity", identity_key(identity))
 
 
 def decide(
     state: ContactState | None, contact: str, messages: Sequence[tuple[InboundMessage, str, str]], now: datetime
 ) -> Decision[ContactState]:
-    """Take what messages, each with its ticket and what that is `about`, tell of their sender; nothing new is no event.
+    """Learn from messages, given as (message, ticket id, topic). Emit ContactUpdated only if the contact has changed.
 
-    A later message of a ticket may name the order that it is about.
+    A later message may replace a ticket's topic by its order.
     """
     before = state
     for message, ticket, topic in messages:

@@ -1,6 +1,6 @@
-"""A ticket's life as a table: what moves it, from where to where. Anything that is not in the table is refused.
+"""The state machine of a ticket's status, as a table. A move that is not in the table is refused.
 
-Rule: no other module decides what status follows; what a move means for clocks and replies is not here.
+Rule: no other module decides which status follows. What a move does to replies and timers is in moves.py.
 """
 
 from enum import StrEnum
@@ -9,14 +9,14 @@ from contracts.ticket import Status
 
 
 class Move(StrEnum):
-    """What may move a ticket."""
+    """What can change a ticket's status."""
 
     CUSTOMER = "customer"
-    """The customer wrote; an automated message is no move."""
+    """The customer wrote; automated messages do not count."""
     REPLY = "reply"
     """A person's reply was sent."""
     REPLY_OVERTAKEN = "reply_overtaken"
-    """A person's reply was sent, but the customer had written again meanwhile; or it never arrived."""
+    """A person's reply was sent, but the customer had written again before; or the reply bounced."""
     BOT_REPLY = "bot_reply"
     """A bot's or the system's message was sent."""
     SET_NEW = "set_new"
@@ -26,12 +26,12 @@ class Move(StrEnum):
     SET_SOLVED = "set_solved"
     SET_CLOSED = "set_closed"
     QUIET = "quiet"
-    """Solved, and nobody wrote for as long as the reopen window."""
+    """The ticket is solved, and the reopen window has passed without a message."""
     MERGE = "merge"
 
 
-SET: dict[Status, Move] = {status: Move(f"set_{status.value}") for status in Status}
-"""The move that a command asks for which names a status."""
+MOVE_TO: dict[Status, Move] = {status: Move(f"set_{status.value}") for status in Status}
+"""Status that a command sets -> the move."""
 
 _NEW, _OPEN, _PENDING, _ON_HOLD, _SOLVED, _CLOSED = Status
 
@@ -70,7 +70,7 @@ TABLE: dict[Status, dict[Move, Status]] = {
         Move.SET_SOLVED: _SOLVED,
         Move.MERGE: _CLOSED,
     },
-    # A third party owes us: telling the customer so does not make it the customer's turn.
+    # A third party has to act: replying to the customer does not make it the customer's turn.
     _ON_HOLD: {
         Move.CUSTOMER: _OPEN,
         Move.REPLY: _ON_HOLD,
@@ -93,7 +93,7 @@ TABLE: dict[Status, dict[Move, Status]] = {
         Move.QUIET: _CLOSED,
         Move.MERGE: _CLOSED,
     },
-    # Frozen. A message that was on its way when it closed is still told (BOT_REPLY and REPLY change nothing).
+    # Final. Replies that were in transit when the ticket closed are still recorded, and change nothing.
     _CLOSED: {
         Move.REPLY: _CLOSED,
         Move.REPLY_OVERTAKEN: _CLOSED,
@@ -103,18 +103,18 @@ TABLE: dict[Status, dict[Move, Status]] = {
 }
 
 
-class Illegal(Exception):
-    """The table has no such move."""
+class IllegalMove(Exception):
+    """The table does not contain the move."""
 
 
 def after(status: Status, move: Move) -> Status:
-    """Return the status that follows; raises Illegal."""
+    """Return the status after a move. Raises IllegalMove."""
     try:
         return TABLE[status][move]
     except KeyError:
-        raise Illegal(f"a ticket in status {status.value} cannot be moved by {move.value}") from None
+        raise IllegalMove(f"a ticket in status {status.value} cannot be moved by {move.value}") from None
 
 
 def allowed(status: Status, move: Move) -> bool:
-    """Say whether the table has the move."""
+    """Whether the table contains the move."""
     return move in TABLE[status]

@@ -1,7 +1,7 @@
-"""What channels make of raw bytes, and what they are asked to send: values only. No rule of tickets is here, no IO.
+"""Value types between channels and the core: parsed messages, delivery statuses, replies to send. No rules, no IO.
 
-Rule: a parser fills in what its channel says and nothing else. `None` (or an empty tuple) means that the channel did
-not say; defaults of the account (brand, market, language, bot) are the core's to apply.
+Rule: a parser fills in what the channel provides, and nothing else. `None` or an empty tuple means that the channel did
+not provide the value; the core applies the account's defaults (brand, market, language, bot).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from contracts.ticket import Authentication, CustomerFacts, Location, Market, Pr
 
 
 def identity_key(identity: Identity) -> str:
-    """A string that is equal for equal identities: for ids that are hashes (`stable_id`), claims and look-ups."""
+    """Return a string that is equal for equal identities; used to compute ids and claims, and to compare."""
     return f"{identity.channel}:{identity.account or ''}:{identity.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The person on the other side.
+    """The customer who sent a message.
 
-    `identities` is never empty. The first is the one to key the contact by; the others are the same person according
-    to this message (WhatsApp: user id, then number), so a contact that is already known by any of them is this one,
-    unless it has another user id: numbers go on to other people.
-    A phone number is never an identity by itself, except on SMS, which knows nothing else. `account` is None where
-    the id means the same to everyone (mail addresses, phone numbers).
+    `identities` is never empty. The contact's id is made from the first. The others belong to the same person according
+    to this message (WhatsApp: user id, then phone number): a known contact with any of them is this sender, unless it
+    has a different user id, since phone numbers are reassigned.
+    A phone number alone is an identity only on SMS, which has nothing else. `account` of an identity is None if its id
+    is globally unique (mail addresses, phone numbers).
     """
 
     identities: tuple[Identity, ...]
     name: str | None = None
-    #: Where a reply goes: mail address, phone number, user id. `OutgoingReply.to` takes it back as it is.
+    #: Where replies go: a mail address, phone number or user id. Copied to `OutgoingReply.to`.
     address: str | None = None
     email: str | None = None
     phone: str | None = None
@@ -42,15 +42,15 @@ class Sender:
 
     @property
     def key(self) -> str:
-        """Of the first identity."""
+        """Return the key of the first identity."""
         return identity_key(self.identities[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file that came along. Either `content` is here (mail), or the provider keeps it under `ref` (chat).
+    """A file of a message: its bytes in `content` (mail), or `ref` where the provider stores it (chat).
 
-    The core's shell stores `content` as a blob of its own and makes a contracts `Attachment` with that blob's id.
+    The worker stores `content` as a blob; the published `Attachment` has the blob's id.
     """
 
     name: str
@@ -64,50 +64,50 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What only mail has. All ids are whole, with angle brackets; `references` are in the order of the header."""
+    """What only mail has. Message-IDs include their angle brackets; `references` are in the header's order."""
 
     message_id: str
-    #: True: the mail had none, `message_id` was made from a hash of its bytes, and nobody will ever quote it.
+    #: The mail had no Message-ID: it was made from a hash of the bytes, and no answer will refer to it.
     made_up: bool
     in_reply_to: tuple[str, ...]
     references: tuple[str, ...]
     sender: str
     reply_to: str | None
-    #: Envelope sender or Return-Path; "" is the null sender `<>`, None is not known.
+    #: Envelope sender or Return-Path; "" for the null sender `<>`, None if unknown.
     return_path: str | None
-    #: Envelope recipients, Delivered-To, X-Original-To, To, Cc; lower case, each once, in that order.
+    #: Envelope recipients, Delivered-To, X-Original-To, To, Cc, in this order; lower case, without duplicates.
     recipients: tuple[str, ...]
-    #: Ticket id out of a plus-address whose signature is right: step 1 of threading. May be trusted.
+    #: Ticket id from a plus-address with a valid signature, so it can be trusted. Step 1 of threading.
     ticket_by_address: str | None = None
-    #: Ticket id out of the subject: step 4 of threading, only for a proven sender who takes part in that ticket.
+    #: Ticket id from the subject. Step 4 of threading, only for an authenticated sender who takes part in the ticket.
     ticket_by_subject: str | None = None
-    #: The sender asks for no automatic reply (X-Auto-Response-Suppress). Does not mean that he is a machine.
+    #: The sender asks for no automatic replies (X-Auto-Response-Suppress); it need not be a machine.
     no_auto_reply: bool = False
-    #: Whether the sender is who From says; None: nobody was asked.
+    #: Whether the From address is authenticated; None if that was not checked.
     authentication: Authentication | None = None
-    #: When it was written, as its own header has it: copies of one mail have the same.
+    #: The Date header; equal in all copies of one mail.
     dated: datetime | None = None
 
     @property
     def ancestors(self) -> tuple[str, ...]:
-        """Ids to look up, likeliest first: In-Reply-To, then References newest first (step 2), each once.
+        """Message-IDs to look up, likeliest first: In-Reply-To, then References newest first (step 2 of threading).
 
-        The last one is the oldest ancestor. Claim all of them for the ticket as well: two answers to a mail that we
-        never saw belong together (step 3).
+        The last one is the oldest ancestor. The ticket claims all of them, so that two answers to a mail that Deskbus
+        never received get the same ticket (step 3).
         """
         return tuple(dict.fromkeys((*self.in_reply_to, *reversed(self.references))))
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """A customer's message. One record of the inbound topic may hold several (a batch of a provider).
+    """A customer's message. One inbound record may contain several (a provider's batch).
 
-    - Dedupe on (`channel`, `account`, `message_id`), for mail also on the sender.
-    - Chat-like: `conversation` is the thread's key within (`channel`, `account`), `mail` is None.
-    - Mail: `conversation` is None; thread by `mail`, in the order of its fields' comments.
-    - `text` is what to show and search; `text_full` is set only where something was cut off.
-    - `automated_because` set: record it with automated=True; it reopens nothing and moves no clock.
-    - `account` may differ from the record's: a provider may batch several of our accounts into one body.
+    - Duplicates have the same (`channel`, `account`, `message_id`), in mail also the same sender and Date.
+    - Chat: `conversation` is the thread's key within (`channel`, `account`), `mail` is None.
+    - Mail: `conversation` is None; `mail` determines the thread, in steps 1 to 4 as its fields say.
+    - `text` is shown and searched; `text_full` is set only if `text` omits a part of it (mail: quotes).
+    - `automated_because`: an automated message is recorded, but reopens nothing and affects no clock.
+    - `account` may differ from the record's, since a provider may batch several of our accounts.
     """
 
     channel: str
@@ -121,10 +121,10 @@ class InboundMessage:
     subject: str | None = None
     language: str | None = None
     conversation: str | None = None
-    #: The channel's id of the message that this one answers: one of theirs, or one that we sent.
+    #: The channel's id of the message that this one answers, sent by the customer or by us.
     in_reply_to: str | None = None
     parts: tuple[Part, ...] = ()
-    #: Further parts of a mail that has more than are read.
+    #: Number of further parts of a mail, beyond those that the parser reads.
     parts_left_out: int = 0
     location: Location | None = None
     mail: Mail | None = None
@@ -137,39 +137,39 @@ class InboundMessage:
     priority: Priority | None = None
     required_skills: Mapping[str, int] = field(default_factory=dict)
     preferred_skills: Mapping[str, int] = field(default_factory=dict)
-    #: Whether a bot answers this conversation; None: as the account says.
+    #: Whether a bot answers this conversation; None for the account's default.
     bot: bool | None = None
 
     @property
     def automated(self) -> bool:
-        """Written by a machine (RFC 3834)."""
+        """Whether a machine wrote the message (RFC 3834)."""
         return self.automated_because is not None
 
 
 class Delivery(StrEnum):
-    """What became of a message that we sent, as the channel tells it."""
+    """State of a message that we sent, as the channel reports it."""
 
     SENT = "sent"
     DELIVERED = "delivered"
     READ = "read"
-    #: The channel gave it up, for good.
+    #: Final.
     FAILED = "failed"
-    #: A delivery report of mail; see `DeliveryStatus.permanent`.
+    #: From a mail delivery report; `DeliveryStatus.permanent` says whether it is final.
     BOUNCED = "bounced"
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """A fact about a message that we sent; find it by (`channel`, `account`, `channel_message_id`).
+    """The status of a message that we sent, identified by (`channel`, `account`, `channel_message_id`).
 
-    `our_message_id` is there when the channel gave back the id that we had put into the message. Statuses come late,
-    twice and in any order: read implies delivered implies sent.
+    `our_message_id` is set if the channel returns the id that we put into the message. Statuses may be late, repeated
+    and out of order; read implies delivered, which implies sent.
 
-    `channel_message_id` is "" where a report names no mail; then `ticket` is set, out of the signed address that it was
-    sent to, and it is about the last message that was sent there.
+    `channel_message_id` is "" if a delivery report does not name the mail. `ticket` is then taken from the signed
+    address that the report was sent to, and the report is about the last message sent on that ticket.
 
-    A delivery report about a mail comes together with an InboundMessage that is `automated` (same record, after this
-    one), so that the text of the report is kept on the ticket too.
+    A mail delivery report is followed, in the same record, by an automated InboundMessage, which adds the report's
+    text to the ticket.
     """
 
     channel: str
@@ -186,30 +186,30 @@ class DeliveryStatus:
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """An element of a batch that cannot be taken; the others of its body are none the worse for it."""
+    """An element of a provider's batch that cannot be read; the other elements are handled."""
 
     reason: str
-    #: It is about an account that we do not have: nobody's fault, and nothing that a mended parser would read.
+    #: The element is about an account that is not configured here: not a fault, and no fixed parser would read it.
     foreign: bool = False
-    #: What our own code raised on it, where it is not refused.
+    #: The unexpected exception that our parser raised; None if it refused the element.
     bug: Exception | None = field(default=None, compare=False)
 
     @classmethod
     def failed(cls, bug: Exception) -> Self:
-        """Make one of an element that our own code fails on."""
+        """Return the Faulty for an element on which our parser raised an unexpected exception."""
         return cls(f"{type(bug).__name__}: {bug}", bug=bug)
 
 
 Inbound = InboundMessage | DeliveryStatus | Faulty
-"""What `parse` gives, in the order of the body."""
+"""What `parse` returns, in the order of the body."""
 
 
-# --- The way out. ---
+# --- Outgoing messages. ---
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to send along: its bytes, or a URL that the provider may fetch; one of both is there."""
+    """A file to attach: either its bytes, or a URL that the provider fetches."""
 
     name: str
     media_type: str
@@ -219,34 +219,35 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingReply:
-    """A reply, as the core has decided it. `message_id` is ours and goes out wherever the channel takes a key."""
+    """A reply to send. `message_id` is ours, and is passed to channels that accept an idempotency key."""
 
     message_id: str
     ticket_id: str
     #: `Sender.address` of the contact.
     to: str
     text: str
-    #: When it was asked for, the same at every try; and when this try is made, which is what a signature says.
+    #: When the reply was requested; the same for every attempt.
     at: datetime
+    #: When this attempt is made; signatures contain it.
     tried_at: datetime
     html: str | None = None
     to_name: str | None = None
     author_name: str | None = None
     files: tuple[File, ...] = ()
     subject: str | None = None
-    #: Channel message id of the customer's message that this answers.
+    #: Channel message id of the customer's message that this one answers.
     in_reply_to: str | None = None
-    #: Mail: References of that message, oldest first (`Mail.references`), without `in_reply_to`.
+    #: Mail: the References of that message, oldest first, without `in_reply_to`.
     references: tuple[str, ...] = ()
     conversation: str | None = None
     order_ref: str | None = None
-    #: An automatic acknowledgement: says so in its headers and has no envelope sender, so that nobody answers it.
+    #: An automatic message: its headers say so and its envelope sender is empty, so that no machine answers it.
     automated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """A request to a provider's API; `channels.CHANNELS[channel].outcome` reads the answer."""
+    """A request to a provider's API; the channel's `outcome` reads the response."""
 
     method: str
     url: str
@@ -256,7 +257,7 @@ class HttpCall:
 
 @dataclass(frozen=True, slots=True)
 class MailOut:
-    """A mail, ready for SMTP. `message_id` is what answers will quote: store it as the channel message id."""
+    """A mail, ready for SMTP. Answers refer to `message_id`, so it is stored as the channel message id."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -266,10 +267,10 @@ class MailOut:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that the provider takes first, and the message that then names it; each try makes both calls."""
+    """An upload of a file, and the message that then refers to it. Each attempt makes both calls."""
 
     call: HttpCall
-    #: The message, given status and body of the answer to the first call; or why there is none.
+    #: Return the second call, given status and body of the response to the first, or the failure.
     then: Callable[[int, bytes], HttpCall | SendFailure]
 
 
@@ -278,20 +279,20 @@ Rendered = HttpCall | MailOut | Upload
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The channel took it. `channel_message_id` is None where the channel names none."""
+    """The channel accepted the message. `channel_message_id` is None if the channel returns no id."""
 
     channel_message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SendFailure:
-    """The channel did not take it, as far as we know. Not permanent: try again, not before `retry_after` seconds."""
+    """The attempt failed, as far as we know. If not permanent, retry it after at least `retry_after` seconds."""
 
     reason: str
     permanent: bool
     retry_after: float | None = None
-    #: It may have arrived nevertheless, and then another try makes another copy. Unset: it surely has not, or the
-    #: channel takes a message with the same id once.
+    #: The message may have arrived nevertheless, so a retry may deliver another copy. False if it has certainly not
+    #: arrived, or if the channel deduplicates by message id.
     unsure: bool = False
 
 
@@ -299,8 +300,8 @@ SendOutcome = Sent | SendFailure
 
 
 class Unreadable(ValueError):
-    """A body that its channel's parser cannot read: acknowledged, kept, a dead letter. The only error of `parse`."""
+    """The parser cannot read the body, which becomes a dead letter. The only error that `parse` raises on purpose."""
 
 
 class Unsendable(ValueError):
-    """A reply that this channel cannot carry, whatever is tried (empty, no address). The only error of `render`."""
+    """The channel can never send this reply (empty, no address). The only error that `render` raises on purpose."""

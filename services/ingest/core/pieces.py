@@ -1,4 +1,4 @@
-"""A reply as the messages that carry it: one, or on some channels the text and each file for itself."""
+"""Split a reply into the messages that a channel needs: one, or the text and each file separately."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from kit.base.ids import stable_id
 from services.ingest.core.state import Pending
 
 
-def pieces(whole: Pending, *, files_apart: bool) -> tuple[Pending, ...]:
-    """Take a reply apart where its channel carries one file per message and no text beside it (WhatsApp).
+def split_reply(reply: Pending, *, one_file_per_message: bool) -> tuple[Pending, ...]:
+    """Split a reply with files if the channel allows only a text or one file per message (WhatsApp).
 
-    Each piece is tried, settled and told by itself, so that `message.sent` names what left and nothing else. The status
-    that the reply asks for comes with the last one.
+    Each part is sent and reported separately, so that `message.sent` names exactly what was sent. The status that the
+    reply sets takes effect with the last part.
     """
-    message = whole.message
-    if not (files_apart and message.attachments):
-        return (whole,)
-    text = replace(whole, message=message.model_copy(update={"attachments": ()}), status=None)
+    message = reply.message
+    if not (one_file_per_message and message.attachments):
+        return (reply,)
+    text = replace(reply, message=message.model_copy(update={"attachments": ()}), status=None)
     files = [
         replace(
-            whole,
+            reply,
             message=message.model_copy(
                 update={"id": stable_id("file of", message.id, str(n)), "text": "", "attachments": (file,)}
             ),
@@ -29,5 +29,5 @@ def pieces(whole: Pending, *, files_apart: bool) -> tuple[Pending, ...]:
         )
         for n, file in enumerate(message.attachments)
     ]
-    files[-1] = replace(files[-1], status=whole.status)
+    files[-1] = replace(files[-1], status=reply.status)
     return text, *files

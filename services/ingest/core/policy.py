@@ -1,4 +1,4 @@
-"""What an operator may set about tickets: windows, limits, defaults of an account. Read from YAML elsewhere."""
+"""Limits and defaults of tickets that operators set, as the core uses them. `accounts.py` reads them from YAML."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from contracts.ticket import Market
 
 @dataclass(frozen=True, slots=True)
 class TicketPolicy:
-    """Windows and limits of a ticket's life."""
+    """Limits of tickets and of sending their replies."""
 
-    #: A chat-like conversation that was quiet longer than this begins a new ticket.
+    #: Chat: inactivity after which a message opens a new ticket.
     quiet: timedelta = timedelta(hours=12)
-    #: A ticket that was solved this long is closed; a message that comes later begins a new, linked one.
+    #: Time from solved to closed. A message that arrives later opens a new, linked ticket.
     reopen_window: timedelta = timedelta(days=14)
-    #: More reopens within `reopen_period` than this are refused: two robots may be talking.
+    #: Maximum number of reopens within `reopen_period`: two robots may be talking to each other.
     reopens: int = 5
     reopen_period: timedelta = timedelta(hours=1)
-    #: Tries of an outgoing message that may have arrived, each of which may be another copy to the customer.
+    #: Maximum number of attempts that may have arrived, since each may have delivered another copy.
     send_attempts: int = 8
-    #: How long a message is tried whose tries surely have not arrived; at least `send_attempts` times.
+    #: How long to retry a message that has certainly not arrived; at least `send_attempts` attempts.
     send_for: timedelta = timedelta(hours=12)
-    #: The waits between tries: the first, which grows fourfold, and the longest.
+    #: Wait after the first attempt; it grows fourfold with each attempt, up to `send_backoff_max`.
     send_backoff: timedelta = timedelta(seconds=2)
     send_backoff_max: timedelta = timedelta(minutes=5)
-    #: Time one try may take; a try whose process died is tried again after it.
+    #: Time that one attempt may take. If its process dies, the message is tried again after it.
     send_lease: timedelta = timedelta(seconds=60)
-    #: A message carries a text or one file: a reply with files leaves as several.
-    files_apart: bool = False
+    #: The channel allows only a text or one file per message: a reply with files becomes several messages.
+    one_file_per_message: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AccountDefaults:
-    """What holds for an account's messages unless the message says otherwise."""
+    """Values for an account's messages where the message does not set its own."""
 
     brand: str | None = None
     market: Market = field(default_factory=Market)

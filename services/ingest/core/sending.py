@@ -1,9 +1,12 @@
-"""What becomes of a message that has to leave: a try begins, the channel takes it, refuses it, or cannot be reached.
+"""Attempts to send a queued message: start one, record its outcome, retry or give up.
 
-Rules: a try is begun in the document before it is made, so that two processes never make the same one at once, and one
-whose process died is made again after its lease. An outcome counts only for the try that is still the running one. A
-try without an outcome may have arrived: of those only a few are made, each may be another copy to the customer. What
-surely has not arrived is tried for hours. No message stays at the head for ever.
+Rules:
+- An attempt is recorded in the document before it is made, so that two processes never make it at the same time. If its
+  process dies, the message is tried again after the attempt's lease.
+- An outcome counts only for the current attempt.
+- An attempt without an outcome may have arrived. There are only a few of those, since each may deliver another copy.
+- A message that has certainly not arrived is retried for hours.
+- No message blocks the queue forever.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from contracts.ticket import AuthorKind, Status
 from contracts.tickets import MessageFailed, MessageSent
 from kit.protocol.document import Decision
 from services.ingest.core.commands import hand_off
-from services.ingest.core.lifecycle import SET, Move, allowed
+from services.ingest.core.lifecycle import MOVE_TO, Move, allowed
 from services.ingest.core.messages import SendFailure, SendOutcome, Sent
 from services.ingest.core.moves import move
 from services.ingest.core.policy import TicketPolicy
@@ -24,110 +27,119 @@ from services.ingest.core.state import ANSWERED_CAP, Answer, Draft, Pending, Tic
 
 
 def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[TicketState] | None:
-    """Begin a try of the first message that waits, or give it up after its last one; None when none is due."""
+    """Start an attempt to send the first queued message, or give up after its last one. Return None if none is due."""
     if not state.pending or state.pending[0].next_at > now:
         return None
     first, *rest = state.pending
-    if first.into is None and first.begun >= policy.send_attempts:
+    if first.into is None and first.uncertain >= policy.send_attempts:
         return _failed(state, first, SendFailure("the last try ended without an outcome", permanent=False), now)
-    running = replace(first, attempts=first.attempts + 1, begun=first.begun + 1, next_at=now + policy.send_lease)
-    return Decision(replace(state, pending=(running, *rest)))
+    attempt = replace(
+        first, attempts=first.attempts + 1, uncertain=first.uncertain + 1, next_at=now + policy.send_lease
+    )
+    return Decision(replace(state, pending=(attempt, *rest)))
 
 
-def begun(before: TicketState, after: TicketState) -> Pending | None:
-    """Return the try that `begin` has begun; None when it gave the message up instead."""
+def started(before: TicketState, after: TicketState) -> Pending | None:
+    """Return the attempt that `begin` started; None if it gave up the message instead."""
     first = after.pending[0] if after.pending else None
-    return first if first is not None and running(after, replace(before.pending[0], attempts=first.attempts)) else None
+    return (
+        first if first is not None and is_current(after, replace(before.pending[0], attempts=first.attempts)) else None
+    )
 
 
-def running(state: TicketState | None, tried: Pending) -> bool:
-    """Whether this try is still the one that counts."""
+def is_current(state: TicketState | None, attempt: Pending) -> bool:
+    """Whether this is still the latest attempt at the first queued message."""
     if state is None or not state.pending:
         return False
     first = state.pending[0]
-    return first.message.id == tried.message.id and first.attempts == tried.attempts
+    return first.message.id == attempt.message.id and first.attempts == attempt.attempts
 
 
 def settle(
-    state: TicketState, tried: Pending, outcome: SendOutcome, policy: TicketPolicy, now: datetime
+    state: TicketState, attempt: Pending, outcome: SendOutcome, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState] | None:
-    """Say what became of a try; None when another try has overtaken it."""
-    if not running(state, tried):
+    """Record the outcome of an attempt, and retry or give up. Return None if a later attempt has replaced it."""
+    if not is_current(state, attempt):
         return None
     match outcome:
         case Sent():
-            return _sent(state, tried, outcome, policy, now)
+            return _sent(state, attempt, outcome, policy, now)
         case SendFailure():
-            begun = tried.begun if outcome.unsure else tried.begun - 1
-            later = replace(tried, begun=begun, next_at=now + _wait(tried.attempts, outcome, policy))
-            if tried.into is None and (outcome.permanent or _is_over(later, outcome, policy)):
-                return _failed(state, later, outcome, now)
-            return Decision(replace(state, pending=(later, *state.pending[1:])))
+            uncertain = attempt.uncertain if outcome.unsure else attempt.uncertain - 1
+            retry = replace(attempt, uncertain=uncertain, next_at=now + _wait(attempt.attempts, outcome, policy))
+            if attempt.into is None and (outcome.permanent or _is_exhausted(retry, outcome, policy)):
+                return _failed(state, retry, outcome, now)
+            return Decision(replace(state, pending=(retry, *state.pending[1:])))
 
 
-def _is_over(later: Pending, outcome: SendFailure, policy: TicketPolicy) -> bool:
-    """Whether there is to be no other try: of copies there were enough, or there was time enough."""
+def _is_exhausted(retry: Pending, outcome: SendFailure, policy: TicketPolicy) -> bool:
+    """Whether to give up: too many attempts that may have arrived, or no time left for those that have not."""
     if outcome.unsure:
-        return later.begun >= policy.send_attempts
-    return later.attempts >= policy.send_attempts and later.next_at > later.asked_at + policy.send_for
+        return retry.uncertain >= policy.send_attempts
+    return retry.attempts >= policy.send_attempts and retry.next_at > retry.asked_at + policy.send_for
 
 
-def prove(
+def confirm(
     state: TicketState, message_id: str, sent: Sent, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState] | None:
-    """Settle a message by what the channel reports about it: it was taken, whatever became of the answer to our try."""
+    """Record the first queued message as sent because a delivery report says so, whatever our attempt's outcome.
+
+    Return None if it is another message or was not tried yet.
+    """
     if not state.pending or state.pending[0].message.id != message_id or not state.pending[0].attempts:
         return None
     return _sent(state, state.pending[0], sent, policy, now)
 
 
 def _wait(attempts: int, outcome: SendFailure, policy: TicketPolicy) -> timedelta:
-    """Grow fourfold from try to try, with jitter, and never sooner than the channel asks."""
+    """Return the wait before the next attempt: fourfold backoff with jitter, at least the channel's `retry_after`."""
     grown: timedelta = policy.send_backoff * 4 ** min(attempts - 1, 10)
     wait = min(grown, policy.send_backoff_max) * random.uniform(0.5, 1)
     return max(wait, timedelta(seconds=outcome.retry_after or 0))
 
 
 def _sent(
-    state: TicketState, tried: Pending, outcome: Sent, policy: TicketPolicy, now: datetime
+    state: TicketState, attempt: Pending, outcome: Sent, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
-    draft.take(tried.message.id)
-    if tried.into is not None:
+    draft.mark_taken(attempt.message.id)
+    if attempt.into is not None:
         return draft.decision()
-    message = tried.message.model_copy(update={"channel_message_id": outcome.channel_message_id, "sent_at": now})
+    message = attempt.message.model_copy(update={"channel_message_id": outcome.channel_message_id, "sent_at": now})
     draft.store(message)
     person = message.author.kind == AuthorKind.AGENT and not message.automated
     changes: dict[str, object] = {"message_count": draft.ticket.message_count + 1}
     if person:
         if draft.ticket.handled_by_bot:
             hand_off(draft, message.author, "a person answered")
-        # What the customer wrote after the reply was given has not been answered by it.
-        open_still = tuple(at for at in state.unanswered if at > tried.message.sent_at)
-        given = tried.message.sent_at
+        # The reply does not answer messages that arrived after it was written.
+        unanswered = tuple(at for at in state.unanswered if at > attempt.message.sent_at)
+        given = attempt.message.sent_at
         answer = Answer(message.id, given, now, tuple(at for at in state.unanswered if at <= given))
-        draft.keep(unanswered=open_still, answered=(*state.answered, answer)[-ANSWERED_CAP:])
+        draft.update(unanswered=unanswered, answered=(*state.answered, answer)[-ANSWERED_CAP:])
         changes |= {
             "first_reply_at": draft.ticket.first_reply_at or now,
             "last_reply_at": now,
-            "oldest_unanswered_at": open_still[0] if open_still else None,
+            "oldest_unanswered_at": unanswered[0] if unanswered else None,
         }
-    draft.say(
-        lambda ticket: MessageSent(ticket=ticket, message=message, command_id=tried.command, attempts=tried.attempts),
+    draft.emit(
+        lambda ticket: MessageSent(
+            ticket=ticket, message=message, command_id=attempt.command, attempts=attempt.attempts
+        ),
         **changes,
     )
-    _move(draft, tried, policy, person=person)
+    _move(draft, attempt, policy, person=person)
     return draft.decision()
 
 
-def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -> None:
-    """Move the ticket as the reply asked, as far as its status by now allows; else as the life cycle says."""
-    author, status = tried.message.author, draft.ticket.status
-    if tried.status is not None:
-        # Solving would take the new question for settled.
-        overtaken = tried.status == Status.SOLVED and draft.state.unanswered
-        if not overtaken and allowed(status, SET[tried.status]):
-            move(draft, SET[tried.status], author, "replied", policy)
+def _move(draft: Draft, attempt: Pending, policy: TicketPolicy, *, person: bool) -> None:
+    """Set the status that the reply asks for if its current status allows that, else move it as a reply does."""
+    author, status = attempt.message.author, draft.ticket.status
+    if attempt.status is not None:
+        # Solving would mark the customer's newer message as answered.
+        overtaken = attempt.status == Status.SOLVED and draft.state.unanswered
+        if not overtaken and allowed(status, MOVE_TO[attempt.status]):
+            move(draft, MOVE_TO[attempt.status], author, "replied", policy)
             return
     answered = Move.REPLY_OVERTAKEN if draft.state.unanswered else Move.REPLY
     by = answered if person else Move.BOT_REPLY
@@ -135,18 +147,18 @@ def _move(draft: Draft, tried: Pending, policy: TicketPolicy, *, person: bool) -
         move(draft, by, author, "replied", policy)
 
 
-def _failed(state: TicketState, tried: Pending, outcome: SendFailure, now: datetime) -> Decision[TicketState]:
+def _failed(state: TicketState, attempt: Pending, outcome: SendFailure, now: datetime) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
-    draft.store(tried.message, kind="failed")
-    doubt = f" ({tried.begun} of {tried.attempts} tries may have arrived)" if tried.begun else ""
-    draft.say(
+    draft.store(attempt.message, kind="failed")
+    doubt = f" ({attempt.uncertain} of {attempt.attempts} tries may have arrived)" if attempt.uncertain else ""
+    draft.emit(
         lambda ticket: MessageFailed(
             ticket=ticket,
-            message=tried.message,
+            message=attempt.message,
             error=outcome.reason[:1900] + doubt,
             permanent=outcome.permanent,
-            command_id=tried.command,
-            attempts=tried.attempts,
+            command_id=attempt.command,
+            attempts=attempt.attempts,
         )
     )
     return draft.decision()

@@ -1,6 +1,6 @@
-"""What happens to a ticket: `decide` takes its state and one thing that came, and says what it is afterwards.
+"""Decisions about a ticket: `decide` takes its state and one item, and returns the new state and events.
 
-Rule: pure, and idempotent: what was taken once (a channel's message, a command, a report) changes nothing again.
+Rule: pure and idempotent. A message, command or delivery report that was handled before changes nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from services.ingest.core.arrivals import Arrival, StatusReport, subject_of
 from services.ingest.core.commands import CommandContext
 from services.ingest.core.lifecycle import Move, allowed
 from services.ingest.core.messages import Delivery, Sent
-from services.ingest.core.moves import SYSTEM, close, move, receive, unanswer
+from services.ingest.core.moves import SYSTEM, close, move, receive, withdraw_answer
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import PARTICIPANTS_CAP, REFERENCES_CAP, Draft, TicketState
-from services.ingest.core.threading import is_proven, may_join, same_house, takes
+from services.ingest.core.threading import accepts, is_proven, may_join, same_account_and_brand
 
 RECEIPTS_CAP = 500
 
@@ -30,25 +30,25 @@ _RANK = {"": 0, "sent": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.
 
 
 def decide(
-    state: TicketState | None, what: Arrival | StatusReport | CommandContext, policy: TicketPolicy, now: datetime
+    state: TicketState | None, item: Arrival | StatusReport | CommandContext, policy: TicketPolicy, now: datetime
 ) -> Decision[TicketState]:
-    """Decide about one item. Raises TransientError when another ticket must take it: look up the thread again."""
+    """Decide one item. Raises TransientError if another ticket must take it, so that the thread is looked up again."""
     state = state or TicketState()
-    match what:
+    match item:
         case Arrival():
-            return _arrival(state, what, policy, now)
+            return _arrival(state, item, policy, now)
         case StatusReport():
-            return _report(state, what, policy, now)
+            return _report(state, item, policy, now)
         case _:
-            return commands.decide(state, what, policy, now)
+            return commands.decide(state, item, policy, now)
 
 
 def fire(state: TicketState, now: datetime) -> Decision[TicketState] | None:
-    """What time makes happen: a ticket that was solved long enough is closed."""
+    """Close the ticket if it was solved long enough ago. Return None if that is not due."""
     if state.ticket is None or state.closes_at is None or state.closes_at > now:
         return None
     draft = Draft(state, now)
-    draft.keep(closes_at=None)
+    draft.update(closes_at=None)
     if state.ticket.status == Status.SOLVED:
         close(draft, CloseReason.QUIET, SYSTEM, Move.QUIET)
     return draft.decision()
@@ -64,27 +64,27 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
         raise TransientError("the thread continues on another ticket, which must wait until this one is stored")
     if state.ticket is None:
         return _open(state, arrival, now)
-    if not takes(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
+    if not accepts(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
         raise TransientError("the thread continues on another ticket")
     if not arrival.admitted and not _admits(state, state.ticket, arrival):
         raise TransientError("the sender may not join this ticket, which was opened while the thread was looked up")
-    draft = Draft(_noted(state, arrival), now)
-    draft.take(arrival.id)
+    draft = Draft(_with_author(state, arrival), now)
+    draft.mark_taken(arrival.id)
     draft.store(arrival.message(), whole=arrival.whole())
-    receive(draft, arrival.message(), arrival.received_at, policy, _news(state.ticket, arrival))
+    receive(draft, arrival.message(), arrival.received_at, policy, _updates(state.ticket, arrival))
     return draft.decision()
 
 
 def _admits(state: TicketState, ticket: Ticket, arrival: Arrival) -> bool:
-    return same_house(ticket, arrival.inbound) and may_join(
+    return same_account_and_brand(ticket, arrival.inbound) and may_join(
         state.people, state.proven, arrival.contact_id, arrival.inbound
     )
 
 
-def _noted(state: TicketState, arrival: Arrival) -> TicketState:
-    """Remember who wrote the message, and how to answer it."""
+def _with_author(state: TicketState, arrival: Arrival) -> TicketState:
+    """Record who wrote the message, and what a reply to it must refer to."""
     inbound, mail = arrival.inbound, arrival.inbound.mail
-    # A machine's mail was let in unproven: it must not open the way for the next one under its name.
+    # Automated mail joins without authentication, so its sender must not become a participant.
     proven = (arrival.contact_id,) if is_proven(inbound) else ()
     known = state.participants if inbound.automated and state.ticket else (*state.participants, arrival.contact_id)
     state = replace(
@@ -101,7 +101,7 @@ def _noted(state: TicketState, arrival: Arrival) -> TicketState:
 def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[TicketState]:
     inbound, defaults, at = arrival.inbound, arrival.defaults, arrival.received_at
     bot = defaults.bot if inbound.bot is None else inbound.bot
-    waits = not inbound.automated
+    awaits_answer = not inbound.automated
     message = arrival.message()
     ticket = Ticket(
         id=arrival.ticket_id,
@@ -111,7 +111,7 @@ def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[Ticke
         brand=inbound.brand or defaults.brand,
         market=inbound.market or defaults.market,
         contact=arrival.contact(),
-        **_optional(customer=inbound.customer),
+        **_present(customer=inbound.customer),
         order_ref=inbound.order_ref,
         subject=subject_of(inbound),
         language=inbound.language or inbound.sender.language or defaults.language,
@@ -126,27 +126,27 @@ def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[Ticke
         handled_by_bot=bot,
         linked_to=arrival.linked_to,
     )
-    noted = replace(_noted(state, arrival), ticket=ticket, unanswered=(at,) if waits else ())
-    draft = Draft(noted, now)
-    draft.take(arrival.id)
+    opened = replace(_with_author(state, arrival), ticket=ticket, unanswered=(at,) if awaits_answer else ())
+    draft = Draft(opened, now)
+    draft.mark_taken(arrival.id)
     draft.store(message, whole=arrival.whole())
-    draft.say(
+    draft.emit(
         lambda ticket: TicketOpened(ticket=ticket, message=message),
         message_count=1,
-        last_customer_message_at=at if waits else None,
-        oldest_unanswered_at=at if waits else None,
+        last_customer_message_at=at if awaits_answer else None,
+        oldest_unanswered_at=at if awaits_answer else None,
     )
     return draft.decision()
 
 
-def _optional(**values: Any) -> dict[str, Any]:
+def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _news(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
-    """What a later message tells about the ticket besides its text.
+def _updates(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
+    """Return fields of the ticket that a later message changes.
 
-    Never where replies go: a sender, or a Reply-To, is easily forged, and the next answer would go to a stranger.
+    The reply address is never among them: From and Reply-To are easily forged.
     """
     inbound, changes = arrival.inbound, dict[str, Any]()
     if ticket.order_ref is None and inbound.order_ref is not None:
@@ -156,44 +156,47 @@ def _news(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
     return changes
 
 
-# --- What a channel says about our messages. ---
+# --- Delivery reports about our messages. ---
 
 
 def _report(state: TicketState, report: StatusReport, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
-    status, ours = report.status, report.message_id
-    if state.ticket is None or ours is None:
+    status, message_id = report.status, report.message_id
+    if state.ticket is None or message_id is None:
         return Decision()
     before = None
     if status.state in _TAKEN_BY_CHANNEL:
-        before = sending.prove(state, ours, Sent(status.channel_message_id), policy, now)
+        before = sending.confirm(state, message_id, Sent(status.channel_message_id), policy, now)
         state = before.state if before is not None and before.state is not None else state
     draft = Draft(state, now)
-    changed = _note_report(draft, ours, report)
+    changed = _note_report(draft, message_id, report)
     if before is None:
         return draft.decision() if changed else Decision()
     after = draft.decision()
     return Decision(after.state, [*before.events, *after.events], [*before.inserts, *after.inserts])
 
 
-def _note_report(draft: Draft, ours: str, report: StatusReport) -> bool:
-    """Say what is reported, unless as much was known: reports come late, twice and in any order."""
+def _note_report(draft: Draft, message_id: str, report: StatusReport) -> bool:
+    """Record a report and emit its event. Return False if the message's known state is as far or further already.
+
+    Reports may be late, repeated and out of order.
+    """
     status = report.status
     failed = status.state in {Delivery.FAILED, Delivery.BOUNCED}
     permanent = status.state == Delivery.FAILED or status.permanent
     reached = ("bounced" if permanent else "delayed") if failed else status.state.value
-    if _RANK[reached] <= _RANK[draft.state.receipts.get(ours, "")]:
+    if _RANK[reached] <= _RANK[draft.state.receipts.get(message_id, "")]:
         return False
-    receipts = {**{k: v for k, v in draft.state.receipts.items() if k != ours}, ours: reached}
-    draft.keep(receipts=dict(list(receipts.items())[-RECEIPTS_CAP:]))
+    receipts = {**{k: v for k, v in draft.state.receipts.items() if k != message_id}, message_id: reached}
+    draft.update(receipts=dict(list(receipts.items())[-RECEIPTS_CAP:]))
     if not failed:
-        draft.say(lambda ticket: MessageDelivered(ticket=ticket, message_id=ours, state=reached, at=status.at))
+        draft.emit(lambda ticket: MessageDelivered(ticket=ticket, message_id=message_id, state=reached, at=status.at))
         return True
     reason = (status.reason or "the channel gave no reason")[:2000]
-    changes = unanswer(draft, ours) if permanent else {}
-    draft.say(
+    changes = withdraw_answer(draft, message_id) if permanent else {}
+    draft.emit(
         lambda ticket: MessageBounced(
             ticket=ticket,
-            message_id=ours,
+            message_id=message_id,
             permanent=permanent,
             error=reason,
             recipient=status.recipient,

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.ticket import Status
-from services.ingest.core.lifecycle import SET, Illegal, Move, after, allowed
+from services.ingest.core.lifecycle import MOVE_TO, IllegalMove, Move, after, allowed
 
 # One row a status; the columns are the moves in the order of MOVES; "-" is refused.
 MOVES = [
@@ -34,7 +34,7 @@ def test_cell(status: str, move: Move, expected: str) -> None:
     old = Status(status)
     if expected == "-":
         assert not allowed(old, move)
-        with pytest.raises(Illegal, match=f"status {status} cannot be moved by {move}"):
+        with pytest.raises(IllegalMove, match=f"status {status} cannot be moved by {move}"):
             after(old, move)
     else:
         assert allowed(old, move)
@@ -42,4 +42,4 @@ def test_cell(status: str, move: Move, expected: str) -> None:
 
 
 def test_every_status_can_be_asked_for_by_name() -> None:
-    assert {SET[status] for status in Status} == {move for move in Move if move.startswith("set_")}
+    assert {MOVE_TO[status] for status in Status} == {move for move in Move if move.startswith("set_")}

@@ -18,8 +18,8 @@ from contracts.tickets import (
     TicketStatusChanged,
     TicketTagged,
 )
-from services.ingest.core.lifecycle import Illegal, Move
-from services.ingest.core.moves import LOOPING, SYSTEM, UNANSWERED_CAP, close, move, receive, unanswer
+from services.ingest.core.lifecycle import IllegalMove, Move
+from services.ingest.core.moves import REOPENS_LIMITED, SYSTEM, UNANSWERED_CAP, close, move, receive, withdraw_answer
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Answer, Draft, TicketState
 from tests.ingest.core.timeline import AGENT, Story, minute
@@ -128,9 +128,9 @@ def test_closing_settles_all_and_says_from_where_and_why() -> None:
 def test_what_the_table_has_not_is_refused_and_changes_nothing() -> None:
     made = draft(Status.OPEN)
     before = made.state
-    with pytest.raises(Illegal):
+    with pytest.raises(IllegalMove):
         move(made, Move.SET_CLOSED, AGENT, None)
-    with pytest.raises(Illegal):
+    with pytest.raises(IllegalMove):
         close(made, CloseReason.QUIET, AGENT, Move.QUIET)
     assert (made.state, made.events) == (before, [])
 
@@ -220,8 +220,8 @@ def test_a_solved_ticket_is_reopened_unless_it_was_too_often_within_the_period(
         assert (made.ticket.status, made.ticket.reopen_count) == (Status.SOLVED, 7)
         received, tagged = made.events
         assert isinstance(received, MessageReceived)
-        assert tagged == TicketTagged(ticket=made.ticket, added=(LOOPING,), actor=SYSTEM)
-        assert made.ticket.tags == (LOOPING, "vip-desk")
+        assert tagged == TicketTagged(ticket=made.ticket, added=(REOPENS_LIMITED,), actor=SYSTEM)
+        assert made.ticket.tags == (REOPENS_LIMITED, "vip-desk")
     else:
         assert made.state.reopened == tuple(minute(each) for each in kept)
         assert (made.ticket.status, made.ticket.reopen_count) == (Status.OPEN, 8)
@@ -232,7 +232,7 @@ def test_a_solved_ticket_is_reopened_unless_it_was_too_often_within_the_period(
 
 
 def test_a_ticket_that_says_already_that_it_loops_does_not_say_so_again() -> None:
-    made = draft(Status.SOLVED, at=100, reopened=(minute(90), minute(95)), ticket={"tags": (LOOPING,)})
+    made = draft(Status.SOLVED, at=100, reopened=(minute(90), minute(95)), ticket={"tags": (REOPENS_LIMITED,)})
     receive(made, Story().arrival(100, "m2").message(), minute(100), POLICY, {})
     assert [type(event) for event in made.events] == [MessageReceived]
 
@@ -271,7 +271,7 @@ def test_what_a_lost_reply_answered_waits_again_unless_a_later_one_answers_it(
         Status.PENDING, answered=tuple(answered), unanswered=(),
         ticket={"first_reply_at": answered[0].sent_at, "last_reply_at": last, "oldest_unanswered_at": None},
     )  # fmt: skip
-    changed = unanswer(made, lost)
+    changed = withdraw_answer(made, lost)
     assert made.state.answered == tuple(left)
     assert made.state.unanswered == tuple(minute(each) for each in waits)
     first, latest = (None if each is None else minute(each) for each in replies)
@@ -283,7 +283,7 @@ def test_what_a_lost_reply_answered_waits_again_unless_a_later_one_answers_it(
 def test_what_waits_again_is_put_in_its_place_and_the_oldest_are_kept() -> None:
     waits = tuple(minute(n) for n in range(3, UNANSWERED_CAP + 3))
     made = draft(Status.OPEN, answered=(answer("r1", 2, 0, 1),), unanswered=waits)
-    assert unanswer(made, "r1")["oldest_unanswered_at"] == minute(0)
+    assert withdraw_answer(made, "r1")["oldest_unanswered_at"] == minute(0)
     assert made.state.unanswered == (minute(0), minute(1), *waits[:-2])
 
 
@@ -292,14 +292,14 @@ def test_replies_that_are_no_longer_remembered_stay_the_first_and_the_last_ones(
         Status.PENDING, answered=(answer("r2", 5, 4),), unanswered=(),
         ticket={"first_reply_at": minute(1), "last_reply_at": minute(6)},
     )  # fmt: skip
-    changed = unanswer(made, "r2")
+    changed = withdraw_answer(made, "r2")
     assert (changed["first_reply_at"], changed["last_reply_at"]) == (minute(1), minute(1))
 
 
 def test_a_reply_that_answered_nothing_known_takes_nothing_back() -> None:
     made = draft(Status.PENDING, answered=(answer("r1", 5, 0),))
     before = made.state
-    assert unanswer(made, "r9") == {}
+    assert withdraw_answer(made, "r9") == {}
     assert made.state is before
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from contracts.ticket import Attachment, Direction, Message, Status
 from kit.base.ids import stable_id
-from services.ingest.core.pieces import pieces
+from services.ingest.core.pieces import split_reply
 from services.ingest.core.state import Pending
 from tests.ingest.core.timeline import AGENT, minute
 
@@ -20,13 +20,13 @@ def reply(files: int) -> Pending:
 
 
 def test_a_reply_is_one_message_where_files_go_with_the_text_or_where_there_are_none() -> None:
-    assert pieces(reply(2), files_apart=False) == (reply(2),)
-    assert pieces(reply(0), files_apart=True) == (reply(0),)
-    assert pieces(reply(0), files_apart=False) == (reply(0),)
+    assert split_reply(reply(2), one_file_per_message=False) == (reply(2),)
+    assert split_reply(reply(0), one_file_per_message=True) == (reply(0),)
+    assert split_reply(reply(0), one_file_per_message=False) == (reply(0),)
 
 
 def test_where_files_leave_by_themselves_the_text_goes_first_and_the_status_comes_last() -> None:
-    text, first, last = pieces(reply(2), files_apart=True)
+    text, first, last = split_reply(reply(2), one_file_per_message=True)
     assert (text.message.id, text.message.text, text.message.attachments, text.html) == (
         "r1",
         "Here",
@@ -45,7 +45,7 @@ def test_where_files_leave_by_themselves_the_text_goes_first_and_the_status_come
 
 
 def test_a_piece_has_the_same_id_whenever_the_reply_is_taken_apart() -> None:
-    assert pieces(reply(3), files_apart=True) == pieces(reply(3), files_apart=True)
+    assert split_reply(reply(3), one_file_per_message=True) == split_reply(reply(3), one_file_per_message=True)
 
 
 def test_pieces_are_the_reply_but_for_what_each_carries() -> None:
@@ -63,4 +63,4 @@ def test_pieces_are_the_reply_but_for_what_each_carries() -> None:
         for n in range(2)
     ]
     text = replace(whole, message=message.model_copy(update={"attachments": ()}), status=None)
-    assert pieces(whole, files_apart=True) == (text, files[0], replace(files[1], status=Status.SOLVED))
+    assert split_reply(whole, one_file_per_message=True) == (text, files[0], replace(files[1], status=Status.SOLVED))

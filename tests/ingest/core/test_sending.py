@@ -43,10 +43,10 @@ def test_a_try_that_was_begun_is_the_one_that_runs() -> None:
     story = asked("a")
     before = state_of(story)
     assert story.begins(1)
-    tried = sending.begun(before, state_of(story))
+    tried = sending.started(before, state_of(story))
     assert tried == state_of(story).pending[0]
     assert tried is not None
-    assert sending.running(state_of(story), tried)
+    assert sending.is_current(state_of(story), tried)
 
 
 @pytest.mark.parametrize("texts", [("a",), ("a", "b")])
@@ -55,7 +55,7 @@ def test_a_message_that_was_given_up_leaves_no_try_although_another_one_follows(
     story.begins(1)
     before = state_of(story)
     assert story.begins(2)
-    assert sending.begun(before, state_of(story)) is None
+    assert sending.started(before, state_of(story)) is None
     (failed,) = story.events
     assert isinstance(failed, MessageFailed)
     assert failed.permanent is False  # nothing was refused
@@ -66,20 +66,20 @@ def test_no_try_runs_on_a_ticket_that_has_nothing_to_send_or_is_gone() -> None:
     story = asked("a")
     story.begins(1)
     tried = state_of(story).pending[0]
-    assert not sending.running(None, tried)
-    assert not sending.running(replace(state_of(story), pending=()), tried)
-    assert not sending.running(state_of(story), replace(tried, attempts=tried.attempts + 1))
+    assert not sending.is_current(None, tried)
+    assert not sending.is_current(replace(state_of(story), pending=()), tried)
+    assert not sending.is_current(state_of(story), replace(tried, attempts=tried.attempts + 1))
 
 
 def test_a_report_proves_the_message_that_it_names_and_no_other() -> None:
     story = asked("a", "b")
     first, second = (pending.message.id for pending in state_of(story).pending)
     report = Sent("wamid.9")
-    assert sending.prove(state_of(story), first, report, POLICY, minute(2)) is None  # never tried, so never sent
+    assert sending.confirm(state_of(story), first, report, POLICY, minute(2)) is None  # never tried, so never sent
     story.begins(1)
-    assert sending.prove(state_of(story), second, report, POLICY, minute(2)) is None
-    assert sending.prove(replace(state_of(story), pending=()), first, report, POLICY, minute(2)) is None
-    assert sending.prove(state_of(story), first, report, POLICY, minute(2)) is not None
+    assert sending.confirm(state_of(story), second, report, POLICY, minute(2)) is None
+    assert sending.confirm(replace(state_of(story), pending=()), first, report, POLICY, minute(2)) is None
+    assert sending.confirm(state_of(story), first, report, POLICY, minute(2)) is not None
 
 
 # --- How long the next try waits. ---
@@ -135,7 +135,7 @@ def test_a_message_that_left_is_taken_stored_and_told_with_its_command(proven: b
     story.begins(1)
     tried = state_of(story).pending[0]
     if proven:  # by a report of the channel; the answer to the try was lost
-        decision = sending.prove(state_of(story), tried.message.id, Sent("wamid.7"), POLICY, minute(3))
+        decision = sending.confirm(state_of(story), tried.message.id, Sent("wamid.7"), POLICY, minute(3))
     else:
         decision = sending.settle(state_of(story), tried, Sent("wamid.7"), POLICY, minute(3))
     assert decision is not None

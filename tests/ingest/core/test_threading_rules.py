@@ -64,16 +64,16 @@ def test_a_ticket_takes_a_person_until_it_is_closed_or_solved_too_long_and_a_mac
             "merged_into": "T0" if merged else None,
         }
     )
-    assert threading.takes(ticket, minute(at), POLICY) is person
-    assert threading.takes(ticket, minute(at), POLICY, automated=True) is machine
+    assert threading.accepts(ticket, minute(at), POLICY) is person
+    assert threading.accepts(ticket, minute(at), POLICY, automated=True) is machine
 
 
 def test_a_chat_goes_on_with_its_ticket_until_it_was_quiet_too_long() -> None:
     story = Story()
     story.writes(0)
-    assert threading.goes_on(story.state, CHAT, minute(130), POLICY, minute(10))
-    assert not threading.goes_on(story.state, CHAT, minute(130.001), POLICY, minute(10))
-    assert threading.goes_on(story.state, CHAT, minute(10_000), POLICY)  # nobody has said when it was active
+    assert threading.continues_ticket(story.state, CHAT, minute(130), POLICY, minute(10))
+    assert not threading.continues_ticket(story.state, CHAT, minute(130.001), POLICY, minute(10))
+    assert threading.continues_ticket(story.state, CHAT, minute(10_000), POLICY)  # nobody has said when it was active
 
 
 def test_a_thread_does_not_go_on_with_a_ticket_that_takes_nothing_more() -> None:
@@ -81,8 +81,8 @@ def test_a_thread_does_not_go_on_with_a_ticket_that_takes_nothing_more() -> None
     story.writes(0)
     assert story.state is not None
     closed = replace(story.state, ticket=story.ticket.model_copy(update={"status": Status.CLOSED}))
-    assert not threading.goes_on(closed, CHAT, minute(1), POLICY, minute(0))
-    assert threading.goes_on(closed, replace(CHAT, automated_because="robot"), minute(1), POLICY, minute(0))
+    assert not threading.continues_ticket(closed, CHAT, minute(1), POLICY, minute(0))
+    assert threading.continues_ticket(closed, replace(CHAT, automated_because="robot"), minute(1), POLICY, minute(0))
 
 
 def test_a_thread_goes_on_with_a_solved_ticket_while_it_may_be_reopened() -> None:
@@ -91,17 +91,17 @@ def test_a_thread_goes_on_with_a_solved_ticket_while_it_may_be_reopened() -> Non
     assert story.state is not None
     solved = story.ticket.model_copy(update={"status": Status.SOLVED, "solved_at": minute(0)})
     state = replace(story.state, ticket=solved)
-    assert threading.goes_on(state, CHAT, minute(60), POLICY)
-    assert not threading.goes_on(state, CHAT, minute(61), POLICY)
+    assert threading.continues_ticket(state, CHAT, minute(60), POLICY)
+    assert not threading.continues_ticket(state, CHAT, minute(61), POLICY)
 
 
 def test_a_ticket_that_was_claimed_and_never_opened_is_opened_by_what_comes_next() -> None:
     story = Story()
     story.writes(0)
     assert story.state is not None
-    assert threading.goes_on(None, CHAT, minute(1), POLICY, minute(0))
-    assert threading.goes_on(replace(story.state, ticket=None), CHAT, minute(1), POLICY, minute(0))
-    assert not threading.goes_on(None, CHAT, minute(121), POLICY, minute(0))
+    assert threading.continues_ticket(None, CHAT, minute(1), POLICY, minute(0))
+    assert threading.continues_ticket(replace(story.state, ticket=None), CHAT, minute(1), POLICY, minute(0))
+    assert not threading.continues_ticket(None, CHAT, minute(121), POLICY, minute(0))
 
 
 # --- Who may join. ---
@@ -124,14 +124,14 @@ def test_a_mail_belongs_to_tickets_of_its_account_and_brand(
     story = Story()
     story.writes(0)
     ticket = story.ticket.model_copy(update={"channel": channel, "account": account, "brand": of_ticket})
-    assert threading.same_house(ticket, mail(brand=brand)) is same
+    assert threading.same_account_and_brand(ticket, mail(brand=brand)) is same
 
 
 def test_a_chat_belongs_to_tickets_of_its_account_whatever_the_brand() -> None:
     story = Story()
     story.writes(0)
     ticket = story.ticket.model_copy(update={"channel": "line", "account": "line-th", "brand": "nimbus"})
-    assert threading.same_house(ticket, replace(CHAT, brand="korale"))
+    assert threading.same_account_and_brand(ticket, replace(CHAT, brand="korale"))
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_who_is_proven_may_join_and_who_takes_part_unless_proven_before(
 ) -> None:
     written = mail(said=said)
     assert threading.may_join(people, proven, "C1", written) is joins
-    assert threading.may_name(people, "C1", written) is names
+    assert threading.may_name_ticket(people, "C1", written) is names
 
 
 def test_a_machine_and_a_chat_join_where_they_belong_and_prove_nothing() -> None:
     machine = replace(mail(said=Authentication.FAIL), automated_because="robot")
     for written in (machine, CHAT):
         assert threading.may_join((), ("C1",), "C1", written)
-        assert not threading.may_name(("C1",), "C1", written)
+        assert not threading.may_name_ticket(("C1",), "C1", written)
         assert not threading.is_proven(written)
 
 
@@ -205,13 +205,13 @@ def test_claims_of_different_things_have_different_ids() -> None:
         threading.conversation_anchor(other_person),
         threading.successor_anchor("a"),
         threading.successor_anchor("b"),
-        threading.placed_anchor("a"),
-        threading.placed_anchor("b"),
-        threading.aside_anchor("a", "nimbus", "C1"),
-        threading.aside_anchor("a", "nimbus", "C2"),
-        threading.aside_anchor("a", "korale", "C1"),
-        threading.aside_anchor("a", None, "C1"),
-        threading.aside_anchor("b", "nimbus", "C1"),
+        threading.placement_anchor("a"),
+        threading.placement_anchor("b"),
+        threading.separate_anchor("a", "nimbus", "C1"),
+        threading.separate_anchor("a", "nimbus", "C2"),
+        threading.separate_anchor("a", "korale", "C1"),
+        threading.separate_anchor("a", None, "C1"),
+        threading.separate_anchor("b", "nimbus", "C1"),
     ]
     assert [pair for pair in combinations(made, 2) if pair[0] == pair[1]] == []
 
@@ -228,8 +228,8 @@ def test_the_ids_of_claims_stay_as_they_are_for_claims_outlive_every_release() -
         threading.message_anchor("email", "help", "<a@x>"),
         threading.conversation_anchor(CHAT),
         threading.successor_anchor("T1"),
-        threading.aside_anchor("T1", None, "C1"),
-        threading.placed_anchor("m1"),
+        threading.separate_anchor("T1", None, "C1"),
+        threading.placement_anchor("m1"),
     ] == [
         "sazpafgb6fcvh7orcz3g2egf4l",
         "ake6bmjxnpbf3en2mtay74tqed",

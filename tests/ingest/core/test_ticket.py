@@ -23,7 +23,7 @@ from contracts.ticket import Attachment, Author, CustomerFacts, Facts, Market, P
 from contracts.tickets import MessageSent, TicketFactsChanged
 from kit.base.errors import TransientError
 from services.ingest.core.messages import Sender
-from services.ingest.core.moves import LOOPING
+from services.ingest.core.moves import REOPENS_LIMITED
 from services.ingest.core.policy import TicketPolicy
 from tests.ingest.core.timeline import AGENT, BOT, Story, minute
 
@@ -153,7 +153,7 @@ def test_reopens_are_limited_and_a_limited_ticket_says_so_by_its_tag() -> None:
             story.asks(number, SetStatus(by=AGENT, status=Status.SOLVED))
         story.writes(number + 0.5)
     assert (story.ticket.reopen_count, story.ticket.status) == (2, Status.SOLVED)
-    assert LOOPING in story.ticket.tags
+    assert REOPENS_LIMITED in story.ticket.tags
     assert story.ticket.message_count == 5
     story.writes(120)
     assert story.ticket.status == Status.OPEN
@@ -300,7 +300,7 @@ def test_replies_wait_within_bounds_of_bytes_and_of_number(text: str, html: str 
 
 @pytest.mark.parametrize(("files", "fit"), [(9, 10), (100, 0)])
 def test_each_file_that_leaves_by_itself_counts_as_a_message_that_waits(files: int, fit: int) -> None:
-    story = Story(policy=TicketPolicy(files_apart=True))
+    story = Story(policy=TicketPolicy(one_file_per_message=True))
     story.writes(0)
     reply = Reply(
         by=AGENT, text="x", attachments=(Attachment(name="a", media_type="text/plain", url="https://x"),) * files
