@@ -1,4 +1,4 @@
-"""The report: one table with what is aimed at, as text for people and as a page for docs/. Nothing is measured here."""
+"""The report: one table with goals, for the terminal and for docs/performance.md. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Figures = Mapping[str, Any]
-IN_MEMORY = "store's journal in memory: "
+IN_MEMORY = "journal in memory: "
 
 
 class Line(NamedTuple):
-    """One row. `reached` None: a figure to know, without a goal."""
+    """One row. `reached` is None if there is no goal."""
 
     what: str
     measured: str
@@ -19,7 +19,7 @@ class Line(NamedTuple):
 
 
 def lines(r: Figures) -> list[Line]:
-    """Rows for every part that was measured."""
+    """Return the rows of every part that was measured."""
     return [row for part, rows in ROWS.items() if part in r for row in rows(r[part])]
 
 
@@ -30,14 +30,14 @@ def _tickets(r: Figures) -> list[Line]:
     reached = half["p50_ms"] <= 40 and half["p99_ms"] <= 150
     seen = f"p50 {half['seen_p50_ms']:.0f} ms, p99 {half['seen_p99_ms']:.0f} ms"
     return [
-        Line("tickets a second, records fed past the door", f"{past['rate']:.0f}", "500", past["rate"] >= 500),
-        Line("  against the floor", floor, "0.5", past["ratio"] >= 0.5),
-        Line("  CPU against the floor's", f"{past['cpu_ratio']:.2f} times"),
+        Line("tickets per second, records fed past the door", f"{past['rate']:.0f}", "500", past["rate"] >= 500),
+        Line("  compared with the floor", floor, "0.5", past["ratio"] >= 0.5),
+        Line("  CPU compared with the floor", f"{past['cpu_ratio']:.2f} times"),
         *_cpu(past["cpu"]),
-        Line("tickets a second, through the HTTP door", f"{door['rate']:.0f}", "500", door["rate"] >= 500),
+        Line("tickets per second, through the HTTP door", f"{door['rate']:.0f}", "500", door["rate"] >= 500),
         *_cpu(door["cpu"]),
-        Line("accepted to assigned at half that rate", text, "p50 40, p99 150 ms", reached),
-        Line("  as a subscriber sees it", seen),
+        Line("from accepted to assigned, at half that rate", text, "p50 40, p99 150 ms", reached),
+        Line("  until a subscriber has it", seen),
     ]
 
 
@@ -46,7 +46,7 @@ def _cpu(cpu: Mapping[str, float]) -> list[Line]:
     return [
         Line("  CPU seconds per 1,000 tickets", f"{total:.2f}", "3.5", total <= 3.5),
         Line("    of these", _apart(cpu)),
-        Line("    load generator, apart", f"{cpu.get('load', 0):.2f}"),
+        Line("    load generator, not included", f"{cpu.get('load', 0):.2f}"),
     ]
 
 
@@ -56,35 +56,35 @@ def _apart(cpu: Mapping[str, float]) -> str:
 
 def _door(r: Figures) -> list[Line]:
     return [
-        Line("door, requests a second", f"{r['door_per_second']:.0f} (bare {r['bare_per_second']:.0f})"),
-        Line("  against the bare ASGI app", f"{r['ratio']:.2f}", "0.7", r["ratio"] >= 0.7),
-        Line("  CPU a request", f"{r['door_cpu_ms']:.2f} ms (bare {r['bare_cpu_ms']:.2f})"),
+        Line("door, requests per second", f"{r['door_per_second']:.0f} (bare {r['bare_per_second']:.0f})"),
+        Line("  compared with the bare ASGI app", f"{r['ratio']:.2f}", "0.7", r["ratio"] >= 0.7),
+        Line("  CPU per request", f"{r['door_cpu_ms']:.2f} ms (bare {r['bare_cpu_ms']:.2f})"),
     ]
 
 
 def _decision(r: Figures) -> list[Line]:
-    who = f"routing's decision, {r['agents']:,} agents, {r['skills']} skills"
+    who = f"routing decision, {r['agents']:,} agents, {r['skills']} skills"
     claim = f"p50 {r['with_claim_p50_us']:.0f} µs, p99 {r['with_claim_p99_us']:.0f} µs"
     return [
         Line(who, f"p50 {r['p50_us']:.0f} µs, p99 {r['p99_us']:.0f} µs", "p99 200 µs", r["p99_us"] <= 200),
-        Line("  with its claim in the index", claim),
+        Line("  including the claim in the index", claim),
     ]
 
 
 def _clocks(r: Figures) -> list[Line]:
     late = f"p50 {r['late_p50_ms']:.0f} ms, p99 {r['late_p99_ms']:.0f} ms"
     many = f"{r['per_second']:.0f} (of {r['burst']:,} at one instant)"
-    what = f"lateness of a deadline, {r['armed']:,} clocks armed"
+    what = f"delay of a deadline, {r['armed']:,} clocks armed"
     return [
         Line(what, late, "p99 250 ms", r["late_p99_ms"] <= 250),
-        Line("  breaches a second", many, "2,000", r["per_second"] >= 2000),
+        Line("  breaches per second", many, "2,000", r["per_second"] >= 2000),
         Line("  CPU seconds per 1,000 breaches", _apart(r["cpu"])),
-        Line("  memory of sla with them", f"{r['sla_mb']:.0f} MB"),
+        Line("  memory of sla", f"{r['sla_mb']:.0f} MB"),
     ]
 
 
 def _in_memory(r: Figures) -> list[Line]:
-    """The goals are for the machine as it is, with its disk: here the figures stand alone."""
+    """Return the rows without goals: those are for runs with the journal on disk."""
     rows = [*_tickets(r["tickets"]), *_clocks(r["clocks"])]
     named = [row if row.what.startswith(" ") else row._replace(what=IN_MEMORY + row.what) for row in rows]
     return [row._replace(goal="", reached=None) for row in named]
@@ -95,10 +95,12 @@ def _replicas(r: Figures) -> list[Line]:
     for run in r["runs"]:
         count, sum_of = run["replicas"], run["cpu"]["sum"]
         each = "1 process of each service" if count == 1 else f"{count} processes of each service"
-        rows.append(Line(f"tickets a second past the door, {each}", f"{run['rate']:.0f}"))
-        rows.append(Line("  CPU seconds per 1,000 tickets", f"{sum_of:.2f}, {sum_of / _first(r):.2f} times one's"))
+        rows.append(Line(f"tickets per second past the door, {each}", f"{run['rate']:.0f}"))
+        rows.append(
+            Line("  CPU seconds per 1,000 tickets", f"{sum_of:.2f}, {sum_of / _first(r):.2f} times the cost with one")
+        )
         rows.append(Line("    of these", _apart(run["cpu"])))
-        rows.append(Line("  CPU while nothing comes", f"{run['at_rest_cores']:.2f} of a core"))
+        rows.append(Line("  CPU when idle", f"{run['at_rest_cores']:.2f} of a core"))
     return rows
 
 
@@ -113,16 +115,16 @@ def _steady(r: Figures) -> list[Line]:
         each = "" if run["replicas"] == 1 else f", {run['replicas']} processes of each service"
         for row in run["rates"]:
             goal, reached = _steady_goal(row) if run["replicas"] == 1 else ("", None)
-            what = f"accepted to assigned at {row['rate']}/s, agents who solve{each}"
+            what = f"from accepted to assigned, at {row['rate']}/s with agents solving{each}"
             rows.append(Line(what, f"p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms", goal, reached))
-            rows.append(Line("  CPU ms a ticket, with its being solved", f"{row['cpu']['sum']:.1f}"))
+            rows.append(Line("  CPU ms per ticket, solving included", f"{row['cpu']['sum']:.1f}"))
     growing = one["growing"]
     text = f"p50 {growing['p50_ms']:.0f} ms, p99 {growing['p99_ms']:.0f} ms"
-    rows.append(Line(f"  at {growing['rate']}/s, where nobody solves anything", text))
+    rows.append(Line(f"  at {growing['rate']}/s without solving", text))
     times = [b["cpu"]["sum"] / a["cpu"]["sum"] for a, b in zip(one["rates"], two["rates"], strict=True)]
     rows.append(
         Line(
-            "  CPU of two processes of each against one",
+            "  CPU of two processes of each, compared with one",
             f"{max(times):.2f} times at most",
             "1.4 times",
             max(times) <= 1.4,
@@ -147,12 +149,12 @@ def _stored(r: Figures) -> list[Line]:
     before, after = r["cpu_before"], r["cpu_after"]
     sums = " and ".join(f"{cost:.2f}" for cost in r["sums_before"])
     return [
-        Line(f"CPU per ticket beside {times} the stored tickets", text, "1.1 times", r["ratio"] <= 1.1),
-        Line("  CPU seconds per 1,000 tickets", f"{after['sum']:.2f}, beside few {sums}"),
-        Line("    of these, beside few", _apart(before)),
-        Line("    of these, beside many", _apart(after)),
+        Line(f"CPU per ticket with {times} as many stored tickets", text, "1.1 times", r["ratio"] <= 1.1),
+        Line("  CPU seconds per 1,000 tickets", f"{after['sum']:.2f}; with few stored: {sums}"),
+        Line("    of these, with few stored", _apart(before)),
+        Line("    of these, with many stored", _apart(after)),
         *(
-            Line(f"memory of {name}, {r['in_store']:,} tickets in its store", f"{mb:.0f} MB", "200 MB", mb <= 200)
+            Line(f"memory of {name}, {r['in_store']:,} tickets stored", f"{mb:.0f} MB", "200 MB", mb <= 200)
             for name, mb in r["memory"].items()
         ),
     ]
@@ -179,7 +181,7 @@ def machines(result: Figures) -> list[str]:
 
 
 def runs(result: Figures) -> list[tuple[str, ...]]:
-    """Tell of each part when it ran, for how long, with what sizes, and what else the machine did."""
+    """Return for each part when and how long it ran, the machine's other load, and the sizes."""
     found: list[tuple[str, ...]] = []
     for part, figures in result.items():
         t = figures["taken"]
@@ -189,7 +191,7 @@ def runs(result: Figures) -> list[tuple[str, ...]]:
     return found
 
 
-HEADS = ("part", "taken at", "took", "cores busy before", "load", "sizes")
+HEADS = ("part", "started", "took", "cores busy before", "load", "sizes")
 
 
 def text(result: Figures) -> str:

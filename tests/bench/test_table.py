@@ -45,16 +45,16 @@ def steady(p50: float = 14.0, p99: float = 140.0, *, twice: float = 1.3) -> dict
     ("part", "figures", "missed"),
     [
         ("steady", steady(), set()),
-        ("steady", steady(p50=16.0), {"accepted to assigned at 10/s, agents who solve"}),
-        ("steady", steady(p99=151.0), {f"accepted to assigned at {n}/s, agents who solve" for n in (100, 200)}),
-        ("steady", steady(twice=1.41), {"  CPU of two processes of each against one"}),
+        ("steady", steady(p50=16.0), {"from accepted to assigned, at 10/s with agents solving"}),
+        ("steady", steady(p99=151.0), {f"from accepted to assigned, at {n}/s with agents solving" for n in (100, 200)}),
+        ("steady", steady(twice=1.41), {"  CPU of two processes of each, compared with one"}),
         ("tickets", tickets(), set()),
-        ("tickets", tickets(rate=499.9), {"tickets a second, records fed past the door"}),
-        ("tickets", tickets(ratio=0.49), {"  against the floor"}),
+        ("tickets", tickets(rate=499.9), {"tickets per second, records fed past the door"}),
+        ("tickets", tickets(ratio=0.49), {"  compared with the floor"}),
         ("tickets", tickets(cpu=CPU | {"sum": 3.51}), {"  CPU seconds per 1,000 tickets"}),
         ("clocks", clocks(), set()),
-        ("clocks", clocks(late_p99_ms=251.0), {"lateness of a deadline, 105,000 clocks armed"}),
-        ("clocks", clocks(per_second=1_999.0), {"  breaches a second"}),
+        ("clocks", clocks(late_p99_ms=251.0), {"delay of a deadline, 105,000 clocks armed"}),
+        ("clocks", clocks(per_second=1_999.0), {"  breaches per second"}),
     ],
 )
 def test_a_goal_is_missed_by_what_is_beyond_it_alone(part: str, figures: dict[str, Any], missed: set[str]) -> None:
@@ -73,18 +73,22 @@ def test_what_runs_over_a_store_in_memory_is_named_so_and_reaches_no_goal() -> N
 def test_replicas_are_compared_with_one_process_of_each_service() -> None:
     found = [{"replicas": n, "rate": 100.0, "cpu": CPU | {"sum": 2.5 * n}, "at_rest_cores": 0.1} for n in (1, 2, 4)]
     costs = [row.measured for row in table.lines({"replicas": {"runs": found}}) if "CPU seconds" in row.what]
-    assert costs == ["2.50, 1.00 times one's", "5.00, 2.00 times one's", "10.00, 4.00 times one's"]
+    assert costs == [
+        "2.50, 1.00 times the cost with one",
+        "5.00, 2.00 times the cost with one",
+        "10.00, 4.00 times the cost with one",
+    ]
 
 
 def test_cost_beside_many_is_compared_with_the_cheaper_of_before_and_after_without_the_load() -> None:
     found = stored.result(200, 20_000, runs(1.0, 2.0), runs(4.0)[0])
     assert found["ratio"] == 5.0 / 2.0
     rows = table.lines({"stored": found | {"in_store": 20_100, "memory": {"sla": 199.0, "notify": 201.0}}})
-    assert rows[0].what == "CPU per ticket beside 100 times the stored tickets"
+    assert rows[0].what == "CPU per ticket with 100 times as many stored tickets"
     assert {row.what: row.reached for row in rows if row.goal} == {
         rows[0].what: False,
-        "memory of sla, 20,100 tickets in its store": True,
-        "memory of notify, 20,100 tickets in its store": False,
+        "memory of sla, 20,100 tickets stored": True,
+        "memory of notify, 20,100 tickets stored": False,
     }
 
 
@@ -105,4 +109,4 @@ def test_one_machine_is_named_once_and_another_one_with_its_parts() -> None:
 def test_the_page_tells_when_each_part_ran_and_what_else_the_machine_did() -> None:
     page = table.page({"clocks": clocks() | taken()})
     assert "| clocks | 2026-11-22T10:00+00:00 | 93 s | 2 % | 0.1 to 1.9 | tickets 2,000 |" in page
-    assert "| … breaches a second | 2100 (of 4,000 at one instant) | 2,000 | yes |" in page
+    assert "| … breaches per second | 2100 (of 4,000 at one instant) | 2,000 | yes |" in page
