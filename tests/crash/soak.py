@@ -143,7 +143,7 @@ def plot(samples: Samples) -> str:
 
 
 def table(samples: Samples, minutes: float, rate: float) -> tuple[str, bool]:
-    """Write the page; also says whether all is flat."""
+    """Return the page, and whether all measures stayed flat."""
     rows, flat = [], True
     for name, (title, most) in MEASURES.items():
         for service in SERVICES:
@@ -158,14 +158,14 @@ def table(samples: Samples, minutes: float, rate: float) -> tuple[str, bool]:
             rows.append(
                 f"| {title} | {service} | {statistics.median(values):.4g} | {max(values):.4g} | {grown} | {said} |"
             )
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), with Kafka and MongoDB on it too"
+    machine = f"{os.cpu_count()} cores ({platform.machine()}) that Kafka and MongoDB share"
     head = (
-        f"# Soak\n\n{minutes:g} minutes at {rate:g} messages a second, while agents answer and solve.\n"
-        f"Made by `make soak` on {SystemClock().now():%Y-%m-%d}; {machine}.\n"
-        "Growth is the median of the last quarter over that of the second.\n\n"
-        "| what | service | median | most | growth | flat |\n|---|---|---:|---:|---:|---|\n"
+        f"# Soak\n\n{minutes:g} minutes at {rate:g} messages per second, while agents answer and solve tickets.\n"
+        f"Written by `make soak` ({SystemClock().now():%Y-%m-%d}), on {machine}.\n"
+        "Growth is the median of the last quarter divided by the median of the second quarter.\n\n"
+        "| what | service | median | maximum | growth | flat |\n|---|---|---:|---:|---:|---|\n"
     )
-    return head + "\n".join(rows) + "\n\n![the course of it](soak.svg)\n", flat
+    return head + "\n".join(rows) + "\n\n![all four measures over time](soak.svg)\n", flat
 
 
 def main() -> int:

@@ -107,25 +107,33 @@ def _recorded() -> dict[str, dict[str, object]]:
 
 
 def page() -> str:
-    """The recorded part of docs/testing.md: a table of the rooms, and the survivors that are right."""
+    """Return the recorded part of docs/testing.md: a table of the rooms, and why some survivors make no difference."""
     rows = [
         "",
         "| room | mutants | tested | killed | score | survivors with a reason | day |",
         "|---|---|---|---|---|---|---|",
     ]
-    items: list[str] = []
+    right: list[Survivor] = []
     for name, kept in json.loads(RECORD.read_text("utf-8")).items():
         tested, killed, explained = kept["tested"], kept["killed"], [Survivor(**each) for each in kept["explained"]]
         score, reasons = f"{100 * killed / tested:.1f} %", f"{len(explained)} of {tested - killed}"
         rows.append(f"| {name} | {kept['mutants']} | {tested} | {killed} | {score} | {reasons} | {kept['day']} |")
-        items += _items(explained)
-    return "\n".join([*rows, "", *(["Survivors that make no difference:", "", *items, ""] if items else []), ""])
+        right += explained
+    return "\n".join([*rows, "", *_why(right), ""])
 
 
-def _items(survivors: Iterable[Survivor]) -> Iterator[str]:
+def _why(survivors: Iterable[Survivor]) -> Iterator[str]:
+    """Group survivors by their reason, the most frequent first."""
+    by_reason: dict[str, list[str]] = {}
     for each in survivors:
-        yield f"- `{each.file}`: {_code(each.old)} → {_code(each.new)}: {each.why}"
-
-
-def _code(text: str) -> str:
-    return f"`` {text} ``" if text else "nothing"
+        by_reason.setdefault(each.why, []).append(each.file.rpartition("/")[2])
+    if not by_reason:
+        return
+    yield "Survivors that make no difference, by reason; `tests/mutants/reasons.json` has each change."
+    yield ""
+    yield "| reason | survivors | files |"
+    yield "|---|---|---|"
+    for why, files in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
+        named = ", ".join(f"`{file}`" for file in sorted(set(files)))
+        yield f"| {why} | {len(files)} | {named} |"
+    yield ""

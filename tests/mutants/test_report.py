@@ -58,16 +58,16 @@ def test_a_survivor_has_the_reason_that_was_given_for_that_change(files: Path) -
 
 
 def test_a_record_keeps_other_rooms_and_shows_all_of_them(files: Path) -> None:
-    report.record({"sla": Room(10, 8, (SURVIVED, EXPLAINED), 12)}, "2026-11-25")
+    again = Survivor("services/sla/core/clocks.py", "a", "b", EXPLAINED.why)
+    report.record({"sla": Room(10, 7, (SURVIVED, EXPLAINED, again), 12)}, "2026-11-25")
     report.record({"kit": Room(4, 4, (), 4)}, "2026-11-26")
     page = (files / "PAGE").read_text("utf-8")
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "| sla | 12 | 10 | 8 | 80.0 % | 1 of 2 | 2026-11-25 |" in page
+    assert "| sla | 12 | 10 | 7 | 70.0 % | 2 of 3 | 2026-11-25 |" in page
     assert "| kit | 4 | 4 | 4 | 100.0 % | 0 of 0 | 2026-11-26 |" in page
-    assert page.count("`` return target_ms // 100 `` → `` return target_ms / 100 ``: ") == 1
-    assert "all are whole hundreds" in page
+    assert page.count("| all are whole hundreds | 2 | `clocks.py`, `targets.py` |") == 1
 
 
 def test_the_committed_page_shows_the_committed_results() -> None:
