@@ -23,12 +23,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import Counter, Histogram
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.base import metrics
 from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings, Token
-from kit.doors.plain import Gone, PlainRoute, Refused, declare
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
@@ -36,6 +36,8 @@ PROBLEM = "application/problem+json"
 API_VERSION = "1"
 #: What is still read, and for how long, of a body that was refused for its size.
 _AWAY_BYTES, _AWAY_SECONDS = 64 * 1024 * 1024, 5.0
+#: What a request may take by default: bytes of its body, seconds to its answer.
+MAX_BODY, SECONDS = 1 << 20, 15.0
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -186,33 +188,19 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=_Route, **options)
-        self.plain_routes: list[PlainRoute] = []
-
-    def plain(
-        self, method: str, path: str, *, refused: Refused | None = None, **documented: Any
-    ) -> Callable[[ASGIApp], ASGIApp]:
-        """Declare a route that a door answers before FastAPI is asked: for what is asked most."""
-
-        def add(app: ASGIApp) -> ASGIApp:
-            route = PlainRoute(method, path, app, refused)
-            self.plain_routes.append(route)
-            declare(self, route, **documented)
-            return app
-
-        return add
 
 
 # --- Limits. ---
 
 
-class _Guard:
+class Guard:
     """Bounds what a request may take, counts it, and turns what escapes into a problem without internals."""
 
-    def __init__(self, app: ASGIApp, max_body: int, seconds: float, refused: Refused | None = None) -> None:
+    def __init__(self, app: ASGIApp, max_body: int, seconds: float = SECONDS) -> None:
+        """`max_body` in bytes; `seconds` from the head of a request to the end of its answer."""
         self.app = app
         self.max_body = max_body
         self.seconds = seconds
-        self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -247,8 +235,8 @@ class _Guard:
             self._check_length(scope)
             async with asyncio.timeout(self.seconds):
                 await self.app(scope, counted_receive, noted_send)
-        except Gone:
-            pass
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:
             if isinstance(error, TimeoutError):
                 error = Problem(408, headers={"connection": "close"}) if reading else TransientError("out of time")
@@ -256,10 +244,7 @@ class _Guard:
                 log.exception("request failed", path=scope["path"])
             if status:
                 raise  # half an answer is out: the server must break the connection
-            problem = _translate(error)
-            if self.refused is not None:
-                self.refused(scope, problem.status_code)
-            await problem.response()(scope, receive, noted_send)
+            await _translate(error).response()(scope, receive, noted_send)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             requests, seconds = _counters(route, _known(scope["method"]), str(status or 499))  # 499: the caller left
@@ -298,43 +283,19 @@ def _known(method: str) -> str:
     return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
 
 
-class Door(FastAPI):
-    """A FastAPI application that looks at plain routes first; each has a guard of its own in front of it."""
-
-    def __init__(self, guarded: Callable[..., ASGIApp], **options: Any) -> None:
-        super().__init__(**options)
-        self._guarded = guarded
-        self._plain: list[tuple[PlainRoute, ASGIApp]] = []
-
-    def include_router(self, router: APIRouter, **options: Any) -> None:
-        """As FastAPI's; the plain routes of one that is put below a prefix are asked in their turn."""
-        super().include_router(router, **options)
-        if isinstance(router, Router) and not options:
-            self._plain += [(route, self._guarded(route.app, refused=route.refused)) for route in router.plain_routes]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for route, app in self._plain:
-                if route.takes(scope):
-                    await app(scope, receive, send)
-                    return
-        await super().__call__(scope, receive, send)
-
-
 def door(
     title: str,
     settings: ServiceSettings,
     *,
-    max_body: int = 1 << 20,
-    seconds: float = 15.0,
+    max_body: int = MAX_BODY,
+    seconds: float = SECONDS,
     **options: Any,
-) -> Door:
+) -> FastAPI:
     """A FastAPI application whose every error is a problem document and whose every request is bounded."""
     problem = {"description": "A problem document (RFC 9457)", "content": {PROBLEM: {"schema": _SCHEMA}}}
-    app = Door(
-        functools.partial(_Guard, max_body=max_body, seconds=seconds),
+    app = FastAPI(
         title=title, version=API_VERSION, docs_url=None, redoc_url=None, responses={"default": problem}, **options
-    )  # fmt: skip
+    )
     app.router.route_class = _Route
     app.state.tokens = Tokens(settings.bearer_tokens)
 
@@ -343,5 +304,5 @@ def door(
 
     for kind in (StarletteHTTPException, RequestValidationError, TransientError):
         app.add_exception_handler(kind, answer)
-    app.add_middleware(_Guard, max_body=max_body, seconds=seconds)
+    app.add_middleware(Guard, max_body=max_body, seconds=seconds)
     return app

@@ -34,7 +34,7 @@ from services.ingest.core.ticket import fire
 from services.ingest.files import Files
 from services.ingest.files_http import files_router
 from services.ingest.handlers import IngestHandling, Parsing, policy_of, weigh
-from services.ingest.http import webhook_router
+from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.people import People
 from services.ingest.reply_delivery import ReplyDelivery
@@ -146,11 +146,10 @@ def _public_door(
     clock: Clock,
 ) -> ASGIApp:
     app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
-    app.include_router(webhook_router(intake, accounts, secrets, clock))
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
     app.include_router(build_routes(tickets, mongo))
     app.include_router(files_router(files, tickets))
-    return app
+    return with_webhooks(app, intake, accounts, secrets, clock, max_body=settings.max_body)
 
 
 def _mail_door(settings: IngestSettings, intake: Intake, accounts: Callable[[], Accounts]) -> list[_MailPart]:

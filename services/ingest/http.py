@@ -12,18 +12,18 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.inbound import HttpRequest
 from contracts.values import trace_context
 from kit.base.clock import Clock
-from kit.doors.http import Problem, Router
-from kit.doors.plain import answer_empty, answer_json, read_body
+from kit.doors.http import MAX_BODY, Problem, Router
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
+from services.ingest.asgi import PostFirst, answer_empty, answer_json, read_body
 from services.ingest.channels import WEBHOOKS, Webhook
 from services.ingest.channels import channel as channels
 from services.ingest.intake import Envelope, Intake
@@ -40,25 +40,26 @@ _RETRY = {"retry-after": "2"}
 _BODY_ONLY = HttpRequest()
 
 
-def _count_refused(scope: Scope, status: int) -> None:
-    """Count webhooks that kit's guard refuses, most of them before `take` has seen them."""
-    if status == 413:
-        name = scope["path_params"]["channel"]
-        metrics.REFUSED.labels(name if name in WEBHOOKS else "other", "too_large").inc()
+def _too_large(scope: Scope) -> None:
+    name = scope["path_params"]["channel"]
+    metrics.REFUSED.labels(name if name in WEBHOOKS else "other", "too_large").inc()
 
 
-def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock) -> Router:
-    """The webhook door. `policy` gives the accounts in force, anew for every request."""
-    router = Router(tags=["channels"])
+def with_webhooks(
+    door: FastAPI,
+    intake: Intake,
+    policy: Callable[[], Accounts],
+    secrets: Secrets,
+    clock: Clock,
+    *,
+    max_body: int = MAX_BODY,
+) -> ASGIApp:
+    """Put the webhooks in front of a door. `policy` gives the accounts in force, anew for every request."""
+    door.include_router(_declared(policy, secrets))
+    return PostFirst(door, PATH, _taking(intake, policy, secrets, clock), max_body, _too_large)
 
-    @router.plain(
-        "POST", PATH, refused=_count_refused,
-        status_code=202, responses=_ACCEPTED, summary="Receive a provider's webhook",
-        description="`?account=` names the account. Without it, the account is looked up by the id in the body "
-        "(WhatsApp phone_number_id, LINE destination, Twilio To); a WhatsApp or LINE body without a known id "
-        "belongs to the account whose secret signed it.",
-        openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
-    )  # fmt: skip
+
+def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock) -> ASGIApp:
     async def take(scope: Scope, receive: Receive, send: Send) -> None:
         name, channel = _channel(scope)
         given = _request(scope, await read_body(receive))
@@ -84,6 +85,22 @@ def webhook_router(intake: Intake, policy: Callable[[], Accounts], secrets: Secr
             await answer_empty(send, 204)
         else:
             await answer_json(send, channel.TAKEN, f'{{"receipt":"{receipt}"}}'.encode())
+
+    return take
+
+
+def _declared(policy: Callable[[], Accounts], secrets: Secrets) -> Router:
+    router = Router(tags=["channels"])
+
+    @router.post(
+        PATH, status_code=202, responses=_ACCEPTED, summary="Receive a provider's webhook",
+        description="`?account=` names the account. Without it, the account is looked up by the id in the body "
+        "(WhatsApp phone_number_id, LINE destination, Twilio To); a WhatsApp or LINE body without a known id "
+        "belongs to the account whose secret signed it.",
+        openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
+    )  # fmt: skip
+    async def answer(_: Request) -> Response:
+        raise AssertionError("PostFirst answers it; it stands here for the document")
 
     @router.get(
         PATH, summary="Answer a provider's verification request", openapi_extra={"parameters": _PARAMETERS},

@@ -8,11 +8,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from kit.doors.http import door
 from services.ingest.commands_http import commands_router
 from services.ingest.files_http import files_router
-from services.ingest.http import webhook_router
+from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from services.ingest.tickets_http import build_routes
@@ -54,18 +55,15 @@ class Sent:
         self.records.append(record)
 
 
-def ingest(setting: SecretStr) -> FastAPI:
+def ingest(setting: SecretStr, sent: Sent | None = None) -> ASGIApp:
     """Webhooks, commands and tickets; the store holds nothing."""
     clock, worker = FakeClock(s.NOW), Worker()
-    sent = Sent()
     app = door("Deskbus ingest", IngestSettings(tokens=setting), max_body=1 << 20)
-    app.state.sent = sent
-    intake = Intake(sent, worker.store, clock, topic="inbound", seconds=1, claim_seconds=1)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.SECRETS, clock))
+    intake = Intake(sent or Sent(), worker.store, clock, topic="inbound", seconds=1, claim_seconds=1)
     app.include_router(commands_router(intake, clock, "commands"))
     app.include_router(build_routes(worker.tickets, worker.store))
     app.include_router(files_router(worker.files, worker.tickets))
-    return app
+    return with_webhooks(app, intake, lambda: s.ACCOUNTS, s.SECRETS, clock)
 
 
 def _routing(setting: SecretStr) -> FastAPI:
@@ -83,6 +81,6 @@ def _notify(setting: SecretStr) -> FastAPI:
     return notify.build_app(NotifySettings(tokens=setting), rig.documents, lambda: rig.policy, rig.clock)
 
 
-DOORS: dict[str, Callable[[SecretStr], FastAPI]] = {
+DOORS: dict[str, Callable[[SecretStr], ASGIApp]] = {
     "ingest": ingest, "routing": _routing, "sla": _sla, "notify": _notify,
 }  # fmt: skip

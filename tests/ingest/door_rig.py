@@ -14,7 +14,7 @@ from kit.base.errors import TransientError
 from kit.doors.http import PROBLEM, door
 from kit.protocol.ports import Outgoing
 from services.ingest.commands_http import commands_router
-from services.ingest.http import webhook_router
+from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
@@ -55,9 +55,9 @@ async def opened_door(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncCl
     )
     app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
     intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, s.SECRETS, clock))
     app.include_router(commands_router(intake, clock, "commands"))
-    transport = httpx.ASGITransport(app)
+    whole = with_webhooks(app, intake, lambda: s.ACCOUNTS, s.SECRETS, clock, max_body=MAX_BODY)
+    transport = httpx.ASGITransport(whole)
     async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
         yield opened
 

@@ -15,7 +15,7 @@ from kit.doors.http import door
 from kit.policy.secrets import Secrets
 from services.ingest import metrics
 from services.ingest.channels.reading import LIGHT_LOOK_BYTES
-from services.ingest.http import webhook_router
+from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
@@ -275,9 +275,8 @@ async def test_without_mongo_large_bodies_wait_and_small_ones_go_on(
 
 async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafka: Kafka, blobs: Blobs) -> None:
     clock = FakeClock(s.NOW)
-    app = door("ingest", IngestSettings())
     intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
-    app.include_router(webhook_router(intake, lambda: s.ACCOUNTS, Secrets({}), clock))
+    app = with_webhooks(door("ingest", IngestSettings()), intake, lambda: s.ACCOUNTS, Secrets({}), clock)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://x") as client:
         answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
     assert answer.status_code == 503

@@ -1,0 +1,70 @@
+"""The webhook door's way past FastAPI, which costs more than the work: one route as plain ASGI, the most asked of all.
+
+It is bounded, counted and answered with problem documents by the guard that stands before every other route too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kit.doors.http import Guard
+
+
+class PostFirst:
+    """Answers POST on one path; everything else is for the door behind it."""
+
+    def __init__(
+        self, door: ASGIApp, path: str, answer: ASGIApp, max_body: int, too_large: Callable[[Scope], None]
+    ) -> None:
+        """`too_large` is told of bodies above `max_body` bytes, most of which `answer` never sees."""
+        self._door, self.path, self._too_large = door, path, too_large
+        self._answer = Guard(answer, max_body)
+        self._matches = compile_path(path)[0].match
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        post = scope["type"] == "http" and scope["method"] == "POST"
+        found = self._matches(scope["path"]) if post else None
+        if found is None:
+            await self._door(scope, receive, send)
+            return
+        scope["route"], scope["path_params"] = self, found.groupdict()
+
+        async def noted(message: Message) -> None:
+            if message.get("status") == 413:
+                self._too_large(scope)
+            await send(message)
+
+        await self._answer(scope, receive, noted)
+
+
+async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    """The whole body; raises ClientDisconnect. The guard bounds its size and time."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return body
+
+
+async def answer_json(send: Send, status: int, body: bytes) -> None:
+    """Send a whole JSON document."""
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_empty(send: Send, status: int) -> None:
+    """Send a status that has no body."""
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body"})
