@@ -24,39 +24,39 @@ def _is(default: float, why: str) -> Any:
 class Assumed:
     """What nobody has measured here. Change a value with `python -m tests.scale NAME=VALUE`."""
 
-    tickets_a_day: float = _is(10_000_000, "tickets a day, at the size that is planned for")
-    messages: float = _is(2.5, "messages of the customer in a ticket, the first included")
-    replies: float = _is(1.5, "replies of agents in a ticket")
-    reports: float = _is(1.0, "delivery reports of channels in a ticket")
-    changes: float = _is(2.0, "changes of status in a ticket: solved, closed")
-    later_assignments: float = _is(0.4, "events of assignments after the first: transfers, work taken back")
-    later_clocks: float = _is(4.5, "events of clocks after the start: paused, resumed, met, warned")
-    fired: float = _is(0.5, "deadlines and warnings that fire for a ticket")
-    later_share: float = _is(0.6, "what a later event costs a service, against the ticket's first")
-    tickets_an_agent: float = _is(100, "tickets that one agent solves in a day")
-    online: float = _is(0.4, "share of the agents online in the busy hour")
-    sales_day: float = _is(2.0, "a sales day, against a mean day")
-    flash: float = _is(3.0, "a flash sale of ten minutes in the busy hour of a mean day, against that hour")
-    wave: float = _is(0.02, "share of a day's tickets that an outage brings within ten minutes")
-    batch_cpu_ms: float = _is(5.0, "CPU of a service for a batch, whatever its size")
-    trip_ms: float = _is(1.0, "way to the store and back, one zone")
-    sync_ms: float = _is(5.0, "majority and journal of a write, apart from its CPU")
-    publish_ms: float = _is(6.0, "Kafka's acknowledgement by all replicas")
-    commit_ms: float = _is(3.0, "commit of positions")
-    query_ms: float = _is(0.7, "CPU of the store for a query that finds nothing (performance.md has 0.5-0.9)")
-    lanes: float = _is(1, "statements that a shard works on at a time (secantusd-rs takes one after the other)")
-    session_s: float = _is(10, "until a silent replica's partitions are given to others: session_timeout_ms")
-    rebalance_s: float = _is(2, "pause of a group when its members change")
-    failover_s: float = _is(12, "until a shard whose primary was lost takes writes again")
-    replication: float = _is(3, "copies of a record, and members of a shard")
-    days_inbound: float = _is(14, "retention of inbound and commands: contracts/topics.py")
-    days_events: float = _is(30, "retention of events: contracts/topics.py")
-    index_share: float = _is(0.35, "indexes, against the documents they are of")
-    document_factor: float = _is(1.5, "a ticket's document in a service, against its longest event")
-    vcpu_hour: float = _is(0.05, "price of a vCPU-hour with 4 GB, USD")
-    gb_month: float = _is(0.10, "price of a GB-month of SSD, USD")
-    gb_zone: float = _is(0.02, "price of a GB between zones, both sides, USD")
-    headroom: float = _is(0.6, "share of a core that a plan may use in the hour it is made for")
+    tickets_a_day: float = _is(10_000_000, "tickets per day that the plans are made for")
+    messages: float = _is(2.5, "customer messages per ticket, including the first")
+    replies: float = _is(1.5, "agent replies per ticket")
+    reports: float = _is(1.0, "delivery reports per ticket")
+    changes: float = _is(2.0, "status changes per ticket: solved, closed")
+    later_assignments: float = _is(0.4, "assignment events after the first: transfers, reassignments")
+    later_clocks: float = _is(4.5, "clock events after the start: paused, resumed, met, warned")
+    fired: float = _is(0.5, "deadlines and warnings that fire per ticket")
+    later_share: float = _is(0.6, "cost of a later event for a service, relative to the ticket's first")
+    tickets_an_agent: float = _is(100, "tickets that an agent solves per day")
+    online: float = _is(0.4, "share of agents online in the busy hour")
+    sales_day: float = _is(2.0, "load of a sales day, relative to an average day")
+    flash: float = _is(3.0, "load of a flash sale of ten minutes, relative to the busy hour of an average day")
+    wave: float = _is(0.02, "share of a day's tickets that an outage causes within ten minutes")
+    batch_cpu_ms: float = _is(5.0, "CPU of a service per batch, regardless of its size")
+    trip_ms: float = _is(1.0, "round trip to the store within a zone")
+    sync_ms: float = _is(5.0, "wait for majority and journal per write, besides its CPU")
+    publish_ms: float = _is(6.0, "acknowledgement by all Kafka replicas")
+    commit_ms: float = _is(3.0, "commit of offsets")
+    query_ms: float = _is(0.7, "CPU of the store for a query that finds nothing (0.5-0.9 in performance.md)")
+    lanes: float = _is(1, "statements that a shard executes at once (secantusd-rs: one)")
+    session_s: float = _is(10, "until the partitions of a silent replica are reassigned: session_timeout_ms")
+    rebalance_s: float = _is(2, "pause of a consumer group when its members change")
+    failover_s: float = _is(12, "until a shard that lost its primary accepts writes again")
+    replication: float = _is(3, "copies of a record, and members per shard")
+    days_inbound: float = _is(14, "retention of inbound and commands (contracts/topics.py)")
+    days_events: float = _is(30, "retention of events (contracts/topics.py)")
+    index_share: float = _is(0.35, "size of indexes, relative to their documents")
+    document_factor: float = _is(1.5, "size of a ticket's document in a service, relative to its longest event")
+    vcpu_hour: float = _is(0.05, "price per vCPU-hour with 4 GB, USD")
+    gb_month: float = _is(0.10, "price per GB-month of SSD, USD")
+    gb_zone: float = _is(0.02, "price per GB between zones, both directions, USD")
+    headroom: float = _is(0.6, "share of a core that a plan may use at its peak")
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ class Costs:
 
 #: Path in the record -> what is taken where it is not there. The first ones are needed.
 WANTED = {
-    "past_the_door.cpu": "nothing can be said without it",
-    "written.writes per ticket": "nothing can be said without it",
-    "written.records per ticket": "nothing can be said without it",
+    "past_the_door.cpu": "required",
+    "written.writes per ticket": "required",
+    "written.records per ticket": "required",
     "written.bytes of a record": "disk is not computed",
-    "decision.with_claim_p50_us": "decisions are taken as free",
-    "timers.per_second": "timers are taken as free",
-    "half_rate.cpu": "what small batches cost is not checked",
-    "stored.ratio": "cost is taken as independent of what is stored",
-    "batches": "how large batches were; `batch_cpu_ms` is assumed",
+    "decision.with_claim_p50_us": "decisions are assumed to be free",
+    "timers.per_second": "timers are assumed to be free",
+    "half_rate.cpu": "the cost of small batches is not checked",
+    "stored.ratio": "cost is assumed not to depend on how much is stored",
+    "batches": "sizes of batches; `batch_cpu_ms` is assumed",
     "replicas.runs": "a second replica is taken to cost what its share of the work costs, beside claims that collide; "
     "what services use at rest is left out, beside their queries",
 }

@@ -121,17 +121,17 @@ class World:
         most = max(SERVICES, key=asked.__getitem__)
         decision = self.costs.claim_us / 1e6 * people / self.costs.claim_agents
         touched = min(people, 2 * tickets * (ROSTER_S + OVERLAP_S))
-        names = ("all claims looked through by the reconciler", "agents that changed", "all agents, once a minute")
+        names = ("reconciler scanning all claims", "reading changed agents", "reading all agents once a minute")
         seconds = dict(zip(names, stalls, strict=False)) if not self.mended else {names[1]: stalls[0]}
         fired = tickets * self.assumed.fired / (self.costs.breaches * plan.replicas["sla"])
         return [
-            Wall("claims that collide, of the tries of a batch", self.lost_claims(replicas) / (ROUNDS - 1)),
-            *(Wall(f"{name}: CPU of every routing replica", each / every) for name, (every, each) in seconds.items()),
-            Wall("agents that changed, of what one look brings", touched / MOST_TOUCHED),
-            Wall("decisions among all agents of a cell: CPU of a replica", decision * tickets / replicas),
-            Wall(f"regular queries, to every shard (most: {most})", asked[most]),
-            Wall("timers that fire, of what sla's replicas can", fired),
-            Wall("replicas of a service, of the partitions", max(plan.replicas.values()) / plan.partitions),
+            Wall("colliding claims, of a batch's attempts", self.lost_claims(replicas) / (ROUNDS - 1)),
+            *(Wall(f"{name}: CPU of each routing replica", each / every) for name, (every, each) in seconds.items()),
+            Wall("changed agents, of what one query returns", touched / MOST_TOUCHED),
+            Wall("decisions among all agents of a cell: CPU of each replica", decision * tickets / replicas),
+            Wall(f"regular queries that reach every shard (most: {most})", asked[most]),
+            Wall("timers that fire, of the capacity of sla", fired),
+            Wall("replicas of the largest service, of the partitions", max(plan.replicas.values()) / plan.partitions),
         ]
 
     # -- the search ----------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class World:
         return tickets * self.costs.cpu["kafka"] / 1000 * total / first * self.assumed.replication
 
     def month(self, found: Found) -> dict[str, float]:
-        """USD a month, a year after the start."""
+        """USD per month, a year after the start."""
         assumed, plan = self.assumed, found.plan
         hours, day = 730 * assumed.vcpu_hour, assumed.tickets_a_day
         short, long = self.log_bytes()

@@ -41,29 +41,29 @@ def inputs(world: World) -> str:
     costs, agent = world.costs, world.agent
     per = ", ".join(f"{name} {costs.cpu[name]:.2f}" for name in (*SERVICES, "kafka", "mongodb"))
     measured = [
-        ("CPU of a ticket that is opened and assigned, ms", per),
-        ("records of it, in all topics", f"{sum(costs.records.values()):.1f}"),
-        ("writes of documents", f"{sum(costs.writes.values()):.2f}"),
-        ("store's CPU a write, with its reads and clears, ms", f"{costs.store_ms:.2f}"),
-        (f"a decision with its claim among {costs.claim_agents:,.0f} agents, µs", f"{costs.claim_us:.0f}"),
-        ("deadlines that one process fires a second", f"{costs.breaches:.0f}"),
-        ("an agent's document read by routing, µs of CPU (here)", f"{agent.read_us:.0f}"),
-        ("… looked through by reconciler and absence, µs (here)", f"{agent.reconcile_us:.1f}"),
-        ("… in memory, and as a document, bytes (here)", f"{agent.memory:,.0f}, {agent.document:,.0f}"),
-        *((f"claims lost for each one won, {c.replicas} replicas of routing (here)", f"{c.lost:.2f}")
+        ("CPU per ticket opened and assigned, ms", per),
+        ("records per ticket, all topics", f"{sum(costs.records.values()):.1f}"),
+        ("document writes per ticket", f"{sum(costs.writes.values()):.2f}"),
+        ("CPU of the store per write, with its reads and clears, ms", f"{costs.store_ms:.2f}"),
+        (f"a decision including its claim, among {costs.claim_agents:,.0f} agents, µs", f"{costs.claim_us:.0f}"),
+        ("deadlines that one process fires per second", f"{costs.breaches:.0f}"),
+        ("reading an agent's document, µs of CPU (here)", f"{agent.read_us:.0f}"),
+        ("… scanning it for reconciler and absence, µs (here)", f"{agent.reconcile_us:.1f}"),
+        ("… its size in memory and as a document, bytes (here)", f"{agent.memory:,.0f}, {agent.document:,.0f}"),
+        *((f"claims lost per claim won, {c.replicas} replicas of routing (here)", f"{c.lost:.2f}")
           for c in world.crowd if c.replicas > 1),
-        *((f"… and tickets that their own batch left waiting, {c.replicas} replicas", share(c.waiting))
+        *((f"… tickets left waiting by their own batch, {c.replicas} replicas", share(c.waiting))
           for c in world.crowd[-1:]),
     ]  # fmt: skip
     assumed = [(f"`{f.name}`", f"{getattr(world.assumed, f.name):,g}", f.metadata["why"]) for f in fields(Assumed)]
     measured += [
-        (f"{count} replicas of each: CPU of a ticket, ms; cores used at rest", f"{cpu:.2f}; {rest:.2f}")
+        (f"{count} replicas of each service: CPU per ticket, ms; cores used when idle", f"{cpu:.2f}; {rest:.2f}")
         for count, (cpu, rest) in costs.replicas.items()
     ]
     missing = "\n".join(f"- {line}" for line in costs.missing) or "- nothing"
     return "\n\n".join(
         [
-            f"### Measured\n\nFrom docs/performance.json ({costs.source}), or in this process (here).",
+            f"### Measured\n\nFrom docs/performance.json ({costs.source}), or measured in this process (here).",
             table(("what", "figure"), measured),
             f"Not in the record:\n\n{missing}",
             "### Assumed",
@@ -78,10 +78,10 @@ def checks(world: World) -> str:
     total = sum(costs.cpu[name] for name in (*SERVICES, "kafka", "mongodb"))
     first = next(s for s in world.stages(_plain(), 1) if s.name == "ingest")
     rows = [
-        ("tickets a second on two cores, by the sum of CPU alone", f"{2000 / total:.0f}", f"{costs.rate:.0f}"),
-        ("an ingest batch of one record, ms", f"{first.cycle(1) * 1000:.0f}", "44 at 10/s (performance.md)"),
+        ("tickets per second on two cores, from the sum of CPU alone", f"{2000 / total:.0f}", f"{costs.rate:.0f}"),
+        ("ingest batch of one record, ms", f"{first.cycle(1) * 1000:.0f}", "44 at 10/s (performance.md)"),
         (
-            "CPU a ticket at half the rate, against the full rate",
+            "CPU per ticket at half the rate, relative to the full rate",
             "no prediction",
             f"{costs.half_cpu / total:.1f} times",
         ),
@@ -94,15 +94,15 @@ def _plain() -> Plan:
 
 
 def load(world: World) -> str:
-    """How many tickets a second, and what each asks of the services."""
+    """How many tickets per second, and what each asks of the services."""
     mean, assumed = world.mean(), world.assumed
     busy = mean * PROFILE[BUSY_HOUR]
     rates = [
-        ("mean", mean),
+        ("average", mean),
         ("busy hour", busy),
-        ("busy hour of a sales day: what a plan is made for", world.peak()),
+        ("busy hour of a sales day (the peak that plans are made for)", world.peak()),
         ("flash sale, ten minutes", busy * assumed.flash),
-        ("an outage's wave, ten minutes", mean * PROFILE[15] + assumed.wave * assumed.tickets_a_day / 600),
+        ("wave after an outage, ten minutes", mean * PROFILE[15] + assumed.wave * assumed.tickets_a_day / 600),
     ]
     work = [
         (s.name, f"{s.records:.1f}", f"{s.records * s.cpu * 1000:.1f}", f"{s.records * s.store * 1000:.1f}")
@@ -110,8 +110,8 @@ def load(world: World) -> str:
     ]
     return "\n\n".join(
         [
-            table(("tickets a second", f"{assumed.tickets_a_day:,.0f} a day"), [(w, f"{r:.0f}") for w, r in rates]),
-            table(("a ticket over its life", "records", "CPU, ms", "store, ms"), work),
+            table(("tickets per second", f"{assumed.tickets_a_day:,.0f} a day"), [(w, f"{r:.0f}") for w, r in rates]),
+            table(("per ticket over its lifetime", "records", "CPU, ms", "store, ms"), work),
         ]
     )
 
@@ -125,12 +125,12 @@ def growth(world: World, seconds: float) -> str:
     for wall in kept:  # the name of the service that asks most may change with size
         used.setdefault(wall.what, [next((w.used for w in f.walls if w.what == wall.what), 0.0) for f in found])
     rows: list[Sequence[object]] = [
-        ("tickets a second at the peak", *(f"{f.tickets:.0f}" for f in found)),
+        ("tickets per second at the peak", *(f"{f.tickets:.0f}" for f in found)),
         ("replicas of ingest/routing/sla/notify", *(counts(f.plan.replicas) for f in found)),
         ("shards of each", *(counts(f.plan.shards) for f in found)),
         ("accepted to assigned, p50 ms", *(ms(f.p50_ms) for f in found)),
         ("… p99 ms", *(ms(f.p99_ms) for f in found)),
-        *((f"{name}, of what it can do", *(share(f.shares[name]) for f in found)) for name in SERVICES),
+        *((f"{name}, of its capacity", *(share(f.shares[name]) for f in found)) for name in SERVICES),
         *((name, *(share(value) if value else "–" for value in values)) for name, values in used.items()),
     ]
     return table(("", *(f"x{times}" for times in TIMES)), rows)
@@ -169,7 +169,7 @@ def sizes(plain: World, mended: World, seconds: float) -> tuple[str, list[Found]
              ms(one.p50_ms), ms(one.p99_ms), "yes" if one.holds else "no", cost)
         )  # fmt: skip
     head = ("cells", "replicas", "shards", "partitions", "cores", "p50 ms", "p99 ms",
-            f"holds {GOAL_MS:.0f} ms", "USD a month")  # fmt: skip
+            f"holds {GOAL_MS:.0f} ms", "USD per month")  # fmt: skip
     return table(head, rows), [one for _, one in found + after]
 
 
@@ -192,8 +192,8 @@ def through_the_day(world: World, found: Found) -> str:
     ]
     told = {
         BUSY_HOUR: "flash sale",
-        15: "an outage's wave",
-        19: "a replica of routing gone for 10 minutes",
+        15: "wave after an outage",
+        19: "a replica of routing down for 10 minutes",
         13: f"a shard of ingest without a primary for {assumed.failover_s:.0f} s",
         3: "night",
     }
@@ -214,9 +214,9 @@ def losses(world: World, found: Found) -> str:
     shard = Lost("routing", "shard", 0, 20, 20 + assumed.failover_s)
     cases: list[tuple[str, list[Lost]]] = [
         ("nothing", []),
-        ("a replica of ingest, for 60 s", [Lost("ingest", "replica", 0, 20, 80)]),
-        ("a replica of routing, for 60 s", [Lost("routing", "replica", 0, 20, 80)]),
-        (f"a shard of routing, for {assumed.failover_s:.0f} s", [shard]),
+        ("a replica of ingest down for 60 s", [Lost("ingest", "replica", 0, 20, 80)]),
+        ("a replica of routing down for 60 s", [Lost("routing", "replica", 0, 20, 80)]),
+        (f"a shard of routing down for {assumed.failover_s:.0f} s", [shard]),
     ]
     rows = []
     for what, gone in cases:
@@ -227,7 +227,7 @@ def losses(world: World, found: Found) -> str:
         drained = seen.drained(stage, 20, calm) if gone else None
         caught = "–" if drained is None else f"{drained:.0f}"
         rows.append((what, ms(seen.p50 * 1000), ms(seen.p99 * 1000), seen.lag(stage), caught))
-    return table(("what is lost", "p50 ms", "p99 ms", "most records behind", "caught up after, s"), rows)
+    return table(("failure", "p50 ms", "p99 ms", "most records behind", "caught up after, s"), rows)
 
 
 def _usual(made: Sequence[Stage], name: str, tickets: float) -> float:
@@ -242,19 +242,19 @@ def disk(world: World, found: Found) -> str:
     kept = (short * assumed.days_inbound + long * assumed.days_events) * day_ * assumed.replication
     stored = world.document_bytes() * day_ * assumed.replication
     rows = [
-        ("Kafka: bytes of a ticket over its life", f"{short + long:,.0f}"),
-        ("… written a day, before replication, GB", f"{(short + long) * day_ / 1e9:,.0f}"),
+        ("Kafka: bytes per ticket over its lifetime", f"{short + long:,.0f}"),
+        ("… written per day, before replication, GB", f"{(short + long) * day_ / 1e9:,.0f}"),
         ("… on disk within retention, all copies, TB", f"{kept / 1e12:,.1f}"),
-        ("MongoDB: bytes of a ticket in all four databases, indexes included", f"{world.document_bytes():,.0f}"),
-        ("… more on disk every day, all copies, GB", f"{stored / 1e9:,.0f}"),
-        ("… after a year, TB: nothing is ever deleted", f"{stored * 365 / 1e12:,.0f}"),
+        ("MongoDB: bytes per ticket in all four databases, with indexes", f"{world.document_bytes():,.0f}"),
+        ("… growth per day, all copies, GB", f"{stored / 1e9:,.0f}"),
+        ("… after a year, TB (nothing is deleted)", f"{stored * 365 / 1e12:,.0f}"),
     ]
     money = world.month(found)
     total = sum(money.values())
-    bill = [*((name, f"{usd:,.0f}") for name, usd in money.items()), ("together", f"{total:,.0f}"),
-            ("… for 1,000 tickets, USD", f"{total / (day_ * 30 / 1000):.4f}")]  # fmt: skip
+    bill = [*((name, f"{usd:,.0f}") for name, usd in money.items()), ("total", f"{total:,.0f}"),
+            ("… per 1,000 tickets, USD", f"{total / (day_ * 30 / 1000):.4f}")]  # fmt: skip
     title = f"{found.plan.cells} cell(s), prices as assumed"
-    return "\n\n".join([table(("disk", "figure"), rows), table((f"USD a month: {title}", "figure"), bill)])
+    return "\n\n".join([table(("disk", "figure"), rows), table((f"USD per month: {title}", "figure"), bill)])
 
 
 def page(plain: World, mended: World, *, seconds: float = 20.0, say: Callable[[str], None] = lambda _: None) -> str:
@@ -271,13 +271,13 @@ def page(plain: World, mended: World, *, seconds: float = 20.0, say: Callable[[s
         inputs(plain),
         f"### Checks\n\n{checks(plain)}",
         f"### Load\n\n{load(plain)}",
-        f"### Growth of one cell, the code as it is\n\nx1 is {ONE:,} tickets a day.\n\n{grown}",
-        f"### Choices for one cell of {ONE:,} a day, in the busy hour of a sales day\n\n{choices(plain, seconds / 2)}",
-        f"### The smallest plan for {plain.assumed.tickets_a_day:,.0f} a day, by cells\n\n{smallest}",
+        f"### Growth of one cell, with the current code\n\nx1 is {ONE:,} tickets a day.\n\n{grown}",
+        f"### Options for one cell of {ONE:,} tickets a day, at its peak\n\n{choices(plain, seconds / 2)}",
+        f"### Smallest plans for {plain.assumed.tickets_a_day:,.0f} tickets a day, by number of cells\n\n{smallest}",
         f"### A day of one of {chosen.plan.cells} cells\n\n{through_the_day(plain, chosen)}",
-        f"### Something is lost in the busy hour of one of {chosen.plan.cells} cells\n\n{losses(plain, chosen)}",
-        f"### Disk and money\n\n{disk(plain, chosen)}",
+        f"### Failures in the busy hour of one of {chosen.plan.cells} cells\n\n{losses(plain, chosen)}",
+        f"### Disk and cost\n\n{disk(plain, chosen)}",
     ]
     if one is not None:
-        parts.append(f"With what is named above mended:\n\n{disk(mended, one).partition(chr(10) * 2)[2]}")
+        parts.append(f"With items 1 to 3 mended:\n\n{disk(mended, one).partition(chr(10) * 2)[2]}")
     return "\n\n".join(parts)
