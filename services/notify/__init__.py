@@ -1,1 +1,1 @@
-"""Notify: tells people when a ticket needs them, again until somebody acknowledges or it is over."""
+"""The notify service: alerts people when a ticket needs them, until someone acknowledges or the cause is resolved."""

@@ -21,7 +21,7 @@ from services.notify.ticker import Deliverer, build_ticker
 
 
 def build_transports(settings: NotifySettings, policy: PolicyFile[NotifyFile]) -> Transports:
-    """What sinks send by, as the settings say."""
+    """Build what the sinks share: the HTTP client, the mail relay and the secrets."""
     http_client = HttpClient(
         lambda: {*policy.current.allow_hosts, *settings.hosts},
         agent="deskbus-notify",
@@ -40,7 +40,7 @@ def build_transports(settings: NotifySettings, policy: PolicyFile[NotifyFile]) -
 
 
 def create_service(settings: NotifySettings, clock: Clock | None = None) -> Service:
-    """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
+    """Build the service; call it inside the event loop. Raises InvalidPolicy for an unreadable policy file."""
     worker = Worker(settings, clock)
     clock, prefix = worker.clock, worker.prefix
     file = PolicyFile(settings.policy_file, NotifyFile)

@@ -1,4 +1,4 @@
-"""Events in: every ticket's events change that ticket's escalation. No rules here."""
+"""From the topics to the core: the events of a ticket change the ticket's escalation. No rules here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -15,22 +15,22 @@ from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Escalation, escalation_id
 
 FOLLOWED = (topics.SLA, topics.ASSIGNMENTS, topics.TICKETS)
-"""Topics keyed by ticket. Timers wait for their ends."""
+"""Topics, all keyed by ticket. Timers wait until everything in them before a deadline is handled."""
 
 _RAISING = tuple(f'"{event.type}"'.encode() for event in (ClockBreached, ClockAtRisk, ClockDueSoon, TicketUnroutable))
 
 
 def is_urgent(record: Record) -> bool:
-    """Say whether a record may raise an alert. The others wait for each other: most tickets never raise one.
+    """Return whether a record may raise an alert. The others are gathered into larger batches.
 
-    Only a look at the bytes; one that it misses is told of a moment later.
+    This searches the bytes for event types and parses nothing; an alert that it misses is handled a moment later.
     """
     value = record.value or b""
     return any(name in value for name in _RAISING)
 
 
 class NotifyHandling(BaseHandling[Escalation]):
-    """Decides with the policy that is in force."""
+    """Handles events with the policy in force."""
 
     event_types = alerts.EVENT_TYPES
 
@@ -38,14 +38,13 @@ class NotifyHandling(BaseHandling[Escalation]):
         self._policy = policy
 
     async def locate(self, items: Sequence[Incoming]) -> Mapping[str, Document[Escalation]]:
-        """Every event of a ticket belongs to its one escalation: what has been seen is counted by source."""
+        """Assign every event of a ticket to its escalation, which counts per source what it has seen."""
         for item in items:
-            if item.head is not None:  # also of what cannot be read: its number is missing from that document
+            if item.head is not None:  # an unreadable event too: it leaves a hole in that document
                 item.doc_id = escalation_id(item.head.subject)
         return {}
 
     def decide(self, state: Escalation | None, item: Incoming, now: datetime) -> Decision[Escalation]:
-        """Decide."""
         if not isinstance(item.event, Event):
             return Decision()
         return escalation.decide(state, item.event, self._policy(), now, incomplete=item.incomplete)

@@ -1,4 +1,4 @@
-"""The doors: look at escalations, acknowledge one. The answer to an acknowledgement comes after it is stored."""
+"""REST API: list and read escalations, acknowledge one. An acknowledgement is answered once it is stored."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -38,15 +38,15 @@ class AlarmView(BaseModel):
     acknowledged_at: Instant | None
     exhausted: bool
     superseded: bool
-    """Worse has been told in its place; it ends when that does."""
+    """Whether a worse alarm took its place, or its alert was withdrawn."""
     dedup_key: str
-    """What receivers know it by."""
+    """Key by which receivers identify the alarm."""
     ended_at: Instant | None
     ended_reason: str | None
 
 
 class WaitingView(BaseModel):
-    """A notification that is not settled."""
+    """A notification that is still to be sent or retried."""
 
     notification_id: str
     receiver: str
@@ -57,7 +57,7 @@ class WaitingView(BaseModel):
 
 
 class EscalationView(BaseModel):
-    """All that is the matter with one ticket, and who was told."""
+    """All alarms of one ticket, and who was notified."""
 
     id: str
     ticket_id: str
@@ -70,21 +70,23 @@ class EscalationView(BaseModel):
 
 
 class Page(BaseModel):
-    """Some escalations; `next` is the `before` of the page that follows."""
+    """A page of escalations; `next` is `before` of the next page."""
 
     escalations: tuple[EscalationView, ...]
     next: str | None
 
 
 class Acknowledgement(BaseModel):
-    """Who takes care, when it is not the token's owner."""
+    """Who acknowledges. Default: the owner of the token."""
 
     by: str | None = Field(None, min_length=1, max_length=200)
-    via: str = Field("rest", min_length=1, max_length=40, description="Where it was said: rest, slack, pagerduty.")
+    via: str = Field(
+        "rest", min_length=1, max_length=40, description="Where it was acknowledged: rest, slack, pagerduty."
+    )
 
 
 class Explanation(BaseModel):
-    """Where labels would go, and why."""
+    """The routes visited for an alert, and why each was taken or not."""
 
     routes: tuple[str, ...]
 
@@ -97,7 +99,7 @@ Acknowledger = Annotated[Caller, Depends(requires("escalations:ack"))]
 def build_app(
     settings: NotifySettings, documents: Documents[Escalation], policy: Callable[[], NotifyPolicy], clock: Clock
 ) -> FastAPI:
-    """The public door."""
+    """Build the public API."""
     app = door("Deskbus notify", settings, max_body=16 * 1024)
     app.include_router(_router(documents, policy, clock))
     return app
@@ -117,7 +119,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], NotifyPolicy]
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Page:
         labels = {name: value for name, value in (("brand", brand), ("queue", queue)) if value is not None}
-        docs = await store.listed(
+        docs = await store.search(
             documents, standings=standing or _LISTED, kind=kind, labels=labels, before=before, limit=limit + 1
         )
         shown = tuple(view(doc.state) for doc in docs[:limit] if doc.state is not None)
@@ -136,14 +138,14 @@ def _router(documents: Documents[Escalation], policy: Callable[[], NotifyPolicy]
 
     @router.post("/escalations/{escalation_id}/ack")
     async def acknowledge_escalation(
-        escalation_id: Id, caller: Acknowledger, said: Acknowledgement | None = None
+        escalation_id: Id, caller: Acknowledger, body: Acknowledgement | None = None
     ) -> EscalationView:
         """Acknowledge the escalation and stop its chains. Idempotent; also succeeds if the escalation is over."""
-        said = said or Acknowledgement()
-        by, now = said.by or caller.name, clock.now()
+        body = body or Acknowledgement()
+        by, via, now = body.by or caller.name, body.via, clock.now()
 
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
-            return acknowledge(state, by, said.via, policy(), now)
+            return acknowledge(state, by, via, policy(), now)
 
         return view(_known(await documents.change(escalation_id, decide)))
 
@@ -157,7 +159,7 @@ def _known(state: Escalation | None) -> Escalation:
 
 
 def view(state: Escalation) -> EscalationView:
-    """An escalation as callers see it."""
+    """Return an escalation as the API shows it."""
     return EscalationView(
         id=state.id,
         ticket_id=state.ticket_id,
@@ -165,7 +167,7 @@ def view(state: Escalation) -> EscalationView:
         queue=state.queue,
         agent=state.agent,
         alarms=tuple(_alarm(alarm, state.id) for alarm in state.alarms),
-        waiting=tuple(_waiting(planned) for planned in state.planned if not planned.moot),
+        waiting=tuple(_waiting(planned) for planned in state.planned if not planned.withdrawn),
         disabled=state.disabled,
     )
 

@@ -1,4 +1,4 @@
-"""Every metric of notify, in one place; kit's are in kit/base/metrics.py. Receivers are no labels: they may be many."""
+"""The metrics of the notify service; kit's are in kit/base/metrics.py. No labels for receivers: there may be many."""
 
 from collections.abc import Iterable
 
@@ -53,7 +53,7 @@ for _sink in SINKS:
 
 
 def count(docs: Iterable[Document[Escalation]]) -> None:
-    """Count what was written: a watcher of the documents."""
+    """Count the events of documents that were written."""
     for event in (event for doc in docs for event in doc.said):
         match event:
             case EscalationOpened():

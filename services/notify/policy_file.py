@@ -1,6 +1,6 @@
-"""notify.yaml as people write it: the policy of core/policy.py, in which a receiver has the keys of its sink.
+"""The model of notify.yaml: the policy of core/policy.py, in which every receiver has the keys of its sink.
 
-Rule: a secret is named, never written (kit/policy/secrets.py).
+Rule: the file refers to secrets and never contains them (kit/policy/secrets.py).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from services.notify.sinks import SINKS
 
 if TYPE_CHECKING:
     AnyReceiver = Receiver
-else:  # made of the table, where mypy cannot follow
+else:  # built from the table; mypy cannot follow that
     AnyReceiver = Annotated[reduce(or_, (kind.receiver for kind in SINKS.values())), Field(discriminator="sink")]
 
 

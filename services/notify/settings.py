@@ -1,4 +1,4 @@
-"""What notify reads from its environment. Receivers, chains and routes are its policy file's."""
+"""Settings of the notify service, from the environment. Receivers, chains and routes are in the policy file."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -12,7 +12,7 @@ from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
 
 class NotifySettings(ServiceSettings):
-    """Prefix DESKBUS_NOTIFY_."""
+    """Settings of the notify service."""
 
     model_config = SettingsConfigDict(env_prefix="DESKBUS_NOTIFY_")
     service: ClassVar[str] = "notify"
@@ -53,5 +53,5 @@ class NotifySettings(ServiceSettings):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts allowed here."""
+        """Return the hosts that `allow_hosts` lists."""
         return hosts(self.allow_hosts)

@@ -1,4 +1,4 @@
-"""Escalations as documents, and the queries over them. Only room that speaks to MongoDB, and only through kit."""
+"""Escalations as documents, and the queries over them. The only module that uses MongoDB, through kit."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,22 +15,22 @@ SOURCE = "/deskbus/notify"
 
 
 def load(raw: Mapping[str, Any]) -> Escalation:
-    """A state out of its document."""
+    """Return the state from its stored form."""
     return Escalation.model_validate(raw)
 
 
 def dump(state: Escalation) -> dict[str, Any]:
-    """The document of a state. What is empty is left out: most tickets never raise anything."""
+    """Return the stored form. Defaults are left out, since most tickets never have an alert."""
     raw = state.model_dump(exclude_defaults=True)
     if state.alarms:
         raw |= {"standing": state.standing.value, "kinds": sorted({alarm.kind for alarm in state.alarms})}
-        raw["alarms"] = [_plain(alarm) for alarm in raw["alarms"]]
+        raw["alarms"] = [_without_enums(alarm) for alarm in raw["alarms"]]
     if state.planned:
         raw["next_try"] = state.next_try
     return raw
 
 
-def _plain(alarm: dict[str, Any]) -> dict[str, Any]:
+def _without_enums(alarm: dict[str, Any]) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Standing) else value for name, value in alarm.items()}
 
 
@@ -47,13 +47,13 @@ ESCALATIONS: Kind[Escalation] = Kind(
 
 
 async def prepare(store: MongoStore) -> None:
-    """Make the indexes."""
+    """Create the indexes."""
     await store.ensure_outbox_indexes(COLLECTION)
     await store.ensure_indexes(COLLECTION, ["state.next_try", "partition"])
     await store.ensure_indexes(COLLECTION, ["state.standing", ("_id", -1)])
 
 
-async def to_be_tried(
+async def due_for_attempt(
     documents: Documents[Escalation],
     partitions: Sequence[int],
     until: datetime,
@@ -61,13 +61,13 @@ async def to_be_tried(
     since: datetime | None = None,
     limit: int = 500,
 ) -> list[Document[Escalation]]:
-    """Escalations with a notification whose time has come (and came not before `since`), the longest waiting first."""
+    """Return escalations with a notification due by `until`, and not before `since`; the longest overdue first."""
     span = {"$lte": until} if since is None else {"$lte": until, "$gte": since}
     query = {"state.next_try": span, "partition": {"$in": list(partitions)}}
     return await documents.find(query, sort=[("state.next_try", 1)], limit=limit)
 
 
-async def listed(
+async def search(
     documents: Documents[Escalation],
     *,
     standings: Sequence[str],
@@ -76,7 +76,7 @@ async def listed(
     before: str | None = None,
     limit: int = 50,
 ) -> list[Document[Escalation]]:
-    """Escalations, those of the latest tickets first; `before` is the last id of the page before."""
+    """Return a page of escalations, those of the latest tickets first; `before` is the last id of the previous page."""
     query: dict[str, Any] = {"state.standing": {"$in": list(standings)}}
     if kind is not None:
         query["state.kinds"] = kind

@@ -1,8 +1,8 @@
-"""What time makes happen: chains go on, and planned notifications are sent, by the owner of the ticket's partition.
+"""Timers: due steps of chains, and sending planned notifications. Done by the owner of the ticket's partition.
 
-Sending is outside of the guarded writes: note the try, send, write the outcome. A crash in between sends again, under
-the same ids: receivers are told at least once. What has ended meanwhile is not sent again; that it may have arrived is
-known from the note.
+Sending is outside of the guarded writes: record the attempt, send, record the outcome. After a crash in between, the
+notification is sent again with the same ids: delivery is at least once. If its alarm has ended meanwhile, it is not
+sent again; the recorded attempt shows that it may have arrived.
 """
 
 import asyncio
@@ -25,15 +25,24 @@ from kit.protocol.timers import Positions, Ticker
 from services.notify import metrics, store
 from services.notify.core import escalation
 from services.notify.core.policy import NotifyPolicy
-from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
+from services.notify.core.settle import (
+    Dropped,
+    Outcome,
+    PermanentFailure,
+    Sent,
+    TemporaryFailure,
+    begin_attempt,
+    settle,
+)
 from services.notify.core.state import Escalation, Planned
 from services.notify.sinks.base import Notification, Sink
 
 log = structlog.get_logger(__name__)
 PAGE = 500
 PAGES = 20
-"""How far one turn looks past what waits for a busy receiver, so that its backlog does not hide the others."""
-FAREWELL_SECONDS = 3.0
+"""Pages that one turn reads, so that the backlog of a busy receiver does not hide notifications of others."""
+SHUTDOWN_SECONDS = 3.0
+"""How long to wait on shutdown for notifications in flight."""
 
 
 def build_ticker(
@@ -46,7 +55,7 @@ def build_ticker(
     prefix: str = "",
     period: float = 0.5,
 ) -> Ticker[Escalation]:
-    """The timers of chains and acknowledgements."""
+    """Build the timers of chains and acknowledgements."""
 
     def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
         return escalation.fire(state, policy(), now)
@@ -64,7 +73,7 @@ def build_ticker(
 
 
 class Deliverer:
-    """Sends what is planned, several at a time, never two tries of one notification at once."""
+    """Sends planned notifications, several at a time, but never two attempts of one notification at once."""
 
     def __init__(
         self,
@@ -81,108 +90,111 @@ class Deliverer:
         self._documents, self._positions, self._sinks = documents, positions, sinks
         self._policy, self._clock, self._period, self._at_once = policy, clock, period, at_once
         self._home = topic_name(topics.SLA, prefix)
-        self._flying: dict[str, asyncio.Task[None]] = {}
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
         self._load: Counter[str] = Counter()
-        self._talking: Counter[tuple[str, str]] = Counter()
-        self._resting: dict[str, datetime] = {}
-        self._awake = asyncio.Event()
-        documents.watch(self._note)
+        """Receiver -> notifications in flight."""
+        self._busy: Counter[tuple[str, str]] = Counter()
+        """Escalation and receiver -> notifications in flight."""
+        self._backing_off: dict[str, datetime] = {}
+        """Receiver -> when it gets the next notification."""
+        self._wake = asyncio.Event()
+        documents.watch(self._on_written)
 
-    def _note(self, docs: Sequence[Document[Escalation]]) -> None:
-        """Go to work at once on what this process has just planned."""
+    def _on_written(self, docs: Sequence[Document[Escalation]]) -> None:
+        """Start a turn at once when this process has planned notifications."""
         planned = (planned for doc in docs if doc.state is not None for planned in doc.state.planned)
-        if any(each.id not in self._flying for each in planned):
-            self._awake.set()
+        if any(each.id not in self._in_flight for each in planned):
+            self._wake.set()
 
     async def run(self) -> None:
-        """Send until cancelled; what is on its way then may arrive and be written down still."""
+        """Send until cancelled; then wait briefly for notifications in flight."""
         try:
-            await turns(self._clock, self.turn, partial(woken, self._awake, self._period), "deliveries")
+            await turns(self._clock, self.turn, partial(woken, self._wake, self._period), "deliveries")
         finally:
-            await self.finish(FAREWELL_SECONDS)
+            await self.finish(SHUTDOWN_SECONDS)
 
     async def turn(self) -> int:
-        """Begin to send what is due, as far as there is room; returns how many were begun."""
+        """Start to send due notifications, within the limit; return how many were started."""
         owned = self._positions.owned(self._home)
-        if not owned or len(self._flying) >= self._at_once:
+        if not owned or len(self._in_flight) >= self._at_once:
             return 0
-        now, begun = self._clock.now(), 0
+        now, started = self._clock.now(), 0
         since: datetime | None = None
         for _ in range(PAGES):
-            docs = await store.to_be_tried(self._documents, owned, now, since=since, limit=PAGE)
-            begun += sum(self._begin_all(doc.id, doc.state, now) for doc in docs if doc.state is not None)
+            docs = await store.due_for_attempt(self._documents, owned, now, since=since, limit=PAGE)
+            started += sum(self._start_all(doc.id, doc.state, now) for doc in docs if doc.state is not None)
             last = docs[-1].state if docs else None
-            if len(docs) < PAGE or last is None or last.next_try == since or len(self._flying) >= self._at_once:
+            if len(docs) < PAGE or last is None or last.next_try == since or len(self._in_flight) >= self._at_once:
                 break
             since = last.next_try
-        return begun
+        return started
 
-    def _begin_all(self, doc_id: str, state: Escalation, now: datetime) -> int:
-        begun = 0
+    def _start_all(self, doc_id: str, state: Escalation, now: datetime) -> int:
+        started = 0
         for planned in state.planned:
-            if self._may_begin(doc_id, planned, now):
-                self._begin(doc_id, state, planned)
-                begun += 1
-        return begun
+            if self._may_start(doc_id, planned, now):
+                self._start(doc_id, state, planned)
+                started += 1
+        return started
 
     async def finish(self, seconds: float | None = None) -> None:
-        """Wait for what is on its way; after that time it is let go, and sent again by whoever owns it then."""
-        flying = list(self._flying.values())
-        if flying:
-            _, late = await asyncio.wait(flying, timeout=seconds)
+        """Wait for notifications in flight, then cancel the rest: the partition's next owner sends those again."""
+        in_flight = list(self._in_flight.values())
+        if in_flight:
+            _, late = await asyncio.wait(in_flight, timeout=seconds)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _may_begin(self, doc_id: str, planned: Planned, now: datetime) -> bool:
-        if planned.id in self._flying or planned.next_try > now or len(self._flying) >= self._at_once:
+    def _may_start(self, doc_id: str, planned: Planned, now: datetime) -> bool:
+        if planned.id in self._in_flight or planned.next_try > now or len(self._in_flight) >= self._at_once:
             return False
-        if planned.moot:
+        if planned.withdrawn:
             return True
-        if (doc_id, planned.receiver) in self._talking:
-            return False  # one after the other: the first may begin the thread that the next belongs to
-        rests = self._resting.get(planned.receiver)
-        return (rests is None or rests <= now) and self._load[planned.receiver] < max(1, self._at_once // 4)
+        if (doc_id, planned.receiver) in self._busy:
+            return False  # one at a time: the first may start the thread that the others belong to
+        resumes = self._backing_off.get(planned.receiver)
+        return (resumes is None or resumes <= now) and self._load[planned.receiver] < max(1, self._at_once // 4)
 
-    def _begin(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+    def _start(self, doc_id: str, state: Escalation, planned: Planned) -> None:
         self._load[planned.receiver] += 1
-        self._talking[doc_id, planned.receiver] += 1
-        task = asyncio.create_task(self._one(doc_id, state, planned))
-        self._flying[planned.id] = task
-        metrics.IN_FLIGHT.set(len(self._flying))
+        self._busy[doc_id, planned.receiver] += 1
+        task = asyncio.create_task(self._deliver(doc_id, state, planned))
+        self._in_flight[planned.id] = task
+        metrics.IN_FLIGHT.set(len(self._in_flight))
 
-        def landed(_: asyncio.Task[None]) -> None:
-            del self._flying[planned.id]
+        def done(_: asyncio.Task[None]) -> None:
+            del self._in_flight[planned.id]
             self._load[planned.receiver] -= 1
-            self._talking -= Counter([(doc_id, planned.receiver)])  # also forgets what is at zero
-            metrics.IN_FLIGHT.set(len(self._flying))
-            self._awake.set()  # what waited behind it may go
+            self._busy -= Counter([(doc_id, planned.receiver)])  # also removes entries at zero
+            metrics.IN_FLIGHT.set(len(self._in_flight))
+            self._wake.set()  # there is room for the next one
 
-        task.add_done_callback(landed)
+        task.add_done_callback(done)
 
-    async def _one(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+    async def _deliver(self, doc_id: str, state: Escalation, planned: Planned) -> None:
         try:
-            if planned.moot:
-                await self._write(doc_id, planned, Dropped())
-            elif await self._note_try(doc_id, planned):
-                await self._write(doc_id, planned, await self._send(state, planned))
+            if planned.withdrawn:
+                await self._settle(doc_id, planned, Dropped())
+            elif await self._record_attempt(doc_id, planned):
+                await self._settle(doc_id, planned, await self._send(state, planned))
         except Exception as fault:
-            # It stays planned, so it is sent again: a duplicate under the same id is better than a miss.
+            # It stays planned and is sent again: a duplicate with the same id is better than a missed notification.
             log.warning("could not store the outcome of a notification", notification=planned.id, fault=repr(fault))
-            self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=1)
+            self._backing_off[planned.receiver] = self._clock.now() + timedelta(seconds=1)
 
-    async def _note_try(self, doc_id: str, planned: Planned) -> bool:
-        """Whether it is to be sent still; then the try stands in the store."""
-        wanted = False
+    async def _record_attempt(self, doc_id: str, planned: Planned) -> bool:
+        """Store that an attempt is made; return False if the notification is no longer to be sent."""
+        recorded = False
 
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
-            nonlocal wanted
-            decision = begin(state, planned.id, self._policy(), now=self._clock.now())
-            wanted = decision is not None
+            nonlocal recorded
+            decision = begin_attempt(state, planned.id, self._policy(), now=self._clock.now())
+            recorded = decision is not None
             return decision
 
         await self._documents.change(doc_id, decide)
-        return wanted
+        return recorded
 
     async def _send(self, state: Escalation, planned: Planned) -> Outcome:
         receiver = self._policy().receivers.get(planned.receiver)
@@ -193,18 +205,19 @@ class Deliverer:
         notification = Notification(
             planned, state.ticket_id, state.id, receiver, state.threads.get(planned.receiver), now
         )
-        begin = self._clock.monotonic()
+        started = self._clock.monotonic()
         try:
             outcome = await sink.deliver(notification)
         except Exception as fault:
             log.exception("unexpected error in a sink", sink=receiver.sink)
             outcome = TemporaryFailure(f"{type(fault).__name__}: {fault}"[:300], unsure=True)
-        metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - begin)
+        metrics.SEND_SECONDS.labels(receiver.sink).observe(self._clock.monotonic() - started)
         if isinstance(outcome, TemporaryFailure) and outcome.after is not None:
-            self._resting[planned.receiver] = self._clock.now() + timedelta(seconds=min(outcome.after, 60))
+            self._backing_off[planned.receiver] = self._clock.now() + timedelta(seconds=min(outcome.after, 60))
         return outcome
 
-    async def _write(self, doc_id: str, planned: Planned, outcome: Outcome) -> None:
+    async def _settle(self, doc_id: str, planned: Planned, outcome: Outcome) -> None:
+        """Store the outcome of an attempt, and count it."""
         jitter = random.random()
         given_up = False
 
@@ -215,8 +228,8 @@ class Deliverer:
             return decision
 
         await self._documents.change(doc_id, decide)
-        what = "failed" if given_up else _NAMES[type(outcome)]
-        metrics.NOTIFICATIONS.labels(planned.sink, what).inc()
+        label = "failed" if given_up else _LABELS[type(outcome)]
+        metrics.NOTIFICATIONS.labels(planned.sink, label).inc()
         if isinstance(outcome, Sent):
             delay = (self._clock.now() - planned.planned_at).total_seconds()
             metrics.DELAY_SECONDS.labels(planned.sink).observe(max(0.0, delay))
@@ -225,12 +238,12 @@ class Deliverer:
                 "notification not delivered",
                 escalation=doc_id,
                 receiver=planned.receiver,
-                outcome=what,
+                outcome=label,
                 error=outcome.error,
             )
 
 
-_NAMES: Mapping[type[Outcome], str] = {
+_LABELS: Mapping[type[Outcome], str] = {
     Sent: "sent",
     TemporaryFailure: "later",
     PermanentFailure: "failed",

@@ -44,7 +44,7 @@ def holds(service: str, match: Any, facts: TicketFacts) -> bool:
     event = breached(0)
     event = event.model_copy(update={"data": event.data.model_copy(update={"facts": facts})})
     (raised,) = (said for said in alerts.read(event, None) if isinstance(said, alerts.Raised))
-    return [end.route for end in route(policy, raised.alert.labels, raised.alert.tags).ends] == ["this"]
+    return [end.route for end in route(policy, raised.alert.labels, raised.alert.tags).destinations] == ["this"]
 
 
 @pytest.mark.parametrize("service", PLACES)

@@ -9,7 +9,7 @@ from contracts.envelope import Event
 from contracts.notifications import Alert
 from contracts.ticket import Status
 from contracts.tickets import TicketClosed, TicketMerged, TicketStatusChanged
-from services.notify.core.alerts import Handled, Kind, Over, Paused, Raised, Reopened, Resumed, Signal, read
+from services.notify.core.alerts import Ended, Kind, OwnerChanged, Paused, Raised, Reopened, Resumed, Signal, read
 from tests.notify.examples import (
     AGENT,
     FACTS,
@@ -113,7 +113,7 @@ def test_a_ticket_that_nobody_can_take() -> None:
         started_at=at(7),
     )
     assert read(unroutable(7), None) == (
-        Handled("thai", None),
+        OwnerChanged("thai", None),
         Raised(Kind.UNROUTABLE, "", alert, "thai", frozenset({Kind.UNROUTABLE})),
     )
     bare = raised(with_data(unroutable(7), queue=None, detail=None, facts=None))
@@ -150,22 +150,22 @@ def _unassigned(queue: str | None) -> Event:
     return event(data, at(3), "routing")
 
 
-ENDED = Over(None, None, "cancelled", whole_ticket=True)
+ENDED = Ended(None, None, "cancelled", whole_ticket=True)
 
 
 @pytest.mark.parametrize(
     ("event", "signals"),
     [
-        (met(3), (Over(None, "c1", "met"),)),
-        (cancelled(3), (Over(None, "c1", "stopped_late"),)),
-        (cancelled(3, reason="solved"), (Over(None, "c1", "cancelled"),)),
-        (cancelled(3, reason="policy_changed"), (Over(None, "c1", "cancelled"),)),
+        (met(3), (Ended(None, "c1", "met"),)),
+        (cancelled(3), (Ended(None, "c1", "stopped_late"),)),
+        (cancelled(3, reason="solved"), (Ended(None, "c1", "cancelled"),)),
+        (cancelled(3, reason="policy_changed"), (Ended(None, "c1", "cancelled"),)),
         (paused(3), (Paused("c1"),)),
         (paused(3, reason="on_hold"), (Paused("c1"),)),
-        (paused(3, reason="solved"), (Over(None, "c1", "cancelled"),)),
+        (paused(3, reason="solved"), (Ended(None, "c1", "cancelled"),)),
         (resumed(3), (Resumed("c1"),)),
-        (queued(3), (Handled("thai", None),)),
-        (assigned(3), (Handled("thai", "Somchai"), Over(frozenset({Kind.UNROUTABLE}), None, "assigned"))),
+        (queued(3), (OwnerChanged("thai", None),)),
+        (assigned(3), (OwnerChanged("thai", "Somchai"), Ended(frozenset({Kind.UNROUTABLE}), None, "assigned"))),
         (solved(3), (ENDED,)),
         (_status(Status.CLOSED), (ENDED,)),
         (_status(Status.PENDING), ()),
@@ -185,8 +185,8 @@ def test_what_an_event_says(event: Event, signals: tuple[Signal, ...]) -> None:
 
 def test_a_ticket_stays_in_its_queue_unless_another_is_named() -> None:
     nowhere = with_data(assigned(3), queue=None)
-    assert read(nowhere, "thai")[0] == Handled("thai", "Somchai")
+    assert read(nowhere, "thai")[0] == OwnerChanged("thai", "Somchai")
     unnamed = with_data(assigned(3), agent=nowhere.data.agent.model_copy(update={"name": None}))
-    assert read(unnamed, "english")[0] == Handled("thai", "somchai")
-    assert read(_unassigned("english"), "thai") == (Handled("english", None),)
-    assert read(_unassigned(None), "thai") == (Handled("thai", None),)
+    assert read(unnamed, "english")[0] == OwnerChanged("thai", "somchai")
+    assert read(_unassigned("english"), "thai") == (OwnerChanged("english", None),)
+    assert read(_unassigned(None), "thai") == (OwnerChanged("thai", None),)

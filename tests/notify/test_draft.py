@@ -48,7 +48,7 @@ def test_each_receiver_is_planned_once_and_told_what_was_known_then() -> None:
 
 @pytest.mark.parametrize(
     ("waits", "plans"),
-    [({}, False), ({"kind": "resolved"}, True), ({"moot": True}, True), ({"alarm": "a2"}, True)],
+    [({}, False), ({"kind": "resolved"}, True), ({"withdrawn": True}, True), ({"alarm": "a2"}, True)],
 )
 def test_the_same_news_does_not_queue_up_behind_itself(waits: dict[str, Any], plans: bool) -> None:
     made = draft(planned(**waits))
@@ -64,29 +64,29 @@ def test_what_this_decision_disables_or_learns_counts_at_once() -> None:
 
 
 def test_what_is_withdrawn_is_due_at_once_to_be_dropped() -> None:
-    other, gone = planned(2, alarm="a2"), planned(3, moot=True, next_try=at(3))
+    other, gone = planned(2, alarm="a2"), planned(3, withdrawn=True, next_try=at(3))
     made = draft(planned(1), other, gone)
     made.withdraw(["a1"])
-    assert made.planned == [planned(1, moot=True, next_try=at(7)), other, gone]
+    assert made.planned == [planned(1, withdrawn=True, next_try=at(7)), other, gone]
 
 
-@pytest.mark.parametrize(("standing", "moot"), [(Standing.OPEN, True), (Standing.RESOLVED, False)])
-def test_what_is_superseded_says_nothing_more_but_its_end(standing: Standing, moot: bool) -> None:
-    old = alarm(standing=standing, next_at=at(9), left=3)
+@pytest.mark.parametrize(("standing", "withdrawn"), [(Standing.OPEN, True), (Standing.RESOLVED, False)])
+def test_what_is_superseded_says_nothing_more_but_its_end(standing: Standing, withdrawn: bool) -> None:
+    old = alarm(standing=standing, next_at=at(9), remaining=3)
     made = draft(planned(), alarms=(old,))
     made.supersede(old)
     assert made.alarms["a1"] == alarm(standing=standing, superseded=True)
-    assert made.planned[0].moot is moot
+    assert made.planned[0].withdrawn is withdrawn
 
 
 @pytest.mark.parametrize(("ends", "ended"), [(5, 5), (-5, 0)])
 def test_an_end_is_told_to_those_who_heard_and_want_to_know(ends: float, ended: float) -> None:
-    old = alarm(next_at=at(9), left=3, notified=("lead", "mail", "lost", "slack"))
+    old = alarm(next_at=at(9), remaining=3, notified=("lead", "mail", "lost", "slack"))
     made = draft(planned(1, receiver="oncall"), alarms=(old,))
     made.end(old, "met", at(ends))
     over = alarm(standing=Standing.RESOLVED, ended_at=at(ended), ended_reason="met")
     assert made.alarms["a1"] == over
-    assert [(p.receiver, p.kind, p.moot) for p in made.planned] == [
+    assert [(p.receiver, p.kind, p.withdrawn) for p in made.planned] == [
         ("oncall", "firing", True),
         ("lead", "resolved", False),
         ("slack", "resolved", False),

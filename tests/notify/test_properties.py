@@ -18,7 +18,15 @@ from contracts.notifications import (
 from kit.protocol import document
 from kit.protocol.document import Document
 from services.notify.core import escalation
-from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
+from services.notify.core.settle import (
+    Dropped,
+    Outcome,
+    PermanentFailure,
+    Sent,
+    TemporaryFailure,
+    begin_attempt,
+    settle,
+)
 from services.notify.core.state import Escalation, Standing
 from services.notify.store import ESCALATIONS, dump, load
 from tests.kit.fake_store import copied
@@ -117,7 +125,7 @@ class World:
         elif state is not None and state.planned:
             planned = state.planned[0]
             if what in {"send", "try"}:
-                self.apply(begin(state, planned.id, RULES, now=at(self.now)))
+                self.apply(begin_attempt(state, planned.id, RULES, now=at(self.now)))
             if what in {"send", "settle"}:
                 outcome = OUTCOMES[str(how)]
                 self.apply(settle(self.doc.state, planned.id, outcome, RULES, now=at(self.now), jitter=0.5))

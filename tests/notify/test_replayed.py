@@ -213,4 +213,4 @@ async def test_a_dead_letter_that_is_replayed_after_the_end_is_told_to_nobody(mo
     assert state is not None
     assert (rig.sink.told(), state.standing) == ([], Standing.RESOLVED)
     await rig.take(met(20, clock="c2", sequence=4))
-    assert [word.about for word in (await rig.state(ESCALATION) or state).words] == ["c1"]
+    assert [event.about for event in (await rig.state(ESCALATION) or state).latest_events] == ["c1"]

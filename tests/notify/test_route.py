@@ -57,7 +57,7 @@ ROUTES = policy(route=TREE)
     ],
 )
 def test_first_match_is_taken_deepest_first_and_continue_goes_on(labels: dict[str, str], ends: list[str]) -> None:
-    assert [end.route for end in route(ROUTES, labels).ends] == ends
+    assert [end.route for end in route(ROUTES, labels).destinations] == ends
 
 
 def test_a_route_may_ask_for_tags_and_none_after_the_one_that_takes_is_asked() -> None:
@@ -70,7 +70,7 @@ def test_a_route_may_ask_for_tags_and_none_after_the_one_that_takes_is_asked() -
     ]
     rules = policy(route={"name": "all", "receiver": "mail", "routes": routes})
     found = {tags: route(rules, {}, tags) for tags in ((), ("press",), ("a",), ("a", "b"), ("a", "b", "c"))}
-    assert [[(end.route, end.receiver) for end in routed.ends] for routed in found.values()] == [
+    assert [[(end.route, end.receiver) for end in routed.destinations] for routed in found.values()] == [
         [("last", "mail")], [("any", "mail")], [("last", "mail")], [("both", "mail")], [("last", "mail")],
     ]  # fmt: skip
     assert explain(rules, {}, ("a", "b", "c")) == [
@@ -80,19 +80,19 @@ def test_a_route_may_ask_for_tags_and_none_after_the_one_that_takes_is_asked() -
 
 
 def test_a_route_inherits_what_it_does_not_say() -> None:
-    (end,) = route(ROUTES, {"kind": "breached", "metric": "resolution"}).ends
+    (end,) = route(ROUTES, {"kind": "breached", "metric": "resolution"}).destinations
     assert (end.receiver, end.chain, end.repeat_interval) == ("slack", None, timedelta(hours=2))
-    (end,) = route(ROUTES, {}).ends
+    (end,) = route(ROUTES, {}).destinations
     assert (end.receiver, end.repeat_interval) == ("mail", REPEAT_INTERVAL)
 
 
 def test_silent_tells_nobody_and_does_not_inherit() -> None:
-    (end,) = route(ROUTES, {"kind": "breached", "brand": "test"}).ends
+    (end,) = route(ROUTES, {"kind": "breached", "brand": "test"}).destinations
     assert (end.receiver, end.chain) == (None, None)
 
 
 def test_the_decision_names_every_route_and_the_label_that_decided() -> None:
-    looked = route(ROUTES, {"kind": "breached", "country": "KR", "priority": "low"}).looked
+    looked = route(ROUTES, {"kind": "breached", "country": "KR", "priority": "low"}).visits
     assert [(at.route, at.verdict, at.label) for at in looked] == [
         ("all", Verdict.ENTERED, ""),
         ("copy", Verdict.LABEL_DIFFERS, "tier"),
@@ -114,11 +114,11 @@ LABELS = st.dictionaries(
 @given(LABELS)
 def test_routing_is_total_and_a_missing_label_equals_an_empty_one(labels: dict[str, str]) -> None:
     routed = route(ROUTES, labels)
-    assert routed.ends
+    assert routed.destinations
     assert routed == route(ROUTES, {name: value for name, value in labels.items() if value})
     names = [node.name for _, node in ROUTES.route.walk()]
-    assert len({at.route for at in routed.looked}) == len(routed.looked)
-    assert {at.route for at in routed.looked} <= set(names)
+    assert len({at.route for at in routed.visits}) == len(routed.visits)
+    assert {at.route for at in routed.visits} <= set(names)
 
 
 # --- The policy file. ---
@@ -136,7 +136,7 @@ route:
 def test_the_example_policy_is_valid(root: Path) -> None:
     example = load(root / "deploy/config/notify.yaml", NotifyFile)
     ends = {
-        kind: [(end.chain, end.receiver) for end in route(example, {"kind": kind}).ends]
+        kind: [(end.chain, end.receiver) for end in route(example, {"kind": kind}).destinations]
         for kind in ("breached", "at_risk", "unroutable")
     }
     assert ends == {

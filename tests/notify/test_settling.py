@@ -20,7 +20,7 @@ from services.notify.core.settle import (
     Sent,
     TemporaryFailure,
     backoff,
-    begin,
+    begin_attempt,
     settle,
 )
 from services.notify.core.state import Escalation, Planned, Standing, dedup_key
@@ -54,16 +54,16 @@ def settled(
 
 
 def test_a_try_is_counted_before_it_is_made_and_nothing_else_changes() -> None:
-    before = escalation(planned(1), planned(2, begun=1))
-    decision = begin(before, "n2", RULES, now=at(5))
+    before = escalation(planned(1), planned(2, unsettled=1))
+    decision = begin_attempt(before, "n2", RULES, now=at(5))
     assert decision is not None
-    assert changed(before, decision) == {"planned": (planned(1), planned(2, begun=2))}
+    assert changed(before, decision) == {"planned": (planned(1), planned(2, unsettled=2))}
     assert list(decision.events) == []
 
 
-@pytest.mark.parametrize("state", [None, escalation(), escalation(planned(2)), escalation(planned(moot=True))])
+@pytest.mark.parametrize("state", [None, escalation(), escalation(planned(2)), escalation(planned(withdrawn=True))])
 def test_what_is_gone_or_withdrawn_is_not_tried(state: Escalation | None) -> None:
-    assert begin(state, "n1", RULES, now=at(5)) is None
+    assert begin_attempt(state, "n1", RULES, now=at(5)) is None
 
 
 @pytest.mark.parametrize("outcome", [Sent(), TemporaryFailure("x"), PermanentFailure("x"), Dropped()])
@@ -128,21 +128,21 @@ def test_waits_double_up_to_the_most_and_half_of_each_is_chance(attempts: int, j
 
 
 @pytest.mark.parametrize(
-    ("later", "tried", "wait", "begun"),
+    ("later", "tried", "wait", "unsettled"),
     [
-        (TemporaryFailure("x"), {"begun": 1}, 10, 0),
-        (TemporaryFailure("x"), {"begun": 3, "attempts": 1}, 20, 2),
+        (TemporaryFailure("x"), {"unsettled": 1}, 10, 0),
+        (TemporaryFailure("x"), {"unsettled": 3, "attempts": 1}, 20, 2),
         (TemporaryFailure("x"), {}, 10, 0),
-        (TemporaryFailure("x", unsure=True), {"begun": 1}, 10, 1),
-        (TemporaryFailure("x", after=30), {"begun": 1}, 30, 0),
-        (TemporaryFailure("x", after=3), {"begun": 1}, 10, 0),
+        (TemporaryFailure("x", unsure=True), {"unsettled": 1}, 10, 1),
+        (TemporaryFailure("x", after=30), {"unsettled": 1}, 30, 0),
+        (TemporaryFailure("x", after=3), {"unsettled": 1}, 10, 0),
     ],
 )
 def test_what_was_not_taken_is_tried_again_after_the_longer_of_both_waits(
-    later: TemporaryFailure, tried: dict[str, Any], wait: float, begun: int
+    later: TemporaryFailure, tried: dict[str, Any], wait: float, unsettled: int
 ) -> None:
     before = escalation(planned(1, **tried), planned(2))
-    again = {**tried, "attempts": tried.get("attempts", 0) + 1, "begun": begun, "next_try": at(5 + wait)}
+    again = {**tried, "attempts": tried.get("attempts", 0) + 1, "unsettled": unsettled, "next_try": at(5 + wait)}
     decision = settled(before, later)
     assert changed(before, decision) == {"planned": (planned(1, **again), planned(2))}
     assert list(decision.events) == []
@@ -177,7 +177,7 @@ def test_it_is_given_up_where_the_next_try_would_come_too_late(
 
 
 @pytest.mark.parametrize(
-    ("begun", "outcome", "unknown"),
+    ("unsettled", "outcome", "unknown"),
     [
         (0, Dropped(), False),
         (1, Dropped(), True),
@@ -189,9 +189,9 @@ def test_it_is_given_up_where_the_next_try_would_come_too_late(
     ],
 )
 def test_what_is_withdrawn_counts_as_told_where_a_try_may_have_arrived(
-    begun: int, outcome: Outcome, unknown: bool
+    unsettled: int, outcome: Outcome, unknown: bool
 ) -> None:
-    moot = planned(begun=begun, moot=True, attempts=4)
+    moot = planned(unsettled=unsettled, withdrawn=True, attempts=4)
     before = escalation(moot, planned(2))
     decision = settled(before, outcome)
     told = {"alarms": (alarm(notified=("lead",)),)} if unknown else {}
@@ -224,7 +224,7 @@ def test_a_receiver_that_is_gone_is_disabled_and_what_else_waits_for_it_is_dropp
     [
         ({}, (), {}, True),
         ({"kind": "reminder"}, (), {}, False),
-        ({"moot": True}, (), {}, False),
+        ({"withdrawn": True}, (), {}, False),
         ({"alarm": "a9"}, (), {}, False),
         ({}, (), {"standing": Standing.ACKNOWLEDGED}, False),
         ({}, (), {"chain": None}, False),
@@ -232,7 +232,7 @@ def test_a_receiver_that_is_gone_is_disabled_and_what_else_waits_for_it_is_dropp
         ({}, (), {"notified": ("lead",)}, False),
         ({}, (), {"notified": ("oncall",)}, True),
         ({}, (planned(2, receiver="slack"),), {}, False),
-        ({}, (planned(2, receiver="slack", moot=True),), {}, True),
+        ({}, (planned(2, receiver="slack", withdrawn=True),), {}, True),
         ({}, (planned(2, receiver="slack", alarm="a2"),), {}, True),
         ({}, (), {"step": None, "notified": ("lead",)}, True),
         ({}, (), {"step": 1, "notified": ("lead",)}, True),

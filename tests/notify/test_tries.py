@@ -6,7 +6,15 @@ import pytest
 
 from contracts.notifications import NotificationFailed, NotificationWithdrawn
 from services.notify.core import escalation
-from services.notify.core.settle import Dropped, Outcome, PermanentFailure, Sent, TemporaryFailure, begin, settle
+from services.notify.core.settle import (
+    Dropped,
+    Outcome,
+    PermanentFailure,
+    Sent,
+    TemporaryFailure,
+    begin_attempt,
+    settle,
+)
 from services.notify.core.state import Planned
 from services.notify.policy_file import NotifyFile
 from tests.notify.examples import at, breached, cancelled, policy, unroutable
@@ -238,6 +246,6 @@ def test_what_is_withdrawn_or_settled_is_not_begun() -> None:
     assert line.state is not None
     (planned,) = line.state.planned
     line.takes(cancelled(1, sequence=2))
-    assert begin(line.state, planned.id, line.policy, now=at(2)) is None
-    assert begin(line.state, "another", line.policy, now=at(2)) is None
-    assert begin(None, planned.id, line.policy, now=at(2)) is None
+    assert begin_attempt(line.state, planned.id, line.policy, now=at(2)) is None
+    assert begin_attempt(line.state, "another", line.policy, now=at(2)) is None
+    assert begin_attempt(None, planned.id, line.policy, now=at(2)) is None

@@ -8,7 +8,7 @@ from contracts.payload import Payload
 from kit.protocol.document import Decision
 from services.notify.core import escalation
 from services.notify.core.policy import NotifyPolicy
-from services.notify.core.settle import Dropped, Outcome, Sent, begin, settle
+from services.notify.core.settle import Dropped, Outcome, Sent, begin_attempt, settle
 from services.notify.core.state import Escalation, Planned, Standing, dedup_key
 from tests.notify.examples import ESCALATION, START, at, policy
 
@@ -100,7 +100,7 @@ class Timeline:
         raise AssertionError("deliveries find no end")
 
     def _try(self, planned: Planned) -> None:
-        if planned.moot:
+        if planned.withdrawn:
             outcome: Outcome = Dropped()
         else:
             self.begins(planned)
@@ -113,7 +113,7 @@ class Timeline:
     def begins(self, planned: Planned) -> None:
         """Note a try; what becomes of it is another matter."""
         self.tries.append((self.now, planned.receiver))
-        self._apply(begin(self.state, planned.id, self.policy, now=at(self.now)))
+        self._apply(begin_attempt(self.state, planned.id, self.policy, now=at(self.now)))
 
     def _apply(self, decision: Decision[Escalation] | None) -> None:
         if decision is None:

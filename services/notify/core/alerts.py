@@ -1,4 +1,4 @@
-"""What an event means for alerts: it raises one, ends some, or tells who has the ticket. Not: who is told."""
+"""What an event means for alerts: it raises or ends some, or changes the ticket's owner. Not: who is notified."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +26,7 @@ from services.notify.core.text import one_line
 
 
 class Kind(StrEnum):
-    """What is the matter; the label `kind`."""
+    """Kind of alert; the label `kind`."""
 
     BREACHED = "breached"
     AT_RISK = "at_risk"
@@ -35,52 +35,52 @@ class Kind(StrEnum):
 
 
 WARNINGS = frozenset({Kind.AT_RISK, Kind.DUE_SOON})
-"""What is said before a clock runs out."""
+"""Alerts before a clock runs out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """Something is the matter. `about` is the clock, or empty."""
+    """An alert is raised. `about` is the clock's id, or empty."""
 
     kind: Kind
     about: str
     alert: Alert
     level: str = ""
-    """Which of several of one kind: each is told."""
+    """Distinguishes alerts of one kind, such as several warnings of a clock: each is notified."""
     supersedes: frozenset[Kind] = frozenset()
-    """Kinds of alerts about the same that this one takes the place of. They are not over: worse has come."""
+    """Kinds of alerts about the same that this one replaces, as it is worse. They end later, with the clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """Alerts end: those of these kinds (None: all) about this (None: anything)."""
+class Ended:
+    """Alerts end: those of these kinds (None: all) about this clock (empty: none, None: any)."""
 
     kinds: frozenset[Kind] | None
     about: str | None
     reason: str
     whole_ticket: bool = False
-    """Nothing about this ticket matters any more, nor what is still on its way from before this instant."""
-    untrue: bool = False
-    """It never was so: if the clock goes on, that does not come back."""
+    """The ticket is solved, closed or merged: alerts raised before this but received later count as ended too."""
+    refuted: bool = False
+    """The alert was wrong: it does not return if the clock resumes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The clock stands still: what it warned of is no nearer and not over."""
+    """The clock is paused: its warnings are suspended, not ended."""
 
     about: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The clock goes on, so whatever was the matter with it is not over, although the ticket was solved meanwhile."""
+    """The clock is running again: its alerts go on, including those that ended when the ticket was solved."""
 
     about: str
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
-    """Who has the ticket, and in which queue it is."""
+class OwnerChanged:
+    """The ticket has this agent and queue now."""
 
     queue: str | None
     agent: str | None
@@ -88,12 +88,12 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """The ticket matters again."""
+    """The ticket was reopened."""
 
 
-Signal = Raised | Over | Paused | Resumed | Handled | Reopened
+Signal = Raised | Ended | Paused | Resumed | OwnerChanged | Reopened
 
-#: How an alarm ended by why its clock was cancelled; by any other reason it is moot.
+#: Why an alarm is resolved, by why its clock was cancelled. Default: cancelled.
 _ENDS: dict[str, ResolveReason] = {
     CancelReason.STOPPED_LATE: ResolveReason.STOPPED_LATE,
     CancelReason.IN_TIME: ResolveReason.MET,
@@ -104,33 +104,33 @@ _READ: tuple[type[Payload], ...] = (
     TicketUnroutable,
 )  # fmt: skip
 EVENT_TYPES = frozenset(payload.type for payload in _READ)
-"""Types of events that may say something to notify: of all others `read` makes nothing."""
+"""Types of events that `read` handles."""
 
 
 def read(event: Event, queue: str | None) -> tuple[Signal, ...]:
-    """What an event says to notify, in order; most events say nothing. `queue` is where the ticket was until now."""
+    """Return what an event means for alerts, in order; most mean nothing. `queue` is the ticket's queue so far."""
     data = event.data
     match data:
         case ClockEvent():
             return _of_clock(data, event, queue)
         case TicketQueued():
-            return (Handled(data.queue, None),)
+            return (OwnerChanged(data.queue, None),)
         case TicketAssigned():
-            over = Over(frozenset({Kind.UNROUTABLE}), None, ResolveReason.ASSIGNED)
-            return Handled(data.queue or queue, data.agent.name or data.agent.id), over
+            ended = Ended(frozenset({Kind.UNROUTABLE}), None, ResolveReason.ASSIGNED)
+            return OwnerChanged(data.queue or queue, data.agent.name or data.agent.id), ended
         case TicketUnassigned():
-            return (Handled(data.queue or queue, None),)
+            return (OwnerChanged(data.queue or queue, None),)
         case TicketRoutable():
-            return (Over(frozenset({Kind.UNROUTABLE}), None, ResolveReason.CANCELLED),)
+            return (Ended(frozenset({Kind.UNROUTABLE}), None, ResolveReason.CANCELLED),)
         case TicketUnroutable():
-            return Handled(data.queue, None), _unroutable(data, event)
+            return OwnerChanged(data.queue, None), _unroutable(data, event)
     return _of_ticket(data)
 
 
 def _of_ticket(data: Payload) -> tuple[Signal, ...]:
     match data:
         case TicketStatusChanged(new=Status.SOLVED | Status.CLOSED) | TicketClosed() | TicketMerged():
-            return (Over(None, None, ResolveReason.CANCELLED, whole_ticket=True),)
+            return (Ended(None, None, ResolveReason.CANCELLED, whole_ticket=True),)
         case TicketReopened():
             return (Reopened(),)
     return ()
@@ -140,7 +140,7 @@ def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal
     about = data.clock_id
     match data:
         case ClockBreached():
-            # The warnings came true: they are not followed up beside the breach, and end with it.
+            # The breach replaces the warnings: they are not followed up any more, and end with it.
             raised = _clock_alert(Kind.BREACHED, data, event, queue, since=data.breached_at)
             return (replace(raised, supersedes=WARNINGS),)
         case ClockAtRisk():
@@ -153,12 +153,12 @@ def _of_clock(data: ClockEvent, event: Event, queue: str | None) -> tuple[Signal
             raised = _clock_alert(Kind.DUE_SOON, data, event, queue, since=event.time, words=words)
             return (replace(raised, level=f"{data.before_seconds:g}", supersedes=frozenset({Kind.DUE_SOON})),)
         case ClockMet():
-            return (Over(None, about, ResolveReason.MET),)
+            return (Ended(None, about, ResolveReason.MET),)
         case ClockCancelled():
             why = _ENDS.get(data.reason, ResolveReason.CANCELLED)
-            return (Over(None, about, why, untrue=data.reason == CancelReason.IN_TIME),)
+            return (Ended(None, about, why, refuted=data.reason == CancelReason.IN_TIME),)
         case ClockPaused(reason=PauseReason.SOLVED):
-            return (Over(None, about, ResolveReason.CANCELLED),)
+            return (Ended(None, about, ResolveReason.CANCELLED),)
         case ClockPaused():
             return (Paused(about),)
         case ClockResumed():

@@ -1,6 +1,6 @@
-"""An escalation while it is being decided on: alarms by key, notifications planned and withdrawn, facts to announce.
+"""An escalation while a decision is made: alarms by key, planned notifications, events to publish.
 
-Here are the moves that every decision is made of; which move when is in escalation.py and settle.py.
+The operations that all decisions share; escalation.py and settle.py decide which to use when.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,18 +12,18 @@ from contracts.notifications import EscalationResolved, NotificationKind
 from contracts.payload import Payload
 from kit.base.ids import stable_id
 from kit.protocol.document import Decision
-from services.notify.core import heard
-from services.notify.core.heard import Word
+from services.notify.core import latest
+from services.notify.core.latest import LatestEvent
 from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing
 
 KEPT = 30
-"""Alarms that are over are remembered up to this number, the latest ones."""
+"""Resolved alarms that are kept, the latest ones."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """Mutable for the length of one decision."""
+    """The mutable state of one decision."""
 
     old: Escalation
     policy: NotifyPolicy
@@ -32,18 +32,18 @@ class Draft:
     planned: list[Planned]
     count: int
     incomplete: bool = False
-    """Events of the same source are missing: what is heard now is remembered, to know them by when they come."""
+    """Events of the same source are missing: record the latest ones, to detect late events by."""
     events: list[Payload] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: Escalation, policy: NotifyPolicy, now: datetime, *, incomplete: bool = False) -> Self:
-        """Begin."""
+        """Return a draft of the state."""
         alarms = {alarm.key: alarm for alarm in state.alarms}
         return cls(state, policy, now, alarms, list(state.planned), state.count, incomplete)
 
     def decision(self) -> Decision[Escalation]:
-        """End: the new state, unless nothing changed."""
+        """Return the decision: the events, and the new state if anything changed."""
         alarms, planned = self._kept(), tuple(self.planned)
         changes = dict(self.changes)
         if alarms != self.old.alarms:
@@ -54,41 +54,44 @@ class Draft:
         return Decision(self.old.model_copy(update=changes) if changes else None, tuple(self.events))
 
     def set(self, alarm: Alarm, **changes: Any) -> Alarm:
-        """Put an alarm's new values in its place."""
+        """Change fields of an alarm, and return it."""
         alarm = alarm.model_copy(update=changes)
         self.alarms[alarm.key] = alarm
         return alarm
 
-    def wait(self, alarm: Alarm, wait: timedelta | None) -> Alarm:
-        """Let it wait from now on, or from when its clock goes on; None: for nothing."""
+    def schedule(self, alarm: Alarm, wait: timedelta | None) -> Alarm:
+        """Set the alarm's next step or reminder: `wait` from now, or from when its clock resumes; None for neither."""
         if alarm.paused:
-            return self.set(alarm, next_at=None, left=None if wait is None else wait.total_seconds())
-        return self.set(alarm, next_at=None if wait is None else self.now + wait, left=None)
+            return self.set(alarm, next_at=None, remaining=None if wait is None else wait.total_seconds())
+        return self.set(alarm, next_at=None if wait is None else self.now + wait, remaining=None)
 
-    def heard(self, about: str) -> Word:
-        """What was heard last about it."""
-        return heard.last(self.changes.get("words", self.old.words), about)
+    def latest_event(self, about: str) -> LatestEvent:
+        """Return the latest event about a clock, the owner, or (empty) the ticket being unroutable."""
+        return latest.find(self.changes.get("latest_events", self.old.latest_events), about)
 
-    def hear(self, word: Word) -> None:
-        """Note what was heard, if anything from before it may still come."""
+    def record(self, event: LatestEvent) -> None:
+        """Record an event as the latest of its kind, if earlier ones may still come."""
         if self.incomplete:
-            self.changes["words"] = heard.hear(self.changes.get("words", self.old.words), word)
+            known = self.changes.get("latest_events", self.old.latest_events)
+            self.changes["latest_events"] = latest.record(known, event)
 
     def facts(self) -> Mapping[str, str]:
-        """What every event says."""
+        """Return the fields that all events have."""
         return {"escalation_id": self.old.id, "ticket_id": self.old.ticket_id}
 
     def plan(self, alarm: Alarm, kind: NotificationKind, receivers: Iterable[str]) -> int:
-        """Plan notifications; returns how many of these receivers will hear of it, by these or by ones on their way."""
-        heard = 0
+        """Plan notifications; return how many of the receivers will get one, counting those being sent already."""
+        available = 0
         disabled = self.changes.get("disabled", self.old.disabled)
         for name in dict.fromkeys(receivers):
             receiver = self.policy.receivers.get(name)
             if receiver is None or name in disabled:
                 continue
-            heard += 1
-            if any(p.alarm == alarm.key and p.receiver == name and p.kind == kind and not p.moot for p in self.planned):
-                continue  # still being tried: the same news does not queue up behind itself
+            available += 1
+            if any(
+                p.alarm == alarm.key and p.receiver == name and p.kind == kind and not p.withdrawn for p in self.planned
+            ):
+                continue  # the same notification is still being sent
             self.count += 1
             self.planned.append(
                 Planned(
@@ -106,45 +109,48 @@ class Draft:
                     next_try=self.now,
                 )
             )
-        return heard
+        return available
 
     def withdraw(self, keys: Iterable[str]) -> None:
-        """Let go of what was planned for these alarms. It may be on its way, so it is dropped by who sends."""
-        gone = set(keys)
+        """Withdraw the notifications planned for these alarms. The deliverer drops them, as one may be in flight."""
+        alarms = set(keys)
         self.planned = [
-            p.model_copy(update={"moot": True, "next_try": self.now}) if p.alarm in gone and not p.moot else p
+            p.model_copy(update={"withdrawn": True, "next_try": self.now})
+            if p.alarm in alarms and not p.withdrawn
+            else p
             for p in self.planned
         ]
 
     def supersede(self, alarm: Alarm) -> None:
-        """Say nothing more about it, as worse is told in its place. It ends when that does, if it has not already."""
-        if alarm.standing != Standing.RESOLVED:  # what says that it is over still goes out
+        """Stop notifying about an alarm because a worse one takes its place. It still ends, with its clock."""
+        if alarm.standing != Standing.RESOLVED:  # otherwise "resolved" still has to be sent
             self.withdraw([alarm.key])
-        self.set(alarm, superseded=True, next_at=None, paused=False, left=None)
+        self.set(alarm, superseded=True, next_at=None, paused=False, remaining=None)
 
     def end(self, alarm: Alarm, reason: str, at: datetime) -> None:
-        """It is over: say so to those who heard that it was not."""
+        """Resolve an alarm, and notify the receivers that were notified of it."""
         self.withdraw([alarm.key])
         ended = self.set(
             alarm,
             standing=Standing.RESOLVED,
             next_at=None,
             paused=False,
-            left=None,
+            remaining=None,
             notified=(),
             ended_at=max(at, alarm.opened_at),
             ended_reason=reason,
         )
-        told = [
-            name for name in alarm.notified if (to := self.policy.receivers.get(name)) is not None and to.send_resolved
-        ]
-        self.plan(ended, NotificationKind.RESOLVED, told)
+        known = self.policy.receivers
+        targets = [name for name in alarm.notified if name in known and known[name].send_resolved]
+        self.plan(ended, NotificationKind.RESOLVED, targets)
         self.events.append(EscalationResolved(**self.facts(), alert=alarm.alert, reason=reason, resolved_at=at))
 
     def _kept(self) -> tuple[Alarm, ...]:
-        waiting = {p.alarm for p in self.planned}
-        over = [a for a in self.alarms.values() if a.standing == Standing.RESOLVED and a.key not in waiting]
-        if len(over) <= KEPT:
+        """Return the alarms without the oldest resolved ones beyond `KEPT`."""
+        pending = {p.alarm for p in self.planned}
+        resolved = [a for a in self.alarms.values() if a.standing == Standing.RESOLVED and a.key not in pending]
+        if len(resolved) <= KEPT:
             return tuple(self.alarms.values())
-        gone = {a.key for a in sorted(over, key=lambda a: a.ended_at or a.opened_at)[: len(over) - KEPT]}
-        return tuple(a for a in self.alarms.values() if a.key not in gone)
+        oldest = sorted(resolved, key=lambda a: a.ended_at or a.opened_at)[: len(resolved) - KEPT]
+        dropped = {a.key for a in oldest}
+        return tuple(a for a in self.alarms.values() if a.key not in dropped)

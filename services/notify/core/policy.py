@@ -1,6 +1,6 @@
-"""The notification policy: receivers as the rules see them, chains, the route tree. Checked here, followed elsewhere.
+"""The notification policy: receivers as the rules see them, chains, the route tree. Validated here, applied elsewhere.
 
-Which keys a receiver has is its sink's to say; the file as a whole is `policy_file.py`.
+Each sink defines the keys of its receivers; the whole file is in `policy_file.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from kit.policy.part import Part
 from services.notify.core import text
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-"""Name of a receiver, chain or route: also a field name in a document, so no dots."""
+"""Name of a receiver, chain or route. No dots: it is also a field name in MongoDB."""
 
 
 def _template(value: str) -> str:
@@ -32,7 +32,7 @@ def _template(value: str) -> str:
 
 
 Fault = tuple[tuple[int | str, ...], str]
-"""Where, and what is wrong there."""
+"""Location, and what is wrong there."""
 Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_template)]
 
 
@@ -40,7 +40,7 @@ Template = Annotated[str, Field(max_length=text.MAX_TEMPLATE), AfterValidator(_t
 
 
 class Receiver(Part):
-    """What all receivers have. The keys that one sink needs besides are declared by its file in `sinks/`."""
+    """The keys that all receivers have. Each file in `sinks/` adds those of its sink."""
 
     kind: Literal["person", "schedule", "team", "webhook"] = "team"
     """Kind of receiver, as shown in events."""
@@ -49,7 +49,7 @@ class Receiver(Part):
     retry_for: PositiveDuration = timedelta(days=1)
     """How long to retry a notification before it counts as failed."""
     sink: str
-    """Name of the sink that delivers to it."""
+    """Name of the sink that sends to it."""
 
 
 # --- Chains. ---
@@ -133,7 +133,7 @@ class Route(Part):
         return self
 
     def walk(self, at: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], "Route"]]:
-        """The node and all below it, with their places."""
+        """Yield this node and all nodes below it, with their locations."""
         yield at, self
         for number, route in enumerate(self.routes):
             yield from route.walk((*at, "routes", number))
@@ -149,7 +149,7 @@ class Backoff(Part):
 
 
 class NotifyPolicy(Part):
-    """Receivers, chains and routes, which must fit together."""
+    """Receivers, chains and routes. Every name that they refer to must exist."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {
         "market": "marketplace",
@@ -170,11 +170,10 @@ class NotifyPolicy(Part):
     """Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> Self:
+    def _consistent(self) -> Self:
         faults = [*self._chain_faults(), *self._route_faults()]
         if faults:
-            # With their places, so that the file's lines can be named.
-            details = [
+            details = [  # with locations, so that messages can name lines of the file
                 InitErrorDetails(type=PydanticCustomError("policy", "{why}", {"why": why}), loc=at, input=None)
                 for at, why in faults
             ]

@@ -1,6 +1,6 @@
-"""The route tree: labels in, the ends that they reach out, each with a named reason. Nothing is sent here.
+"""The route tree: from labels to destinations, with a named reason for every route visited. Nothing is sent here.
 
-Grouping (group_by, group_wait, group_interval) has its place here when it comes: a route is where it is configured.
+Grouping (group_by, group_wait, group_interval) would belong here: routes are where it would be configured.
 """
 
 from collections.abc import Mapping
@@ -12,26 +12,26 @@ from contracts.matching import Given
 from services.notify.core.policy import NotifyPolicy, Route
 
 REPEAT_INTERVAL = timedelta(hours=4)
-"""Where no route on the way says otherwise."""
+"""Default, if neither the route nor one above it sets another."""
 
 
 class Verdict(StrEnum):
-    """What became of a route."""
+    """Why a route was taken or not."""
 
     TAKEN = "taken"
-    """It matches, and none below it does."""
+    """It matches, and none of its children does."""
     ENTERED = "entered"
-    """It matches, and one below it does too."""
+    """It matches, and so does one of its children."""
     LABEL_DIFFERS = "label_differs"
     EXCLUDED = "excluded"
-    """A label has a value that `unless` names."""
+    """A label has a value that `unless` excludes."""
     NOT_REACHED = "not_reached"
-    """One before it matched and did not say continue."""
+    """A sibling before it matched and has no `continue`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A route and why it was taken or not; `label` names the one that decided."""
+class Visit:
+    """A route and its verdict; `label` names the label that decided."""
 
     route: str
     verdict: Verdict
@@ -39,8 +39,8 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """Where an alert goes. Neither receiver nor chain: nobody is told."""
+class Destination:
+    """Where an alert goes. Neither receiver nor chain: nobody is notified."""
 
     route: str
     receiver: str | None
@@ -50,52 +50,53 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The answer, and how it came about."""
+    """The destinations of an alert, and the routes visited to find them."""
 
-    ends: tuple[End, ...]
-    looked: tuple[Looked, ...]
+    destinations: tuple[Destination, ...]
+    visits: tuple[Visit, ...]
 
 
 def route(policy: NotifyPolicy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> Routed:
-    """Walk the tree. Total: every alert reaches at least one end, the first route's if no other."""
+    """Walk the tree. Every alert reaches at least one destination: the root route's if no other."""
 
     def given(key: str) -> tuple[str, ...]:
         value = labels.get(key, "")
         return tags if key in {"tags", "all_tags"} else (value,) if value else ()
 
-    looked: list[Looked] = []
-    ends = _enter(policy.route, given, End("", None, None, REPEAT_INTERVAL), looked)
-    return Routed(tuple(ends), tuple(looked))
+    visits: list[Visit] = []
+    destinations = _enter(policy.route, given, Destination("", None, None, REPEAT_INTERVAL), visits)
+    return Routed(tuple(destinations), tuple(visits))
 
 
-def _enter(node: Route, given: Given, above: End, looked: list[Looked]) -> list[End]:
-    here = _inherit(node, above)
-    place = len(looked)
-    ends: list[End] = []
-    closed = False
+def _enter(node: Route, given: Given, parent: Destination, visits: list[Visit]) -> list[Destination]:
+    """Return the destinations that a matching node leads to; append the routes visited to `visits`."""
+    own = _inherit(node, parent)
+    place = len(visits)
+    destinations: list[Destination] = []
+    done = False
     for child in node.routes:
-        if closed:
-            looked.append(Looked(child.name, Verdict.NOT_REACHED))
+        if done:
+            visits.append(Visit(child.name, Verdict.NOT_REACHED))
             continue
-        refused = _refuse(child, given)
-        if refused is not None:
-            looked.append(refused)
+        mismatch = _mismatch(child, given)
+        if mismatch is not None:
+            visits.append(mismatch)
             continue
-        ends += _enter(child, given, here, looked)
-        closed = not child.go_on
-    looked.insert(place, Looked(node.name, Verdict.ENTERED if ends else Verdict.TAKEN))
-    return ends or [here]
+        destinations += _enter(child, given, own, visits)
+        done = not child.go_on
+    visits.insert(place, Visit(node.name, Verdict.ENTERED if destinations else Verdict.TAKEN))
+    return destinations or [own]
 
 
-def _inherit(node: Route, above: End) -> End:
+def _inherit(node: Route, parent: Destination) -> Destination:
     receiver, chain = node.receiver, node.chain
     if receiver is None and chain is None and not node.silent:
-        receiver, chain = above.receiver, above.chain
-    return End(node.name, receiver, chain, node.repeat_interval or above.repeat_interval)
+        receiver, chain = parent.receiver, parent.chain
+    return Destination(node.name, receiver, chain, node.repeat_interval or parent.repeat_interval)
 
 
-def _refuse(node: Route, given: Given) -> Looked | None:
+def _mismatch(node: Route, given: Given) -> Visit | None:
     failing, excluded = node.match.failing(given), node.unless.holding(given)
     if failing is not None:
-        return Looked(node.name, Verdict.LABEL_DIFFERS, failing)
-    return None if excluded is None else Looked(node.name, Verdict.EXCLUDED, excluded)
+        return Visit(node.name, Verdict.LABEL_DIFFERS, failing)
+    return None if excluded is None else Visit(node.name, Verdict.EXCLUDED, excluded)

@@ -1,7 +1,7 @@
-"""What became of a notification that was tried: sent, to be tried again, refused or dropped.
+"""The outcome of an attempt to send a notification: sent, to be retried, failed or dropped.
 
-Rules: a try is noted before it is made, so that nobody takes for unsent what may have arrived; an outcome is settled
-once; who reports the same one later changes nothing.
+Rules: an attempt is recorded before it is made, so a notification that may have arrived never counts as unsent. An
+outcome is settled once; reporting it again changes nothing.
 """
 
 from dataclasses import dataclass
@@ -20,58 +20,60 @@ from services.notify.core.escalation import next_step
 from services.notify.core.policy import NotifyPolicy
 from services.notify.core.state import Alarm, Escalation, Planned, Standing, dedup_key
 
-MOST_RETRY_AFTER = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
+"""Longest wait that a receiver can ask for, in seconds."""
 RETRY_FOR_UNKNOWN = timedelta(days=1)
+"""How long to retry for a receiver that the policy no longer has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The receiver took it."""
+    """The receiver accepted it."""
 
     status: int | None = None
     thread: str | None = None
-    """Where the receiver keeps this escalation together."""
+    """The receiver's id for the thread of this escalation."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemporaryFailure:
-    """Not taken, for a reason that may pass."""
+    """Not accepted; a later attempt may be."""
 
     error: str
     status: int | None = None
     after: float | None = None
-    """Seconds that the receiver asked us to wait."""
+    """Seconds to wait, if the receiver asked for that."""
     unsure: bool = False
-    """No answer came, or not all of it: the receiver may have taken it."""
+    """No complete answer came: the receiver may have accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermanentFailure:
-    """Not taken, and no later try will be."""
+    """Not accepted, and no later attempt would be."""
 
     error: str
     status: int | None = None
     gone: bool = False
-    """The receiver says that it is no more: nothing else of this escalation goes there."""
+    """The receiver answered 410 Gone: send it nothing else about this escalation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """It was withdrawn before it was tried again."""
+    """Withdrawn before the next attempt."""
 
 
 Outcome = Sent | TemporaryFailure | PermanentFailure | Dropped
 
 
-def begin(
+def begin_attempt(
     state: Escalation | None, planned_id: str, policy: NotifyPolicy, *, now: datetime
 ) -> Decision[Escalation] | None:
-    """Note that a try is made; None when none is to be made any more."""
+    """Record that an attempt is made; None if the notification is withdrawn or settled."""
     planned = _find(state, planned_id)
-    if state is None or planned is None or planned.moot:
+    if state is None or planned is None or planned.withdrawn:
         return None
     draft = Draft.of(state, policy, now)
-    draft.planned[draft.planned.index(planned)] = planned.model_copy(update={"begun": planned.begun + 1})
+    draft.planned[draft.planned.index(planned)] = planned.model_copy(update={"unsettled": planned.unsettled + 1})
     return draft.decision()
 
 
@@ -82,28 +84,28 @@ def _find(state: Escalation | None, planned_id: str) -> Planned | None:
 def settle(
     state: Escalation | None, planned_id: str, outcome: Outcome, policy: NotifyPolicy, *, now: datetime, jitter: float
 ) -> Decision[Escalation] | None:
-    """Write down an outcome; None when it was settled before. `jitter` is a number from 0 to 1."""
+    """Record an outcome; None if it was settled before. `jitter` is a number from 0 to 1."""
     planned = _find(state, planned_id)
     if state is None or planned is None:
         return None
     draft = Draft.of(state, policy, now)
     match outcome:
         case Dropped():
-            if not planned.moot:
+            if not planned.withdrawn:
                 return None
-            _dropped(draft, planned, planned.begun)
+            _drop(draft, planned, planned.unsettled)
         case Sent():
-            _sent(draft, planned, outcome)
-        case TemporaryFailure() if planned.moot:
-            _dropped(draft, planned, _unknown(planned, outcome))
+            _mark_sent(draft, planned, outcome)
+        case TemporaryFailure() if planned.withdrawn:
+            _drop(draft, planned, _unsettled_after(planned, outcome))
         case TemporaryFailure():
-            _later(draft, planned, outcome, jitter)
+            _retry_later(draft, planned, outcome, jitter)
         case PermanentFailure():
-            _failed(draft, planned, outcome.error, outcome.status, gone=outcome.gone)
+            _fail(draft, planned, outcome.error, outcome.status, gone=outcome.gone)
     return draft.decision()
 
 
-def _sent(draft: Draft, planned: Planned, sent: Sent) -> None:
+def _mark_sent(draft: Draft, planned: Planned, sent: Sent) -> None:
     draft.planned.remove(planned)
     draft.events.append(
         NotificationSent(
@@ -115,28 +117,28 @@ def _sent(draft: Draft, planned: Planned, sent: Sent) -> None:
     )
     if sent.thread is not None:
         draft.changes["threads"] = {**draft.old.threads, planned.receiver: sent.thread}
-    _heard(draft, planned)
+    _mark_notified(draft, planned)
 
 
-def _dropped(draft: Draft, planned: Planned, unknown: int) -> None:
-    """Let go of what is moot. Who may have taken it counts as told: else it would never end for them."""
+def _drop(draft: Draft, planned: Planned, unsettled: int) -> None:
+    """Drop a withdrawn notification. If it may have arrived, its receiver counts as notified and gets "resolved"."""
     draft.planned.remove(planned)
-    if unknown:
+    if unsettled:
         draft.events.append(NotificationWithdrawn(**_facts(draft, planned), withdrawn_at=draft.now))
-        _heard(draft, planned)
+        _mark_notified(draft, planned)
 
 
-def _unknown(planned: Planned, later: TemporaryFailure) -> int:
-    """How many tries may have arrived, after one that came to this."""
-    return planned.begun if later.unsure else max(0, planned.begun - 1)
+def _unsettled_after(planned: Planned, failure: TemporaryFailure) -> int:
+    """Return how many attempts may have arrived, including the one that failed like this."""
+    return planned.unsettled if failure.unsure else max(0, planned.unsettled - 1)
 
 
-def _heard(draft: Draft, planned: Planned) -> None:
+def _mark_notified(draft: Draft, planned: Planned) -> None:
     alarm = draft.alarms.get(planned.alarm)
     if alarm is None or planned.kind != NotificationKind.FIRING:
         return
     if alarm.standing == Standing.RESOLVED:
-        # It went out while it ended: who took it is told that it is over.
+        # The alarm ended while "firing" was in flight: send "resolved" after it.
         receiver = draft.policy.receivers.get(planned.receiver)
         if receiver is not None and receiver.send_resolved:
             draft.plan(alarm, NotificationKind.RESOLVED, [planned.receiver])
@@ -144,29 +146,35 @@ def _heard(draft: Draft, planned: Planned) -> None:
     draft.set(alarm, notified=tuple(dict.fromkeys((*alarm.notified, planned.receiver))))
 
 
-def _later(draft: Draft, planned: Planned, later: TemporaryFailure, jitter: float) -> None:
+def _retry_later(draft: Draft, planned: Planned, failure: TemporaryFailure, jitter: float) -> None:
+    """Schedule the next attempt, or give up when the receiver's `retry_for` is over."""
     receiver = draft.policy.receivers.get(planned.receiver)
     limit = planned.planned_at + (receiver.retry_for if receiver else RETRY_FOR_UNKNOWN)
     wait = backoff(draft.policy, planned.attempts, jitter)
-    if later.after is not None:
-        wait = max(wait, min(later.after, MOST_RETRY_AFTER))
+    if failure.after is not None:
+        wait = max(wait, min(failure.after, MAX_RETRY_AFTER))
     next_try = draft.now + timedelta(milliseconds=round(wait * 1000))
     if next_try > limit:
-        _failed(draft, planned, f"given up: {later.error}", later.status)
+        _fail(draft, planned, f"given up: {failure.error}", failure.status)
         return
     at = draft.planned.index(planned)
-    tried = {"attempts": planned.attempts + 1, "next_try": next_try, "begun": _unknown(planned, later)}
-    draft.planned[at] = planned.model_copy(update=tried)
+    changes = {
+        "attempts": planned.attempts + 1,
+        "next_try": next_try,
+        "unsettled": _unsettled_after(planned, failure),
+    }
+    draft.planned[at] = planned.model_copy(update=changes)
 
 
 def backoff(policy: NotifyPolicy, attempts: int, jitter: float) -> float:
-    """Seconds to wait after a try that was the `attempts`+1st: doubling, half of it left to chance."""
+    """Return the seconds to wait after attempt number `attempts` + 1: doubling, with up to half of it as jitter."""
     first, most = policy.backoff.first.total_seconds(), policy.backoff.most.total_seconds()
     full = min(most, first * 2.0 ** min(attempts, 40))
     return full * (0.5 + jitter / 2)
 
 
-def _failed(draft: Draft, planned: Planned, error: str, status: int | None, *, gone: bool = False) -> None:
+def _fail(draft: Draft, planned: Planned, error: str, status: int | None, *, gone: bool = False) -> None:
+    """Give a notification up. If that leaves the current step of its chain without a receiver, take the next one."""
     draft.planned.remove(planned)
     draft.events.append(
         NotificationFailed(
@@ -184,17 +192,17 @@ def _failed(draft: Draft, planned: Planned, error: str, status: int | None, *, g
     if (
         alarm is not None
         and planned.kind == NotificationKind.FIRING
-        and not planned.moot
-        and _nobody_left(draft, alarm)
+        and not planned.withdrawn
+        and _step_failed(draft, alarm)
     ):
         next_step(draft, alarm)
 
 
-def _nobody_left(draft: Draft, alarm: Alarm) -> bool:
-    """Whether the present step of a chain reached nobody and is trying nobody any more."""
+def _step_failed(draft: Draft, alarm: Alarm) -> bool:
+    """Return whether the current step of a chain has reached no receiver and no attempt is left."""
     if alarm.standing != Standing.OPEN or alarm.chain is None or alarm.exhausted:
         return False
-    trying = any(p.alarm == alarm.key and not p.moot for p in draft.planned)
+    trying = any(p.alarm == alarm.key and not p.withdrawn for p in draft.planned)
     chain = draft.policy.chains.get(alarm.chain)
     targets = (
         chain.steps[alarm.step].targets if chain and alarm.step is not None and alarm.step < len(chain.steps) else ()

@@ -1,4 +1,4 @@
-"""The escalation as a value: alarms, planned notifications, who was told. What changes it is in the other files."""
+"""The state of an escalation: alarms, planned notifications, who was notified. What changes it is in other files."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,33 +8,33 @@ from pydantic import Field
 from contracts.notifications import Alert
 from contracts.values import Value
 from kit.base.ids import stable_id
-from services.notify.core.heard import Words
+from services.notify.core.latest import LatestEvents
 
 PREFIX = "esc-"
 
 
 def escalation_id(ticket_id: str) -> str:
-    """The escalation of a ticket."""
+    """Return the id of a ticket's escalation."""
     return PREFIX + ticket_id
 
 
 def dedup_key(escalation: str, alarm: str) -> str:
-    """What receivers know an alarm by: each has its own, so the end of one ends no other. At most 255 characters."""
+    """Return the key by which receivers identify an alarm, at most 255 characters. No two alarms share one."""
     return f"{escalation}:{stable_id(alarm)}"
 
 
 class Standing(StrEnum):
-    """Where an alarm, or an escalation as a whole, is."""
+    """The status of an alarm or of an escalation."""
 
     QUIET = "quiet"
-    """Nothing was ever the matter (escalations only)."""
+    """No alarm was ever opened (escalations only)."""
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
 
 
 class Alarm(Value):
-    """One alert on one route, and how far people have been told about it."""
+    """One alert on one route, and how far it has been escalated."""
 
     key: str
     kind: str
@@ -50,29 +50,30 @@ class Alarm(Value):
     raised_at: datetime
     """Time of the event that raised it."""
     step: int | None = None
-    """The step reached last, from 0."""
+    """The latest step taken, from 0."""
     round: int = 0
+    """Repeats of the whole chain so far."""
     next_at: datetime | None = None
-    """When time matters to it next: the next step, a reminder, the end of an acknowledgement."""
+    """When the next step, the reminder or the end of the acknowledgement is due."""
     notified: tuple[str, ...] = ()
-    """Receivers that took a firing notification since it opened."""
+    """Receivers that accepted a firing notification since it opened."""
     superseded: bool = False
-    """Worse has been told in its place, or it never was so: nothing more is said about it when its clock goes on."""
+    """A worse alarm took its place, or its alert was withdrawn: no more notifications, even if its clock resumes."""
     paused: bool = False
-    """The clock that it warns of stands still, and so does all that it waits for."""
-    left: float | None = None
-    """While paused: seconds until `next_at`, counted from when the clock goes on."""
+    """Its clock is paused, and so are its steps."""
+    remaining: float | None = None
+    """While paused: seconds from the clock's resumption to the next step."""
     acked_by: str | None = None
     acked_at: datetime | None = None
     reminded: bool = False
     exhausted: bool = False
-    """All steps and repeats were used and nobody has acknowledged."""
+    """All steps and repeats are used up without an acknowledgement."""
     ended_at: datetime | None = None
     ended_reason: str | None = None
 
 
 class Planned(Value):
-    """A notification that is decided and not settled."""
+    """A notification that is not settled yet: to be sent, retried or dropped."""
 
     id: str
     number: int
@@ -80,61 +81,61 @@ class Planned(Value):
     kind: str
     alert: Alert
     agent: str | None = None
-    """Who had the ticket then: a resend says the same as the first try."""
+    """Who had the ticket when this was planned. Every attempt sends the same content."""
     step: int | None = None
     receiver: str
     target: str
-    """What kind of target the receiver is."""
+    """Kind of the receiver: person, schedule, team or webhook."""
     sink: str
     planned_at: datetime
     next_try: datetime
     attempts: int = 0
-    begun: int = 0
-    """Tries whose outcome is not known: they may have reached the receiver. Counted before each one is made."""
-    moot: bool = False
-    """Withdrawn before it was known to have been sent: it is not tried again, only dropped."""
+    unsettled: int = 0
+    """Attempts without a known outcome: they may have arrived. Counted before each attempt."""
+    withdrawn: bool = False
+    """No longer to be sent: the deliverer drops it."""
 
 
 class Escalation(Value):
-    """All that is the matter with one ticket."""
+    """All alarms of one ticket, and their notifications."""
 
     ticket_id: str = ""
     queue: str | None = None
     agent: str | None = None
     over_at: datetime | None = None
-    """When the ticket was solved or closed; what was raised before that and arrives later is not told."""
+    """When the ticket was solved or closed. Alerts raised before that but received later are not notified."""
     ticket_version: int | None = None
-    """Version of the ticket with which it was last solved, closed or reopened: an earlier such event comes too late."""
-    words: Words = ()
-    """What was heard while something of the same source was missing."""
+    """Version of the ticket when it was last solved, closed or reopened. Such events with an older one are ignored."""
+    latest_events: LatestEvents = ()
+    """Recorded only while events are missing; see `latest.py`."""
     alarms: tuple[Alarm, ...] = ()
     planned: tuple[Planned, ...] = ()
     count: int = 0
     """Notifications planned so far."""
     threads: dict[str, str] = Field(default_factory=dict)
-    """Receiver -> thread of this escalation there."""
+    """Receiver -> its id for the thread of this escalation."""
     disabled: tuple[str, ...] = ()
-    """Receivers that said they are gone (410): not told of this escalation again."""
+    """Receivers that answered 410 Gone: they get nothing more about this escalation."""
 
     @property
     def id(self) -> str:
-        """The escalation's id."""
+        """Return the escalation's id."""
         return escalation_id(self.ticket_id)
 
     @property
     def standing(self) -> Standing:
-        """Of the alarms that hold, the least looked after."""
+        """Return `open` if any alarm is open, else `acknowledged` if any is, else `resolved`."""
         if not self.alarms:
             return Standing.QUIET
-        here = {alarm.standing for alarm in self.alarms if not alarm.superseded}
-        return next((s for s in (Standing.OPEN, Standing.ACKNOWLEDGED) if s in here), Standing.RESOLVED)
+        found = {alarm.standing for alarm in self.alarms if not alarm.superseded}
+        return next((s for s in (Standing.OPEN, Standing.ACKNOWLEDGED) if s in found), Standing.RESOLVED)
 
     @property
     def due(self) -> datetime | None:
-        """The next instant at which time changes an alarm."""
+        """Return when the next step or reminder of any alarm is due."""
         return min((alarm.next_at for alarm in self.alarms if alarm.next_at is not None), default=None)
 
     @property
     def next_try(self) -> datetime | None:
-        """The next instant at which a notification is to be tried or dropped."""
+        """Return when the next notification is to be sent or dropped."""
         return min((planned.next_try for planned in self.planned), default=None)

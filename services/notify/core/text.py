@@ -1,6 +1,6 @@
-"""Texts for people: a fixed set of facts put into short templates. Escaping for a sink is the sink's business.
+"""Texts of notifications: templates with a fixed set of facts. Each sink does its own escaping.
 
-Templates are string.Template: names only, no expressions, so nothing in them can compute, loop or look anything up.
+Templates are `string.Template`: names only, no expressions, so a template cannot compute, loop or look anything up.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ FACTS = (
     "ticket", "escalation", "what", "summary", "alert", "kind", "metric", "reason", "policy", "brand", "channel",
     "account", "marketplace", "country", "priority", "tier", "language", "queue", "agent", "since",
 )  # fmt: skip
-"""Every name that a template may use."""
+"""The names that a template may use."""
 
 LINE = "[$what] $summary"
 LONG = """$summary
@@ -35,7 +35,7 @@ Escalation $escalation
 
 
 def check(template: str) -> None:
-    """Raise ValueError for a template that names something that is no fact."""
+    """Raise ValueError for a template with an unknown name or a stray `$`."""
     names = Template(template)
     if not names.is_valid():
         raise ValueError("a single $ is not allowed; write $$ for a dollar sign")
@@ -45,7 +45,7 @@ def check(template: str) -> None:
 
 
 def facts(ticket_id: str, escalation_id: str, what: str, alert: Alert, agent: str | None) -> dict[str, str]:
-    """All facts by name; each on one line and bounded, since customers write some of them."""
+    """Return all facts by name, each on one line and cut to `MAX_FACT` characters: customers write some of them."""
     values = dict.fromkeys(FACTS, "")
     values |= {name: value for name, value in alert.labels.items() if name in values}
     values |= {
@@ -61,11 +61,11 @@ def facts(ticket_id: str, escalation_id: str, what: str, alert: Alert, agent: st
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
-    """The text."""
+    """Return the text, cut to `MAX_TEXT` characters."""
     return Template(template).safe_substitute(values)[:MAX_TEXT]
 
 
-def one_line(value: str, most: int) -> str:
-    """The same without anything that ends a line or moves a cursor, cut to `most` characters."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+def one_line(value: str, limit: int) -> str:
+    """Return the value on one line, without control characters, cut to `limit` characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

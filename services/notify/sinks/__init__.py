@@ -1,7 +1,7 @@
-"""The table of sinks. A sink is one file: the keys of its receivers, and the class that delivers to them.
+"""The table of sinks. A sink is one file: the keys of its receivers, and the class that sends to them.
 
-A sink returns an outcome of core.settle and raises nothing that it can foresee. A resend has the ids of the first try.
-No rule of escalation is here.
+A sink returns an outcome of `core.settle` and raises no errors that it can foresee. Every attempt carries the same ids.
+No rules of escalation here.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ __all__ = ["SINKS", "Notification", "Relay", "Sink", "Transports", "build_sinks"
 
 @dataclass(frozen=True, slots=True)
 class Transports:
-    """What sinks send by."""
+    """What the sinks share to send with."""
 
     http_client: HttpClient
     relay: Relay
@@ -30,7 +30,7 @@ class Transports:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of sink: what a receiver of it is in the policy file, and how the sink is made."""
+    """A kind of sink: the model of its receivers in the policy file, and how to build it."""
 
     receiver: type[Receiver]
     build: Callable[[Transports], Sink]
@@ -41,9 +41,9 @@ SINKS: Mapping[str, Kind] = {
     SinkName.SLACK: Kind(SlackReceiver, lambda by: SlackSink(by.http_client, by.secrets)),
     SinkName.EMAIL: Kind(EmailReceiver, lambda by: EmailSink(by.relay, by.secrets)),
 }
-"""Every sink by its name in policy files, events and metrics; all of these follow from this table."""
+"""Every sink, by its name in policy files, events and metrics."""
 
 
 def build_sinks(transports: Transports) -> dict[str, Sink]:
-    """Make all sinks, by name."""
+    """Build all sinks, by name."""
     return {name: kind.build(transports) for name, kind in SINKS.items()}

@@ -1,4 +1,4 @@
-"""What every sink is given and gives. No sink is here; which there are is in `__init__.py`."""
+"""The interface of sinks. The table of sinks is in `__init__.py`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from services.notify.core.state import Planned, dedup_key
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification on its way: what to say, to whom, and under which ids."""
+    """One attempt to send a notification: content, receiver and ids."""
 
     planned: Planned
     ticket_id: str
@@ -20,20 +20,20 @@ class Notification:
     receiver: Receiver
     thread: str | None
     now: datetime
-    """When this try is made."""
+    """Time of this attempt."""
 
     @property
     def dedup_key(self) -> str:
-        """What the receiver knows the alarm by."""
+        """Return the key by which the receiver identifies the alarm."""
         return dedup_key(self.escalation_id, self.planned.alarm)
 
     def facts(self) -> dict[str, str]:
-        """What templates may say."""
+        """Return the facts for templates."""
         planned = self.planned
         return text.facts(self.ticket_id, self.escalation_id, planned.kind, planned.alert, planned.agent)
 
 
 class Sink(Protocol):
-    """Delivers to one kind of receiver."""
+    """Sends notifications to one kind of receiver."""
 
     async def deliver(self, notification: Notification) -> Outcome: ...

@@ -1,7 +1,7 @@
-"""E-mail through the relay of the settings.
+"""Email through the relay of the settings.
 
-Every mail has its own Message-ID, made from the notification's id, so that a resend is the same mail; all mails of an
-escalation refer to one root, so that they are one conversation.
+The Message-ID is made from the notification's id, so a resend is the same mail. All mails of an escalation refer to one
+root, so that mail programs show them as a thread.
 """
 
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ from services.notify.core.policy import Receiver, Template
 from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
 from services.notify.sinks.base import Notification
 
-MOST_SUBJECT = 200
+MAX_SUBJECT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The mail server that takes what we send. The operator names it, so its address is not guarded."""
+    """The mail relay. The operator sets its address, so private ones are allowed."""
 
     host: str
     port: int
@@ -53,13 +53,13 @@ class EmailReceiver(Receiver):
 
 
 class EmailSink:
-    """Sends mail."""
+    """Sends mails."""
 
     def __init__(self, relay: Relay, secrets: Secrets) -> None:
         self._relay, self._secrets = relay, secrets
 
     async def deliver(self, notification: Notification) -> Outcome:
-        """Send it once; taken by one of the addresses is taken."""
+        """Make one attempt. A mail that one of several addresses accepts counts as sent."""
         relay = self._relay
         try:
             message = render(notification, relay.sender)
@@ -82,7 +82,9 @@ class EmailSink:
             codes = [refused.code for refused in fault.recipients]
             return _refusal(min(codes, default=550), "every address was refused")
         except aiosmtplib.SMTPAuthenticationError as fault:
-            return TemporaryFailure(f"SMTP {fault.code}: {fault.message}"[:300], fault.code)  # passwords are mended
+            return TemporaryFailure(
+                f"SMTP {fault.code}: {fault.message}"[:300], fault.code
+            )  # until the password is fixed
         except aiosmtplib.SMTPResponseException as fault:
             return _refusal(fault.code, fault.message)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
@@ -93,12 +95,12 @@ class EmailSink:
 
 
 def _refusal(code: int, words: str) -> TemporaryFailure | PermanentFailure:
-    said = f"SMTP {code}: {words}"[:300]
-    return PermanentFailure(said, code) if 500 <= code < 600 else TemporaryFailure(said, code)
+    error = f"SMTP {code}: {words}"[:300]
+    return PermanentFailure(error, code) if 500 <= code < 600 else TemporaryFailure(error, code)
 
 
 def render(notification: Notification, sender: str) -> EmailMessage:
-    """The mail; made of the same facts it is the same mail."""
+    """Return the mail. The same notification gives the same mail."""
     receiver, planned, facts = notification.receiver, notification.planned, notification.facts()
     assert isinstance(receiver, EmailReceiver)
     domain = parseaddr(sender)[1].rpartition("@")[2]
@@ -106,7 +108,7 @@ def render(notification: Notification, sender: str) -> EmailMessage:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(receiver.to)
-    message["Subject"] = text.one_line(text.render(receiver.subject, facts), MOST_SUBJECT)
+    message["Subject"] = text.one_line(text.render(receiver.subject, facts), MAX_SUBJECT)
     message["Date"] = format_datetime(planned.planned_at)
     message["Message-ID"] = f"<{planned.id}@{domain}>"
     message["In-Reply-To"] = root

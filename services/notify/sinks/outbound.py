@@ -1,4 +1,4 @@
-"""One outgoing POST of a sink, and what its answer means where the sink has no rule of its own."""
+"""HTTP for sinks: one POST, and what its response means unless the sink has rules of its own."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from services.notify.core.settle import PermanentFailure, TemporaryFailure
 async def post(
     http_client: HttpClient, url: str, headers: Mapping[str, str], body: bytes
 ) -> Answer | TemporaryFailure | PermanentFailure:
-    """Send it once; what no answer came to is an outcome already."""
+    """Make one request; return the response, or the outcome if there is none."""
     try:
         return await http_client.call("POST", url, headers, body)
     except Forbidden as fault:
@@ -21,7 +21,7 @@ async def post(
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that the receiver asks us to wait: a number or a date."""
+    """Return the seconds to wait by the Retry-After header: a number or a date. None without a valid one."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -33,11 +33,11 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def refusal(answer: Answer, now: datetime) -> TemporaryFailure | PermanentFailure:
-    """What a status that is no success means, where the sink has no rule of its own."""
-    said = f"status {answer.status}: {answer.excerpt()}" if answer.body else f"status {answer.status}"
+    """Return the outcome for a response without a success status."""
+    error = f"status {answer.status}: {answer.excerpt()}" if answer.body else f"status {answer.status}"
     if answer.status == 410:
-        return PermanentFailure(said, 410, gone=True)
+        return PermanentFailure(error, 410, gone=True)
     if 300 <= answer.status < 400:
-        return PermanentFailure(f"redirects are not followed: {said}", answer.status)
-    # A receiver that is being repaired answers 401, 404 or 5xx for hours: only 410 says that it will not come back.
-    return TemporaryFailure(said, answer.status, retry_after(answer.headers, now))
+        return PermanentFailure(f"redirects are not followed: {error}", answer.status)
+    # A receiver under repair may answer 401, 404 or 5xx for hours; only 410 is final.
+    return TemporaryFailure(error, answer.status, retry_after(answer.headers, now))

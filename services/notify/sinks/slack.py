@@ -1,6 +1,6 @@
-"""Slack: chat.postMessage with a token, where an escalation is a thread; or an incoming webhook, where not.
+"""Slack: `chat.postMessage` with a token, which keeps an escalation in one thread; or an incoming webhook (no threads).
 
-Slack takes no idempotency key for messages, so a try whose answer was lost shows as a second message in the thread.
+Slack has no idempotency key for messages, so a retry after a lost response appears as a second message.
 """
 
 import json
@@ -17,14 +17,14 @@ from services.notify.core.settle import Outcome, PermanentFailure, Sent, Tempora
 from services.notify.sinks.base import Notification
 from services.notify.sinks.outbound import post, refusal, retry_after
 
-MOST_TEXT = 3_000
-_FOREVER = frozenset(
+MAX_TEXT = 3_000
+_PERMANENT = frozenset(
     {
         "channel_not_found", "not_in_channel", "is_archived", "msg_too_long", "no_text", "restricted_action",
         "invalid_arguments", "invalid_blocks", "channel_type_not_supported",
     }
 )  # fmt: skip
-"""Errors that the same message will meet again. Faults of the token are not among them: tokens are mended."""
+"""Errors that a retry cannot fix. Errors of the token are not among them: the token can be replaced."""
 
 
 class SlackReceiver(Receiver):
@@ -57,7 +57,7 @@ class SlackSink:
         self._http, self._secrets = http_client, secrets
 
     async def deliver(self, notification: Notification) -> Outcome:
-        """Send it once."""
+        """Make one attempt."""
         receiver = notification.receiver
         assert isinstance(receiver, SlackReceiver)
         message: dict[str, Any] = {"text": render(notification, receiver)}
@@ -81,33 +81,32 @@ class SlackSink:
             return answer
         if receiver.webhook is not None:
             return Sent(answer.status) if answer.status == 200 else refusal(answer, notification.now)
-        return _of_api(answer, notification)
+        return _api_outcome(answer, notification)
 
 
 def render(notification: Notification, receiver: SlackReceiver) -> str:
-    """The text, in which only Slack's own signs have a meaning; what customers wrote must not mention a channel."""
+    """Return the text. Facts are escaped, so that what a customer wrote cannot mention a channel."""
     escaped = {name: escape(value) for name, value in notification.facts().items()}
-    return text.render(receiver.text, escaped)[:MOST_TEXT]
+    return text.render(receiver.text, escaped)[:MAX_TEXT]
 
 
 def escape(value: str) -> str:
-    """Slack's three control characters."""
+    """Escape Slack's three control characters."""
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _of_api(answer: Answer, notification: Notification) -> Outcome:
-    """The Web API answers 200 to nearly everything; what counts is `ok`."""
+def _api_outcome(answer: Answer, notification: Notification) -> Outcome:
+    """Return the outcome of a Web API call, which answers 200 to nearly everything: `ok` decides."""
     if answer.status != 200:
         return refusal(answer, notification.now)
     try:
-        said = json.loads(answer.body)
-        taken, error = said["ok"] is True, str(said.get("error", "no reason given"))[:200]
+        result = json.loads(answer.body)
+        ok, error = result["ok"] is True, str(result.get("error", "no reason given"))[:200]
     except (ValueError, KeyError, TypeError, AttributeError):
         return TemporaryFailure("an answer that is not Slack's", answer.status)
-    if taken:
-        # The thread is the first message's; replies do not move it.
-        stamp = said.get("ts")
-        return Sent(answer.status, notification.thread or (stamp if isinstance(stamp, str) else None))
-    if error in _FOREVER:
+    if ok:
+        timestamp = result.get("ts")  # identifies the message; a thread has that of its first message
+        return Sent(answer.status, notification.thread or (timestamp if isinstance(timestamp, str) else None))
+    if error in _PERMANENT:
         return PermanentFailure(f"slack: {error}", answer.status)
     return TemporaryFailure(f"slack: {error}", answer.status, retry_after(answer.headers, notification.now))

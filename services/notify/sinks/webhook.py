@@ -1,7 +1,7 @@
-"""Webhooks, signed as Standard Webhooks says: `webhook-id`, `webhook-timestamp`, `webhook-signature` over the raw body.
+"""Webhooks signed by Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature` over the raw body.
 
-`webhook-id` is the notification's id, the same on every try, so a receiver drops what it has taken already. The
-alarm's dedup key is in the body: as `webhook-id` it would make receivers drop "resolved" after "firing".
+`webhook-id` is the notification's id, the same on every attempt, so receivers can drop duplicates. The alarm's dedup
+key is in the body: as `webhook-id` it would make receivers drop "resolved" after "firing".
 """
 
 import base64
@@ -24,7 +24,7 @@ from services.notify.core.settle import Outcome, PermanentFailure, Sent, Tempora
 from services.notify.sinks.base import Notification
 from services.notify.sinks.outbound import post, refusal, retry_after
 
-TAKEN = range(200, 300)
+SUCCESS = range(200, 300)
 
 
 class WebhookReceiver(Receiver):
@@ -41,13 +41,13 @@ class WebhookReceiver(Receiver):
 
 
 class WebhookSink:
-    """Posts to systems."""
+    """Posts signed webhooks."""
 
     def __init__(self, http_client: HttpClient, secrets: Secrets) -> None:
         self._http, self._secrets = http_client, secrets
 
     async def deliver(self, notification: Notification) -> Outcome:
-        """Sign and send it once."""
+        """Make one attempt."""
         receiver = notification.receiver
         assert isinstance(receiver, WebhookReceiver)
         body = render(notification)
@@ -62,7 +62,7 @@ class WebhookSink:
         answer = await post(self._http, url, headers, body)
         if isinstance(answer, TemporaryFailure | PermanentFailure):
             return answer
-        if answer.status in TAKEN:
+        if answer.status in SUCCESS:
             return Sent(answer.status)
         if answer.status == 429:
             return TemporaryFailure("status 429: too many", 429, retry_after(answer.headers, notification.now))
@@ -70,7 +70,7 @@ class WebhookSink:
 
 
 def render(notification: Notification) -> bytes:
-    """The body: the same bytes on every try."""
+    """Return the body: the same bytes on every attempt."""
     planned, alert = notification.planned, notification.planned.alert
     document = {
         "type": f"deskbus.escalation.{planned.kind}",
@@ -90,7 +90,7 @@ def render(notification: Notification) -> bytes:
 
 
 def key(secret: str) -> bytes:
-    """The key in a secret: base64, with or without its prefix. Raises ValueError."""
+    """Return the key of a secret: base64, with or without the prefix `whsec_`. Raises ValueError."""
     try:
         raw = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error as error:
@@ -101,12 +101,12 @@ def key(secret: str) -> bytes:
 
 
 def sign(webhook_id: str, at: datetime, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
-    """The three headers; one signature a key, for receivers that still have the old one."""
-    stamp = str(int(at.timestamp()))
-    signed = f"{webhook_id}.{stamp}.".encode() + body
+    """Return the three headers, with a signature per key, as a secret has several while it is rotated."""
+    timestamp = str(int(at.timestamp()))
+    signed = f"{webhook_id}.{timestamp}.".encode() + body
     signatures = (base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode() for secret in keys)
     return {
         "webhook-id": webhook_id,
-        "webhook-timestamp": stamp,
+        "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
