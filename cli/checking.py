@@ -13,12 +13,12 @@ from kit.policy.file import load
 
 def models() -> dict[str, type[BaseModel]]:
     """What each service reads its file as."""
-    from services.ingest.accounts import Accounts
+    from services.ingest.policy_file import AccountsFile
     from services.notify.policy_file import NotifyFile
     from services.routing.core.policy import RoutingPolicy as Routing
     from services.sla.core.policy import Book
 
-    return {"ingest": Accounts, "routing": Routing, "sla": Book, "notify": NotifyFile}
+    return {"ingest": AccountsFile, "routing": Routing, "sla": Book, "notify": NotifyFile}
 
 
 def faults(folder: Path) -> Iterator[str]:

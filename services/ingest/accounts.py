@@ -1,12 +1,14 @@
 """The policy of channel accounts: which there are, whose they are, where their secrets are. No channel's rules.
 
+Which channels there are, and what an account of each requires, is `policy_file.py`'s to check: channels stand above.
+
 Rule: a secret is named, never written (kit/policy/secrets.py).
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -17,8 +19,6 @@ from kit.policy.address import Address, Hosts, Url
 from kit.policy.duration import Duration, PositiveDuration
 from kit.policy.part import Part
 from kit.policy.secrets import SecretRefs
-
-ChannelKind = Literal["webhook", "whatsapp", "line", "sms", "email"]
 
 
 class MarketPolicy(Part):
@@ -51,8 +51,8 @@ class Account(Part):
     """One of the company's accounts on a channel."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the account in events and URLs.")
-    channel: ChannelKind
-    """webhook, whatsapp, line, sms or email."""
+    channel: str
+    """Name of the channel."""
     brand: str | None = None
     """Brand that the account sells."""
     market: MarketPolicy = MarketPolicy()
@@ -111,17 +111,7 @@ class Account(Part):
         return any(plain == without_tag(own) for own in (*self.addresses, *(alias.address for alias in self.aliases)))
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needs: dict[str, tuple[str, ...]] = {
-            "webhook": ("signing",),
-            "whatsapp": ("signing", "external_id"),
-            "line": ("signing",),
-            "sms": ("signing", "external_id", "public_url"),
-            "email": ("addresses", "signing"),
-        }
-        missing = [field for field in needs[self.channel] if not getattr(self, field)]
-        if missing:
-            raise ValueError(f"a {self.channel} account requires {', '.join(missing)}")
+    def _one_authority(self) -> Self:
         if self.authserv_id is not None and self.check_dkim:
             raise ValueError("authserv_id and check_dkim are mutually exclusive")
         return self

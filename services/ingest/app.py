@@ -37,6 +37,7 @@ from services.ingest.handlers import IngestHandling, Parsing, policy_of, weigh
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.people import People
+from services.ingest.policy_file import AccountsFile
 from services.ingest.reply_delivery import ReplyDelivery
 from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
@@ -68,7 +69,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     """Build the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
     worker = Worker(settings, clock)
     clock, mongo, producer, prefix = worker.clock, worker.mongo, worker.producer, worker.prefix
-    file, secrets = PolicyFile(settings.policy_file, Accounts), Secrets()
+    file, secrets = PolicyFile(settings.policy_file, AccountsFile), Secrets()
     intake = Intake(
         producer,
         mongo,

@@ -18,7 +18,7 @@ from kit.base.ids import stable_id
 from kit.http_client import MOST_ANSWER, Answer, Forbidden, Unreached
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Accounts
-from services.ingest.channels.originals import original
+from services.ingest.channels import CHANNELS
 from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
 from services.ingest.store import TICKETS, UPLOADS, Keeping, accepted
@@ -150,10 +150,11 @@ class Files:
 
     async def _fetch(self, file: Attachment, ticket: Ticket) -> bytes:
         account = self._accounts().named(ticket.channel, ticket.account)
-        if account is None:
+        channel = CHANNELS.get(ticket.channel)
+        if account is None or channel is None:
             raise NotFetched(f"unknown account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            wanted = original(ticket.channel, file.media_id, file.url, account, self._secrets)
+            wanted = channel.original(file, account, self._secrets)
             if isinstance(wanted, Upload):
                 told = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
                 after = wanted.then(told.status, told.body)

@@ -24,7 +24,7 @@ from kit.protocol.handling import Incoming
 from kit.protocol.record import Record
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import CHANNELS, FILES_APART
+from services.ingest.channels import CHANNELS, email
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
 from services.ingest.core.commands import CommandContext
@@ -50,12 +50,11 @@ def policy_of(account: Account | None) -> TicketPolicy:
     """Return what holds for an account's tickets; an account that is gone leaves the defaults."""
     if account is None:
         return TicketPolicy()
-    apart = account.channel in FILES_APART
     return TicketPolicy(
         quiet=account.quiet_after,
         reopen_window=account.reopen_window,
         send_for=account.retry_for,
-        one_file_per_message=apart,
+        one_file_per_message=CHANNELS[account.channel].ONE_FILE_PER_MESSAGE,
     )
 
 
@@ -113,7 +112,7 @@ class Parsing:
     def checks_dkim(self, raw: InboundRecord) -> bool:
         """Whether the record is a mail whose signatures are to be checked here."""
         account = self.accounts().named(raw.channel, raw.account)
-        return account is not None and account.check_dkim and account.channel == "email"
+        return account is not None and account.check_dkim and account.channel == email.CHANNEL
 
     def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
         metrics.PARSED.labels(parsed.channel, "status" if isinstance(parsed, DeliveryStatus) else "message").inc()

@@ -2,7 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-CHANNELS = ("email", "line", "sms", "webhook", "whatsapp")
+from services.ingest.channels import CHANNELS
+
 REFUSALS = (
     "missing",
     "signature",

@@ -66,7 +66,7 @@ class _Handler:
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         if len(address) > 320 or any(c.isspace() for c in address) or self.policy().addressed(address) is None:
-            metrics.REFUSED.labels("email", "unknown_account").inc()
+            metrics.REFUSED.labels(email.CHANNEL, "unknown_account").inc()
             return "550 5.1.1 No such mailbox"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -98,7 +98,7 @@ class _Handler:
             method="LMTP" if server.lmtp else "SMTP", url=None, query=query, headers={"peer": str(peer)}
         )
         key = channels.short_key(account, email.contact_key(body))
-        envelope = Envelope("email", account, key, "message/rfc822", known, verified=False)
+        envelope = Envelope(email.CHANNEL, account, key, "message/rfc822", known, verified=False)
         try:
             await self.intake.take(envelope, body)
         except TransientError as fault:

@@ -22,7 +22,7 @@ from kit.base.errors import InvalidPolicy
 from kit.http_client import Forbidden, HttpClient
 from kit.policy.file import parse
 from kit.policy.secrets import Unresolved
-from services.ingest.accounts import Account, Accounts
+from services.ingest.accounts import Account
 from services.ingest.channels import CHANNELS, WEBHOOKS, address_token, headers, mime, reports
 from services.ingest.channels import email as mail
 from services.ingest.channels.channel import Forged, Request
@@ -30,6 +30,7 @@ from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import clean, line
 from services.ingest.core.messages import Faulty, InboundMessage, Unreadable
+from services.ingest.policy_file import AccountsFile
 from services.notify.core import text as notify_text
 from services.notify.policy_file import NotifyFile
 from services.notify.sinks.outbound import retry_after
@@ -160,7 +161,7 @@ def _token(data: bytes) -> None:
 
 
 def _policy(data: bytes) -> None:
-    kinds: tuple[type[BaseModel], ...] = (Accounts, routing.RoutingPolicy, sla.Book, NotifyFile)
+    kinds: tuple[type[BaseModel], ...] = (AccountsFile, routing.RoutingPolicy, sla.Book, NotifyFile)
     words = (b"accounts:", b"queues:", b"policies:", b"receivers:")
     wanted = [kind for kind, word in zip(kinds, words, strict=True) if word in data] or [kinds[len(data) % 4]]
     for model in wanted:
@@ -191,7 +192,7 @@ def _template(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     "event": _event, "command": _command, "inbound": _inbound, "dead_letter": _dead_letter,
-    "webhook": _webhook(s.COUPANG), "whatsapp": _webhook(s.WA), "line": _webhook(s.LINE), "sms": _webhook(s.SMS),
+    **{name: _webhook(s.example(name)) for name in WEBHOOKS},
     "mail": _mail, "mime": _mime, "html": _html, "quoting": _quoting, "token": _token,
     "policy": _policy, "guard": _guard, "template": _template,
 }  # fmt: skip

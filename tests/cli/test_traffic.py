@@ -14,12 +14,12 @@ from kit.base.settings import parse_tokens
 from kit.policy.file import load
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Accounts
-from services.ingest.channels import generic, line, meta, twilio
+from services.ingest.channels import WEBHOOKS
 from services.ingest.channels.channel import Forged, Request, Webhook
 from services.ingest.core.messages import InboundMessage
+from services.ingest.policy_file import AccountsFile
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-CHANNELS: dict[str, Webhook] = {"whatsapp": meta, "line": line, "sms": twilio, "webhook": generic}
 
 
 def _traffic(seed: int = 1) -> Traffic:
@@ -28,7 +28,7 @@ def _traffic(seed: int = 1) -> Traffic:
 
 @pytest.fixture(scope="module")
 def accounts() -> Accounts:
-    return load(Path("deploy/config/ingest.yaml"), Accounts)
+    return load(Path("deploy/config/ingest.yaml"), AccountsFile)
 
 
 def _request(hook: Hook) -> Request:
@@ -38,7 +38,7 @@ def _request(hook: Hook) -> Request:
 
 def _channel(hook: Hook) -> tuple[str, Webhook]:
     name = hook.path.split("/")[3]
-    return name, CHANNELS[name]
+    return name, WEBHOOKS[name]
 
 
 HOOKS = {

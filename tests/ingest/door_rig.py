@@ -12,7 +12,9 @@ from pydantic import SecretStr
 from contracts.inbound import InboundRecord
 from kit.base.errors import TransientError
 from kit.doors.http import PROBLEM, door
+from kit.policy.secrets import Secrets
 from kit.protocol.ports import Outgoing
+from services.ingest.accounts import Accounts
 from services.ingest.commands_http import commands_router
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
@@ -47,7 +49,9 @@ class Blobs(dict[str, bytes]):
 
 
 @asynccontextmanager
-async def opened_door(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncClient]:
+async def opened_door(
+    kafka: Kafka, blobs: Blobs, accounts: Accounts = s.ACCOUNTS, secrets: Secrets = s.SECRETS
+) -> AsyncIterator[httpx.AsyncClient]:
     clock = FakeClock(s.NOW)
     tokens = "".join(
         f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{scope};"
@@ -56,7 +60,7 @@ async def opened_door(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncCl
     app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
     intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
     app.include_router(commands_router(intake, clock, "commands"))
-    whole = with_webhooks(app, intake, lambda: s.ACCOUNTS, s.SECRETS, clock, max_body=MAX_BODY)
+    whole = with_webhooks(app, intake, lambda: accounts, secrets, clock, max_body=MAX_BODY)
     transport = httpx.ASGITransport(whole)
     async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
         yield opened

@@ -4,7 +4,7 @@ import pytest
 
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
-from services.ingest.accounts import Accounts
+from services.ingest.policy_file import AccountsFile
 from tests.ingest.channels import samples as s
 
 
@@ -37,7 +37,7 @@ from tests.ingest.channels import samples as s
 def test_a_wrong_account_is_refused_with_line_and_reason(account: str, reason: str) -> None:
     text = f"accounts:\n  - {{name: fine, channel: webhook, signing: env:X}}\n  - {account}\n"
     with pytest.raises(InvalidPolicy, match=reason) as refusal:
-        parse("ingest.yaml", text.encode(), Accounts)
+        parse("ingest.yaml", text.encode(), AccountsFile)
     assert refusal.value.line == 3
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_account_is_refused_with_line_and_reason(account: str, reason: s
 def test_two_accounts_never_claim_the_same(first: str, second: str) -> None:
     text = f"accounts:\n  - {{{first}, signing: env:X}}\n  - {{{second}, signing: env:X}}\n"
     with pytest.raises(InvalidPolicy):
-        parse("ingest.yaml", text.encode(), Accounts)
+        parse("ingest.yaml", text.encode(), AccountsFile)
 
 
 @pytest.mark.parametrize(

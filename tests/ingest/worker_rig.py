@@ -27,6 +27,7 @@ from services.ingest.core.state import TicketState
 from services.ingest.files import Files
 from services.ingest.handlers import IngestHandling, Parsing, policy_of
 from services.ingest.people import People
+from services.ingest.policy_file import AccountsFile
 from services.ingest.signatures import Signatures
 from services.ingest.store import CONTACT_KIND, TICKET_KIND
 from services.ingest.threads import Threads
@@ -114,11 +115,13 @@ class Worker:
         clock: FakeClock | None = None,
         broker: Broker | None = None,
         signatures: Signatures | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         self.store = store or FakeStore()
         self.clock = clock or FakeClock(START)
         self.broker = broker or Broker()
-        accounts, secrets = Accounts.model_validate(ACCOUNTS), Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
+        accounts = accounts or AccountsFile.model_validate(ACCOUNTS)
+        secrets = Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
         self.accounts, self.secrets = accounts, secrets
         self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)

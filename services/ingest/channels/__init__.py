@@ -1,15 +1,18 @@
-"""Channels: one file each, verify + parse + render, pure. What they have in common is in channel.py and reading.py."""
+"""The table of channels. A channel is one file: verify, parse, render and what it needs, pure. See channel.py.
+
+What channels have in common is in channel.py, reading.py and originals.py.
+"""
 
 from services.ingest.channels import email, generic, line, meta, twilio
 from services.ingest.channels.channel import Channel, Webhook
 
-__all__ = ["CHANNELS", "FILES_APART", "WEBHOOKS", "Channel", "Webhook"]
+__all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
-WEBHOOKS: dict[str, Webhook] = {"webhook": generic, "whatsapp": meta, "line": line, "sms": twilio}
+_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio)
+_OTHERS: tuple[Channel, ...] = (email,)
+
+WEBHOOKS: dict[str, Webhook] = {channel.CHANNEL: channel for channel in _WEBHOOKS}
 """Channels that come in over HTTP, by the name that URLs, accounts and tickets use."""
 
-CHANNELS: dict[str, Channel] = {**WEBHOOKS, "email": email}
-"""All channels."""
-
-FILES_APART = frozenset({"whatsapp"})
-"""Channels whose messages carry either a text or one file."""
+CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.CHANNEL: channel for channel in _OTHERS}}
+"""All channels. The policy file, the door, its document, the metrics and the audit follow from it."""

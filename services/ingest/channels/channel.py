@@ -15,10 +15,20 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
+from contracts.ticket import Attachment
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.reading import glance, line, whole
-from services.ingest.core.messages import File, Inbound, OutgoingReply, Rendered, SendOutcome, Unsendable
+from services.ingest.core.messages import (
+    File,
+    HttpCall,
+    Inbound,
+    OutgoingReply,
+    Rendered,
+    SendOutcome,
+    Unsendable,
+    Upload,
+)
 
 T = TypeVar("T")
 WINDOW_SECONDS = 300
@@ -61,6 +71,15 @@ class Forged(Exception):
 class Channel(Protocol):
     """What every channel's module has."""
 
+    CHANNEL: str
+    """Its name in URLs, accounts and tickets: one of the public vocabulary, `contracts.ticket.Channel`."""
+
+    NEEDS: tuple[str, ...]
+    """Keys of an account (`accounts.Account`) that the channel cannot do without."""
+
+    ONE_FILE_PER_MESSAGE: bool
+    """Whether a message carries either a text or one file, so that the files of a reply leave one by one."""
+
     IDEMPOTENT: bool
     """Whether a repeat with the same id is taken once, so that a try that may have arrived can be made again."""
 
@@ -72,6 +91,19 @@ class Channel(Protocol):
 
     def outcome(self, status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
         """Read the provider's answer (mail: the reply code of the next server)."""
+
+    def original(self, file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:
+        """The request that fetches a file which came with a message; `originals.py` has what channels share.
+
+        Raises Unsendable if the channel keeps no such file, or Unresolved for a configuration that is not whole.
+        """
+
+    def message_ids(self, body: bytes) -> list[str] | None:
+        """The channel's ids of all messages in a body; empty if it only reports on something, None if nobody can tell.
+
+        For the audit, which checks `parse` by it: so it reads for itself, as simply as it can. May raise ValueError,
+        KeyError, TypeError and AttributeError for what cannot be read.
+        """
 
 
 class Webhook(Channel, Protocol):

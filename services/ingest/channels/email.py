@@ -7,21 +7,23 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import Message
+from email.parser import BytesHeaderParser
 from email.utils import parsedate_to_datetime
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
-from contracts.ticket import Authentication
+from contracts.ticket import Attachment, Authentication, Channel
 from contracts.values import to_instant
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts, without_tag
-from services.ingest.channels import address_token, bodies, mime, reports
+from services.ingest.channels import address_token, bodies, mime, originals, reports
 from services.ingest.channels import headers as heads
 from services.ingest.channels.authentication import authentication
 from services.ingest.channels.compose import compose
 from services.ingest.channels.quoting import newest
 from services.ingest.channels.reading import MAX_TEXT, line
 from services.ingest.core.messages import (
+    HttpCall,
     Inbound,
     InboundMessage,
     Mail,
@@ -34,7 +36,9 @@ from services.ingest.core.messages import (
     Unreadable,
 )
 
-CHANNEL = "email"
+CHANNEL = Channel.EMAIL.value
+NEEDS: tuple[str, ...] = ("addresses", "signing")
+ONE_FILE_PER_MESSAGE = False
 #: Each try has the same Message-ID, by which not every mailbox tells copies.
 IDEMPOTENT = False
 #: Whose Reply-To is followed: whoever is proven, and anybody where nobody is asked.
@@ -264,3 +268,14 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
         return Sent(None)
     told = line(body[:500].decode("utf-8", "replace")) or "no reason given"
     return SendFailure(f"SMTP {status}: {told}", permanent=500 <= status < 600)
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - mails carry theirs
+    """A mail brings its files itself."""
+    return originals.by_url(file)
+
+
+def message_ids(body: bytes) -> list[str] | None:
+    """`Message-ID`, which a mail may lack."""
+    identifier = BytesHeaderParser().parsebytes(body[:_LIGHT_LOOK]).get("message-id")
+    return [identifier.strip()] if identifier else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
@@ -17,10 +18,11 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
-from contracts.ticket import CustomerFacts, Location, Market, Priority
+from contracts.ticket import Attachment, Channel, CustomerFacts, Location, Market, Priority
 from contracts.values import Count, SkillLevels, to_instant
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import originals
 from services.ingest.channels.channel import Forged, Request, document_of, fresh, hmac_is_one_of, json_body
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, glance, line, obj, read_answer
@@ -39,7 +41,9 @@ from services.ingest.core.messages import (
     Unsendable,
 )
 
-CHANNEL = "webhook"
+CHANNEL = Channel.WEBHOOK.value
+NEEDS: tuple[str, ...] = ("signing",)
+ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = False
 TAKEN = 202
@@ -294,3 +298,14 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
     """An answer may name its own id of the message: `{"id": …}`."""
     return read_answer(status, headers, body, "id")
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - the URL is all
+    """By the URL that the connector gave."""
+    return originals.by_url(file)
+
+
+def message_ids(body: bytes) -> list[str]:
+    """`id` of a document that is no status."""
+    document = json.loads(body)
+    return [] if document.get("type") == "status" else [str(document["id"])]

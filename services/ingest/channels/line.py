@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
-from contracts.ticket import Location
+from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import originals
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body, public_url
 from services.ingest.channels.reading import (
     LIGHT_LOOK_BYTES,
@@ -44,7 +47,9 @@ from services.ingest.core.messages import (
     Unsendable,
 )
 
-CHANNEL = "line"
+CHANNEL = Channel.LINE.value
+NEEDS: tuple[str, ...] = ("signing",)
+ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = True
 TAKEN = 200
@@ -55,6 +60,8 @@ _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4
 _TEXT_LIMIT = 5000
 _MOST_MESSAGES = 5
 _PICTURES = {"image/jpeg", "image/png"}
+_CONTENT_HOSTS = {"api.line.me": "api-data.line.me"}
+"""LINE serves contents from a host of their own."""
 
 
 def account_id(request: Request) -> str | None:
@@ -209,3 +216,19 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
     if status == 409:
         return Sent(line(first(glance(body).get("sentMessages")).get("id")))
     return read_answer(status, headers, body, "sentMessages", 0, "id")
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
+    """The content of the message (LINE, "Get content"), or the URL of a file that LINE does not keep."""
+    if file.media_id is None:
+        return originals.by_url(file)
+    parts = urlsplit(originals.api(account, secrets))
+    api = parts._replace(netloc=_CONTENT_HOSTS.get(parts.netloc, parts.netloc)).geturl()
+    url = f"{api}/v2/bot/message/{quote(file.media_id, safe='')}/content"
+    return HttpCall("GET", url, originals.bearer(account, secrets), b"")
+
+
+def message_ids(body: bytes) -> list[str]:
+    """Of messages and postbacks."""
+    events = (event for event in json.loads(body)["events"] if event.get("type") in {"message", "postback"})
+    return [str(event.get("message", {}).get("id") or event["webhookEventId"]) for event in events]

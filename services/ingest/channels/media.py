@@ -1,4 +1,7 @@
-"""Files on WhatsApp: by URL where there is one, else uploaded first (Cloud API, "Media"), then named by the message."""
+"""Files on WhatsApp (Cloud API, "Media").
+
+Ours: by URL where there is one, else uploaded first, then named by the message. Theirs: fetched by the id of the media.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
-from services.ingest.channels.reading import line, read_answer
+from contracts.ticket import Attachment
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account
+from services.ingest.channels import originals
+from services.ingest.channels.reading import glance, line, read_answer
 from services.ingest.core.messages import File, HttpCall, SendFailure, Upload
 
 Message = Callable[[str, Mapping[str, Any]], HttpCall]
@@ -39,6 +47,21 @@ def render(file: File, url: str, login: Mapping[str, str], message: Message) -> 
         {"messaging_product": "whatsapp", "type": media_type}, name, media_type, file.content or b""
     )
     return Upload(HttpCall("POST", url, {"content-type": content_type, **login}, body), then)
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:
+    """Two requests: the first says where the file is for the next five minutes (Meta, "Retrieve Media URL")."""
+    if file.media_id is None:
+        return originals.by_url(file)
+    api, login = originals.api(account, secrets), originals.bearer(account, secrets)
+
+    def then(status: int, body: bytes) -> HttpCall | SendFailure:
+        url = line(glance(body).get("url"), 4000)
+        if status != 200 or url is None:
+            return SendFailure(f"HTTP {status}: the file's address was not told", permanent=False)
+        return HttpCall("GET", url, login, b"")
+
+    return Upload(HttpCall("GET", f"{api}/{quote(file.media_id, safe='')}", login, b""), then)
 
 
 def form(fields: Mapping[str, str], name: str, media_type: str, content: bytes) -> tuple[str, bytes]:

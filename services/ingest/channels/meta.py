@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
-from contracts.ticket import Location
+from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import media
@@ -51,7 +52,9 @@ from services.ingest.core.messages import (
     Upload,
 )
 
-CHANNEL = "whatsapp"
+CHANNEL = Channel.WHATSAPP.value
+NEEDS: tuple[str, ...] = ("signing", "external_id")
+ONE_FILE_PER_MESSAGE = True
 HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = True
 TAKEN = 200
@@ -285,3 +288,15 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
     """`messages[0].id` is the wamid."""
     return read_answer(status, headers, body, "messages", 0, "id")
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:
+    """By the id of the media, or the URL of a file that has none."""
+    return media.original(file, account, secrets)
+
+
+def message_ids(body: bytes) -> list[str]:
+    """Of all changes, whatever number they are about."""
+    changes = [change["value"] for entry in json.loads(body)["entry"] for change in entry["changes"]]
+    messages = [message for value in changes for message in value.get("messages", ())]
+    return [str(message["id"]) for message in messages if message.get("type") not in _SILENT]

@@ -13,8 +13,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
+from contracts.ticket import Attachment, Channel
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import originals
 from services.ingest.channels.channel import Forged, Request, public_url
 from services.ingest.channels.reading import clean, line, read_answer
 from services.ingest.core.messages import (
@@ -31,7 +33,9 @@ from services.ingest.core.messages import (
     Unsendable,
 )
 
-CHANNEL = "sms"
+CHANNEL = Channel.SMS.value
+NEEDS: tuple[str, ...] = ("signing", "external_id", "public_url")
+ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 KNOWN_BY_SECRET = False
 TAKEN = 204
@@ -214,6 +218,11 @@ def _status(form: Mapping[str, str], identifier: str, account: Account, at: date
     ]
 
 
+def _login(sid: str, account: Account, secrets: Secrets) -> dict[str, str]:
+    login = base64.b64encode(f"{sid}:{secrets.secret(account.access)}".encode()).decode()
+    return {"authorization": f"Basic {login}"}
+
+
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """`POST Messages.json`. The API takes no key against duplicates, and files (MMS) by URL only, up to ten."""
     if not reply.to or not (reply.text.strip() or reply.files):
@@ -231,11 +240,10 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
     if account.public_url:
         callback = f"{secrets.expand(account.public_url)}?{urlencode({'account': account.name})}"
         fields.append(("StatusCallback", callback))
-    login = base64.b64encode(f"{sid}:{secrets.secret(account.access)}".encode()).decode()
     return HttpCall(
         "POST",
         f"{secrets.expand(account.base_url).rstrip('/')}/2010-04-01/Accounts/{quote(sid, safe='')}/Messages.json",
-        {"content-type": "application/x-www-form-urlencoded", "authorization": f"Basic {login}"},
+        {"content-type": "application/x-www-form-urlencoded", **_login(sid, account, secrets)},
         urlencode(fields, errors="replace").encode(),
     )
 
@@ -243,3 +251,17 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
     """`sid` is the message's id, as status callbacks name it."""
     return read_answer(status, headers, body, "sid")
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
+    """Twilio asks for the account's credentials, at its own host ("Media subresource")."""
+    ours = account.username is not None and account.base_url is not None
+    if ours and (file.url or "").startswith(f"{originals.api(account, secrets)}/"):
+        return originals.by_url(file, _login(secrets.expand(account.username or ""), account, secrets))
+    return originals.by_url(file)
+
+
+def message_ids(body: bytes) -> list[str]:
+    """A status has no `Body`."""
+    form = dict(parse_qsl(body.decode()))
+    return [form["MessageSid"]] if "Body" in form else []

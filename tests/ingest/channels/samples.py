@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 from contracts.inbound import HttpRequest, InboundRecord
 from kit.policy.file import load
 from kit.policy.secrets import Secrets
-from services.ingest.accounts import Account, Accounts
+from services.ingest.accounts import Account
 from services.ingest.channels.channel import Request
 from services.ingest.core.messages import OutgoingReply
+from services.ingest.policy_file import AccountsFile
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 WHSEC = "whsec_" + base64.b64encode(b"coupang connector secret").decode()
@@ -32,8 +33,15 @@ ENVIRON = {
     "DESKBUS_SECRET_MAIL_KORALE": "mail key of korale",
 }
 SECRETS = Secrets(ENVIRON)
-ACCOUNTS = load(Path(__file__).parents[3] / "deploy/config/ingest.yaml", Accounts)
+ACCOUNTS = load(Path(__file__).parents[3] / "deploy/config/ingest.yaml", AccountsFile)
 SMS_URL = "https://desk.nimbus.example/v1/channels/sms/webhook"
+
+
+def example(channel: str) -> Account:
+    """The channel's first account in the example policy; a channel without one has nothing to be tested with."""
+    found = next((account for account in ACCOUNTS.accounts if account.channel == channel), None)
+    assert found is not None, f"add an account of {channel} to deploy/config/ingest.yaml"
+    return found
 
 
 def account(channel: str, name: str) -> Account:

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from kit.base.clock import SystemClock
-from services.ingest.accounts import Accounts
 from services.ingest.channels import generic
 from services.ingest.channels.channel import Request
 from services.ingest.core.messages import DeliveryStatus, File, HttpCall, InboundMessage, SendFailure
 from services.ingest.handlers import policy_of
+from services.ingest.policy_file import AccountsFile
 from tests.ingest.channels import samples as s
 
 
@@ -92,7 +92,7 @@ def test_the_answers_that_are_tried_again_are_the_ones_named(page: str) -> None:
 
 def test_the_account_is_one_that_the_policy_takes(page: str) -> None:
     (account,) = blocks(page, "yaml")
-    assert Accounts.model_validate(yaml.safe_load(account)).named("webhook", "allegro-pl") is not None
+    assert AccountsFile.model_validate(yaml.safe_load(account)).named("webhook", "allegro-pl") is not None
 
 
 def test_a_reply_is_tried_as_often_and_for_as_long_as_is_told(page: str) -> None:

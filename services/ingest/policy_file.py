@@ -1,0 +1,34 @@
+"""ingest.yaml as people write it: the accounts of accounts.py, each with what its channel requires."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import CHANNELS
+
+
+def _known(name: str) -> str:
+    if name not in CHANNELS:
+        raise ValueError(f"{name!r} is not a channel: {', '.join(CHANNELS)}")
+    return name
+
+
+class ChannelAccount(Account):
+    """One of the company's accounts on a channel."""
+
+    channel: Annotated[str, AfterValidator(_known)] = Field(description=f"One of {', '.join(CHANNELS)}.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = [key for key in CHANNELS[self.channel].NEEDS if not getattr(self, key)]
+        if missing:
+            raise ValueError(f"a {self.channel} account requires {', '.join(missing)}")
+        return self
+
+
+class AccountsFile(Accounts):
+    """The whole file."""
+
+    accounts: tuple[ChannelAccount, ...] = Field(min_length=1)
+    """The accounts; names must be unique."""

@@ -1,0 +1,129 @@
+"""What follows from the table of channels: a new channel is one file and one line in it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from cli.audit import audit
+from cli.reading import Line
+from contracts import topics
+from contracts.commands import Reply
+from contracts.ticket import Channel
+from kit.base.errors import InvalidPolicy
+from kit.policy.file import parse
+from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import CHANNELS, WEBHOOKS, channel
+from services.ingest.core.messages import HttpCall
+from services.ingest.policy_file import AccountsFile
+from tests.ingest import fake_channel
+from tests.ingest.door_rig import Blobs, Kafka, opened_door
+from tests.ingest.sender_rig import ALL, FakeWire, sender, served
+from tests.ingest.worker_rig import AGENT, Worker
+from tests.kit.raw import Raw
+
+POLICY = b"""
+accounts:
+  - name: page-pl
+    channel: messenger
+    external_id: p1
+    signing: env:S
+    access: env:S
+    base_url: https://graph.example
+"""
+SECRET = b"whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+HOOK = "/v1/channels/messenger/webhook"
+
+
+@pytest.fixture
+def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
+    """An account of a channel that is new in the table."""
+    monkeypatch.setitem(WEBHOOKS, fake_channel.CHANNEL, fake_channel)
+    monkeypatch.setitem(CHANNELS, fake_channel.CHANNEL, fake_channel)
+    return parse("ingest.yaml", POLICY, AccountsFile)
+
+
+def hook(*messages: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
+    body = json.dumps({"page": "p1", "messages": messages}).encode()
+    return body, {"x-fake-signature": hmac.new(SECRET, body, hashlib.sha256).hexdigest()}
+
+
+async def taken(client: httpx.AsyncClient, kafka: Kafka, *hooks: tuple[bytes, dict[str, str]]) -> list[Raw]:
+    """The records that the door wrote of these webhooks."""
+    for body, headers in hooks:
+        answer = await client.post(HOOK, content=body, headers=headers)
+        assert (answer.status_code, "receipt" in answer.json()) == (200, True)
+    rows = enumerate(kafka.taken)
+    return [Raw(topics.INBOUND, 0, n, sent.value or b"", headers=list(sent.headers)) for n, sent in rows]
+
+
+async def test_a_channel_of_the_table_is_all_that_ingest_and_the_audit_need(accounts: Accounts) -> None:
+    kafka, worker, wire = Kafka(), Worker(accounts=accounts), FakeWire()
+    asked = hook({"id": "m1", "from": "u1", "text": "Where?", "picture": "7"}, {"id": "m2", "from": "u2", "text": "Hi"})
+    async with opened_door(kafka, Blobs(), accounts, worker.secrets) as client:
+        forged = await client.post(HOOK, content=asked[0], headers={"x-fake-signature": "00"})
+        assert forged.status_code == 401
+        records = await taken(client, kafka, asked, asked, hook())
+    assert await worker.take(*records) == set()
+    first, second = worker.opened()
+    assert {ticket.channel for ticket in (first, second)} == {"messenger"}
+    assert {ticket.account for ticket in (first, second)} == {"page-pl"}
+
+    worker.channel.kept["https://graph.example/pictures/7"] = (200, {}, b"jpeg")
+    (picture,) = worker.events()[0].data.message.attachments
+    assert await worker.files.read(picture.ref, first) == b"jpeg"
+
+    asks = worker.asks(Reply(by=AGENT, text="On its way"), first.id)
+    await worker.take(asks)
+    await served(sender(worker, wire, *ALL))
+    (call,) = wire.sent
+    assert isinstance(call, HttpCall)
+    assert (call.url, json.loads(call.body)) == ("https://graph.example/messages", {"to": "u1", "text": "On its way"})
+
+    lines = [Line(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records]
+    lines += [Line(topics.TICKETS, 0, n, None, event.encode(), [], 0) for n, event in enumerate(worker.events())]
+    report = audit([*lines, Line(topics.COMMAND, 0, 0, None, asks.value, [], 0)])
+    assert (report.counts["inbound"], report.counts["messages"]) == (3, 3)
+    assert dict(report.faults) == {}
+
+
+async def test_the_audit_reports_a_message_that_the_parser_of_a_new_channel_dropped(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_channel, "parse", lambda *_: [])
+    kafka, worker = Kafka(), Worker(accounts=accounts)
+    async with opened_door(kafka, Blobs(), accounts, worker.secrets) as client:
+        records = await taken(client, kafka, hook({"id": "m1", "from": "u1", "text": "Where?"}))
+    assert await worker.take(*records) == set()
+    report = audit(Line(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records)
+    assert list(report.faults) == ["messages without effect"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"    external_id: p1\n", b"", "a messenger account requires external_id"),
+        (b"messenger", b"fax", "'fax' is not a channel: webhook, whatsapp, line, sms, email, messenger"),
+    ],
+)
+def test_an_account_has_what_its_channel_needs(accounts: Accounts, old: bytes, new: bytes, reason: str) -> None:
+    with pytest.raises(InvalidPolicy, match=reason):
+        parse("ingest.yaml", POLICY.replace(old, new), AccountsFile)
+
+
+@pytest.mark.parametrize(("name", "module"), CHANNELS.items())
+def test_a_channel_is_of_the_public_vocabulary_and_needs_what_accounts_have(name: str, module: channel.Channel) -> None:
+    assert name in set(Channel), f"add {name} to Channel in contracts/ticket.py, and run make generate"
+    assert set(module.NEEDS) <= set(Account.model_fields), "a key of its own is a field of Account"
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_every_channel_is_counted_from_zero(name: str) -> None:
+    assert REGISTRY.get_sample_value("deskbus_ingest_accepted_total", {"channel": name}) is not None
+    assert REGISTRY.get_sample_value("deskbus_ingest_sent_total", {"channel": name, "outcome": "sent"}) is not None
