@@ -1,1 +1,1 @@
-"""Ingest: messages come in by every channel and become tickets; replies go out."""
+"""Ingest: receive messages from all channels, turn them into tickets, send replies."""

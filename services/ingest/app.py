@@ -1,4 +1,4 @@
-"""The wiring of ingest, and nothing else."""
+"""Wires ingest together, and does nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
 from services.ingest.smtp import MailDoor, MailLimits
 from services.ingest.threads import Threads
-from services.ingest.tickets_http import build_routes
+from services.ingest.tickets_http import tickets_router
 from services.ingest.transport import Smtp, Transport
 
 #: Closing tickets is not urgent.
@@ -52,7 +52,7 @@ CLOSING_PERIOD = 1.0
 
 @dataclass
 class _MailPart:
-    """The mail door as the service starts and stops it."""
+    """Adapts the mail door to the doors that the service starts and stops."""
 
     door: MailDoor
     host: str
@@ -66,7 +66,7 @@ class _MailPart:
 
 
 def create_service(settings: IngestSettings, clock: Clock | None = None) -> Service:
-    """Build the service; called inside the event loop. Raises InvalidPolicy for accounts that cannot be read."""
+    """Build the service, inside a running event loop. Raises InvalidPolicy if the accounts cannot be read."""
     worker = Worker(settings, clock)
     clock, mongo, producer, prefix = worker.clock, worker.mongo, worker.producer, worker.prefix
     file, secrets = PolicyFile(settings.policy_file, AccountsFile), Secrets()
@@ -88,7 +88,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
 
     tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
-    promised = asyncio.Event()
+    reply_queued = asyncio.Event()
     http_client = HttpClient(
         lambda: {*accounts().allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds
     )
@@ -98,7 +98,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         http_client,
         accounts,
         secrets,
-        most_bytes=settings.max_body,
+        max_bytes=settings.max_body,
         upload_for=timedelta(hours=settings.upload_hours),
     )
     handling = IngestHandling(
@@ -107,11 +107,11 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         people,
         threads,
         CommandLookups(mongo, tickets, threads, files),
-        promised.set,
+        reply_queued.set,
         beat=worker.health.beat,
     )
     consumer = worker.consume(tickets, handling, weigh=weigh)
-    way = ReplyDelivery(
+    reply_delivery = ReplyDelivery(
         files,
         threads,
         producer,
@@ -123,7 +123,15 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     )
     drain_seconds = min(settings.send_seconds + 1, settings.grace_seconds / 2)
     sender = ReplySender(
-        tickets, mongo, consumer, way, policy, clock, prefix=prefix, promised=promised, drain_seconds=drain_seconds
+        tickets,
+        mongo,
+        consumer,
+        reply_delivery,
+        policy,
+        clock,
+        prefix=prefix,
+        reply_queued=reply_queued,
+        drain_seconds=drain_seconds,
     )
     closing = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
     return worker.service(
@@ -148,7 +156,7 @@ def _public_door(
 ) -> ASGIApp:
     app = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
     app.include_router(commands_router(intake, clock, topic_name(topics.COMMAND, settings.topic_prefix)))
-    app.include_router(build_routes(tickets, mongo))
+    app.include_router(tickets_router(tickets, mongo))
     app.include_router(files_router(files, tickets))
     return with_webhooks(app, intake, accounts, secrets, clock, max_body=settings.max_body)
 

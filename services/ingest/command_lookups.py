@@ -1,4 +1,4 @@
-"""What the worker looks up for commands before the core decides them: other tickets, files, what was taken long ago."""
+"""Look up what the core needs to decide commands: other tickets, files, messages that were taken long ago."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from kit.protocol.outbox import Documents
 from services.ingest.core.commands import CommandContext, message_of
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files
-from services.ingest.store import Keeping, accepted, public_message
+from services.ingest.store import IngestStore, only_taken, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
 
 
 class CommandLookups:
-    """Fills in commands."""
+    """Completes the CommandContext of commands."""
 
-    def __init__(self, store: Keeping, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
+    def __init__(self, store: IngestStore, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
         self._store, self._tickets, self._threads, self._files = store, tickets, threads, files
         self._named = set[str]()
-        """Files that replies of the batch name."""
+        """Ids of the files that replies of this batch attach."""
 
     async def look_up(self, items: Sequence[Incoming]) -> None:
-        """Fill in what merges and replies are about."""
+        """Look up the other ticket and the messages of merges, and the usable files of replies."""
         self._named = set()
         for item in items:
             if isinstance(item.value, CommandContext):
@@ -37,9 +37,9 @@ class CommandLookups:
     async def look_up_taken(
         self, items: Sequence[Incoming], docs: Mapping[str, Document[TicketState]]
     ) -> dict[str, Document[TicketState]]:
-        """Say of commands that bring a message whether their ticket took it so long ago that it has let go of it.
+        """Set `taken` of replies and forwards whose message TAKEN lists. Return the tickets read, including `docs`.
 
-        Returns the tickets, with those of `docs`. They are read first: what one lets go of is in TAKEN before.
+        Tickets are read before TAKEN: an id is added to TAKEN before the ticket drops it, so this order misses none.
         """
         asked = [
             (item, item.value, message_of(item.value.command))
@@ -51,16 +51,16 @@ class CommandLookups:
         ]
         found = dict(docs)
         found |= await self._tickets.load({value.command.subject for _, value, _ in bringing} - docs.keys())
-        # Most tickets remember all that they took.
-        late = [each for each in bringing if _forgets(found[each[1].command.subject])]
-        if late:
-            sure = {row["_id"] for row in await self._store.fetch(TAKEN, sorted({key for _, _, key in late}))}
-            for item, value, key in late:
-                item.value = replace(value, taken=key in sure)
+        # Most tickets still list all messages that they took.
+        unsure = [each for each in bringing if _drops_ids(found[each[1].command.subject])]
+        if unsure:
+            known = {row["_id"] for row in await self._store.fetch(TAKEN, sorted({key for _, _, key in unsure}))}
+            for item, value, key in unsure:
+                item.value = replace(value, taken=key in known)
         return found
 
     async def keep_named(self, docs: Sequence[Document[TicketState]]) -> None:
-        """Let the uploads stay that these tickets are about to promise."""
+        """Make the uploads permanent that replies in these tickets attach."""
         if self._named:
             waiting = [each.message for doc in docs if doc.state is not None for each in doc.state.pending]
             await self._files.keep(
@@ -81,7 +81,7 @@ class CommandLookups:
         return asked
 
     async def _unanswered(self, ticket: Ticket | None) -> tuple[Message, ...]:
-        """What the customer wrote since the oldest message that is not answered: of a long ticket, not its end."""
+        """Return up to `MERGED_MESSAGES` messages of the customer, starting with the oldest unanswered one."""
         if ticket is None or ticket.oldest_unanswered_at is None:
             return ()
         rows = await self._store.find(
@@ -93,8 +93,8 @@ class CommandLookups:
             sort=[("at", 1)],
             limit=MERGED_MESSAGES,
         )  # fmt: skip
-        return tuple(public_message(row) for row in await accepted(self._store, rows))
+        return tuple(public_message(row) for row in await only_taken(self._store, rows))
 
 
-def _forgets(doc: Document[TicketState]) -> bool:
+def _drops_ids(doc: Document[TicketState]) -> bool:
     return doc.fault is None and doc.state is not None and len(doc.state.taken) >= TAKEN_CAP

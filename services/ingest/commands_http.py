@@ -1,4 +1,4 @@
-"""The door for commands: typed, from whoever has the scope, to the commands topic. What they do is the core's."""
+"""`POST /v1/commands`: check the type and the token, write the command to Kafka. The core decides what it does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from services.ingest.intake import Intake
 
 SCOPE = "commands:write"
 SOURCE = "/deskbus/door/commands"
-#: Keys that a door remembers, to refuse one that comes with another body. Past them and across replicas the core does.
+#: Number of recent idempotency keys that this replica remembers, to refuse a key used with another body. For older keys
+#: and other replicas, the core refuses.
 MAX_KEYS = 20_000
 
 
@@ -48,7 +49,7 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
 class Accepted(BaseModel):
-    """The command is on its way. What became of it is an event: of the ticket, or command.rejected."""
+    """The command was written to Kafka. Its outcome is an event: of the ticket, or command.rejected."""
 
     id: str = Field(description="The command's id: the same for the same caller and Idempotency-Key.")
 
@@ -64,7 +65,7 @@ def _name(payload: type[CommandPayload]) -> str:
 
 
 def _body(payload: type[CommandPayload]) -> type[_Body]:
-    """`{type, ticket_id, data}`; `by` may be left out of data: then it is the caller's system."""
+    """Return the model of `{type, ticket_id, data}`; in data, `by` is optional and defaults to the caller."""
     data = create_model(
         f"{payload.__name__}Data", __base__=payload, by=(Author | None, Field(None, description="Who asks."))
     )
@@ -74,7 +75,7 @@ def _body(payload: type[CommandPayload]) -> type[_Body]:
     )
 
 
-# Forward is what ingest says to itself when tickets were merged: nobody else may.
+# Ingest sends Forward to itself after merges; it is not available to callers.
 _BODIES = {_body(payload): payload for payload in COMMANDS if payload is not Forward}
 for _payload in _BODIES.values():
     metrics.COMMANDS.labels(_name(_payload))
@@ -82,7 +83,10 @@ AnyCommand: Any = Annotated[reduce(or_, _BODIES), Field(discriminator="type")]
 
 
 def _author(caller: Caller, named: Author | None) -> Author:
-    """Who asks: as named, else the one author that the token may speak as, else the caller's system."""
+    """Return the author of a command: as given, else the only one that the token may act as, else the caller.
+
+    Raises Problem 422 if the token may act as several, and 403 if it may not act as the given one.
+    """
     allowed = caller.limits.get("authors")
     if allowed is None:
         return named or Author(kind=AuthorKind.SYSTEM, id=caller.name)
@@ -101,15 +105,15 @@ def _limit(caller: Caller, kind: str) -> str | None:
 
 
 class _Keys:
-    """What each key was used for, lately and here."""
+    """The commands for which recent idempotency keys were used in this process."""
 
     def __init__(self) -> None:
         self._used: dict[str, str] = {}
 
-    def check(self, command: str, asked: str) -> None:
-        """Refuse a key that came with something else."""
-        known = self._used.setdefault(command, asked)
-        if known != asked:
+    def check(self, command: str, fingerprint: str) -> None:
+        """Raise Problem 422 if the key was used for another command."""
+        known = self._used.setdefault(command, fingerprint)
+        if known != fingerprint:
             raise Problem(
                 422, "Idempotency-Key was used for another command", "Use a different key for a different command"
             )
@@ -118,7 +122,7 @@ class _Keys:
 
 
 def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
-    """`POST /v1/commands`. Needs Kafka only; the same Idempotency-Key of the same caller is the same command."""
+    """Return the route. It needs Kafka only. The command's id is made from the caller and its Idempotency-Key."""
     router = Router(tags=["commands"])
     keys = _Keys()
 

@@ -1,7 +1,7 @@
-"""Files: which ticket has which, who may name one in a reply, and their bytes, fetched from the channel when asked.
+"""Files: which ticket has which, who may attach one to a reply, and their bytes, fetched from the channel on demand.
 
-A file is known by one id of ours (`Attachment.ref`). It came with a message, or was uploaded by a token; the bytes are
-a blob of that id as soon as we have them. An upload that no reply names expires; one that a reply names stays.
+A file has one id of ours (`Attachment.ref`). It arrived with a message, or was uploaded with a token. Once we have the
+bytes, they are a blob with that id. An upload expires unless a reply attaches it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from services.ingest.accounts import Accounts
 from services.ingest.channels import CHANNELS
 from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
-from services.ingest.store import TICKETS, UPLOADS, Keeping, accepted
+from services.ingest.store import TICKETS, UPLOADS, IngestStore, only_taken
 
-MERGED = 50
-"""Tickets that were merged into one, whose files it has too."""
-HOLDERS = 20
-"""Messages that have one file: the one that it came with, and replies that send it along."""
-REDIRECTS = 3
-AT_ONCE = 4
-SAME = timedelta(hours=1)
-"""Within it the same file of the same token is the same upload: a request that is tried again makes no second one."""
-MARGIN = timedelta(hours=1)
-"""The bytes of an upload outlast the right to name it, so that they are whole when a reply has just named it."""
+MAX_MERGED = 50
+"""Maximum number of merged tickets whose files the surviving ticket may use."""
+MAX_HOLDERS = 20
+"""Maximum number of messages looked up per file: the one it arrived with, and replies that attach it."""
+MAX_REDIRECTS = 3
+CONCURRENT_FETCHES = 4
+UPLOAD_PERIOD = timedelta(hours=1)
+"""Within one period, repeated uploads of a file with the same token are one upload, so that a retry makes no second."""
+BLOB_MARGIN = timedelta(hours=1)
+"""An upload's bytes are kept this much longer than it may be attached, so that a reply just before expiry has them."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Fetching(Protocol):
-    """Makes requests: `kit.http_client.HttpClient`."""
+class HttpCaller(Protocol):
+    """Makes HTTP requests: `kit.http_client.HttpClient`."""
 
     async def call(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, most: int = MOST_ANSWER
@@ -45,7 +45,7 @@ class Fetching(Protocol):
 
 
 class NotFetched(Exception):
-    """The channel did not give the file. `permanent`: asking again will not help."""
+    """The channel did not return the file. `permanent`: a retry will not help."""
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
         super().__init__(reason)
@@ -53,37 +53,37 @@ class NotFetched(Exception):
 
 
 class Files:
-    """Looks files up, takes them in and reads them."""
+    """Stores, looks up and reads files."""
 
     def __init__(
         self,
-        store: Keeping,
+        store: IngestStore,
         clock: Clock,
-        http_client: Fetching,
+        http_client: HttpCaller,
         accounts: Callable[[], Accounts],
         secrets: Secrets,
         *,
-        most_bytes: int,
+        max_bytes: int,
         upload_for: timedelta = timedelta(hours=24),
     ) -> None:
-        """`most_bytes` is the largest file that is fetched from a channel, `upload_for` how long one may be named."""
+        """`max_bytes`: size limit of files fetched from channels. `upload_for`: how long an upload may be attached."""
         self._store, self._clock, self._http = store, clock, http_client
-        self._accounts, self._secrets, self._most = accounts, secrets, most_bytes
-        self._hands, self._upload_for = asyncio.Semaphore(AT_ONCE), upload_for
+        self._accounts, self._secrets, self._max_bytes = accounts, secrets, max_bytes
+        self._fetch_slots, self._upload_for = asyncio.Semaphore(CONCURRENT_FETCHES), upload_for
 
     async def upload(self, owner: str, name: str, media_type: str, body: bytes) -> Attachment:
-        """Keep a file of a token until a reply names it, or it expires."""
+        """Store an uploaded file until it expires. Only replies of `owner`, a token's name, may attach it."""
         digest = hashlib.sha256(body).hexdigest()
-        period = (self._clock.now() - _EPOCH) // SAME
+        period = (self._clock.now() - _EPOCH) // UPLOAD_PERIOD
         ref = stable_id("upload", owner, name, media_type, digest, str(period))
-        expires = _EPOCH + (period + 1) * SAME + self._upload_for
-        await self._store.put_blob(ref, body, expires=expires + MARGIN)
+        expires = _EPOCH + (period + 1) * UPLOAD_PERIOD + self._upload_for
+        await self._store.put_blob(ref, body, expires=expires + BLOB_MARGIN)
         row = {"_id": ref, "owner": owner, "name": name, "media_type": media_type, "size": len(body)}
         await self._store.insert(UPLOADS, [{**row, "expires": expires}])
         return Attachment(name=name, media_type=media_type, size=len(body), ref=ref)
 
     async def uploads(self, refs: Collection[str], owner: str | None) -> dict[str, Attachment]:
-        """Those of the files that this token uploaded, and may name still."""
+        """Return those of the files that this token uploaded and that have not expired."""
         if owner is None:
             return {}
         rows, now = await self._store.fetch(UPLOADS, sorted(refs)), self._clock.now()
@@ -94,18 +94,18 @@ class Files:
         }
 
     async def keep(self, refs: Iterable[str]) -> None:
-        """Let these uploads stay: a reply that names them is about to be stored."""
+        """Remove the expiry of these files, since a reply that attaches them is about to be stored."""
         await asyncio.gather(*(self._store.keep_blob(ref) for ref in refs))
 
     async def holders(self, ref: str) -> list[tuple[str, Attachment]]:
-        """The tickets whose messages have the file, and how each names it; the message that it came with first."""
-        found = await self._store.find(MESSAGES, {"body.attachments.ref": ref}, limit=HOLDERS)
-        rows = await accepted(self._store, found)
+        """Return (ticket id, attachment) for the messages that have the file, starting with the one it arrived with."""
+        found = await self._store.find(MESSAGES, {"body.attachments.ref": ref}, limit=MAX_HOLDERS)
+        rows = await only_taken(self._store, found)
         rows.sort(key=lambda row: (row["body"]["direction"] != Direction.IN.value, row["at"]))
         return [(row["ticket"], _named(row, ref)) for row in rows]
 
     async def usable(self, ticket: str, refs: Collection[str], caller: str | None) -> frozenset[str]:
-        """Those of the files that a reply on the ticket may name: the ticket's own, and uploads of the caller."""
+        """Return those of the files that a reply on the ticket may attach: the ticket's, and the caller's uploads."""
         wanted = sorted(set(refs))
         tickets = await self._merged_into(ticket)
         uploads, rows = await asyncio.gather(
@@ -113,29 +113,29 @@ class Files:
             self._store.find(
                 MESSAGES,
                 {"ticket": {"$in": tickets}, "body.attachments.ref": {"$in": wanted}},
-                limit=HOLDERS * len(wanted),
+                limit=MAX_HOLDERS * len(wanted),
                 projection=["ticket", "message", "body.direction", "body.attachments"],
             ),
         )
-        rows = await accepted(self._store, rows)
+        rows = await only_taken(self._store, rows)
         own: set[str] = {file.get("ref") for row in rows for file in row["body"]["attachments"]}
         return frozenset(each for each in wanted if each in own or each in uploads)
 
     async def _merged_into(self, ticket: str) -> list[str]:
-        """The ticket and those that were merged into it, also by way of others; the nearest, if there are too many."""
+        """Return the ticket and up to `MAX_MERGED` tickets merged into it, directly or indirectly; the direct first."""
         tickets, last = [ticket], [ticket]
-        while last and len(tickets) <= MERGED:
+        while last and len(tickets) <= MAX_MERGED:
             query = {"state.ticket.merged_into": {"$in": last}, "_id": {"$nin": tickets}}
-            most = MERGED + 1 - len(tickets)
+            most = MAX_MERGED + 1 - len(tickets)
             rows = await self._store.find(TICKETS, query, limit=most, projection={"_id": 1})
             last = [row["_id"] for row in rows]
             tickets += last
         return tickets
 
     async def read(self, ref: str, ticket: Ticket | None) -> bytes | None:
-        """The bytes; of a file that the ticket's channel still keeps, fetched now and kept. Raises NotFetched.
+        """Return the bytes, or None if there is no such file.
 
-        None: there is no such file.
+        A file that only the ticket's channel has is fetched and stored. Raises NotFetched.
         """
         body = await self._store.get_blob(ref)
         if body is not None or ticket is None:
@@ -143,7 +143,7 @@ class Files:
         came_with = next(iter(await self.holders(ref)), None)
         if came_with is None or (came_with[1].media_id is None and came_with[1].url is None):
             return None
-        async with self._hands:
+        async with self._fetch_slots:
             body = await self._fetch(came_with[1], ticket)
         await self._store.put_blob(ref, body)
         return body
@@ -156,8 +156,8 @@ class Files:
         try:
             wanted = channel.original(file, account, self._secrets)
             if isinstance(wanted, Upload):
-                told = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
-                after = wanted.then(told.status, told.body)
+                response = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
+                after = wanted.then(response.status, response.body)
                 if isinstance(after, SendFailure):
                     raise NotFetched(after.reason, permanent=after.permanent)
                 wanted = after
@@ -169,14 +169,14 @@ class Files:
         if answer.status != 200:
             raise NotFetched(f"the channel answered {answer.status}", permanent=answer.status in {400, 403, 404, 410})
         if answer.cut:
-            raise NotFetched(f"the file exceeds {self._most} bytes", permanent=True)
+            raise NotFetched(f"the file exceeds {self._max_bytes} bytes", permanent=True)
         return answer.body
 
     async def _follow(self, call: HttpCall) -> Answer:
-        """Follow redirects, which providers answer with; without credentials, each address checked as any other."""
+        """Fetch a file. Redirects are followed without credentials, and their addresses are checked as any other."""
         url, headers = call.url, call.headers
-        for _ in range(REDIRECTS):
-            answer = await self._http.call("GET", url, headers, b"", most=self._most)
+        for _ in range(MAX_REDIRECTS):
+            answer = await self._http.call("GET", url, headers, b"", most=self._max_bytes)
             target = answer.headers.get("location")
             if answer.status not in {301, 302, 303, 307, 308} or target is None:
                 return answer

@@ -1,6 +1,6 @@
-"""Files over REST: bytes of a file to whoever may see a ticket that has it, and uploads for replies.
+"""Files over REST: download a file of a visible ticket, and upload files for replies.
 
-Rule: what a stranger sent is never shown as a page of ours: it is a download, whatever it says it is.
+Rule: files come from unauthenticated senders, so browsers must never render them: every response is a download.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.ingest.files import Files, NotFetched
 from services.ingest.visibility import Reader, reaches
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,99}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,99}")
-_UNKNOWN = "application/octet-stream"
+_DEFAULT_TYPE = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 Ref = Annotated[str, Path(min_length=1, max_length=200, description="Id of the file: `ref` of an attachment.")]
@@ -41,7 +41,7 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
     )
     async def read(ref: Ref, caller: Reader) -> Response:
         """Return a file of a ticket that the token may see, or its own upload. A file kept by a channel is fetched."""
-        ticket, file = await _seen(ref, caller)
+        ticket, file = await _find_visible(ref, caller)
         try:
             body = None if file is None else await files.read(ref, ticket)
         except NotFetched as fault:
@@ -69,7 +69,7 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
             raise Problem(422, "The file is empty")
         return await files.upload(caller.name, shown, _media_type(request.headers.get("content-type")), body)
 
-    async def _seen(ref: str, caller: Caller) -> tuple[Ticket | None, Attachment | None]:
+    async def _find_visible(ref: str, caller: Caller) -> tuple[Ticket | None, Attachment | None]:
         holders = await files.holders(ref)
         docs = await tickets.load([ticket for ticket, _ in holders])
         for ticket_id, file in holders:
@@ -81,9 +81,9 @@ def files_router(files: Files, tickets: Documents[TicketState]) -> Router:
     return router
 
 
-def _media_type(told: str | None) -> str:
-    bare = (told or "").split(";", 1)[0].strip().lower()
-    return bare if _MEDIA_TYPE.fullmatch(bare) else _UNKNOWN
+def _media_type(declared: str | None) -> str:
+    media_type = (declared or "").split(";", 1)[0].strip().lower()
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else _DEFAULT_TYPE
 
 
 def _download(file: Attachment, body: bytes) -> Response:

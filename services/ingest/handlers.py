@@ -1,7 +1,7 @@
-"""The worker: records of inbound, commands and retries become items, find their ticket, are decided by the core.
+"""Ingest's batch handling: parse records of inbound, commands and retry topics, find their tickets, ask the core.
 
-No rule of tickets is here. A command to a ticket that does not exist is answered by command.rejected like any refusal:
-a caller's slip must not fill the dead letter queue, whose growth stops the service.
+No business rules. A command to an unknown ticket is answered by command.rejected and does not become a dead letter: too
+many dead letters stop the consumer, and a caller's mistakes must not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, email
 from services.ingest.command_lookups import CommandLookups
-from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, kept
+from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, without_content
 from services.ingest.core.commands import CommandContext
 from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
@@ -36,18 +36,18 @@ from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
 from services.ingest.signatures import Checks, Signatures
-from services.ingest.store import THREADS, Keeping
+from services.ingest.store import THREADS, IngestStore
 from services.ingest.threads import Threads
 
-#: Characters of a command's ids and of its type, all of which its answer has to name.
+#: Maximum characters of a command's ids and type; the answer repeats them.
 MAX_ID = 10_000
-#: Digits of the largest size that a record may announce: what is longer was not written by our door.
+#: Maximum digits of the body size in a record's header; a door never writes more.
 MAX_DIGITS = 12
 log = structlog.get_logger(__name__)
 
 
 def policy_of(account: Account | None) -> TicketPolicy:
-    """Return what holds for an account's tickets; an account that is gone leaves the defaults."""
+    """Return the policy for an account's tickets; the default policy if the account was removed."""
     if account is None:
         return TicketPolicy()
     return TicketPolicy(
@@ -59,7 +59,7 @@ def policy_of(account: Account | None) -> TicketPolicy:
 
 
 def defaults_of(account: Account | None) -> AccountDefaults:
-    """Return what an account says about messages that do not say it themselves."""
+    """Return an account's defaults for values that a message does not set."""
     if account is None:
         return AccountDefaults()
     return AccountDefaults(account.brand, account.market.market(), account.language, account.tags, account.bot)
@@ -67,13 +67,13 @@ def defaults_of(account: Account | None) -> AccountDefaults:
 
 @dataclass(slots=True)
 class Parsing:
-    """Bytes to messages, by the channel's own parser and the accounts in force."""
+    """Parses records with their channel's parser and the current accounts."""
 
     accounts: Callable[[], Accounts]
     secrets: Secrets
 
     def items(self, record: Record, raw: InboundRecord) -> list[Incoming]:
-        """Read a record whose body is here; raises Unparsable with the reason."""
+        """Parse a record that has its body. Raises Unparsable with the reason."""
         accounts = self.accounts()
         account = accounts.named(raw.channel, raw.account)
         channel = CHANNELS.get(raw.channel)
@@ -98,7 +98,10 @@ class Parsing:
             return self._fault(record, raw, Faulty.failed(bug))
 
     def _fault(self, record: Record, raw: InboundRecord, fault: Faulty) -> Incoming:
-        """Put the record aside for one element of it; the others are taken. What is foreign counts as no fault."""
+        """Return an item that dead-letters the record for one faulty element; its other elements are handled.
+
+        An element of a foreign account does not count towards stopping the consumer.
+        """
         if fault.bug is not None:
             log.error("an inbound record cannot be read", receipt=raw.receipt, channel=raw.channel, exc_info=fault.bug)
             return Incoming(record, fault=fault.reason, unforeseen=True)
@@ -106,11 +109,10 @@ class Parsing:
             metrics.REFUSED.labels(raw.channel, "foreign").inc()
         else:
             metrics.UNREADABLE.labels(raw.channel).inc()
-        told = f"{raw.channel}: {fault.reason}"
-        return Incoming(record, fault=told, exempt=fault.foreign)
+        return Incoming(record, fault=f"{raw.channel}: {fault.reason}", exempt=fault.foreign)
 
     def checks_dkim(self, raw: InboundRecord) -> bool:
-        """Whether the record is a mail whose signatures are to be checked here."""
+        """Whether the record is a mail whose DKIM signatures Deskbus checks itself."""
         account = self.accounts().named(raw.channel, raw.account)
         return account is not None and account.check_dkim and account.channel == email.CHANNEL
 
@@ -123,7 +125,7 @@ class Parsing:
 
 
 async def _check_signatures(items: Sequence[Incoming], checks: Checks) -> None:
-    """Check those that are here at once: while DNS does not answer, a batch waits as long as one mail does."""
+    """Check inline mails concurrently: while DNS does not respond, a batch waits no longer than one mail does."""
     here = [(item, item.value) for item in items if isinstance(item.value, InboundRecord)]
     mails = [(item, raw) for item, raw in here if raw.claim is None]
     for (item, _), checked in zip(mails, await checks.check([raw for _, raw in mails]), strict=True):
@@ -131,7 +133,7 @@ async def _check_signatures(items: Sequence[Incoming], checks: Checks) -> None:
 
 
 def weigh(record: Record) -> int:
-    """Return how many bytes a record takes while it is handled: a claim check announces the body that it stands for."""
+    """Return the bytes that a record needs while it is handled, including a body that it refers to by claim check."""
     here = len(record.value or b"")
     for name, value in record.headers:
         announced = value or b""  # Kafka: a value may be null
@@ -141,13 +143,13 @@ def weigh(record: Record) -> int:
 
 
 class IngestHandling:
-    """What ingest brings to the batch loop."""
+    """Ingest's side of the batch loop in `kit/protocol/delivery.py`."""
 
     begins: str | None = None
 
     def __init__(
         self,
-        store: Keeping,
+        store: IngestStore,
         parsing: Parsing,
         people: People,
         threads: Threads,
@@ -156,14 +158,14 @@ class IngestHandling:
         signatures: Signatures | None = None,
         beat: Callable[[], object] = lambda: None,
     ) -> None:
-        """`beat` is called with each body that is read: many large ones take their time."""
+        """`beat` reports liveness after each body read, since a batch of large bodies takes long."""
         self._beat = beat
         self._lookups, self._signatures = lookups, signatures or Signatures()
         self._store, self._parsing, self._people, self._threads = store, parsing, people, threads
         self._wake_sender, self._early = wake_sender, EarlyReports(store)
 
     def expand(self, record: Record) -> Sequence[Incoming]:
-        """Read a record: raw messages say what they are in their headers, commands are structured events."""
+        """Parse a record. Raw messages have their metadata in headers; commands are structured events."""
         if any(name == "ce_type" and value == inbound_contract.TYPE.encode() for name, value in record.headers):
             try:
                 raw = InboundRecord.from_kafka(record.value, record.headers)
@@ -171,22 +173,23 @@ class IngestHandling:
                 raise Unparsable(f"inbound record: {fault}") from fault
             later = raw.claim is not None or self._parsing.checks_dkim(raw)
             return [Incoming(record, value=raw)] if later else self._parsing.items(record, raw)
-        asked = _asked(record.value or b"")
-        command = asked.command
+        context = _read_command(record.value or b"")
+        command = context.command
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
-        return [Incoming(record, doc_id=command.subject, value=asked, cause=cause)]
+        return [Incoming(record, doc_id=command.subject, value=context, cause=cause)]
 
     def is_exempt(self, record: Record, *, unforeseen: bool) -> bool:
-        """Whether it is a raw message that nobody signed, or a signed one that our own code fails on.
+        """Whether a dead letter must not count towards stopping the consumer, because anybody could cause it.
 
-        Anybody may send a mail. Of a signed webhook its provider vouches for the form, but customers write the text.
+        True for unsigned raw messages, since anybody may send a mail, and for signed ones on which our code fails
+        unexpectedly: the provider guarantees their form, but customers write their text.
         """
-        told = dict(record.headers)
-        raw = told.get("ce_type") == inbound_contract.TYPE.encode()
-        return raw and (unforeseen or told.get("deskbus_verified") != b"true")
+        headers = dict(record.headers)
+        is_raw = headers.get("ce_type") == inbound_contract.TYPE.encode()
+        return is_raw and (unforeseen or headers.get("deskbus_verified") != b"true")
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
-        """Fetch what was left by claim check, then find the tickets that messages and reports are about."""
+        """Load bodies left by claim check, then find the tickets that messages, reports and commands are about."""
         await self._redeem(items)
         arriving = [(item, item.value) for item in items if isinstance(item.value, Arrival)]
         arrivals = [arrival for _, arrival in arriving]
@@ -198,7 +201,7 @@ class IngestHandling:
         )
         found = {row["_id"]: row for row in rows}
         await self._people.identify(arrivals, found)
-        docs = await self._threads.place(arrivals, found, holders)
+        docs = await self._threads.assign_tickets(arrivals, found, holders)
         await asyncio.gather(
             self._people.learn([(arrival, item.cause) for item, arrival in arriving]), self._keep_files(arrivals)
         )
@@ -209,7 +212,7 @@ class IngestHandling:
         return await self._lookups.look_up_taken(items, docs)
 
     def decide(self, state: TicketState | None, item: Incoming, now: datetime) -> Decision[TicketState]:
-        """Ask the core, with what holds for the ticket's account."""
+        """Decide an item with the policy of the ticket's account."""
         if isinstance(item.value, Arrival):
             channel, account = item.value.inbound.channel, item.value.inbound.account
         elif state is not None and state.ticket is not None:
@@ -219,7 +222,7 @@ class IngestHandling:
         return decide(state, item.value, policy_of(self._parsing.accounts().named(channel, account)), now)
 
     def count(self, item: Incoming, decision: Decision[TicketState]) -> None:
-        """Count messages that were there already: of any other, the ticket changes."""
+        """Count duplicate messages, which are those that do not change their ticket."""
         if isinstance(item.value, Arrival) and decision.state is None:
             metrics.DUPLICATES.labels(item.value.inbound.channel).inc()
 
@@ -227,15 +230,15 @@ class IngestHandling:
         """Need to know nothing else: messages brought it when they were placed."""
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
-        """Keep the uploads that replies name; claims were made when the messages were placed."""
+        """Make the uploads permanent that replies attach. Claims were written by `locate`."""
         await self._lookups.keep_named(docs)
 
     async def after_write(
         self,
         won: Sequence[Document[TicketState]],
-        lost: Sequence[Document[TicketState]],  # noqa: ARG002 - a loser's claims stay: they are where it comes again
+        lost: Sequence[Document[TicketState]],  # noqa: ARG002 - claims stay: the retried message finds its ticket by them
     ) -> None:
-        """Let what was stored leave."""
+        """Wake the sender for queued replies, and publish the contacts' events."""
         if any(doc.state is not None and doc.state.pending for doc in won):
             self._wake_sender()
         await self._people.publish()
@@ -243,10 +246,10 @@ class IngestHandling:
     async def _redeem(self, items: list[Incoming]) -> None:
         checks = self._signatures.batch()
         await _check_signatures(items, checks)
-        whole: list[Incoming] = []
+        expanded: list[Incoming] = []
         for item in items:
             if not isinstance(item.value, InboundRecord):
-                whole.append(item)
+                expanded.append(item)
                 continue
             raw = item.value
             body = raw.body if raw.claim is None else await self._store.get_blob(raw.claim)
@@ -257,23 +260,26 @@ class IngestHandling:
                     raw = raw.model_copy(update={"body": body})
                     raw = (await checks.check([raw]))[0] if self._parsing.checks_dkim(raw) else raw
                 found = self._parsing.items(item.record, raw)
-                # Before the next body comes: a batch of large mails must not be held all at once.
+                # Store files before loading the next body, so that not all large mails of a batch are in memory.
                 await self._keep_files([each.value for each in found if isinstance(each.value, Arrival)])
-                whole += found
+                expanded += found
             except Unparsable as fault:
-                whole.append(Incoming(item.record, fault=str(fault), exempt=fault.exempt))
+                expanded.append(Incoming(item.record, fault=str(fault), exempt=fault.exempt))
             self._beat()
-        items[:] = whole
+        items[:] = expanded
 
     async def _keep_files(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
             for index, part in enumerate(arrival.inbound.parts[:ATTACHMENTS]):
                 if part.content is not None:
                     await self._store.put_blob(blob_id(arrival.id, index), part.content)
-            arrival.inbound = replace(arrival.inbound, parts=kept(arrival.id, arrival.inbound.parts))
+            arrival.inbound = replace(arrival.inbound, parts=without_content(arrival.id, arrival.inbound.parts))
 
     async def _find_reported(self, items: Sequence[Incoming]) -> None:
-        """A report about a message that is not ours is nobody's: other systems may write through the same account."""
+        """Find the tickets that delivery reports are about.
+
+        Reports about messages that another system sent on the same account match none, and are ignored.
+        """
         reports = [(item, item.value) for item in items if isinstance(item.value, StatusReport)]
         if not reports:
             return
@@ -284,9 +290,9 @@ class IngestHandling:
             await self._match(early)
 
     async def _match(self, reports: Sequence[tuple[Incoming, StatusReport]]) -> None:
-        claims = await self._threads.known(anchor for _, report in reports for anchor in _reported(report))
+        claims = await self._threads.known(anchor for _, report in reports for anchor in _report_anchors(report))
         for item, report in reports:
-            for claim in (claims.get(anchor) for anchor in _reported(report)):
+            for claim in (claims.get(anchor) for anchor in _report_anchors(report)):
                 if claim is not None and claim.message is not None:
                     item.doc_id, report.message_id = claim.ticket, claim.message
                     break
@@ -300,26 +306,26 @@ class IngestHandling:
         return rows[0]["message"] if rows else None
 
 
-def _asked(value: bytes) -> CommandContext:
-    """Read a command; one whose data is wrong is answered.
+def _read_command(value: bytes) -> CommandContext:
+    """Parse a command. If only its data is invalid, set `fault`, so that the core refuses the command.
 
-    What cannot even be answered is a dead letter, and no fault of ours.
+    Raises Unparsable if it cannot even be answered; such a dead letter does not count towards stopping the consumer.
     """
     try:
-        asked = CommandContext(Command.parse(value))
+        context = CommandContext(Command.parse(value))
     except ValueError as fault:
         try:
-            asked = CommandContext(Command.envelope_only(value), fault=str(fault))
+            context = CommandContext(Command.envelope_only(value), fault=str(fault))
         except ValueError:
             raise Unparsable(f"command: {fault}", exempt=True) from fault
-    command = asked.command
+    command = context.command
     if max(map(len, (command.id, command.source, command.type, command.subject, command.correlationid or ""))) > MAX_ID:
         raise Unparsable(f"command: the id has more than {MAX_ID} characters", exempt=True)
-    return asked
+    return context
 
 
-def _reported(report: StatusReport) -> list[str]:
-    """Return where the message that a report is about may be claimed: under the channel's id of it, or under ours."""
+def _report_anchors(report: StatusReport) -> list[str]:
+    """Return the anchors that a report's message may have: of the channel's id, and of ours."""
     status = report.status
     ids = dict.fromkeys((status.channel_message_id, status.our_message_id))
     return [message_anchor(status.channel, status.account, each) for each in ids if each]

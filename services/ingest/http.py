@@ -1,7 +1,7 @@
-"""The webhook door. Commands are commands_http.py's, reading tickets is tickets_http.py's.
+"""The webhook door: verify the signature over the raw bytes, write them to Kafka, answer as the provider expects.
 
-Rule: verify over raw bytes, write to Kafka, answer as the provider expects. Before the signature is known to be right
-only a light look at the body is taken, to find the account; the partition's key is read after it, and costs order only.
+Rule: before the signature is verified, the body is read only to find the account. The record's key is read afterwards;
+it determines nothing but order.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def with_webhooks(
     *,
     max_body: int = MAX_BODY,
 ) -> ASGIApp:
-    """Put the webhooks in front of a door. `policy` gives the accounts in force, anew for every request."""
+    """Return an app that handles webhooks and passes all else to `door`. `policy` returns the current accounts."""
     door.include_router(_declared(policy, secrets))
     return PostFirst(door, PATH, _taking(intake, policy, secrets, clock), max_body, _too_large)
 
@@ -62,25 +62,25 @@ def with_webhooks(
 def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock) -> ASGIApp:
     async def take(scope: Scope, receive: Receive, send: Send) -> None:
         name, channel = _channel(scope)
-        given = _request(scope, await read_body(receive))
-        account = _account(name, channel, given, policy())
-        if account is None and channel.KNOWN_BY_SECRET and "account" not in given.query:
-            account = _signer(name, channel, given, policy(), secrets, clock)
+        request = _request(scope, await read_body(receive))
+        account = _account(name, channel, request, policy())
+        if account is None and channel.KNOWN_BY_SECRET and "account" not in request.query:
+            account = _signer(name, channel, request, policy(), secrets, clock)
         if account is None:
             metrics.REFUSED.labels(name, "unknown_account").inc()
             raise Problem(404, "Unknown account", "Neither ?account= nor the body names an account of this channel")
-        _verify(channel, given, account, secrets, clock)
-        headers = given.headers
+        _verify(channel, request, account, secrets, clock)
+        headers = request.headers
         envelope = Envelope(
             channel=name,
             account=account.name,
-            key=channels.short_key(account.name, channel.contact_key(given) or channels.digest(given.body)),
+            key=channels.short_key(account.name, channel.contact_key(request) or channels.digest(request.body)),
             content_type=headers.get("content-type", "application/octet-stream")[:200],
-            http=_kept(channel, headers),
+            http=_parser_headers(channel, headers),
             verified=True,
             traceparent=trace_context(headers.get("traceparent")),
         )
-        receipt = await intake.take(envelope, given.body)
+        receipt = await intake.take(envelope, request.body)
         if channel.TAKEN == 204:
             await answer_empty(send, 204)
         else:
@@ -100,18 +100,18 @@ def _declared(policy: Callable[[], Accounts], secrets: Secrets) -> Router:
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
     )  # fmt: skip
     async def answer(_: Request) -> Response:
-        raise AssertionError("PostFirst answers it; it stands here for the document")
+        raise AssertionError("PostFirst handles this request; the route is declared for the OpenAPI document")
 
     @router.get(
         PATH, summary="Answer a provider's verification request", openapi_extra={"parameters": _PARAMETERS},
         responses={200: {"description": "The challenge, echoed", "content": {"text/plain": {}}}},
     )  # fmt: skip
-    async def challenge(request: Request) -> Response:
-        name, channel = _channel(request.scope)
-        given = _request(request.scope, b"")
-        for account in _challenged(name, given, policy()):
+    async def challenge(raw: Request) -> Response:
+        name, channel = _channel(raw.scope)
+        request = _request(raw.scope, b"")
+        for account in _verifiable_accounts(name, request, policy()):
             try:
-                answer = channel.challenge(given, account, secrets)
+                answer = channel.challenge(request, account, secrets)
             except Unresolved:
                 continue
             if answer is not None:
@@ -144,39 +144,39 @@ def _request(scope: Scope, body: bytes) -> channels.Request:
     return channels.Request(body, headers, query, raw_query, scope["method"])
 
 
-def _kept(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest:
-    """What the parser will need of the request: for most channels nothing but the body."""
+def _parser_headers(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest:
+    """Return the headers that the channel's parser needs; most channels need none."""
     kept = {name: value for name in channel.HEADERS if (value := headers.get(name))}
     return HttpRequest(headers=kept) if kept else _BODY_ONLY
 
 
-def _account(name: str, channel: Webhook, given: channels.Request, accounts: Accounts) -> Account | None:
-    named = given.query.get("account")
+def _account(name: str, channel: Webhook, request: channels.Request, accounts: Accounts) -> Account | None:
+    named = request.query.get("account")
     if named is not None:
         return accounts.named(name, named)
-    identifier = channel.account_id(given)
+    identifier = channel.account_id(request)
     return accounts.external(name, identifier) if identifier else None
 
 
 def _signer(
-    name: str, channel: Webhook, given: channels.Request, accounts: Accounts, secrets: Secrets, clock: Clock
+    name: str, channel: Webhook, request: channels.Request, accounts: Accounts, secrets: Secrets, clock: Clock
 ) -> Account | None:
-    """The account whose secret signed a body that names none of ours.
+    """Return the account whose secret signed a body that names no known account, or None.
 
-    An app of Meta's has notices about no number, and may have more numbers than we are given. Answered by 404 they come
-    again for days, and in the end the provider switches the webhook off for all.
+    Meta sends notices that are about no phone number, and an app may have numbers that are not configured here. If such
+    webhooks were answered with 404, Meta would retry them for days and finally disable the webhook for all accounts.
     """
     by_secret = {account.signing: account for account in accounts.accounts if account.channel == name}
     for account in by_secret.values():
         with contextlib.suppress(channels.Forged, Unresolved):
-            channel.verify(given, account, secrets, clock.now())
+            channel.verify(request, account, secrets, clock.now())
             return account
     return None
 
 
-def _challenged(name: str, given: channels.Request, accounts: Accounts) -> list[Account]:
-    """The account named, or all of the channel: one app of Meta's has one challenge for several numbers."""
-    if (named := given.query.get("account")) is not None:
+def _verifiable_accounts(name: str, request: channels.Request, accounts: Accounts) -> list[Account]:
+    """Return the given account, or all of the channel: a Meta app with several numbers has one verification request."""
+    if (named := request.query.get("account")) is not None:
         account = accounts.named(name, named)
         found = [account] if account else []
     else:
@@ -187,9 +187,9 @@ def _challenged(name: str, given: channels.Request, accounts: Accounts) -> list[
     return found
 
 
-def _verify(channel: Webhook, given: channels.Request, account: Account, secrets: Secrets, clock: Clock) -> None:
+def _verify(channel: Webhook, request: channels.Request, account: Account, secrets: Secrets, clock: Clock) -> None:
     try:
-        channel.verify(given, account, secrets, clock.now())
+        channel.verify(request, account, secrets, clock.now())
     except channels.Forged as forged:
         metrics.REFUSED.labels(account.channel, forged.why).inc()
         detail = (
@@ -197,7 +197,7 @@ def _verify(channel: Webhook, given: channels.Request, account: Account, secrets
         )
         raise Problem(401, "Verification failed", detail, headers={"www-authenticate": "Signature"}) from None
     except Unresolved as missing:
-        # Ours to mend: the provider must keep the message and come again.
+        # A configuration error of ours: 503 makes the provider retry.
         log.error(
             "cannot verify a webhook: a secret or variable is missing", account=account.name, missing=str(missing)
         )

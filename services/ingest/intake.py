@@ -1,6 +1,6 @@
-"""The doors' one way in: a verified body to the inbound topic, acknowledged by Kafka before anybody is told so.
+"""Write accepted messages to the inbound topic, for all doors.
 
-Rule: what Kafka has not acknowledged is not accepted. Only a body that is too large for a record needs MongoDB too.
+Rule: a message is accepted only once Kafka has acknowledged it. Only a body too large for a record also needs MongoDB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kit.base.ids import uuid7
 from kit.protocol.ports import Outgoing
 from services.ingest import metrics
 
-#: Our headers go into the same record as the body: a request that has more of them than this leaves a claim check too.
+#: Maximum bytes of a record's headers, so that headers and an inline body fit into one record.
 _MAX_HEADERS = 32 * 1024
 
 
@@ -30,20 +30,20 @@ def _accepted(channel: str) -> Counter:
 
 
 class RecordSender(Protocol):
-    """What writes to Kafka: within the seconds it is done, or TransientError is raised."""
+    """Writes a record to Kafka; raises TransientError if that does not succeed within `seconds`."""
 
     async def send(self, record: Outgoing, *, seconds: float) -> None: ...
 
 
 class Blobs(Protocol):
-    """What keeps large bodies."""
+    """Stores large bodies."""
 
     async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
 
 
 @dataclass(slots=True)
 class Envelope:
-    """What a door knows of a message besides its body. Not frozen: that would make it slow to make."""
+    """What a door knows about a message besides its body. Not frozen, since creating frozen instances is slower."""
 
     channel: str
     account: str
@@ -55,7 +55,7 @@ class Envelope:
 
 
 class Intake:
-    """Takes messages and commands for Kafka."""
+    """Writes messages and commands to Kafka."""
 
     def __init__(
         self,
@@ -68,18 +68,18 @@ class Intake:
         claim_seconds: float,
         claim_for: timedelta = timedelta(days=60),
     ) -> None:
-        """`seconds` and `claim_seconds`: the time of Kafka and of the store. `claim_for`: how long a body is kept."""
+        """`seconds`, `claim_seconds`: timeouts of Kafka and MongoDB. `claim_for`: how long a large body is stored."""
         self._sender, self._blobs, self._clock = sender, blobs, clock
         self._topic, self._seconds, self._claim_seconds = topic, seconds, claim_seconds
         self._claim_for = claim_for
 
     async def take(self, envelope: Envelope, body: bytes) -> str:
-        """Return the receipt once the message is safe; raises TransientError when that is not sure in time."""
+        """Write a message and return its receipt once Kafka has acknowledged it. Raises TransientError on timeout."""
         receipt = uuid7()
         begin = self._clock.monotonic()
         claim = None
         if len(body) > MAX_INLINE_BYTES:
-            claim = await self._leave(receipt, body)
+            claim = await self._store_body(receipt, body)
         headers = to_headers(
             receipt=receipt,
             channel=envelope.channel,
@@ -106,10 +106,10 @@ class Intake:
         return receipt
 
     async def send(self, record: Outgoing) -> None:
-        """Write one record within the door's time; raises TransientError."""
+        """Write one record within the door's timeout. Raises TransientError."""
         await self._sender.send(record, seconds=self._seconds)
 
-    async def _leave(self, receipt: str, body: bytes) -> str:
+    async def _store_body(self, receipt: str, body: bytes) -> str:
         expires = self._clock.now() + self._claim_for
         try:
             async with asyncio.timeout(self._claim_seconds):

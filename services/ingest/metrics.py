@@ -1,4 +1,4 @@
-"""Every metric of ingest, in one place. Channels are labels, accounts and ids never."""
+"""All metrics of ingest. Labels are bounded: channels may be labels; accounts and ids may not."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -17,7 +17,7 @@ REFUSALS = (
     "away",
 )
 
-# --- The doors. ---
+# --- Doors. ---
 ACCEPTED = Counter("deskbus_ingest_accepted_total", "Messages accepted and acknowledged to the channel.", ("channel",))
 REFUSED = Counter("deskbus_ingest_refused_total", "Messages refused, by reason.", ("channel", "reason"))
 ACCEPT_SECONDS = Histogram(
@@ -29,7 +29,7 @@ CLAIMS = Counter("deskbus_ingest_claims_total", "Large bodies stored in MongoDB,
 COMMANDS = Counter("deskbus_ingest_commands_total", "Commands accepted over HTTP, by name.", ("name",))
 SMTP_SESSIONS = Gauge("deskbus_ingest_smtp_sessions", "Open SMTP sessions.")
 
-# --- The worker. Records are read again when a batch is; replies are tried again. ---
+# --- Worker. A record is counted again if its batch is read again. ---
 PARSED = Counter(
     "deskbus_ingest_parsed_total",
     "Messages and delivery statuses that parsers found; counted again if a batch is read again.",

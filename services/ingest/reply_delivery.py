@@ -1,6 +1,6 @@
-"""One try at sending a message: the reply as its channel takes it, its files, the way out, the claim on its id.
+"""Make one attempt to send a message: load its files, render it for its channel, claim its id, and send it.
 
-Rule: every try comes to an outcome, whatever fails in it; only a store or a broker that is away leaves it to its lease.
+Rule: every attempt has an outcome, whatever fails, unless MongoDB or Kafka is unavailable; then its lease expires.
 """
 
 from __future__ import annotations
@@ -38,34 +38,35 @@ from services.ingest.files import Files, NotFetched
 from services.ingest.threads import Threads
 
 log = structlog.get_logger(__name__)
-#: Bytes of all files of one message.
-MOST_FILES = 25 * 1024 * 1024
-#: Messages whose files are in memory at once, each of them several times; and how long another one waits for a turn.
-TURNS = 2
-TURN_SECONDS = 10.0
+#: Maximum bytes of all files of one message.
+MAX_FILES_BYTES = 25 * 1024 * 1024
+#: Maximum number of messages whose files are in memory at once; each file is held several times.
+FILE_SLOTS = 2
+#: How long a message waits for a slot.
+FILE_SLOT_SECONDS = 10.0
 
 
-class Sending(Protocol):
-    """Writes commands: the producer."""
+class CommandSender(Protocol):
+    """Writes commands to Kafka: the producer."""
 
     async def send(self, record: Outgoing) -> None: ...
 
 
-class Carrying(Protocol):
-    """Takes a message to its channel: `wire.Transport`."""
+class MessageTransport(Protocol):
+    """Sends a rendered message: `transport.Transport`."""
 
-    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome: ...
+    async def send(self, rendered: Rendered, channel: Channel) -> SendOutcome: ...
 
 
 class ReplyDelivery:
-    """Makes tries."""
+    """Makes attempts to send messages."""
 
     def __init__(
         self,
         files: Files,
         threads: Threads,
-        producer: Sending,
-        wire: Carrying,
+        producer: CommandSender,
+        transport: MessageTransport,
         accounts: Callable[[], Accounts],
         secrets: Secrets,
         clock: Clock,
@@ -73,18 +74,18 @@ class ReplyDelivery:
         commands: str,
     ) -> None:
         """`commands` is the topic that forwards go to."""
-        self._files, self._threads, self._producer, self._wire = files, threads, producer, wire
+        self._files, self._threads, self._producer, self._transport = files, threads, producer, transport
         self._accounts, self._secrets, self._clock, self._commands = accounts, secrets, clock, commands
-        self._turns = asyncio.Semaphore(TURNS)
+        self._file_slots = asyncio.Semaphore(FILE_SLOTS)
 
-    async def take(self, state: TicketState, attempt: Pending) -> SendOutcome:
-        """Make one try; raises TransientError while the store, or for a forward Kafka, is away."""
+    async def deliver(self, state: TicketState, attempt: Pending) -> SendOutcome:
+        """Make one attempt. Raises TransientError if MongoDB, or Kafka for a forward, is unavailable."""
         try:
             return await self._try(state, attempt)
         except TransientError:
             raise
         except Exception as fault:
-            # Not foreseen, so perhaps of this message alone: what waits behind it must get its turn.
+            # Possibly caused by this message alone, so it must fail and not block the messages queued behind it.
             log.exception("unexpected error while sending a message", message=attempt.message.id)
             return SendFailure(f"unexpected error: {type(fault).__name__}: {fault}"[:500], permanent=False, unsure=True)
 
@@ -96,14 +97,14 @@ class ReplyDelivery:
         if all(file.url is not None for file in attempt.message.attachments):
             return await self._send(ticket, state, attempt)
         try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._turns.acquire()
+            async with asyncio.timeout(FILE_SLOT_SECONDS):
+                await self._file_slots.acquire()
         except TimeoutError:
             return SendFailure("the files of other messages are on their way", permanent=False)
         try:
             return await self._send(ticket, state, attempt)
         finally:
-            self._turns.release()
+            self._file_slots.release()
 
     async def _send(self, ticket: Ticket, state: TicketState, attempt: Pending) -> SendOutcome:
         account = self._accounts().named(ticket.channel, ticket.account)
@@ -118,10 +119,10 @@ class ReplyDelivery:
             return SendFailure(f"a file: {fault}", permanent=fault.permanent)
         except Unresolved as fault:
             return SendFailure(f"configuration: {fault}", permanent=False)
-        # Before it goes: an answer or a report may be here before we have noted that it was sent.
+        # Claim the id before sending: an answer or report may arrive before the attempt's outcome is stored.
         ours = rendered.message_id if isinstance(rendered, MailOut) else attempt.message.id
         await self._claim(ticket, attempt, ours)
-        outcome = await self._wire.carry(rendered, channel)
+        outcome = await self._transport.send(rendered, channel)
         if isinstance(outcome, Sent) and outcome.channel_message_id not in {None, ours}:
             await self._claim(ticket, attempt, outcome.channel_message_id or ours)
         return outcome
@@ -133,8 +134,8 @@ class ReplyDelivery:
         ticket, message = state.ticket, attempt.message
         assert ticket is not None
         files = tuple([await self._file(file, ticket) for file in message.attachments])
-        if sum(len(file.content or b"") for file in files) > MOST_FILES:
-            raise Unsendable(f"the files together exceed {MOST_FILES} bytes")
+        if sum(len(file.content or b"") for file in files) > MAX_FILES_BYTES:
+            raise Unsendable(f"the files together exceed {MAX_FILES_BYTES} bytes")
         return OutgoingReply(
             message_id=message.id,
             ticket_id=ticket.id,

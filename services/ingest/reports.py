@@ -1,7 +1,7 @@
-"""Reports about messages that nobody knows yet: a channel may say "delivered" before its own answer has reached us.
+"""Delivery reports that arrive before the channel has returned the id of the message that they are about.
 
-Who keeps a report looks once more for the claim, and who claims looks for reports: one of them sees the other's. What
-is never claimed was sent by another system through the same account, and expires.
+After storing a report, the worker looks for the claim once more. After claiming the id, the sender looks for reports.
+So one of them finds the other's. Reports about messages that another system sent on the same account expire.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from services.ingest.store import EARLY
 
 
 class EarlyReports:
-    """Keeps them until their message is known."""
+    """Stores reports until their message is known."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def keep(self, reports: Sequence[StatusReport]) -> None:
-        """Keep reports whose message has no claim."""
+        """Store reports whose message has no claim."""
         rows = {row["_id"]: row for row in (_row(report) for report in reports)}
         if rows:
             await self._store.insert(EARLY, list(rows.values()))
 
     async def about(self, channel: str, account: str, channel_id: str, message_id: str) -> list[StatusReport]:
-        """Return what was kept about a message that has its claim now, in the order in which it came."""
+        """Return the stored reports about a message, oldest first."""
         anchor = message_anchor(channel, account, channel_id)
         rows = await self._store.find(EARLY, {"anchor": anchor}, sort=[("at", 1)])
         return [StatusReport(_status(row), to_instant(row["at"]), message_id) for row in rows]

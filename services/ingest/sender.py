@@ -1,7 +1,7 @@
-"""Sends what tickets promised: looks for what is due, begins a try, has it made (`outgoing`), settles its outcome.
+"""Send queued replies: find due tickets, start an attempt, have it made (`reply_delivery.py`), store its outcome.
 
-Rule: a try is begun in the ticket's document before it is made and settled there after it (`core.sending`). Each ticket
-is served by the owner of its partition; one message of a ticket at a time, many tickets side by side.
+Rule: an attempt is recorded in the ticket's document before it is made, and its outcome afterwards (`core/sending.py`).
+The owner of a ticket's partition sends its messages: one message of a ticket at a time, many tickets concurrently.
 """
 
 from __future__ import annotations
@@ -29,94 +29,94 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending, TicketState
 from services.ingest.core.ticket import decide
 from services.ingest.reports import EarlyReports
-from services.ingest.store import Keeping
+from services.ingest.store import IngestStore
 from services.ingest.threads import PolicyOf
 
 log = structlog.get_logger(__name__)
 
-#: Tickets that are served at once.
+#: Maximum number of tickets served concurrently.
 CONCURRENT = 32
-#: Of them, those that were attempt before: while a provider is away, its messages must not keep all hands busy.
-AGAIN = 16
-#: Seconds between looks while nobody wakes the sender: retries, and promises of a process that died.
-PERIOD = 0.5
-#: How long a ticket rests that could not be served (its document does not load, the store is away).
-REST = timedelta(seconds=5)
+#: Maximum number of those that are retries, so that a provider's outage does not use up all slots.
+CONCURRENT_RETRIES = 16
+#: Seconds between polls if nothing wakes the sender: for retries, and for replies queued by a process that died.
+POLL_SECONDS = 0.5
+#: How long a ticket is skipped after an unexpected error (its document does not load, MongoDB is unavailable).
+PAUSE = timedelta(seconds=5)
 
 
 class Owner(Protocol):
-    """Says which partitions are ours: the consumer."""
+    """Knows which partitions this replica owns: the consumer."""
 
     def owned(self, topic: str) -> list[int]: ...
 
 
-class Trying(Protocol):
-    """Makes a try: `outgoing.ReplyDelivery`."""
+class Deliverer(Protocol):
+    """Makes an attempt to send a message: `reply_delivery.ReplyDelivery`."""
 
-    async def take(self, state: TicketState, attempt: Pending) -> SendOutcome: ...
+    async def deliver(self, state: TicketState, attempt: Pending) -> SendOutcome: ...
 
 
 class ReplySender:
-    """The background job."""
+    """The background job that sends queued replies."""
 
     def __init__(
         self,
         documents: Documents[TicketState],
-        store: Keeping,
+        store: IngestStore,
         owner: Owner,
-        way: Trying,
+        delivery: Deliverer,
         policy_of: PolicyOf,
         clock: Clock,
         *,
         prefix: str = "",
-        promised: asyncio.Event | None = None,
+        reply_queued: asyncio.Event | None = None,
         drain_seconds: float = 5.0,
     ) -> None:
-        """`promised` is set when a promise is stored. At its end the job waits `drain_seconds` for tries in hand."""
-        self._documents, self._store, self._owner, self._way = documents, store, owner, way
+        """`reply_queued` is set when a reply was queued. On shutdown, wait `drain_seconds` for running attempts."""
+        self._documents, self._store, self._owner, self._delivery = documents, store, owner, delivery
         self._policy_of, self._clock, self._early = policy_of, clock, EarlyReports(store)
         self._commands = topic_name(COMMAND, prefix)
-        self._awake = promised or asyncio.Event()
-        self._farewell = drain_seconds
+        self._wake = reply_queued or asyncio.Event()
+        self._drain_seconds = drain_seconds
         self._busy: dict[str, asyncio.Task[None]] = {}
-        self._again = set[str]()
-        """Those of the busy tickets whose message was attempt before."""
-        self._resting: dict[str, datetime] = {}
+        self._retrying = set[str]()
+        """Those of the busy tickets whose attempt is a retry."""
+        self._paused: dict[str, datetime] = {}
 
     async def run(self) -> None:
-        """Serve until cancelled; what is on its way then may arrive and be settled still."""
+        """Send until cancelled, then wait for running attempts."""
         try:
-            await turns(self._clock, self.serve, partial(woken, self._awake, PERIOD), "sending")
+            await turns(self._clock, self.serve, partial(woken, self._wake, POLL_SECONDS), "sending")
         finally:
             await self.finish()
 
     async def finish(self) -> None:
-        """Wait for tries in hand. One that takes longer is let go, and made again after its lease."""
+        """Wait for running attempts, and cancel those that take too long: they are made again after their lease."""
         busy = list(self._busy.values())
         if busy:
-            _, late = await asyncio.wait(busy, timeout=self._farewell)
-            for task in late:
+            _, overdue = await asyncio.wait(busy, timeout=self._drain_seconds)
+            for task in overdue:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*overdue, return_exceptions=True)
 
     async def serve(self) -> None:
-        """Begin what is due, as far as hands are free."""
+        """Start attempts for due tickets, as far as there are free slots."""
         partitions = self._owner.owned(self._commands)
         if not partitions:
             return
         now = self._clock.now()
-        self._resting = {ticket: until for ticket, until in self._resting.items() if until > now}
+        self._paused = {ticket: until for ticket, until in self._paused.items() if until > now}
         query = {"state.send_at": {"$lte": now}, "partition": {"$in": partitions}}
         if await self._begin(query):
             await self._begin({**query, "state.pending.0.attempts": 0})
 
     async def _begin(self, query: Mapping[str, object]) -> bool:
-        """Begin what is found; says whether there is more, of which some may be begun still."""
+        """Start attempts for tickets that match. Return True if retries were skipped and there may be more matches."""
         if len(self._busy) >= CONCURRENT:
             return False
         rows = await self._store.find(
             self._documents.kind.collection,
-            {**query, "_id": {"$nin": [*self._resting, *self._busy]}},
+            {**query, "_id": {"$nin": [*self._paused, *self._busy]}},
             sort=[("state.send_at", 1)],
             limit=CONCURRENT,
             projection={"state.pending.attempts": 1},
@@ -124,32 +124,32 @@ class ReplySender:
         passed_over = False
         for row in rows:
             ticket_id: str = row["_id"]
-            again = _was_tried(row)
-            if again and len(self._again) >= AGAIN:
+            is_retry = _was_tried(row)
+            if is_retry and len(self._retrying) >= CONCURRENT_RETRIES:
                 passed_over = True
             elif ticket_id not in self._busy and len(self._busy) < CONCURRENT:  # both may have changed meanwhile
                 self._busy[ticket_id] = task = asyncio.create_task(self._serve_ticket(ticket_id))
-                self._again |= {ticket_id} if again else set()
+                self._retrying |= {ticket_id} if is_retry else set()
                 task.add_done_callback(partial(self._done, ticket_id))
         return passed_over and len(rows) == CONCURRENT
 
     def _done(self, ticket_id: str, _: asyncio.Task[None]) -> None:
         self._busy.pop(ticket_id, None)
-        self._again.discard(ticket_id)
-        self._awake.set()
+        self._retrying.discard(ticket_id)
+        self._wake.set()
 
     async def _serve_ticket(self, ticket_id: str) -> None:
         try:
             await self.send_next(ticket_id)
         except TransientError as fault:
             log.warning("attempt not settled, retrying after its lease", document=ticket_id, fault=str(fault))
-            self._resting[ticket_id] = self._clock.now() + REST
+            self._paused[ticket_id] = self._clock.now() + PAUSE
         except Exception:
             log.exception("unexpected error while sending replies of a ticket", document=ticket_id)
-            self._resting[ticket_id] = self._clock.now() + REST
+            self._paused[ticket_id] = self._clock.now() + PAUSE
 
     async def send_next(self, ticket_id: str) -> None:
-        """Make one try of the first message that waits."""
+        """Make one attempt to send the ticket's first queued message."""
         begun: list[tuple[TicketState, Pending]] = []
 
         def begin(state: TicketState | None) -> Decision[TicketState] | None:
@@ -166,9 +166,9 @@ class ReplySender:
         if not begun:
             return
         state, attempt = begun[0]
-        outcome = await self._way.take(state, attempt)
+        outcome = await self._delivery.deliver(state, attempt)
         if attempt.into is None and state.ticket is not None:
-            metrics.SENT.labels(state.ticket.channel, _named(outcome)).inc()
+            metrics.SENT.labels(state.ticket.channel, _outcome_label(outcome)).inc()
 
         def settle(now_state: TicketState | None) -> Decision[TicketState] | None:
             if now_state is None:
@@ -180,7 +180,7 @@ class ReplySender:
             await self._take_early(state.ticket, outcome.channel_message_id, attempt.message.id)
 
     async def _take_early(self, ticket: Ticket, channel_id: str, message_id: str) -> None:
-        """Take what the channel had said about the message before we knew its id."""
+        """Handle the delivery reports that arrived before the message's id was known."""
         for report in await self._early.about(ticket.channel, ticket.account, channel_id, message_id):
 
             def take(state: TicketState | None, report: StatusReport = report) -> Decision[TicketState] | None:
@@ -194,14 +194,14 @@ class ReplySender:
 
 
 def _was_tried(row: Mapping[str, Any]) -> bool:
-    """Whether the first message that waits was attempt before; the row may be of a document that does not load."""
+    """Whether the first queued message was tried before. The row may belong to a document that does not load."""
     pending = row.get("state", {}).get("pending")
     first = pending[0] if isinstance(pending, list) and pending else None
     return isinstance(first, dict) and bool(first.get("attempts"))
 
 
-def _named(outcome: SendOutcome) -> str:
-    """Return the outcome's name for the metric."""
+def _outcome_label(outcome: SendOutcome) -> str:
+    """Return the outcome's label in metrics."""
     if isinstance(outcome, Sent):
         return "sent"
     return "refused" if outcome.permanent else "failed"

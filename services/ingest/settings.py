@@ -1,4 +1,4 @@
-"""Settings of ingest, from DESKBUS_INGEST_*; read by app only. Channel accounts are policy, not settings."""
+"""Settings of ingest, from DESKBUS_INGEST_*; only app.py reads them. Channel accounts are in the policy file."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,12 +11,12 @@ from kit.base.settings import ServiceSettings
 from kit.policy.address import HostsSetting, hosts
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
-#: A record may become a dead letter on its last day on the inbound topic, and be replayed on the letter's last day.
+#: A record may become a dead letter on its last day in the inbound topic, and be replayed on the letter's last day.
 LEAST_CLAIM_DAYS = (BY_NAME[INBOUND].retention_ms + BY_NAME[dlq("ingest")].retention_ms) // DAY_MS
 
 
 class IngestSettings(ServiceSettings):
-    """The doors, and the way out for mail."""
+    """Settings of the doors, and of sending replies."""
 
     model_config = SettingsConfigDict(env_prefix="DESKBUS_INGEST_")
     service: ClassVar[str] = "ingest"
@@ -77,7 +77,7 @@ class IngestSettings(ServiceSettings):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts allowed here."""
+        """Hosts and host:port pairs of `allow_hosts`."""
         return hosts(self.allow_hosts)
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""The mail door: SMTP and (by LHLO) LMTP in this loop, raw bytes to Kafka, 250 once it has them. Nothing is parsed.
+"""The mail door: SMTP, and LMTP after LHLO. Writes raw mail to Kafka, answers 250 once acknowledged. Parses nothing.
 
-Rule: an address that is nobody's is refused at RCPT (550), and what cannot be kept now is refused for now (451): the
-sending server keeps it and comes again.
+Rule: unknown recipients are refused at RCPT (550). Mail that cannot be stored is refused temporarily (451), so that the
+sending server retries.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from services.ingest.intake import Envelope, Intake
 log = structlog.get_logger(__name__)
 MAX_RECIPIENTS = 50
 MAX_COMMANDS = 100
-"""Of each kind in a session; RCPT may come as often as recipients in that many mails."""
-_LONGEST_LINE = 64 * 1024
-_ANSWERS = {
+"""Maximum number of commands of each kind per session; for RCPT, times `MAX_RECIPIENTS`."""
+_MAX_LINE_BYTES = 64 * 1024
+_REPLIES = {
     "taken": "250 2.0.0 Accepted",
     "later": "451 4.3.0 Storage unavailable, try again later",
     "no_recipient": "554 5.5.1 No valid recipients",
@@ -39,7 +39,7 @@ _ANSWERS = {
 
 @dataclass(frozen=True, slots=True)
 class MailLimits:
-    """Bounds of the mail door."""
+    """Limits of the mail door, in bytes, sessions and seconds."""
 
     max_bytes: int
     sessions: int = 200
@@ -50,7 +50,7 @@ class MailLimits:
 
 @dataclass
 class _Handler:
-    """What aiosmtpd asks about a session."""
+    """Handles aiosmtpd's hooks."""
 
     intake: Intake
     policy: Callable[[], Accounts]
@@ -73,7 +73,7 @@ class _Handler:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        """One record an account: a mail to two of them becomes a ticket of each."""
+        """Write one record per account: a mail to two accounts opens a ticket on each."""
         outcomes: dict[str, str] = {}
         wanted: dict[str, list[str]] = {}
         for address in envelope.rcpt_tos:
@@ -85,9 +85,9 @@ class _Handler:
             outcome = await self._take(name, addresses, envelope.mail_from or "", server, session, body)
             outcomes |= dict.fromkeys(addresses, outcome)
         if server.lmtp:  # one answer for each recipient
-            return "\r\n".join(_ANSWERS[outcomes.get(address, "no_recipient")] for address in envelope.rcpt_tos)
-        # A mail that one account has and another has not is sent again, and the first drops the second copy.
-        return _ANSWERS["later" if "later" in outcomes.values() else "taken" if outcomes else "no_recipient"]
+            return "\r\n".join(_REPLIES[outcomes.get(address, "no_recipient")] for address in envelope.rcpt_tos)
+        # If only some accounts got the mail, the sender retries it, and the others drop the duplicate.
+        return _REPLIES["later" if "later" in outcomes.values() else "taken" if outcomes else "no_recipient"]
 
     async def _take(
         self, account: str, addresses: list[str], mail_from: str, server: Any, session: Any, body: bytes
@@ -112,16 +112,16 @@ class _Handler:
 
 
 class _Session(SMTP):
-    """One connection, with bounds that aiosmtpd lacks: sessions at once, seconds in all, bytes without a line end."""
+    """One connection, with limits that aiosmtpd lacks: number of sessions, total duration, bytes without line end."""
 
-    line_length_limit = _LONGEST_LINE
+    line_length_limit = _MAX_LINE_BYTES
 
     def __init__(self, door: MailDoor, handler: _Handler, **options: Any) -> None:
         super().__init__(handler, **options)
         self.door = door
         self.lmtp = False
         self.deadline: asyncio.TimerHandle | None = None
-        self.unended = 0
+        self.line_bytes = 0
 
     @syntax("LHLO hostname")
     async def smtp_LHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd finds commands by these names
@@ -130,7 +130,7 @@ class _Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self.deadline is None:  # STARTTLS makes a connection again
+        if self.deadline is None:  # STARTTLS calls this again
             self.deadline = self.loop.call_later(self.door.limits.session_seconds, transport.close)
         if not self.door.enter(self) and isinstance(transport, asyncio.Transport):
             transport.write(b"421 4.3.2 Too many sessions, try again later\r\n")
@@ -138,8 +138,8 @@ class _Session(SMTP):
 
     def data_received(self, data: bytes) -> None:
         end = data.rfind(b"\n")
-        self.unended = len(data) - end - 1 if end >= 0 else self.unended + len(data)
-        if self.unended > _LONGEST_LINE * 4 and self.transport is not None:  # aiosmtpd would keep all of it
+        self.line_bytes = len(data) - end - 1 if end >= 0 else self.line_bytes + len(data)
+        if self.line_bytes > _MAX_LINE_BYTES * 4 and self.transport is not None:  # aiosmtpd would buffer all of it
             self.transport.close()
             return
         super().data_received(data)
@@ -157,7 +157,7 @@ class _Session(SMTP):
 
 @dataclass
 class MailDoor:
-    """Listens for mail."""
+    """The SMTP server."""
 
     intake: Intake
     policy: Callable[[], Accounts]
@@ -168,15 +168,15 @@ class MailDoor:
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port."""
-        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd tells every command, addresses and all
+        """Listen, and return the port."""
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs every command, including addresses
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._session, host, port)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self, seconds: float = 5) -> None:
-        """Take nobody new, let mails that are on their way in be answered, then hang up."""
+        """Stop listening, wait up to `seconds` for open sessions to end, then close them."""
         if self._server is not None:
             self._server.close()
         if self._open:
@@ -188,7 +188,7 @@ class MailDoor:
             session.hang_up()
 
     def enter(self, session: _Session) -> bool:
-        """Whether there is room for one more session."""
+        """Register a session. Return False if there are too many."""
         if session not in self._open and len(self._open) >= self.limits.sessions:
             return False
         self._open.add(session)
@@ -196,7 +196,7 @@ class MailDoor:
         return True
 
     def leave(self, session: _Session) -> None:
-        """A session has ended."""
+        """Unregister a session."""
         self._open.discard(session)
         metrics.SMTP_SESSIONS.set(len(self._open))
         if not self._open:

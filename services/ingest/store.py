@@ -1,4 +1,4 @@
-"""Documents of ingest: how tickets and contacts are stored and read, which indexes they need. No rule is here."""
+"""How tickets and contacts are stored and loaded, and the indexes they need. No business rules."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CONTACTS_SOURCE = f"{SOURCE}/contacts"
 _SKILLS = ("required_skills", "preferred_skills")
 
 
-class Keeping(Store, Protocol):
-    """What ingest asks of its database besides documents: files and large bodies."""
+class IngestStore(Store, Protocol):
+    """The store, with blobs for files and large bodies."""
 
     async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
     async def keep_blob(self, blob_id: str) -> None: ...
@@ -36,7 +36,7 @@ class Keeping(Store, Protocol):
 
 
 def dump_ticket(state: TicketState) -> dict[str, Any]:
-    """Return a ticket's state as it is stored."""
+    """Return a ticket's state in its stored form."""
     return {
         "ticket": None if state.ticket is None else _dump_public(state.ticket),
         "taken": list(state.taken),
@@ -62,7 +62,7 @@ def dump_ticket(state: TicketState) -> dict[str, Any]:
 def _dump_public(ticket: Ticket) -> dict[str, Any]:
     fields = ticket.model_dump(exclude_none=True)
     fields["status"], fields["priority"] = ticket.status.value, ticket.priority.value
-    for name in _SKILLS:  # names of skills are the operators': a dot in a field name would not be found again
+    for name in _SKILLS:  # operators choose the names of skills, and a field name in MongoDB must not contain a dot
         fields[name] = [[skill, level] for skill, level in fields[name].items()]
     return fields
 
@@ -83,7 +83,7 @@ def _dump_pending(pending: Pending) -> dict[str, Any]:
 
 
 def load_ticket(raw: Mapping[str, Any]) -> TicketState:
-    """Return the state that a stored ticket holds."""
+    """Return a ticket's state from its stored form."""
     return TicketState(
         ticket=None if raw["ticket"] is None else _load_public(raw["ticket"]),
         taken=tuple(raw["taken"]),
@@ -123,7 +123,7 @@ def _load_pending(raw: Mapping[str, Any]) -> Pending:
 
 
 def dump_contact(state: ContactState) -> dict[str, Any]:
-    """Return a contact's state as it is stored."""
+    """Return a contact's state in its stored form."""
     return {
         "contact": state.contact.model_dump(exclude_none=True),
         "tickets": [list(each) for each in state.tickets],
@@ -131,7 +131,7 @@ def dump_contact(state: ContactState) -> dict[str, Any]:
 
 
 def load_contact(raw: Mapping[str, Any]) -> ContactState:
-    """Return the state that a stored contact holds."""
+    """Return a contact's state from its stored form."""
     tickets = tuple((ticket, topic) for ticket, topic in raw["tickets"])
     return ContactState(Contact.model_validate(raw["contact"]), tickets)
 
@@ -140,7 +140,7 @@ def _due(state: TicketState) -> datetime | None:
     return state.closes_at
 
 
-#: Timers and sending belong to whoever owns the ticket's partition of the commands.
+#: The replica that owns the ticket's partition of the commands topic runs its timers and sends its replies.
 TICKET_KIND: Kind[TicketState] = Kind(
     collection=TICKETS,
     source=SOURCE,
@@ -161,7 +161,7 @@ CONTACT_KIND: Kind[ContactState] = Kind(
 
 
 async def ensure_indexes(store: MongoStore) -> None:
-    """Make the indexes that ingest needs."""
+    """Create the indexes that ingest needs."""
     for collection in (TICKETS, CONTACTS):
         await store.ensure_outbox_indexes(collection)
     await store.ensure_indexes(TICKETS, ["state.send_at", "partition"])
@@ -178,16 +178,16 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_blob_index()
 
 
-async def accepted(store: Store, rows: Sequence[Row]) -> list[Row]:
-    """Of message documents, leave out the customers' messages that their ticket has not taken.
+async def only_taken(store: Store, rows: Sequence[Row]) -> list[Row]:
+    """Return message documents without those customers' messages that their ticket has not taken.
 
-    A message's document is written before the ticket that counts it. If the ticket's write loses, and the message then
-    goes elsewhere, the document stays. The rows need `ticket`, `message` and `body.direction`.
+    A message's document is written before the ticket. If the ticket's write conflicts, and the message is then assigned
+    to another ticket, the document remains. The rows must contain `ticket`, `message` and `body.direction`.
     """
     names = sorted({row["ticket"] for row in rows})
     if not names:
         return []
-    # In this order: a message that a ticket lets go of is in TAKEN before.
+    # Read tickets before TAKEN: an id is added to TAKEN before the ticket drops it, so this order misses none.
     tickets = await store.find(TICKETS, {"_id": {"$in": names}}, limit=len(names), projection=["state.taken"])
     taken = {
         taken_id(ticket["_id"], each) for ticket in tickets for each in (ticket.get("state") or {}).get("taken", ())
@@ -202,7 +202,7 @@ def _taken_id(row: Row) -> str:
 
 
 def public_message(row: Mapping[str, Any]) -> Message:
-    """Return the message that a message document holds, whole where more of it is kept than was published."""
+    """Return the message of a message document, with its full text if the published one was truncated."""
     message = Message.model_validate(row["body"])
     whole = row.get("whole")
     return message if whole is None else message.model_copy(update={"text_full": whole})

@@ -1,7 +1,7 @@
-"""Claims: which ticket a message goes to, so that whoever handles it, and however often, it is one and the same.
+"""Assign messages to tickets by claims, so that every replica and every redelivery chooses the same ticket.
 
-A claim is a document `{_id: anchor, version, ticket, …}` written behind its version: the first writer wins, the others
-read what it wrote. Nothing is decided about the ticket here, only whose message it is.
+A claim is a document `{_id: anchor, version, ticket, …}` whose version guards its writes: the first writer wins, and
+the others read what it wrote. This module chooses the ticket; the core decides what happens to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kit.mongo import Row
 from kit.protocol.document import Document
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Guarded, Store
-from services.ingest.claims import Claim, Unknown, View, Wait
+from services.ingest.claims import Claim, ClaimPending, LookupNeeded, View
 from services.ingest.core.arrivals import Arrival
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import MESSAGES, TAKEN, TicketState, taken_id
@@ -31,19 +31,19 @@ from services.ingest.core.threading import (
 from services.ingest.store import THREADS
 
 PolicyOf = Callable[[str, str], TicketPolicy]
-"""Channel and account -> what holds for its tickets."""
-ROUNDS = 50
-"""Looks that may place none of a batch's messages; such a one learns something, or waits for a lost claim."""
+"""(Channel, account) -> the policy of its tickets."""
+MAX_ROUNDS = 50
+"""Maximum number of consecutive rounds that assign none of a batch's messages, but only read or write claims."""
 
 
 class Threads:
-    """Places messages."""
+    """Assigns a batch's messages to tickets."""
 
     def __init__(self, store: Store, documents: Documents[TicketState], policy_of: PolicyOf) -> None:
         self._store, self._documents, self._policy_of = store, documents, policy_of
 
     async def find_holders(self, arrivals: Sequence[Arrival]) -> list[Row]:
-        """Return which tickets have which of these messages, and whether TAKEN says that they took them (`taken`)."""
+        """Return which tickets have these messages, as rows of `ticket`, `message` and `taken` (TAKEN lists it)."""
         wanted = sorted({arrival.id for arrival in arrivals})
         if not wanted:
             return []
@@ -54,66 +54,67 @@ class Threads:
         sure = {row["_id"] for row in await self._store.fetch(TAKEN, ids)} if ids else set()
         return [{**row, "taken": each in sure} for row, each in zip(rows, ids, strict=True)]
 
-    async def place(
+    async def assign_tickets(
         self, arrivals: Sequence[Arrival], found: Mapping[str, Row], holders: Sequence[Row]
     ) -> dict[str, Document[TicketState]]:
-        """Set `ticket_id`, `linked_to` and `thread` of messages whose contacts are known.
+        """Set `ticket_id`, `linked_to` and `thread` of messages whose contacts are known. Return the tickets read.
 
-        `found` are the claims there are of their anchors, and `holders` what `find_holders` says. Returns the tickets
-        that had to be read.
+        `found` are the stored claims of their anchors, `holders` is the result of `find_holders`. Raises TransientError
+        if other replicas change the same threads at the same time.
         """
         view = View()
-        view.take({each for arrival in arrivals for each in arrival.claims}, found)
-        view.hold(holders)
-        waiting = list(arrivals)
+        view.add_claims({each for arrival in arrivals for each in arrival.claims}, found)
+        view.add_holders(holders)
+        pending = list(arrivals)
         fruitless = 0
-        while waiting:
-            left = self._round(view, waiting)
-            await self._claim(view)
-            await self._learn(view, left)
-            # Strangers who answer one mail are placed one after another, however many a batch has of them.
-            fruitless = fruitless + 1 if len(left) == len(waiting) else 0
-            if fruitless == ROUNDS:
+        while pending:
+            unassigned = self._round(view, pending)
+            await self._write_claims(view)
+            await self._look_up_missing(view, unassigned)
+            # Rounds with progress do not count: a batch may have any number of senders who answer the same mail, and
+            # these are assigned one per round.
+            fruitless = fruitless + 1 if len(unassigned) == len(pending) else 0
+            if fruitless == MAX_ROUNDS:
                 raise TransientError("threads were changed concurrently too often")
-            waiting = left
+            pending = unassigned
         existed = await self._store.insert(THREADS, [claim.row() for claim in view.fresh.values()])
         if any(view.fresh[anchor].places is not None for anchor in existed):
-            # Another replica has the same mail, and knew other ancestors of it, or has an answer to it.
+            # Another replica is handling a copy of the mail, or an answer to it, and has claimed its id.
             raise TransientError("two replicas chose a ticket for a mail at the same time")
         return view.docs
 
     async def known(self, anchors: Iterable[str]) -> dict[str, Claim]:
-        """Return the claims that there are."""
+        """Return those of the anchors' claims that exist."""
         rows = await self._store.fetch(THREADS, sorted(set(anchors)))
-        return {row["_id"]: Claim.read(row) for row in rows}
+        return {row["_id"]: Claim.from_row(row) for row in rows}
 
     async def tickets(self, ids: Sequence[str]) -> dict[str, Ticket | None]:
-        """Return tickets as they are now."""
+        """Return the stored tickets; None for ids without one."""
         docs = await self._documents.load(ids)
         return {doc.id: None if doc.state is None else doc.state.ticket for doc in docs.values()}
 
     async def claim_sent(self, channel: str, account: str, channel_id: str, ticket: str, message: str) -> None:
-        """Let answers to a message of ours, and reports about it, find their ticket."""
+        """Claim the id of a message that we send, so that answers and delivery reports find its ticket."""
         anchor = message_anchor(channel, account, channel_id)
         await self._store.insert(THREADS, [Claim(anchor, 1, ticket, message=message).row()])
 
-    # -- one round over what is not placed yet -------------------------------------------------------------------
+    # -- one round over the unassigned messages ------------------------------------------------------------------
 
     def _round(self, view: View, arrivals: Sequence[Arrival]) -> list[Arrival]:
-        left: list[Arrival] = []
-        behind: set[str] = set()
+        unassigned: list[Arrival] = []
+        blocked: set[str] = set()
         for arrival in arrivals:
-            if behind.isdisjoint(arrival.anchors):  # what may be of one thread is placed in its order
+            if blocked.isdisjoint(arrival.anchors):  # messages that may share a thread are assigned in order
                 try:
-                    self._place(view, arrival)
+                    self._assign(view, arrival)
                     continue
-                except (Unknown, Wait):
+                except (LookupNeeded, ClaimPending):
                     pass
-            left.append(arrival)
-            behind.update(arrival.anchors)
-        return left
+            unassigned.append(arrival)
+            blocked.update(arrival.anchors)
+        return unassigned
 
-    def _place(self, view: View, arrival: Arrival) -> None:
+    def _assign(self, view: View, arrival: Arrival) -> None:
         policy = self._policy_of(arrival.inbound.channel, arrival.inbound.account)
         for holder in sorted(view.holders.get(arrival.id, ())):
             state = view.ticket(holder)
@@ -125,7 +126,7 @@ class Threads:
         claim = self._by_conversation(view, arrival, policy) if mail is None else self._by_mail(view, arrival, policy)
         arrival.ticket_id, arrival.linked_to = claim.ticket, claim.previous
         if mail is not None:
-            view.adopt(arrival, claim)
+            view.claim_unclaimed(arrival, claim)
         arrival.thread = (mail.ancestors or (mail.message_id,))[-1] if mail else arrival.inbound.conversation
         if not arrival.inbound.automated or view.ticket(claim.ticket) is None:
             writers = view.writers.setdefault(claim.ticket, {})
@@ -142,68 +143,71 @@ class Threads:
         if continues_ticket(state, arrival.inbound, arrival.received_at, policy, view.active_at(ticket, state)):
             return Claim(anchor, claim.version, ticket, claim.previous)
         if state is None:
-            # Its first message is in this batch and may yet come again: nothing follows a ticket that is not stored.
+            # The ticket's first message is in this batch and may have to be retried, so it cannot have a successor yet.
             arrival.too_early = True
             return Claim(anchor, claim.version, ticket, claim.previous)
         raise view.propose(anchor, claim.version, ticket, arrival)
 
     def _by_mail(self, view: View, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        """Go where the mail's place is claimed; else look for its place, and claim it.
+        """Return the claim that assigns this mail to a ticket, or choose a ticket by its thread and claim that.
 
-        Who takes part in a ticket changes, so two replicas that have the same mail may judge it differently: the first
-        to claim a place for it decides. A place in a ticket that is not stored yet holds until a message has opened
-        that ticket, which may be anybody's; then the mail is judged, and claims its place anew.
+        Participants of a ticket change, so two replicas that handle the same mail may choose differently: the first to
+        claim decides. An assignment to a ticket that is not stored yet is preliminary, since another sender's message
+        may open that ticket. Then this mail's sender is checked against its participants, and the mail assigned anew.
         """
-        place = view.place(arrival)
+        place = view.placement(arrival)
         if place is not None and (place.final or not view.is_stored(place.ticket)):
             arrival.admitted = place.final
             return self._follow(view, place, arrival, policy)
         found = self._by_thread(view, arrival, policy)
         if view.claim(arrival.anchors[0]) is None:
-            return found  # its own id is free, and `adopt` makes the place of it
-        raise view.settle(arrival, found)
+            return found  # its own id is unclaimed: `claim_unclaimed` claims it, which assigns the mail
+        raise view.propose_placement(arrival, found)
 
     def _by_thread(self, view: View, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        """Go through the order of threading: address, headers, shared ancestors, subject; never the subject alone."""
+        """Choose a ticket by signed address, then headers and shared ancestors, then a ticket token in the subject.
+
+        The words of the subject never count.
+        """
         mail = arrival.inbound.mail
         assert mail is not None
-        if mail.ticket_by_address and view.is_near(mail.ticket_by_address, arrival):
-            return self._enter(view, Claim("", 0, mail.ticket_by_address), arrival, policy)
+        if mail.ticket_by_address and view.matches_account(mail.ticket_by_address, arrival):
+            return self._join(view, Claim("", 0, mail.ticket_by_address), arrival, policy)
         refused: str | None = None
         for anchor in arrival.anchors:
             claim = view.claim(anchor)
             if claim is None:
                 continue
             if view.admits(claim, arrival):
-                return self._enter(view, claim, arrival, policy)
+                return self._join(view, claim, arrival, policy)
             refused = refused or claim.ticket
-        if mail.ticket_by_subject and view.is_near(mail.ticket_by_subject, arrival):
+        if mail.ticket_by_subject and view.matches_account(mail.ticket_by_subject, arrival):
             named = view.ticket(mail.ticket_by_subject)
             if named is not None and may_name_ticket(named.people, arrival.contact_id, arrival.inbound):
-                return self._enter(view, Claim("", 0, mail.ticket_by_subject), arrival, policy)
+                return self._join(view, Claim("", 0, mail.ticket_by_subject), arrival, policy)
             refused = refused or mail.ticket_by_subject
         if refused is not None:
-            return self._aside(view, refused, arrival, policy)
+            return self._separate_ticket(view, refused, arrival, policy)
         raise view.propose(root_anchor(arrival.inbound), 0, None, arrival)
 
-    def _enter(self, view: View, claim: Claim, arrival: Arrival, policy: TicketPolicy) -> Claim:
+    def _join(self, view: View, claim: Claim, arrival: Arrival, policy: TicketPolicy) -> Claim:
         arrival.admitted = view.is_stored(claim.ticket)
         return self._follow(view, claim, arrival, policy)
 
-    def _aside(self, view: View, ticket: str, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        """Give the sender a ticket of their own beside the one that they may not join, the same for all they write.
+    def _separate_ticket(self, view: View, ticket: str, arrival: Arrival, policy: TicketPolicy) -> Claim:
+        """Choose a separate ticket for a sender who may not join `ticket`; it takes all that they write in this thread.
 
-        It is linked to that one, unless that one is another brand's or not stored yet: then it may never be.
+        It is linked to `ticket` unless that belongs to another brand or is not stored yet, and may never be.
         """
         anchor = separate_anchor(ticket, arrival.inbound.brand, arrival.contact_id)
         claim = view.claim(anchor)
         if claim is None:
-            raise view.propose(anchor, 0, ticket if view.is_near(ticket, arrival) else None, arrival)
+            raise view.propose(anchor, 0, ticket if view.matches_account(ticket, arrival) else None, arrival)
         arrival.admitted = True
         return self._follow(view, claim, arrival, policy)
 
     def _follow(self, view: View, claim: Claim, arrival: Arrival, policy: TicketPolicy) -> Claim:
-        """Go on to the ticket that takes the message: the survivor of a merge, or what came after a closed one."""
+        """Follow merges and successors of closed tickets to the ticket that takes the message."""
         while True:
             ticket, state = view.survivor(claim.ticket)
             if continues_ticket(state, arrival.inbound, arrival.received_at, policy):
@@ -218,27 +222,27 @@ class Threads:
 
     async def _look_up(self, view: View, anchors: Iterable[str]) -> None:
         wanted = sorted(set(anchors))
-        view.take(wanted, {row["_id"]: row for row in await self._store.fetch(THREADS, wanted)})
+        view.add_claims(wanted, {row["_id"]: row for row in await self._store.fetch(THREADS, wanted)})
 
-    async def _learn(self, view: View, waiting: Sequence[Arrival]) -> None:
-        """Read what is missing. Who has the messages is asked after the claims, and again after each newer claim.
+    async def _look_up_missing(self, view: View, pending: Sequence[Arrival]) -> None:
+        """Read missing claims, then tickets, then holders, which are read again after every claim or ticket.
 
-        It is asked after the tickets are read: a message that a ticket lets go of is in TAKEN before.
-        A conversation goes on to another ticket only once the one before is stored, so whoever sees the claim of the
-        later one, and asks then, also finds the message in the earlier one.
+        The order matters. Holders after tickets: an id is added to TAKEN before the ticket drops it. Holders after
+        claims: a conversation gets its next ticket only once the previous one is stored, so after reading the claim of
+        the next ticket, a message of the previous one is found.
         """
         claims, view.need_claims = view.need_claims, set()
         if claims:
             await self._look_up(view, claims)
         tickets, view.need_tickets = view.need_tickets - view.tickets.keys(), set()
-        asked, view.newer = waiting if view.newer or tickets else (), False
+        unplaced, view.holders_stale = pending if view.holders_stale or tickets else (), False
         loaded = await self._documents.load(sorted(tickets))
-        holders = await self.find_holders(asked)
+        holders = await self.find_holders(unplaced)
         view.docs.update(loaded)
         view.tickets.update({ticket: loaded[ticket].state for ticket in tickets})
-        view.hold(holders)
+        view.add_holders(holders)
 
-    async def _claim(self, view: View) -> None:
+    async def _write_claims(self, view: View) -> None:
         proposed, view.proposed = view.proposed, {}
         if not proposed:
             return

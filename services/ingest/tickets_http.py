@@ -1,4 +1,4 @@
-"""Tickets over REST, to read: one with its thread, or many by simple conditions, page by page. Changes are commands."""
+"""Read tickets over REST: one with its thread, or a filtered list with pages. Tickets are changed by commands only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contracts.ticket import Message, Priority, Status, Ticket
 from kit.doors.http import Problem, Router
 from kit.protocol.outbox import Documents
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.store import TICKETS, Keeping, accepted, public_message
+from services.ingest.store import TICKETS, IngestStore, only_taken, public_message
 from services.ingest.visibility import Reader, reaches, within
 
 THREAD_LIMIT = 1_000
@@ -45,7 +45,7 @@ class TicketPage(BaseModel):
 
 
 class Filter(BaseModel, extra="forbid"):
-    """What to look for; all conditions hold at once."""
+    """Conditions, all of which must hold."""
 
     status: list[Status] = Field([], description="Tickets in any of these statuses.")
     channel: str | None = None
@@ -61,7 +61,7 @@ class Filter(BaseModel, extra="forbid"):
     cursor: str | None = None
 
     def query(self) -> dict[str, Any]:
-        """Return the conditions as the store knows them."""
+        """Return the MongoDB query for the conditions."""
         wanted = {
             "channel": self.channel,
             "account": self.account,
@@ -76,7 +76,7 @@ class Filter(BaseModel, extra="forbid"):
         query: dict[str, Any] = {f"state.ticket.{name}": value for name, value in wanted.items() if value is not None}
         if self.status:
             query["state.ticket.status"] = {"$in": [status.value for status in self.status]}
-        # An id that only refused commands are known of is no ticket.
+        # Documents that only record refused commands to an unknown id have version 0.
         query["state.ticket.version"] = {"$gt": 0}
         if self.cursor is not None:
             query["_id"] = {"$lt": read_cursor(self.cursor)}
@@ -84,12 +84,12 @@ class Filter(BaseModel, extra="forbid"):
 
 
 def cursor_after(ticket: Ticket) -> str:
-    """Return the cursor of what comes after a ticket: opaque, so that what it is made of may change."""
+    """Return an opaque cursor for the page after a ticket."""
     return base64.urlsafe_b64encode(ticket.id.encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> str:
-    """Read a cursor that we gave out."""
+    """Return the ticket id in a cursor. Raises Problem 400 if it is not one of ours."""
     try:
         ticket_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (ValueError, binascii.Error):
@@ -99,8 +99,8 @@ def read_cursor(cursor: str) -> str:
     return ticket_id
 
 
-def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
-    """Return the routes."""
+def tickets_router(documents: Documents[TicketState], store: IngestStore) -> Router:
+    """Return the routes for reading tickets."""
     router = Router(tags=["tickets"])
 
     @router.get("/v1/tickets/{ticket_id}")
@@ -115,7 +115,7 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
         rows = await store.find(MESSAGES, wanted, sort=[("at", -1), ("_id", -1)], limit=THREAD_LIMIT + 1)
         return TicketWithThread(
             ticket=doc.state.ticket,
-            thread=_thread(doc.state, await accepted(store, rows[:THREAD_LIMIT])),
+            thread=_thread(doc.state, await only_taken(store, rows[:THREAD_LIMIT])),
             truncated=len(rows) > THREAD_LIMIT,
         )
 
@@ -131,7 +131,7 @@ def build_routes(documents: Documents[TicketState], store: Keeping) -> Router:
 
 
 def _thread(state: TicketState, rows: list[dict[str, Any]]) -> list[ThreadEntry]:
-    """Oldest first; what was forwarded after a merge is there twice, and shown once."""
+    """Return the entries, oldest first. A message forwarded after a merge is stored twice and listed once."""
     entries: dict[str, ThreadEntry] = {}
     for row in reversed(rows):
         entries[row["message"]] = ThreadEntry(

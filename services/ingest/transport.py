@@ -1,4 +1,4 @@
-"""Carries one rendered message to its provider or to the next mail server. What to do after a failure is the core's."""
+"""Send one rendered message to its provider or to the mail relay. The core decides what to do after a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Smtp:
-    """The next mail server."""
+    """The mail relay."""
 
     host: str = "127.0.0.1"
     port: int = 25
@@ -28,20 +28,20 @@ class Smtp:
 
 
 class Transport:
-    """Carries one rendered message; whatever happens becomes an outcome."""
+    """Sends rendered messages; every result, including errors, is returned as an outcome."""
 
     def __init__(self, smtp: Smtp, http_client: HttpClient, *, seconds: float = 10.0) -> None:
-        """Bound each try by `seconds`, which is well below the lease that a try has in its ticket."""
+        """`seconds` limits each attempt; it must be well below the attempt's lease (`TicketPolicy.send_lease`)."""
         self._smtp, self._http, self._seconds = smtp, http_client, seconds
 
-    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
-        """Send, and let the channel read the answer."""
+    async def send(self, rendered: Rendered, channel: Channel) -> SendOutcome:
+        """Send a message, and return the outcome as the channel reads it from the response."""
         if isinstance(rendered, MailOut):
             return await self._mail(rendered, channel)
         try:
             outcome = await self._call(rendered, channel)
         except Forbidden as fault:
-            return SendFailure(f"configuration: {fault}", permanent=False)  # which the operator can mend
+            return SendFailure(f"configuration: {fault}", permanent=False)  # operators can fix it
         except Unreached as fault:
             outcome = SendFailure(f"could not be reached: {fault}", permanent=False, unsure=fault.unsure)
         if isinstance(outcome, SendFailure) and channel.IDEMPOTENT:
@@ -54,10 +54,10 @@ class Transport:
         call: HttpCall | SendFailure
         if isinstance(wanted, Upload):
             try:
-                taken = await self._ask(wanted.call, self._seconds)
+                uploaded = await self._ask(wanted.call, self._seconds)
             except Unreached as fault:
                 raise Unreached(str(fault)) from fault  # the message itself has not been sent
-            call = wanted.then(taken.status, taken.body)
+            call = wanted.then(uploaded.status, uploaded.body)
             if isinstance(call, SendFailure):
                 return call
         else:
@@ -69,8 +69,8 @@ class Transport:
         return await self._http.call(call.method, call.url, call.headers, call.body, seconds=seconds)
 
     async def _mail(self, mail: MailOut, channel: Channel) -> SendOutcome:
-        smtp, said = self._smtp, None
-        # Not aiosmtplib.send, which takes the empty sender of automatic mail (RFC 5321, 4.5.5) for a forgotten one.
+        smtp, answer = self._smtp, None
+        # Not aiosmtplib.send, which rejects the empty sender that automatic mail must have (RFC 5321, 4.5.5).
         relay = RelaySession(
             hostname=smtp.host,
             port=smtp.port,
@@ -81,7 +81,7 @@ class Transport:
         )
         try:
             async with asyncio.timeout(self._seconds), relay:
-                refused, said = await relay.sendmail(mail.sender, list(mail.recipients), mail.data)
+                refused, answer = await relay.sendmail(mail.sender, list(mail.recipients), mail.data)
                 for response in refused.values():
                     log.warning("a recipient was refused", code=response.code)
         except aiosmtplib.SMTPRecipientsRefused as fault:
@@ -92,7 +92,7 @@ class Transport:
         except aiosmtplib.SMTPResponseException as fault:
             return channel.outcome(fault.code, {}, fault.message.encode())
         except (TimeoutError, OSError, aiosmtplib.SMTPException) as fault:
-            if said is None:  # else only the drain_seconds has failed
+            if answer is None:  # otherwise the mail was accepted, and only QUIT failed
                 return SendFailure(f"could not be reached: {fault!r}"[:500], permanent=False, unsure=relay.left)
-        outcome = channel.outcome(250, {}, (said or "").encode())
+        outcome = channel.outcome(250, {}, (answer or "").encode())
         return Sent(mail.message_id) if isinstance(outcome, Sent) else outcome

@@ -1,4 +1,4 @@
-"""Which tickets a token may see: those within its limits of brands and accounts. For every door that reads."""
+"""Which tickets a token may see: those within its limits of brands and accounts. Used by every route that reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reaches(caller: Caller, ticket: Ticket) -> bool:
 
 
 def within(caller: Caller, query: dict[str, Any]) -> dict[str, Any]:
-    """Limit a look for tickets to those that the token may see."""
+    """Restrict a query for tickets to those that the token may see."""
     limited = dict(query)
     for kind, path in _PATHS:
         if (limit := caller.limits.get(kind)) is not None:

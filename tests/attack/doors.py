@@ -16,7 +16,7 @@ from services.ingest.files_http import files_router
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
-from services.ingest.tickets_http import build_routes
+from services.ingest.tickets_http import tickets_router
 from services.notify import http as notify
 from services.notify.settings import NotifySettings
 from services.routing import http as routing
@@ -61,7 +61,7 @@ def ingest(setting: SecretStr, sent: Sent | None = None) -> ASGIApp:
     app = door("Deskbus ingest", IngestSettings(tokens=setting), max_body=1 << 20)
     intake = Intake(sent or Sent(), worker.store, clock, topic="inbound", seconds=1, claim_seconds=1)
     app.include_router(commands_router(intake, clock, "commands"))
-    app.include_router(build_routes(worker.tickets, worker.store))
+    app.include_router(tickets_router(worker.tickets, worker.store))
     app.include_router(files_router(worker.files, worker.tickets))
     return with_webhooks(app, intake, lambda: s.ACCOUNTS, s.SECRETS, clock)
 

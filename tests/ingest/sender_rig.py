@@ -25,7 +25,7 @@ class FakeWire:
     before: asyncio.Event | None = None
     faults: list[Exception] = field(default_factory=list)
 
-    async def carry(self, rendered: Rendered, channel: Channel) -> SendOutcome:
+    async def send(self, rendered: Rendered, channel: Channel) -> SendOutcome:
         self.sent.append(rendered)
         self.begun.set()
         if self.before is not None:
@@ -64,7 +64,7 @@ async def served(sender: ReplySender) -> None:
         await asyncio.gather(*sender._busy.values())
 
 
-async def promised(worker: Worker, text: str = "On its way", **fields: object) -> str:
+async def reply_queued(worker: Worker, text: str = "On its way", **fields: object) -> str:
     if not worker.events():
         await worker.take(worker.says("Where?", "m1"))
     ticket = worker.ticket().id

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from contracts.inbound import HttpRequest, InboundRecord
 from kit.base.settings import ServiceSettings
 from kit.kafka.batch_size import BatchSize
-from services.ingest.signatures import LEAST_PATIENCE, MOST_PATIENCE, THREADS, Signatures
+from services.ingest.signatures import MAX_PATIENCE, MIN_PATIENCE, THREADS, Signatures
 from tests.ingest.worker_rig import START, Worker
 
 MAIL = (
@@ -160,11 +160,11 @@ async def test_large_mails_that_come_one_after_the_other_wait_together_no_longer
 
 async def test_batches_wait_less_and_less_for_dns_that_does_not_answer_and_as_before_once_it_does(slow: Slow) -> None:
     signatures = Signatures(slow, patience=1.2)
-    for patience, then in ((1.2, 0.6), (0.6, LEAST_PATIENCE), (LEAST_PATIENCE, LEAST_PATIENCE)):
+    for patience, then in ((1.2, 0.6), (0.6, MIN_PATIENCE), (MIN_PATIENCE, MIN_PATIENCE)):
         assert await elapsed(signatures.batch().check([record(signed())])) > patience - 0.05
         assert signatures.patience == then
     await signatures.batch().check([record(MAIL)])
-    assert signatures.patience == LEAST_PATIENCE, "a mail without a signature says nothing about DNS"
+    assert signatures.patience == MIN_PATIENCE, "a mail without a signature says nothing about DNS"
     slow.answers.set()
     assert await found(signed(), signatures) == ["example.org"]
     assert signatures.patience == 1.0
@@ -174,9 +174,9 @@ async def test_batches_wait_less_and_less_for_dns_that_does_not_answer_and_as_be
 
 def test_while_dns_does_not_answer_batches_may_grow_and_at_first_do_not_shrink() -> None:
     quarter = ServiceSettings.model_fields["session_timeout_ms"].default / 1000 / 4
-    assert quarter > MOST_PATIENCE
+    assert quarter > MAX_PATIENCE
     size = BatchSize(500, quarter, 1000)
-    size.note(1, LEAST_PATIENCE + 0.1)
+    size.note(1, MIN_PATIENCE + 0.1)
     assert size.records == 2
 
 

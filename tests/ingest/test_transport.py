@@ -46,7 +46,7 @@ async def test_mail_without_a_sender_to_answer_to_leaves_like_any_other() -> Non
     reply = s.reply(to="jan@example.org", automated=True)
     mail = email.render(reply, s.NIMBUS, s.SECRETS)
     async with wired(relay) as wire:
-        assert await wire.carry(mail, email) == Sent(mail.message_id)
+        assert await wire.send(mail, email) == Sent(mail.message_id)
     (envelope,) = relay.envelopes
     assert (envelope.mail_from, envelope.rcpt_tos) == ("<>", ["jan@example.org"])
 
@@ -55,7 +55,7 @@ async def test_a_reply_of_a_person_leaves_under_the_address_that_answers_come_ba
     relay = Relay()
     mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
     async with wired(relay) as wire:
-        assert isinstance(await wire.carry(mail, email), Sent)
+        assert isinstance(await wire.send(mail, email), Sent)
     assert relay.envelopes[0].mail_from == mail.sender != ""
 
 
@@ -63,7 +63,7 @@ async def test_what_the_relay_says_is_the_outcome() -> None:
     mail = email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS)
     for answer, permanent in (("554 spam", True), ("451 later", False)):
         async with wired(Relay(answer)) as wire:
-            assert await wire.carry(mail, email) == SendFailure(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
+            assert await wire.send(mail, email) == SendFailure(f"SMTP {answer[:3]}: {answer[4:]}", permanent)
 
 
 async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -> None:
@@ -71,7 +71,7 @@ async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -
     account = s.COUPANG.model_copy(update={"base_url": f"{provider.url}/replies"})
     call = generic.render(s.reply(), account, s.SECRETS)
     http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
-    assert await Transport(Smtp(), http_client).carry(call, generic) == Sent("p-1")
+    assert await Transport(Smtp(), http_client).send(call, generic) == Sent("p-1")
     await http_client.close()
     assert provider.requests[0].body == call.body
 
@@ -79,7 +79,7 @@ async def test_a_reply_over_http_reaches_its_provider_and_brings_back_its_id() -
 async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_operator() -> None:
     provider = await HttpReceiver().start()
     account = s.COUPANG.model_copy(update={"base_url": f"https://127.0.0.1:{provider.port}"})
-    outcome = await Transport(Smtp(), AGAINST_NOTHING).carry(generic.render(s.reply(), account, s.SECRETS), generic)
+    outcome = await Transport(Smtp(), AGAINST_NOTHING).send(generic.render(s.reply(), account, s.SECRETS), generic)
     assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, "private address" in outcome.reason, provider.requests) == (False, True, [])
 
@@ -87,7 +87,7 @@ async def test_a_reply_to_a_private_address_that_is_not_allowed_waits_for_the_op
 async def test_a_provider_that_is_away_is_tried_again() -> None:
     account = s.COUPANG.model_copy(update={"base_url": "https://127.0.0.1:1"})
     http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
-    outcome = await Transport(Smtp(), http_client).carry(generic.render(s.reply(), account, s.SECRETS), generic)
+    outcome = await Transport(Smtp(), http_client).send(generic.render(s.reply(), account, s.SECRETS), generic)
     await http_client.close()
     assert isinstance(outcome, SendFailure)
     assert not outcome.permanent
@@ -102,13 +102,13 @@ async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
     account = s.WA.model_copy(update={"base_url": provider.url})
     reply = s.reply("", to="66811111111", files=(File("a.pdf", "application/pdf", content=b"%PDF"),))
     http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
-    assert await Transport(Smtp(), http_client).carry(meta.render(reply, account, s.SECRETS), meta) == Sent("wamid.7")
+    assert await Transport(Smtp(), http_client).send(meta.render(reply, account, s.SECRETS), meta) == Sent("wamid.7")
     upload, message = provider.requests
     assert b"%PDF" in upload.body
     assert b'"media-7"' in message.body
     provider.requests.clear()
     answers["/media"] = Reply(400, body=b"no such type")
-    refused = await Transport(Smtp(), http_client).carry(meta.render(reply, account, s.SECRETS), meta)
+    refused = await Transport(Smtp(), http_client).send(meta.render(reply, account, s.SECRETS), meta)
     await http_client.close()
     assert refused == SendFailure("HTTP 400: no such type", permanent=True)
     assert len(provider.requests) == 1
@@ -165,13 +165,13 @@ async def test_a_mail_may_have_arrived_once_it_was_leaving_and_had_no_answer(
     answers: tuple[str | None, ...], unsure: bool
 ) -> None:
     async with scripted(*answers) as port:
-        outcome = await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(mail(), email)
+        outcome = await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).send(mail(), email)
     assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, outcome.unsure) == (False, unsure)
 
 
 async def test_a_relay_that_is_not_there_has_surely_taken_nothing() -> None:
-    outcome = await Transport(Smtp(port=1), AGAINST_NOTHING, seconds=5).carry(mail(), email)
+    outcome = await Transport(Smtp(port=1), AGAINST_NOTHING, seconds=5).send(mail(), email)
     assert isinstance(outcome, SendFailure)
     assert not outcome.unsure
 
@@ -179,15 +179,13 @@ async def test_a_relay_that_is_not_there_has_surely_taken_nothing() -> None:
 async def test_a_mail_that_was_taken_is_sent_whatever_becomes_of_the_farewell() -> None:
     async with scripted(*BEFORE, "250 taken", None) as port:
         sent = mail()
-        assert await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).carry(sent, email) == Sent(
-            sent.message_id
-        )
+        assert await Transport(Smtp(port=port), AGAINST_NOTHING, seconds=0.5).send(sent, email) == Sent(sent.message_id)
 
 
 async def test_a_password_that_the_relay_does_not_take_waits_for_the_operator() -> None:
     async with scripted("220 relay", "250-relay\r\n250 AUTH PLAIN", "535 no", "221 bye") as port:
         smtp = Smtp(port=port, username="u", password="wrong")
-        outcome = await Transport(smtp, AGAINST_NOTHING, seconds=5).carry(mail(), email)
+        outcome = await Transport(smtp, AGAINST_NOTHING, seconds=5).send(mail(), email)
     assert outcome == SendFailure("configuration: SMTP 535: no", permanent=False)
 
 
@@ -201,7 +199,7 @@ async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwi
     wire = Transport(Smtp(), http_client, seconds=0.5)
     at_meta = meta.render(s.reply(), s.WA.model_copy(update={"base_url": provider.url}), s.SECRETS)
     at_connector = generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.SECRETS)
-    copied, keyed = await wire.carry(at_meta, meta), await wire.carry(at_connector, generic)
+    copied, keyed = await wire.send(at_meta, meta), await wire.send(at_connector, generic)
     await http_client.close()
     assert isinstance(copied, SendFailure)
     assert isinstance(keyed, SendFailure)
@@ -215,7 +213,7 @@ async def test_a_message_whose_file_was_not_uploaded_has_surely_not_arrived(repl
     account = s.WA.model_copy(update={"base_url": provider.url})
     http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
     call = meta.render(s.reply("", to="66811111111", files=files), account, s.SECRETS)
-    outcome = await Transport(Smtp(), http_client, seconds=0.5).carry(call, meta)
+    outcome = await Transport(Smtp(), http_client, seconds=0.5).send(call, meta)
     await http_client.close()
     assert isinstance(outcome, SendFailure)
     assert (outcome.permanent, outcome.unsure) == (False, False)

@@ -19,7 +19,7 @@ from kit.base.settings import ServiceSettings
 from kit.doors.http import door
 from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
-from services.ingest.reply_delivery import TURNS
+from services.ingest.reply_delivery import FILE_SLOTS
 from tests.ingest.channels import samples as s
 from tests.ingest.sender_rig import ALL, FakeWire, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
@@ -238,7 +238,7 @@ async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_w
 async def test_files_that_are_too_large_together_fail_before_anything_leaves(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.ingest.reply_delivery.MOST_FILES", 10)
+    monkeypatch.setattr("services.ingest.reply_delivery.MAX_FILES_BYTES", 10)
     wire, file = FakeWire(), await mailed(worker, content=b"123456")
     await sent_with(worker, wire, attached(file.ref), attached(file.ref))
     assert (wire.sent, worker.types()[-1]) == ([], "message.failed")
@@ -372,20 +372,20 @@ async def test_a_file_that_the_channel_does_not_give_is_a_problem_and_is_not_kep
 async def test_only_so_many_messages_have_their_files_in_memory_at_once(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.ingest.reply_delivery.TURN_SECONDS", 0.05)
-    for n in range(TURNS + 2):
+    monkeypatch.setattr("services.ingest.reply_delivery.FILE_SLOT_SECONDS", 0.05)
+    for n in range(FILE_SLOTS + 2):
         file = await mailed(worker, str(n))
-        files = (file,) if n <= TURNS else ()  # the last one has none, and waits for nobody
+        files = (file,) if n <= FILE_SLOTS else ()  # the last one has none, and waits for nobody
         await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id, f"c{n}"))
     wire = FakeWire(before=asyncio.Event())
     hands = sender(worker, wire, *ALL)
     await hands.serve()
     tasks = list(hands._busy.values())
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=5)
-    assert (len(done), len(wire.sent)) == (1, TURNS + 1)
+    assert (len(done), len(wire.sent)) == (1, FILE_SLOTS + 1)
     assert wire.before is not None
     wire.before.set()
     await asyncio.wait(tasks)
     worker.clock.advance(10)
     await served(hands)
-    assert worker.types().count("message.sent") == TURNS + 2
+    assert worker.types().count("message.sent") == FILE_SLOTS + 2

@@ -17,7 +17,7 @@ from kit.doors.http import door
 from kit.protocol.ports import Guarded, WriteOutcome
 from services.ingest.core import state as ticket_state
 from services.ingest.store import TICKETS
-from services.ingest.tickets_http import build_routes
+from services.ingest.tickets_http import tickets_router
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 
@@ -39,7 +39,7 @@ class Beaten(FakeStore):
 async def thread(worker: Worker, ticket: str) -> list[str]:
     """What the door says was written on a ticket."""
     app = door("test", ServiceSettings(tokens=SecretStr(f"crm:{hashlib.sha256(b'crm').hexdigest()}:tickets:read")))
-    app.include_router(build_routes(worker.tickets, worker.store))
+    app.include_router(tickets_router(worker.tickets, worker.store))
     headers = {"authorization": "Bearer crm"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", headers=headers) as client:
         answer = await client.get(f"/v1/tickets/{ticket}")

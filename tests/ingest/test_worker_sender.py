@@ -1,4 +1,4 @@
-"""The sender's rules: what was promised leaves once, from whoever owns it, and what becomes of it is told."""
+"""The sender's rules: what was reply_queued leaves once, from whoever owns it, and what becomes of it is told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contracts.envelope import Command
 from kit.base.errors import TransientError
 from services.ingest.core.messages import HttpCall, MailOut, SendFailure
 from services.ingest.store import EARLY
-from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
+from tests.ingest.sender_rig import ALL, FakeWire, reply_queued, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
@@ -23,7 +23,7 @@ from tests.kit.raw import Raw
 
 async def test_a_reply_leaves_once_and_is_told() -> None:
     worker, wire = Worker(), FakeWire()
-    await promised(worker)
+    await reply_queued(worker)
     for _ in range(3):
         await served(sender(worker, wire, *ALL))
     (call,) = wire.sent
@@ -35,7 +35,7 @@ async def test_a_reply_leaves_once_and_is_told() -> None:
 
 async def test_only_the_owner_of_the_partition_sends() -> None:
     worker, wire = Worker(), FakeWire()
-    ticket = await promised(worker)
+    ticket = await reply_queued(worker)
     home = worker.tickets.home_partition(ticket)
     assert home is not None
     await served(sender(worker, wire, *(p for p in ALL if p != home)))
@@ -46,7 +46,7 @@ async def test_only_the_owner_of_the_partition_sends() -> None:
 
 async def test_two_that_believe_to_own_it_send_once() -> None:
     worker, wire = Worker(), FakeWire()
-    await promised(worker)
+    await reply_queued(worker)
     await asyncio.gather(served(sender(worker, wire, *ALL)), served(sender(worker, wire, *ALL)))
     assert len(wire.sent) == 1
     assert worker.types().count("message.sent") == 1
@@ -54,7 +54,7 @@ async def test_two_that_believe_to_own_it_send_once() -> None:
 
 async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_after_its_lease() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
+    await reply_queued(worker)
     dying = sender(worker, wire, *ALL)
     await dying.serve()
     await wire.begun.wait()
@@ -71,8 +71,8 @@ async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_afte
 
 async def test_replies_of_one_ticket_leave_in_their_order() -> None:
     worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
-    await promised(worker, "first")
-    await promised(worker, "second")
+    await reply_queued(worker, "first")
+    await reply_queued(worker, "second")
     for _ in range(4):
         await served(sender(worker, wire, *ALL))
         worker.clock.advance(5)
@@ -83,7 +83,7 @@ async def test_replies_of_one_ticket_leave_in_their_order() -> None:
 async def test_each_try_is_signed_with_its_own_time_and_is_the_same_reply() -> None:
     """A receiver refuses a signature that is five minutes old: a try after an outage must not bear the old time."""
     worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
-    await promised(worker)
+    await reply_queued(worker)
     tries = []
     for _ in range(2):
         tries.append(worker.clock.now())
@@ -108,7 +108,7 @@ async def test_what_cannot_be_rendered_fails_for_good(text: str) -> None:
 
 async def test_a_report_that_comes_before_the_answer_is_not_lost() -> None:
     worker, wire = Worker(), FakeWire()
-    await promised(worker)
+    await reply_queued(worker)
     report = worker.raw(json.dumps({"type": "status", "message_id": "provider-1", "state": "delivered"}).encode())
     await worker.take(report)
     assert worker.types() == ["ticket.opened"]
@@ -134,7 +134,7 @@ class ClaimingStore(FakeStore):
 async def test_a_report_whose_message_is_claimed_while_it_is_kept_is_taken_at_once() -> None:
     store = ClaimingStore()
     worker, wire = Worker(store), FakeWire()
-    ticket = await promised(worker)
+    ticket = await reply_queued(worker)
     await served(sender(worker, wire, *ALL))
     message = worker.events()[1].data.message.id
     store.claim = lambda: worker.threads.claim_sent("webhook", "allegro-pl", "late-id", ticket, message)
@@ -184,7 +184,7 @@ async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -
 
 async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten() -> None:
     worker, wire = Worker(), FakeWire()
-    await promised(worker)
+    await reply_queued(worker)
     worker.store.away = True
     with pytest.raises(TransientError):
         await served(sender(worker, wire, *ALL))
@@ -195,7 +195,7 @@ async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten()
 
 async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_after_the_lease() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
+    await reply_queued(worker)
     hands = sender(worker, wire, *ALL)
     await hands.serve()
     await wire.begun.wait()
@@ -213,7 +213,7 @@ async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_
 
 async def test_our_reply_keeps_a_quiet_chat_on_its_ticket() -> None:
     worker, wire = Worker(), FakeWire()
-    ticket = await promised(worker)
+    ticket = await reply_queued(worker)
     worker.clock.advance(11 * 3600)
     await served(sender(worker, wire, *ALL))
     await worker.take(worker.says("Thanks", "m2", after=22 * 3600))  # quiet is 12 hours, from whoever wrote last

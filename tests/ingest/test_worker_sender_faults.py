@@ -6,17 +6,17 @@ import asyncio
 from datetime import timedelta
 
 from services.ingest.core.policy import TicketPolicy
-from services.ingest.sender import AGAIN, CONCURRENT
+from services.ingest.sender import CONCURRENT, CONCURRENT_RETRIES
 from services.ingest.store import TICKETS
-from tests.ingest.sender_rig import ALL, FakeWire, promised, sender, served
+from tests.ingest.sender_rig import ALL, FakeWire, reply_queued, sender, served
 from tests.ingest.worker_rig import START, Worker
 
 
 async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_its_turn() -> None:
     tries = TicketPolicy().send_attempts
     worker, wire = Worker(), FakeWire(faults=[ValueError("Sender must be provided")] * tries)
-    await promised(worker, "poisoned")
-    await promised(worker, "good")
+    await reply_queued(worker, "poisoned")
+    await reply_queued(worker, "good")
     for _ in range(tries + 1):
         await served(sender(worker, wire, *ALL))
         worker.clock.advance(301)
@@ -28,7 +28,7 @@ async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_
 
 async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_it_may_have_arrived() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker, "deadly")
+    await reply_queued(worker, "deadly")
     tries = TicketPolicy().send_attempts
     for _ in range(tries):
         dying = sender(worker, wire, *ALL)
@@ -46,7 +46,7 @@ async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_
 
 async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn() -> None:
     worker, wire = Worker(), FakeWire()
-    ticket = await promised(worker)
+    ticket = await reply_queued(worker)
     rows = worker.store._collection(TICKETS)
     for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
         rows[f"bad{n}"] = {
@@ -65,7 +65,7 @@ async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn(
 
 async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    ticket = await promised(worker)
+    ticket = await reply_queued(worker)
     rows = worker.store._collection(TICKETS)
     state = {"send_at": START - timedelta(hours=1), "pending": [{"attempts": 1}]}
     for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
@@ -74,23 +74,23 @@ async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() 
     await hands.serve()
     begun = set(hands._busy)
     assert ticket in begun
-    assert len(begun) == AGAIN + 1
+    assert len(begun) == CONCURRENT_RETRIES + 1
     await hands.serve()
-    assert len(hands._busy) == AGAIN + 1
+    assert len(hands._busy) == CONCURRENT_RETRIES + 1
     assert wire.before is not None
     wire.before.set()
     while hands._busy:
         await asyncio.gather(*hands._busy.values())
     worker.clock.advance(1)
     await hands.serve()
-    assert len(hands._busy) == AGAIN
+    assert len(hands._busy) == CONCURRENT_RETRIES
     assert not begun & hands._busy.keys()
     await hands.finish()
 
 
 async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
+    await reply_queued(worker)
     running = asyncio.create_task(sender(worker, wire, *ALL).run())
     await wire.begun.wait()
     running.cancel()
@@ -104,7 +104,7 @@ async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
 
 async def test_who_is_asked_to_stop_waits_only_so_long() -> None:
     worker, wire = Worker(), FakeWire(before=asyncio.Event())
-    await promised(worker)
+    await reply_queued(worker)
     running = asyncio.create_task(sender(worker, wire, *ALL).run())
     await wire.begun.wait()
     running.cancel()

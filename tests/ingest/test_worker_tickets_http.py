@@ -13,7 +13,7 @@ from contracts.commands import AddNote, Merge, Reply, SetFacts, SetPriority
 from contracts.ticket import Priority
 from kit.base.settings import ServiceSettings
 from kit.doors.http import door
-from services.ingest.tickets_http import build_routes
+from services.ingest.tickets_http import tickets_router
 from tests.ingest.worker_rig import AGENT, Worker
 
 DIGEST = hashlib.sha256(b"token").hexdigest()
@@ -41,7 +41,7 @@ async def http(worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
         tokens += f";limited:{hashlib.sha256(limits.encode()).hexdigest()}:tickets:read {limits}"
     settings = ServiceSettings(tokens=SecretStr(tokens))
     app = door("test", settings)
-    app.include_router(build_routes(worker.tickets, worker.store))
+    app.include_router(tickets_router(worker.tickets, worker.store))
     headers = {"authorization": "Bearer token"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", headers=headers) as client:
         yield client

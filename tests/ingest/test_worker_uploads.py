@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.commands import Reply
 from contracts.ticket import Attachment
-from services.ingest.files import MARGIN
+from services.ingest.files import BLOB_MARGIN
 from tests.ingest.worker_rig import AGENT, START, Worker
 
 
@@ -37,7 +37,7 @@ async def test_an_upload_that_no_reply_names_expires() -> None:
     ref = await put(worker)
     until = worker.store.rows["uploads"][ref]["expires"]
     assert timedelta(hours=24) <= until - START <= timedelta(hours=25)
-    assert expires(worker, ref) - until == MARGIN
+    assert expires(worker, ref) - until == BLOB_MARGIN
     worker.clock.advance(24 * 3600 - 1)
     assert list(await worker.files.uploads([ref], "crm")) == [ref]
     worker.clock.advance(3601)

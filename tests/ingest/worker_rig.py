@@ -135,7 +135,7 @@ class Worker:
             self.channel,
             lambda: accounts,
             secrets,
-            most_bytes=1000,
+            max_bytes=1000,
         )
         self.handling = IngestHandling(
             self.store,

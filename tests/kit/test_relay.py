@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 async def ingest_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:
     wire = Transport(Smtp(port=port, tls=tls_options(mode, ca)), HttpClient(set, agent="test"), seconds=5)
-    return isinstance(await wire.carry(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS), email), Taken)
+    return isinstance(await wire.send(email.render(s.reply(to="jan@example.org"), s.NIMBUS, s.SECRETS), email), Taken)
 
 
 async def notify_sends(port: int, mode: RelayTls, ca: Path | None) -> bool:

@@ -45,7 +45,7 @@ class Arrival:
     #: Claims to look up, in this order. A chat has one: its conversation.
     anchors: tuple[str, ...] = field(init=False)
     #: Anchor of the claim that records which ticket a mail was assigned to; None for chats.
-    place: str | None = field(init=False)
+    placement: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute ids and anchors once, since they are used often.
@@ -58,12 +58,12 @@ class Arrival:
         self.id = message_id(inbound.channel, inbound.account, named)
         conversation = conversation_anchor(inbound, self.defaults.brand)
         self.anchors = (conversation,) if inbound.mail is None else mail_anchors(inbound)
-        self.place = None if inbound.mail is None else placement_anchor(self.id)
+        self.placement = None if inbound.mail is None else placement_anchor(self.id)
 
     @property
     def claims(self) -> tuple[str, ...]:
         """Claims to read before the message is assigned to a ticket."""
-        return self.anchors if self.place is None else (*self.anchors, self.place)
+        return self.anchors if self.placement is None else (*self.anchors, self.placement)
 
     def contact(self) -> ContactRef:
         """Return the contact as described by this message."""
@@ -80,7 +80,7 @@ class Arrival:
     def message(self) -> Message:
         """Return the message as events carry it."""
         inbound = self.inbound
-        text, text_full = cut(inbound.text, TEXT_BYTES), inbound.text_full
+        text, text_full = truncate(inbound.text, TEXT_BYTES), inbound.text_full
         if text != inbound.text and text_full is None:
             text_full = inbound.text
         return Message(
@@ -88,7 +88,7 @@ class Arrival:
             direction=Direction.IN,
             author=Author(kind=AuthorKind.CONTACT.value, id=self.contact_id, name=inbound.sender.name),
             text=text,
-            text_full=None if text_full is None else cut(text_full, FULL_BYTES),
+            text_full=None if text_full is None else truncate(text_full, FULL_BYTES),
             html=inbound.html,
             attachments=attachments(self.id, inbound.parts),
             attachments_left_out=(len(inbound.parts[ATTACHMENTS:]) + inbound.parts_left_out) or None,
@@ -105,7 +105,7 @@ class Arrival:
         """Return the text up to `WHOLE_BYTES` if the published message is truncated, else None."""
         text = self.inbound.text_full or self.inbound.text
         limit = FULL_BYTES if self.inbound.text_full else TEXT_BYTES
-        return cut(text, WHOLE_BYTES) if len(text.encode("utf-8", "replace")) > limit else None
+        return truncate(text, WHOLE_BYTES) if len(text.encode("utf-8", "replace")) > limit else None
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def blob_id(message: str, index: int) -> str:
     return f"{message}.{index}"
 
 
-def kept(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
+def without_content(message: str, parts: Sequence[Part]) -> tuple[Part, ...]:
     """Replace the content of files by references to their blobs, to free memory once they are stored.
 
     Files beyond `ATTACHMENTS` are counted, but not stored.
@@ -161,7 +161,7 @@ def _is_url(ref: str | None) -> bool:
     return ref is not None and ref.startswith(("https://", "http://"))
 
 
-def cut(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """Truncate a text to `limit` bytes of UTF-8 without splitting a character."""
     if len(text) * 4 <= limit:
         return text

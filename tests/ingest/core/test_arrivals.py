@@ -18,10 +18,10 @@ from services.ingest.core.arrivals import (
     Arrival,
     attachments,
     blob_id,
-    cut,
-    kept,
     message_id,
     subject_of,
+    truncate,
+    without_content,
 )
 from services.ingest.core.messages import InboundMessage, Mail, Part, Sender, identity_key
 from services.ingest.core.policy import AccountDefaults
@@ -138,7 +138,15 @@ def test_a_message_says_nothing_of_what_its_channel_did_not_say() -> None:
         ("x", "y" * (FULL_BYTES + 1), 1, FULL_BYTES, FULL_BYTES + 1),
         ("x" * (WHOLE_BYTES + 1), None, TEXT_BYTES, FULL_BYTES, WHOLE_BYTES),
     ],
-    ids=["fits", "a byte too long", "longer than both", "both", "full fits", "full too long", "longer than is kept"],
+    ids=[
+        "fits",
+        "a byte too long",
+        "longer than both",
+        "both",
+        "full fits",
+        "full too long",
+        "longer than is without_content",
+    ],
 )
 def test_a_text_is_published_up_to_its_limits_and_kept_whole_beside_where_that_is_not_all(
     text: str, full: str | None, told: int, told_full: int | None, whole: int | None
@@ -175,7 +183,7 @@ def test_bytes_are_counted_and_not_characters_and_half_a_surrogate_pair_is_no_fa
     ],
 )
 def test_a_text_is_cut_to_bytes_at_a_character(text: str, limit: int, left: str) -> None:
-    assert cut(text, limit) == left
+    assert truncate(text, limit) == left
 
 
 def test_files_are_published_by_their_reference() -> None:
@@ -201,7 +209,7 @@ def test_files_are_published_by_their_reference() -> None:
 
 def test_files_whose_bytes_are_stored_are_held_by_reference_and_published_as_before() -> None:
     parts = (Part("a.pdf", "application/pdf", b"abc", inline=True), Part("b.png", "image/png", ref="media-7", size=9))
-    stored = kept("m", parts)
+    stored = without_content("m", parts)
     assert stored == (Part("a.pdf", "application/pdf", None, "m.0", 3, inline=True), parts[1])
     assert attachments("m", stored) == attachments("m", parts)
     assert blob_id("m", 0) == "m.0"
