@@ -3,9 +3,7 @@
 Rule: plain finds and bulk writes only, every wait bounded, and an unreachable server raises `TransientError`.
 """
 
-import asyncio
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -61,8 +59,6 @@ _OUR_FAULT = frozenset({
     17419,  # the document would become too large
     17420,  # the document is too large
 })  # fmt: skip
-_CHUNK = 512 * 1024
-BLOBS = "blobs"
 
 
 @contextlib.contextmanager
@@ -234,6 +230,11 @@ class MongoStore:
                 return set(_duplicates(error, [d["_id"] for d in documents]))
         return set()
 
+    async def unset(self, collection: str, ids: Sequence[str], field: str) -> None:
+        """Remove a field from documents; one that is not there is no fault."""
+        with _passing():
+            await self._collection(collection).update_many({"_id": {"$in": list(ids)}}, {"$unset": {field: ""}})
+
     async def ensure_indexes(
         self,
         collection: str,
@@ -257,44 +258,6 @@ class MongoStore:
         """Make the two indexes that every collection of the outbox needs: for the sweeper and for the timers."""
         await self.ensure_indexes(collection, ["outbox.at"])
         await self.ensure_indexes(collection, ["due", "partition"])
-
-    # --- Claim checks: bodies too large for a Kafka record. ---
-
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        """Keep a body under an id, for good or until `expires`; one that is there stays as it is.
-
-        The head is written last, so a body is there whole or not at all. What expires needs `ensure_blob_index`.
-        """
-        mark = {} if expires is None else {"expires": expires}
-        chunks = [body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK)]
-        await asyncio.gather(
-            *(self.insert(BLOBS, [{"_id": f"{blob_id}:{n}", "data": chunk, **mark}]) for n, chunk in enumerate(chunks))
-        )
-        head = {"_id": blob_id, "chunks": len(chunks), "sha256": hashlib.sha256(body).hexdigest(), **mark}
-        await self.insert(BLOBS, [head])
-
-    async def keep_blob(self, blob_id: str) -> None:
-        """Keep a body for good that was to expire; callers see to it that it has not begun to."""
-        heads = await self.fetch(BLOBS, [blob_id])
-        names = [f"{blob_id}:{n}" for head in heads for n in range(head["chunks"])]
-        with _passing():
-            await self._collection(BLOBS).update_many({"_id": {"$in": [blob_id, *names]}}, {"$unset": {"expires": ""}})
-
-    async def ensure_blob_index(self) -> None:
-        """Make the index by which the server deletes what has expired."""
-        await self.ensure_indexes(BLOBS, ["expires"], expire_seconds=0)
-
-    async def get_blob(self, blob_id: str) -> bytes | None:
-        """The body kept under an id; None if there is none."""
-        heads = await self.fetch(BLOBS, [blob_id])
-        if not heads:
-            return None
-        names = [f"{blob_id}:{n}" for n in range(heads[0]["chunks"])]
-        parts = {row["_id"]: row["data"] for row in await self.fetch(BLOBS, names)}
-        body = b"".join(parts.get(name, b"") for name in names)
-        if hashlib.sha256(body).hexdigest() != heads[0]["sha256"]:
-            raise TransientError(f"the body {blob_id} is incomplete")
-        return body
 
 
 def _operation(write: Guarded) -> InsertOne[Row] | UpdateOne:

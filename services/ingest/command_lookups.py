@@ -10,10 +10,11 @@ from contracts.ticket import Direction, Message, Ticket
 from kit.protocol.document import Document
 from kit.protocol.handling import Incoming
 from kit.protocol.outbox import Documents
+from kit.protocol.ports import Store
 from services.ingest.core.commands import CommandContext, message_of
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files
-from services.ingest.store import IngestStore, only_taken, public_message
+from services.ingest.store import only_taken, public_message
 from services.ingest.threads import Threads
 
 MERGED_MESSAGES = 500
@@ -22,7 +23,7 @@ MERGED_MESSAGES = 500
 class CommandLookups:
     """Completes the CommandContext of commands."""
 
-    def __init__(self, store: IngestStore, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
+    def __init__(self, store: Store, tickets: Documents[TicketState], threads: Threads, files: Files) -> None:
         self._store, self._tickets, self._threads, self._files = store, tickets, threads, files
         self._named = set[str]()
         """Ids of the files that replies of this batch attach."""

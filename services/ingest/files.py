@@ -17,11 +17,13 @@ from kit.base.clock import Clock
 from kit.base.ids import stable_id
 from kit.http_client import MOST_ANSWER, Answer, Forbidden, Unreached
 from kit.policy.secrets import Secrets, Unresolved
+from services.ingest import blobs
 from services.ingest.accounts import Accounts
+from services.ingest.blobs import BlobStore
 from services.ingest.channels import CHANNELS
 from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
 from services.ingest.core.state import MESSAGES
-from services.ingest.store import TICKETS, UPLOADS, IngestStore, only_taken
+from services.ingest.store import TICKETS, UPLOADS, only_taken
 
 MAX_MERGED = 50
 """Maximum number of merged tickets whose files the surviving ticket may use."""
@@ -57,7 +59,7 @@ class Files:
 
     def __init__(
         self,
-        store: IngestStore,
+        store: BlobStore,
         clock: Clock,
         http_client: HttpCaller,
         accounts: Callable[[], Accounts],
@@ -77,7 +79,7 @@ class Files:
         period = (self._clock.now() - _EPOCH) // UPLOAD_PERIOD
         ref = stable_id("upload", owner, name, media_type, digest, str(period))
         expires = _EPOCH + (period + 1) * UPLOAD_PERIOD + self._upload_for
-        await self._store.put_blob(ref, body, expires=expires + BLOB_MARGIN)
+        await blobs.put(self._store, ref, body, expires=expires + BLOB_MARGIN)
         row = {"_id": ref, "owner": owner, "name": name, "media_type": media_type, "size": len(body)}
         await self._store.insert(UPLOADS, [{**row, "expires": expires}])
         return Attachment(name=name, media_type=media_type, size=len(body), ref=ref)
@@ -95,7 +97,7 @@ class Files:
 
     async def keep(self, refs: Iterable[str]) -> None:
         """Remove the expiry of these files, since a reply that attaches them is about to be stored."""
-        await asyncio.gather(*(self._store.keep_blob(ref) for ref in refs))
+        await asyncio.gather(*(blobs.keep(self._store, ref) for ref in refs))
 
     async def holders(self, ref: str) -> list[tuple[str, Attachment]]:
         """Return (ticket id, attachment) for the messages that have the file, starting with the one it arrived with."""
@@ -137,7 +139,7 @@ class Files:
 
         A file that only the ticket's channel has is fetched and stored. Raises NotFetched.
         """
-        body = await self._store.get_blob(ref)
+        body = await blobs.get(self._store, ref)
         if body is not None or ticket is None:
             return body
         came_with = next(iter(await self.holders(ref)), None)
@@ -145,7 +147,7 @@ class Files:
             return None
         async with self._fetch_slots:
             body = await self._fetch(came_with[1], ticket)
-        await self._store.put_blob(ref, body)
+        await blobs.put(self._store, ref, body)
         return body
 
     async def _fetch(self, file: Attachment, ticket: Ticket) -> bytes:

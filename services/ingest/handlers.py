@@ -21,8 +21,9 @@ from kit.base.errors import Unparsable
 from kit.policy.secrets import Secrets
 from kit.protocol.document import Cause, Decision, Document
 from kit.protocol.handling import Incoming
+from kit.protocol.ports import Store
 from kit.protocol.record import Record
-from services.ingest import metrics
+from services.ingest import blobs, metrics
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, email
 from services.ingest.command_lookups import CommandLookups
@@ -36,7 +37,7 @@ from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
 from services.ingest.signatures import Checks, Signatures
-from services.ingest.store import THREADS, IngestStore
+from services.ingest.store import THREADS
 from services.ingest.threads import Threads
 
 #: Maximum characters of a command's ids and type; the answer repeats them.
@@ -149,7 +150,7 @@ class IngestHandling:
 
     def __init__(
         self,
-        store: IngestStore,
+        store: Store,
         parsing: Parsing,
         people: People,
         threads: Threads,
@@ -252,7 +253,7 @@ class IngestHandling:
                 expanded.append(item)
                 continue
             raw = item.value
-            body = raw.body if raw.claim is None else await self._store.get_blob(raw.claim)
+            body = raw.body if raw.claim is None else await blobs.get(self._store, raw.claim)
             try:
                 if body is None:
                     raise Unparsable(f"the body {raw.claim} is missing or was deleted")
@@ -272,7 +273,7 @@ class IngestHandling:
         for arrival in arrivals:
             for index, part in enumerate(arrival.inbound.parts[:ATTACHMENTS]):
                 if part.content is not None:
-                    await self._store.put_blob(blob_id(arrival.id, index), part.content)
+                    await blobs.put(self._store, blob_id(arrival.id, index), part.content)
             arrival.inbound = replace(arrival.inbound, parts=without_content(arrival.id, arrival.inbound.parts))
 
     async def _find_reported(self, items: Sequence[Incoming]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from prometheus_client import Counter
@@ -17,8 +17,8 @@ from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
-from kit.protocol.ports import Outgoing
-from services.ingest import metrics
+from kit.protocol.ports import Outgoing, Store
+from services.ingest import blobs, metrics
 
 #: Maximum bytes of a record's headers, so that headers and an inline body fit into one record.
 _MAX_HEADERS = 32 * 1024
@@ -33,12 +33,6 @@ class RecordSender(Protocol):
     """Writes a record to Kafka; raises TransientError if that does not succeed within `seconds`."""
 
     async def send(self, record: Outgoing, *, seconds: float) -> None: ...
-
-
-class Blobs(Protocol):
-    """Stores large bodies."""
-
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -60,7 +54,7 @@ class Intake:
     def __init__(
         self,
         sender: RecordSender,
-        blobs: Blobs,
+        store: Store,
         clock: Clock,
         *,
         topic: str,
@@ -69,7 +63,7 @@ class Intake:
         claim_for: timedelta = timedelta(days=60),
     ) -> None:
         """`seconds`, `claim_seconds`: timeouts of Kafka and MongoDB. `claim_for`: how long a large body is stored."""
-        self._sender, self._blobs, self._clock = sender, blobs, clock
+        self._sender, self._store, self._clock = sender, store, clock
         self._topic, self._seconds, self._claim_seconds = topic, seconds, claim_seconds
         self._claim_for = claim_for
 
@@ -113,7 +107,7 @@ class Intake:
         expires = self._clock.now() + self._claim_for
         try:
             async with asyncio.timeout(self._claim_seconds):
-                await self._blobs.put_blob(receipt, body, expires=expires)
+                await blobs.put(self._store, receipt, body, expires=expires)
         except TimeoutError as error:
             raise TransientError("MongoDB did not store a large body in time") from error
         metrics.CLAIMS.inc()

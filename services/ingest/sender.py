@@ -21,6 +21,7 @@ from kit.base.errors import TransientError
 from kit.base.turns import turns, woken
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
+from kit.protocol.ports import Store
 from services.ingest import metrics
 from services.ingest.core import sending
 from services.ingest.core.arrivals import StatusReport
@@ -29,7 +30,6 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending, TicketState
 from services.ingest.core.ticket import decide
 from services.ingest.reports import EarlyReports
-from services.ingest.store import IngestStore
 from services.ingest.threads import PolicyOf
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class ReplySender:
     def __init__(
         self,
         documents: Documents[TicketState],
-        store: IngestStore,
+        store: Store,
         owner: Owner,
         delivery: Deliverer,
         policy_of: PolicyOf,

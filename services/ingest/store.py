@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from contracts import topics
 from contracts.contacts import Contact
@@ -12,6 +12,7 @@ from contracts.ticket import ContactRef, Direction, Message, Status, Ticket
 from kit.mongo import MongoStore, Row
 from kit.protocol.document import Kind
 from kit.protocol.ports import Store
+from services.ingest.blobs import BLOBS
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
 from services.ingest.core.state import MESSAGES, TAKEN, Answer, Pending, TicketState, taken_id
@@ -25,14 +26,6 @@ EXPIRE_SECONDS = 3600
 CONTACTS_SOURCE = f"{SOURCE}/contacts"
 
 _SKILLS = ("required_skills", "preferred_skills")
-
-
-class IngestStore(Store, Protocol):
-    """The store, with blobs for files and large bodies."""
-
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None: ...
-    async def keep_blob(self, blob_id: str) -> None: ...
-    async def get_blob(self, blob_id: str) -> bytes | None: ...
 
 
 def dump_ticket(state: TicketState) -> dict[str, Any]:
@@ -175,7 +168,7 @@ async def ensure_indexes(store: MongoStore) -> None:
     await store.ensure_indexes(EARLY, ["anchor"])
     await store.ensure_indexes(EARLY, ["at"], expire_seconds=EXPIRE_SECONDS)
     await store.ensure_indexes(UPLOADS, ["expires"], expire_seconds=0)
-    await store.ensure_blob_index()
+    await store.ensure_indexes(BLOBS, ["expires"], expire_seconds=0)
 
 
 async def only_taken(store: Store, rows: Sequence[Row]) -> list[Row]:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from contracts.ticket import Message, Priority, Status, Ticket
 from kit.doors.http import Problem, Router
 from kit.protocol.outbox import Documents
+from kit.protocol.ports import Store
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.store import TICKETS, IngestStore, only_taken, public_message
+from services.ingest.store import TICKETS, only_taken, public_message
 from services.ingest.visibility import Reader, reaches, within
 
 THREAD_LIMIT = 1_000
@@ -99,7 +100,7 @@ def read_cursor(cursor: str) -> str:
     return ticket_id
 
 
-def tickets_router(documents: Documents[TicketState], store: IngestStore) -> Router:
+def tickets_router(documents: Documents[TicketState], store: Store) -> Router:
     """Return the routes for reading tickets."""
     router = Router(tags=["tickets"])
 

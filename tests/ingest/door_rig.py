@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import httpx
@@ -21,6 +20,7 @@ from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
+from tests.kit.fake_store import FakeStore
 
 MAX_BODY = 2_000_000
 
@@ -38,19 +38,9 @@ class Kafka:
         self.taken.append(record)
 
 
-class Blobs(dict[str, bytes]):
-    away = False
-    expires: datetime | None = None
-
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        if self.away:
-            raise TransientError("MongoDB is away")
-        self[blob_id], self.expires = body, expires
-
-
 @asynccontextmanager
 async def opened_door(
-    kafka: Kafka, blobs: Blobs, accounts: Accounts = s.ACCOUNTS, secrets: Secrets = s.SECRETS
+    kafka: Kafka, store: FakeStore, accounts: Accounts = s.ACCOUNTS, secrets: Secrets = s.SECRETS
 ) -> AsyncIterator[httpx.AsyncClient]:
     clock = FakeClock(s.NOW)
     tokens = "".join(
@@ -58,7 +48,7 @@ async def opened_door(
         for name, scope in (("crm", "commands:write"), ("erp", "commands:write"), ("viewer", "tickets:read"))
     )
     app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
-    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    intake = Intake(kafka, store, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
     app.include_router(commands_router(intake, clock, "commands"))
     whole = with_webhooks(app, intake, lambda: accounts, secrets, clock, max_body=MAX_BODY)
     transport = httpx.ASGITransport(whole)

@@ -23,9 +23,10 @@ from services.ingest.channels import CHANNELS, WEBHOOKS, channel
 from services.ingest.core.messages import HttpCall
 from services.ingest.policy_file import AccountsFile
 from tests.ingest import fake_channel
-from tests.ingest.door_rig import Blobs, Kafka, opened_door
+from tests.ingest.door_rig import Kafka, opened_door
 from tests.ingest.sender_rig import ALL, FakeWire, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
+from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
 
 POLICY = b"""
@@ -66,7 +67,7 @@ async def taken(client: httpx.AsyncClient, kafka: Kafka, *hooks: tuple[bytes, di
 async def test_a_channel_of_the_table_is_all_that_ingest_and_the_audit_need(accounts: Accounts) -> None:
     kafka, worker, wire = Kafka(), Worker(accounts=accounts), FakeWire()
     asked = hook({"id": "m1", "from": "u1", "text": "Where?", "picture": "7"}, {"id": "m2", "from": "u2", "text": "Hi"})
-    async with opened_door(kafka, Blobs(), accounts, worker.secrets) as client:
+    async with opened_door(kafka, FakeStore(), accounts, worker.secrets) as client:
         forged = await client.post(HOOK, content=asked[0], headers={"x-fake-signature": "00"})
         assert forged.status_code == 401
         records = await taken(client, kafka, asked, asked, hook())
@@ -98,7 +99,7 @@ async def test_the_audit_reports_a_message_that_the_parser_of_a_new_channel_drop
 ) -> None:
     monkeypatch.setattr(fake_channel, "parse", lambda *_: [])
     kafka, worker = Kafka(), Worker(accounts=accounts)
-    async with opened_door(kafka, Blobs(), accounts, worker.secrets) as client:
+    async with opened_door(kafka, FakeStore(), accounts, worker.secrets) as client:
         records = await taken(client, kafka, hook({"id": "m1", "from": "u1", "text": "Where?"}))
     assert await worker.take(*records) == set()
     report = audit(Line(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from contracts.inbound import HttpRequest, InboundRecord
 from kit.base.settings import ServiceSettings
 from kit.kafka.batch_size import BatchSize
+from services.ingest import blobs
 from services.ingest.signatures import MAX_PATIENCE, MIN_PATIENCE, THREADS, Signatures
 from tests.ingest.worker_rig import START, Worker
 
@@ -152,7 +153,7 @@ async def test_large_mails_that_come_one_after_the_other_wait_together_no_longer
     worker = Worker(signatures=Signatures(slow, patience=0.3))
     mails = signed_mails(20)
     for number, mail in enumerate(mails):
-        await worker.store.put_blob(f"claim-{number}", mail)
+        await blobs.put(worker.store, f"claim-{number}", mail)
     large = [worker.raw(b"", account="first-hop", channel="email", claim=f"claim-{n}") for n in range(len(mails))]
     assert await elapsed(worker.take(*large)) < 3
     assert [event.data.message.authentication for event in worker.events()] == ["none"] * 20
@@ -201,7 +202,7 @@ async def test_a_resolver_that_holds_every_thread_holds_no_batch(slow: Slow) -> 
 
 async def test_a_large_mail_is_checked_once_its_body_is_here() -> None:
     worker = Worker(signatures=Signatures(dns))
-    await worker.store.put_blob("claim-1", signed())
+    await blobs.put(worker.store, "claim-1", signed())
     large = worker.raw(b"", account="first-hop", channel="email", claim="claim-1")
     await worker.take(large)
     assert [event.data.message.authentication for event in worker.events()] == ["pass"]

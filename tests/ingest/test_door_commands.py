@@ -9,7 +9,8 @@ import pytest
 
 from contracts.envelope import Command
 from tests.ingest.channels import samples as s
-from tests.ingest.door_rig import REPLY, Blobs, Kafka, ask, opened_door, refusal, refuse
+from tests.ingest.door_rig import REPLY, Kafka, ask, opened_door, refusal, refuse
+from tests.kit.fake_store import FakeStore
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def kafka() -> Kafka:
 
 @pytest.fixture
 async def client(kafka: Kafka) -> AsyncIterator[httpx.AsyncClient]:
-    async with opened_door(kafka, Blobs()) as opened:
+    async with opened_door(kafka, FakeStore()) as opened:
         yield opened
 
 

@@ -13,14 +13,15 @@ from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq, retry
 from kit.base.errors import TransientError
 from kit.doors.http import door
 from kit.policy.secrets import Secrets
-from services.ingest import metrics
+from services.ingest import blobs, metrics
 from services.ingest.channels.reading import LIGHT_LOOK_BYTES
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
-from tests.ingest.door_rig import MAX_BODY, Blobs, Kafka, opened_door, record, refusal, refuse
+from tests.ingest.door_rig import MAX_BODY, Kafka, opened_door, record, refusal, refuse
+from tests.kit.fake_store import FakeStore
 
 
 @pytest.fixture
@@ -29,13 +30,13 @@ def kafka() -> Kafka:
 
 
 @pytest.fixture
-def blobs() -> Blobs:
-    return Blobs()
+def store() -> FakeStore:
+    return FakeStore()
 
 
 @pytest.fixture
-async def client(kafka: Kafka, blobs: Blobs) -> AsyncIterator[httpx.AsyncClient]:
-    async with opened_door(kafka, blobs) as opened:
+async def client(kafka: Kafka, store: FakeStore) -> AsyncIterator[httpx.AsyncClient]:
+    async with opened_door(kafka, store) as opened:
         yield opened
 
 
@@ -238,33 +239,34 @@ async def test_without_kafka_the_answer_is_503_in_time(client: httpx.AsyncClient
     assert kafka.taken == []
 
 
-async def test_a_large_body_leaves_a_claim_check(client: httpx.AsyncClient, kafka: Kafka, blobs: Blobs) -> None:
+async def test_a_large_body_leaves_a_claim_check(client: httpx.AsyncClient, kafka: Kafka, store: FakeStore) -> None:
     body = b"x" * (512 * 1024 + 1)
     answer = await client.post(COUPANG, content=body, headers=s.sign_generic(body))
     assert answer.status_code == 202
     taken = record(kafka)
     assert (taken.body, taken.size) == (b"", len(body))
     assert taken.claim is not None
-    assert blobs[taken.claim] == body
+    assert await blobs.get(store, taken.claim) == body
 
 
 async def test_a_large_body_outlasts_its_record_and_the_dead_letter_that_may_become_of_it(
-    client: httpx.AsyncClient, blobs: Blobs
+    client: httpx.AsyncClient, store: FakeStore
 ) -> None:
     body = b"x" * (512 * 1024 + 1)
     await client.post(COUPANG, content=body, headers=s.sign_generic(body))
     days = [BY_NAME[name].retention_ms / DAY_MS for name in (INBOUND, dlq("ingest"), retry("ingest"))]
     assert days == [14, 30, 14]
-    assert blobs.expires == s.NOW + timedelta(days=60) > s.NOW + timedelta(days=sum(days))
+    (expires,) = {row["expires"] for row in store.rows[blobs.BLOBS].values()}
+    assert expires == s.NOW + timedelta(days=60) > s.NOW + timedelta(days=sum(days))
     assert IngestSettings().claim_days == 60
     with pytest.raises(ValidationError):
         IngestSettings(claim_days=43)
 
 
 async def test_without_mongo_large_bodies_wait_and_small_ones_go_on(
-    client: httpx.AsyncClient, kafka: Kafka, blobs: Blobs
+    client: httpx.AsyncClient, kafka: Kafka, store: FakeStore
 ) -> None:
-    blobs.away = True
+    store.away = True
     large = b"x" * (512 * 1024 + 1)
     refused = await client.post(COUPANG, content=large, headers=s.sign_generic(large))
     assert (refused.status_code, kafka.taken) == (503, [])
@@ -273,9 +275,9 @@ async def test_without_mongo_large_bodies_wait_and_small_ones_go_on(
     assert small.status_code == 202
 
 
-async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafka: Kafka, blobs: Blobs) -> None:
+async def test_an_account_without_its_secret_is_503_so_that_nothing_is_lost(kafka: Kafka, store: FakeStore) -> None:
     clock = FakeClock(s.NOW)
-    intake = Intake(kafka, blobs, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    intake = Intake(kafka, store, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
     app = with_webhooks(door("ingest", IngestSettings()), intake, lambda: s.ACCOUNTS, Secrets({}), clock)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://x") as client:
         answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))

@@ -4,7 +4,6 @@ import asyncio
 import smtplib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import aiosmtplib
@@ -17,6 +16,7 @@ from services.ingest.intake import Intake
 from services.ingest.smtp import MAX_RECIPIENTS, MailDoor, MailLimits
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
+from tests.kit.fake_store import FakeStore
 
 MAIL = b"From: anna@example.pl\r\nMessage-ID: <a1@x>\r\nSubject: x\r\n\r\nline\r\n..dot \xff\r\n"
 
@@ -31,11 +31,14 @@ class Kafka:
             raise TransientError("no broker")
         self.taken.append(record)
 
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        raise TransientError("MongoDB is away")
-
     def records(self) -> list[InboundRecord]:
         return [InboundRecord.from_kafka(sent.value, sent.headers) for sent in self.taken]
+
+
+def away() -> FakeStore:
+    store = FakeStore()
+    store.away = True
+    return store
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def kafka() -> Kafka:
 
 @asynccontextmanager
 async def listening(kafka: Kafka, **limits: Any) -> AsyncIterator[tuple[MailDoor, int]]:
-    intake = Intake(kafka, kafka, FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
+    intake = Intake(kafka, away(), FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
     door = MailDoor(intake, lambda: s.ACCOUNTS, MailLimits(**{"max_bytes": 1_000_000, **limits}))
     port = await door.start("127.0.0.1", 0)
     try:
@@ -190,7 +193,7 @@ async def test_a_mail_cannot_hide_another_behind_a_false_end(kafka: Kafka, endin
 
 
 async def test_a_door_that_closes_answers_the_mail_on_its_way_in(kafka: Kafka) -> None:
-    intake = Intake(kafka, kafka, FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
+    intake = Intake(kafka, away(), FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
     door = MailDoor(intake, lambda: s.ACCOUNTS, MailLimits(max_bytes=100_000))
     port = await door.start("127.0.0.1", 0)
     client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False)

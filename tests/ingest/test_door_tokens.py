@@ -17,7 +17,8 @@ from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
-from tests.ingest.door_rig import REPLY, Blobs, Kafka, ask
+from tests.ingest.door_rig import REPLY, Kafka, ask
+from tests.kit.fake_store import FakeStore
 
 TOKENS = {
     "crm": "",
@@ -38,7 +39,7 @@ async def client(kafka: Kafka) -> AsyncIterator[httpx.AsyncClient]:
     clock = FakeClock(s.NOW)
     tokens = [f"{n}:{hashlib.sha256(n.encode()).hexdigest()}:commands:write {limits}" for n, limits in TOKENS.items()]
     app = door("ingest", IngestSettings(tokens=SecretStr(";".join(tokens))))
-    intake = Intake(kafka, Blobs(), clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
+    intake = Intake(kafka, FakeStore(), clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
     app.include_router(commands_router(intake, clock, "commands"))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:

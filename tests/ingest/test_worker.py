@@ -18,7 +18,7 @@ from contracts.ticket import Status
 from contracts.topics import CONTACTS
 from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
-from services.ingest import metrics
+from services.ingest import blobs, metrics
 from services.ingest.core.ticket import fire
 from services.ingest.store import THREADS
 from tests.ingest.worker_rig import AGENT, START, Worker
@@ -193,7 +193,7 @@ async def test_a_dead_letter_that_is_replayed_is_taken() -> None:
 async def test_a_body_left_by_claim_check_is_fetched() -> None:
     worker = Worker()
     row = worker.says("large", "m1")
-    await worker.store.put_blob("blob1", row.value or b"")
+    await blobs.put(worker.store, "blob1", row.value or b"")
     claimed = worker.raw(b"", claim="blob1")
     missing = worker.raw(b"", claim="blob2")
     await worker.take(claimed, missing)

@@ -17,6 +17,7 @@ from contracts.commands import Merge, Reply
 from contracts.ticket import Attachment, Status
 from kit.base.settings import ServiceSettings
 from kit.doors.http import door
+from services.ingest import blobs
 from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
 from services.ingest.reply_delivery import FILE_SLOTS
@@ -113,7 +114,7 @@ async def test_a_reply_names_files_of_its_own_ticket(worker: Worker) -> None:
 
 
 async def test_a_body_that_a_door_left_by_claim_check_is_no_file(worker: Worker) -> None:
-    await worker.store.put_blob("receipt-1", b"From: somebody else")
+    await blobs.put(worker.store, "receipt-1", b"From: somebody else")
     await mailed(worker)
     assert await answer(worker, worker.ticket().id, attached("receipt-1")) == "forbidden"
 
@@ -273,7 +274,7 @@ async def test_the_door_gives_a_file_as_a_download_to_who_sees_its_ticket(
 
 
 async def test_what_is_no_file_is_not_given(worker: Worker, http: httpx.AsyncClient) -> None:
-    await worker.store.put_blob("receipt-1", b"From: somebody else")
+    await blobs.put(worker.store, "receipt-1", b"From: somebody else")
     for ref in ("receipt-1", "receipt-1:0", "nothing"):
         assert (await get(http, ref)).status_code == 404
 

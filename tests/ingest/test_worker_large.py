@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 
 from contracts.inbound import HttpRequest, to_headers
+from services.ingest import blobs
 from services.ingest.handlers import weigh
 from tests.ingest.worker_rig import START, Worker
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import FakeStore, Row
 from tests.kit.raw import Raw
 
 
@@ -21,14 +23,15 @@ class Watched(FakeStore):
         super().__init__()
         self.story: list[str] = []
 
-    async def get_blob(self, blob_id: str) -> bytes | None:
-        self.story.append(f"read {blob_id}")
-        return await super().get_blob(blob_id)
+    async def fetch(self, collection: str, ids: Sequence[str]) -> list[Row]:
+        if collection == blobs.BLOBS and ":" not in ids[0]:
+            self.story.append(f"read {ids[0]}")
+        return await super().fetch(collection, ids)
 
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        if len(body) == 700_000:
+    async def insert(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
+        if collection == blobs.BLOBS and "." in documents[0]["_id"] and "sha256" in documents[0]:
             self.story.append("keep")
-        await super().put_blob(blob_id, body, expires=expires)
+        return await super().insert(collection, documents)
 
 
 def large_mail(number: int) -> bytes:
@@ -43,24 +46,26 @@ async def test_the_files_of_a_large_body_are_stored_before_the_next_body_is_read
     store = Watched()
     worker, rows = Worker(store), list[Raw]()
     for number in range(3):
-        await store.put_blob(f"b{number}", large_mail(number))
+        await blobs.put(store, f"b{number}", large_mail(number))
         rows.append(worker.raw(b"", account="support-nimbus", channel="email", claim=f"b{number}"))
     assert await worker.take(*rows) == set()
     assert store.story == ["read b0", "keep", "read b1", "keep", "read b2", "keep"]
     for ticket, event in zip(worker.opened(), worker.events(), strict=True):
         (file,) = event.data.message.attachments
         assert (ticket.message_count, file.name, file.media_type, file.size) == (1, "photo.png", "image/png", 700_000)
-        assert await store.get_blob(file.ref) == bytes(700_000)
+        assert await blobs.get(store, file.ref) == bytes(700_000)
 
 
 async def test_the_files_of_a_large_body_stay_when_it_goes() -> None:
     worker = Worker()
-    await worker.store.put_blob("b", large_mail(1), expires=START)
+    await blobs.put(worker.store, "b", large_mail(1), expires=START)
     await worker.take(worker.raw(b"", account="support-nimbus", channel="email", claim="b"))
     (file,) = worker.events()[-1].data.message.attachments
-    assert [key for key, row in worker.store.rows["blobs"].items() if "expires" in row] == ["b"]
-    del worker.store.rows["blobs"]["b"]
-    assert await worker.store.get_blob(file.ref) == bytes(700_000)
+    expiring = ["b:0", "b:1", "b"]
+    assert [key for key, row in worker.store.rows["blobs"].items() if "expires" in row] == expiring
+    for key in expiring:
+        del worker.store.rows["blobs"][key]
+    assert await blobs.get(worker.store, file.ref) == bytes(700_000)
 
 
 async def test_each_large_body_shows_that_the_batch_comes_further() -> None:
@@ -68,7 +73,7 @@ async def test_each_large_body_shows_that_the_batch_comes_further() -> None:
     worker.handling._beat = lambda: beats.append(1)
     rows = []
     for number in range(3):
-        await worker.store.put_blob(f"b{number}", large_mail(number))
+        await blobs.put(worker.store, f"b{number}", large_mail(number))
         rows.append(worker.raw(b"", account="support-nimbus", channel="email", claim=f"b{number}"))
     rows.append(worker.raw(b"", account="support-nimbus", channel="email", claim="gone"))
     await worker.take(*rows)

@@ -183,18 +183,10 @@ class FakeStore:
     async def ensure_outbox_indexes(self, collection: str) -> None:
         self._collection(collection)
 
-    async def put_blob(self, blob_id: str, body: bytes, *, expires: datetime | None = None) -> None:
-        await self.insert("blobs", [{"_id": blob_id, "body": body, **({"expires": expires} if expires else {})}])
-
-    async def keep_blob(self, blob_id: str) -> None:
-        self._collection("blobs").get(blob_id, {}).pop("expires", None)
-
-    async def ensure_blob_index(self) -> None:
-        self._collection("blobs")
-
-    async def get_blob(self, blob_id: str) -> bytes | None:
-        rows = await self.fetch("blobs", [blob_id])
-        return bytes(rows[0]["body"]) if rows else None
+    async def unset(self, collection: str, ids: Sequence[str], field: str) -> None:
+        rows = self._collection(collection)
+        for doc_id in ids:
+            rows.get(doc_id, {}).pop(field, None)
 
 
 class Contested(FakeStore):

@@ -207,40 +207,12 @@ async def test_insert_leaves_what_is_there_and_names_it(store: Store) -> None:
     assert await store.insert(NAME, []) == set()
 
 
-@pytest.mark.parametrize("size", [0, 1, 512 * 1024, 1_300_001])
-async def test_blob_comes_back_whole_whatever_its_size(store: Store, size: int) -> None:
-    body = (bytes(range(256)) * (size // 256 + 1))[:size]
-    await store.put_blob("blob", body)
-    await store.put_blob("blob", body)  # a retry of the same is no fault
-    assert await store.get_blob("blob") == body
-    assert await store.get_blob("other") is None
-
-
-@pytest.mark.parametrize("size", [1, 1_300_001])
-async def test_a_body_that_is_to_expire_may_be_kept_for_good(store: Store, size: int) -> None:
-    body = b"x" * size
-    await store.put_blob("kept", body, expires=AT)
-    await store.put_blob("let go", body, expires=AT)
-    await store.put_blob("let go", body, expires=AT + timedelta(days=1))  # one that is there stays as it is
-    await store.keep_blob("kept")
-    await store.keep_blob("let go of long ago")
-    for name, expires in (("kept", None), ("let go", AT)):
-        rows = await store.find("blobs", {"_id": {"$gte": name, "$lt": f"{name};"}})
-        assert rows
-        assert {row.get("expires") for row in rows} == {expires}
-        assert await store.get_blob(name) == body
-
-
-@pytest.mark.stack
-async def test_what_expires_is_deleted_by_the_server(mongo: str) -> None:
-    store = MongoStore(mongo, f"kit_{uuid7()[-12:]}")
-    try:
-        await store.ensure_blob_index()
-        indexes = await store._database["blobs"].index_information()
-        assert indexes["expires_1"]["expireAfterSeconds"] == 0
-    finally:
-        await store._client.drop_database(store._database.name)
-        store.close()
+async def test_a_field_is_removed_from_the_documents_that_have_it(store: Store) -> None:
+    await store.insert(NAME, [{"_id": each, "by": 1, "at": AT} for each in "abc"])
+    await store.unset(NAME, ["a", "b", "none"], "at")
+    await store.unset(NAME, ["a"], "at")
+    assert {row["_id"] for row in await store.fetch(NAME, ["a", "b", "c"]) if "at" in row} == {"c"}
+    assert await one(store, "a") == {"_id": "a", "by": 1}
 
 
 @pytest.mark.stack
