@@ -88,6 +88,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
 
     tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
+    tickets.watch(lambda _: people.begin_to_publish())  # beside the tickets of the batch, which are published next
     reply_queued = asyncio.Event()
     http_client = HttpClient(
         lambda: {*accounts().allow_hosts, *settings.hosts}, agent="deskbus-ingest", seconds=settings.send_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from contracts.contacts import Identity
@@ -26,6 +27,7 @@ class People:
         self._store, self._documents, self._clock = store, documents, clock
         self._unpublished: list[Document[ContactState]] = []
         self._loaded: dict[str, Document[ContactState]] = {}
+        self._publishing: asyncio.Task[None] | None = None
 
     def claims(self, arrivals: Sequence[Arrival]) -> set[str]:
         """Return the ids of the claims that may assign the senders' identities to contacts."""
@@ -87,8 +89,19 @@ class People:
         if waiting:
             raise TransientError("contacts were changed concurrently too often")
 
+    def begin_to_publish(self) -> None:
+        """Start publishing what `learn` has written: beside other documents, it leaves in the same request to Kafka."""
+        if self._unpublished and self._publishing is None:
+            self._publishing = asyncio.create_task(self._publish())
+
     async def publish(self) -> None:
-        """Publish the events of the contacts that `learn` has written."""
+        """Publish the events of the contacts that `learn` has written, and wait for those already on their way."""
+        started, self._publishing = self._publishing, None
+        if started is not None:
+            await started
+        await self._publish()
+
+    async def _publish(self) -> None:
         unpublished, self._unpublished = self._unpublished, []
         await self._documents.say(unpublished)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.contacts import Identity
-from contracts.topics import CONTACTS
+from contracts.topics import CONTACTS, TICKETS
+from kit.protocol.ports import Outgoing
 from services.ingest.core.arrivals import Arrival
 from services.ingest.store import THREADS
 from tests.ingest.core.timeline import Story
-from tests.ingest.worker_rig import Worker
+from tests.ingest.worker_rig import Broker, Worker
 
 
 def arrival(number: str, *identities: str) -> Arrival:
@@ -88,3 +90,27 @@ async def test_three_orders_of_one_person_are_three_first_contacts_and_a_second_
     for n, order in enumerate(("1", "2", "3", "1")):
         await worker.take(worker.says("Where?", f"m{n}", order_ref=order, conversation=f"chat-{n}"))
     assert [ticket.nth_contact for ticket in worker.opened()] == [1, 1, 1, 2]
+
+
+class BothAtOnce(Broker):
+    """Confirms nothing until records of both topics are on their way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = set[str]()
+        self.both = asyncio.Event()
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        self.asked |= {run[0].topic for run in runs if run}
+        if self.asked >= {CONTACTS, TICKETS}:
+            self.both.set()
+        await self.both.wait()
+        return await super().send_runs(runs)
+
+
+async def test_contacts_and_tickets_of_a_batch_are_published_side_by_side() -> None:
+    worker = Worker(broker=BothAtOnce())
+    async with asyncio.timeout(5):
+        assert await worker.take(worker.says("Gdzie jest paczka?", "m1")) == set()
+    assert [event.type for event in worker.events(CONTACTS)] == ["deskbus.contact.updated.v1"]
+    assert worker.types() == ["ticket.opened"]

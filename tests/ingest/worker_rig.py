@@ -126,6 +126,7 @@ class Worker:
         self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)
         self.people = People(self.store, self.contacts, self.clock)
+        self.tickets.watch(lambda _: self.people.begin_to_publish())
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
         self.woken = 0
         self.channel = ChannelFiles()
