@@ -1,4 +1,4 @@
-"""Events of the agents topic, which is compacted: the last one of an agent says everything about them.
+"""Events of the agents topic, which is compacted: the last event of an agent carries their whole state.
 
 Source /deskbus/routing/agents, subject is the agent id.
 """
@@ -13,7 +13,7 @@ from contracts.values import Count, Identifier, Instant, Open, SkillLevels, Unit
 
 
 class Presence(StrEnum):
-    """Whether an agent takes work (open). Anything but online takes none."""
+    """Whether an agent takes work (open). Only agents who are online do."""
 
     ONLINE = "online"
     AWAY = "away"
@@ -36,41 +36,41 @@ class Agent(Value):
     """A person who answers customers."""
 
     id: Identifier = Field(description="Agent id.")
-    name: str = Field(description="Name to show.")
-    email: str | None = Field(None, description="Where notices go.")
-    skills: SkillLevels = Field(default_factory=dict, description="Skill name to level, 1 to 5.")
-    languages: tuple[str, ...] = Field((), description="Languages spoken, BCP 47.")
-    brands: tuple[str, ...] = Field((), description="Brands served; none means all.")
-    queues: tuple[str, ...] = Field((), description="Queues served; none means all.")
-    capacity: Units = Field(description="Units of open work that this agent may have.")
+    name: str = Field(description="Display name.")
+    email: str | None = Field(None, description="Mail address for notifications.")
+    skills: SkillLevels = Field(default_factory=dict, description="Level by skill name, from 1 to 5.")
+    languages: tuple[str, ...] = Field((), description="Languages that the agent speaks, BCP 47.")
+    brands: tuple[str, ...] = Field((), description="Brands that the agent serves; empty for all.")
+    queues: tuple[str, ...] = Field((), description="Queues that the agent serves; empty for all.")
+    capacity: Units = Field(description="Units of open work that the agent may have.")
     channel_weights: dict[str, Units] = Field(
-        default_factory=dict, description="Units that a ticket of a channel takes, where it is not the default."
+        default_factory=dict, description="Units that a ticket takes, by channel, where they differ from the default."
     )
     presence: PresenceName = Field(Presence.OFFLINE.value, description="Whether the agent takes work.")
     presence_since: Instant | None = Field(None, description="When the presence last changed.")
-    version: Count = Field(0, description="Grows with every change.")
+    version: Count = Field(0, description="Increases with every change.")
 
 
 class AgentUpdated(Payload):
-    """An agent is new, has changed, or is announced anew."""
+    """An agent was created, changed, or published again."""
 
     type: ClassVar[str] = "deskbus.agent.updated.v1"
     agent: Agent = Field(description="The agent after this event.")
 
 
 class AgentPresenceChanged(Payload):
-    """An agent came, went away for a while, or left."""
+    """An agent's presence changed."""
 
     type: ClassVar[str] = "deskbus.agent.presence_changed.v1"
     agent: Agent = Field(description="The agent after this event.")
-    old: PresenceName = Field(description="Presence before.")
-    new: PresenceName = Field(description="Presence after.")
+    old: PresenceName = Field(description="Previous presence.")
+    new: PresenceName = Field(description="New presence.")
     reason: Annotated[str, Open(PresenceReason)] = Field(description="Why it changed.")
 
 
 class AgentRemoved(Payload):
-    """An agent is gone for good."""
+    """An agent was removed for good."""
 
     type: ClassVar[str] = "deskbus.agent.removed.v1"
     agent_id: Identifier = Field(description="The agent.")
-    removed_at: Instant = Field(description="When.")
+    removed_at: Instant = Field(description="When the agent was removed.")

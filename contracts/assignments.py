@@ -23,7 +23,7 @@ class QueueReason(StrEnum):
     OFFER_EXPIRED = "offer_expired"
     RULES_CHANGED = "rules_changed"
     AGENT_FULL = "agent_full"
-    """The customer answered, and the agent who had the ticket has no room for it any more."""
+    """The customer answered, and the agent who had the ticket no longer has the capacity."""
 
 
 class AssignReason(StrEnum):
@@ -34,7 +34,7 @@ class AssignReason(StrEnum):
     OFFER_ACCEPTED = "offer_accepted"
     TRANSFERRED = "transferred"
     ANSWERED = "answered"
-    """The agent answered the customer while the ticket waited."""
+    """The agent answered the customer while the ticket was waiting."""
 
 
 class UnassignReason(StrEnum):
@@ -48,7 +48,7 @@ class UnassignReason(StrEnum):
     TRANSFERRED = "transferred"
     REOPENED = "reopened"
     AGENT_FULL = "agent_full"
-    """The customer answered, and the agent has no room for the ticket any more."""
+    """The customer answered, and the agent no longer has the capacity."""
 
 
 class PassedOver(StrEnum):
@@ -65,23 +65,23 @@ class PassedOver(StrEnum):
     LOWER_SKILL = "lower_skill"
     HIGHER_LOAD = "higher_load"
     ASSIGNED_LATER = "assigned_later"
-    """Equal in skill and load, but had work more recently."""
+    """Equal in skill and load, but was assigned work more recently."""
     EQUAL = "equal"
-    """As good in all of these; one of them had to be taken."""
+    """Equal in every respect; one of them had to be chosen."""
     NOT_STICKY = "not_sticky"
-    """The chosen agent had this conversation before."""
+    """The chosen agent had this conversation before; this one did not."""
     NOT_NAMED = "not_named"
-    """The ticket was meant for the chosen agent: it was transferred to them, or they had answered it."""
+    """The ticket was meant for the chosen agent: transferred to them, or answered by them."""
     NOT_CLAIMED = "not_claimed"
-    """The chosen agent's room was kept for this ticket already, by a try that was broken off."""
+    """An interrupted attempt had already claimed capacity of the chosen agent for this ticket."""
     ONLY_OVERFLOW = "only_overflow"
-    """Serves the ticket by overflow only, and an agent of its own queue could take it."""
+    """Serves the ticket by overflow only, and an agent of its own queue can take it."""
     LOST_CLAIM = "lost_claim"
-    """Another decision took the last of this agent's capacity first."""
+    """Another decision claimed the last of this agent's capacity first."""
 
 
 class UnroutableReason(StrEnum):
-    """Why nobody can serve a ticket (open)."""
+    """Why no agent can serve a ticket (open)."""
 
     NO_QUEUE = "no_queue"
     NO_AGENT_WITH_SKILLS = "no_agent_with_skills"
@@ -90,25 +90,25 @@ class UnroutableReason(StrEnum):
 
 
 class RoutableReason(StrEnum):
-    """Why a ticket is not unroutable any more, though nobody has it yet (open)."""
+    """Why a ticket is no longer unroutable, though not assigned yet (open)."""
 
     AGENT_FOUND = "agent_found"
-    """Somebody could serve it now, once they are online and free."""
+    """An agent can serve it once they are online and have capacity."""
     MOVED = "moved"
-    """It waits in another queue, in more queues, or for a certain agent."""
+    """It waits in another queue, in more queues, or for a particular agent."""
 
 
 class TransferOutcome(StrEnum):
-    """What became of a transfer that was not carried out at once (open)."""
+    """Outcome of a transfer that was not carried out at once (open)."""
 
     WAITING = "waiting"
-    """The ticket waits for the agent; nobody else gets it before `until`."""
+    """The ticket waits for the agent; no other agent gets it before `until`."""
     REFUSED = "refused"
     """Nothing changed."""
     FELL_BACK = "fell_back"
-    """The agent did not take it in time: whoever can serve its queue may have it now."""
+    """The agent did not get it in time; now every agent who serves its queue may."""
     SUPERSEDED = "superseded"
-    """Something else became of the ticket while it waited for the agent."""
+    """Something else happened to the ticket while it waited for the agent."""
 
 
 class TransferReason(StrEnum):
@@ -122,138 +122,142 @@ class TransferReason(StrEnum):
     AGENT_FULL = "agent_full"
     AGENT_REMOVED = "agent_removed"
     WITH_BOT = "with_bot"
-    """A bot answers; routing begins at its hand-off."""
+    """A bot answers; routing begins with its hand-off."""
     SOLVED = "solved"
     CLOSED = "closed"
     MERGED = "merged"
     TRANSFERRED = "transferred"
     """By another command."""
     ANSWERED = "answered"
-    """By an agent who answered the customer meanwhile, be it the one whom the ticket waited for."""
+    """An agent answered the customer in the meantime, possibly the one the ticket waited for."""
 
 
 class AgentRef(Value):
-    """An agent, as far as a reader needs to know."""
+    """Id and name of an agent."""
 
     id: Identifier = Field(description="Agent id.")
-    name: str | None = Field(None, description="Name to show.")
+    name: str | None = Field(None, description="Display name.")
 
 
 class Candidate(Value):
-    """An agent that a decision looked at."""
+    """An agent whom a decision considered."""
 
     agent_id: Identifier = Field(description="Agent id.")
-    chosen: bool = Field(default=False, description="This one got the ticket.")
-    passed_over: Annotated[str, Open(PassedOver)] | None = Field(None, description="Why not; nothing when chosen.")
+    chosen: bool = Field(default=False, description="Whether this agent got the ticket.")
+    passed_over: Annotated[str, Open(PassedOver)] | None = Field(
+        None, description="Why this agent was passed over; absent if chosen."
+    )
     detail: str | None = Field(None, description="The reason in words, e.g. which skill at which level.")
     skill_score: float | None = Field(None, description="Fit of the skills; higher is better.")
-    load: Units | None = Field(None, description="Units of open work at the time.")
-    capacity: Units | None = Field(None, description="Units of work this agent may have.")
+    load: Units | None = Field(None, description="Units of open work at the time of the decision.")
+    capacity: Units | None = Field(None, description="Units of work that this agent may have.")
     idle_seconds: Seconds | None = Field(None, description="Seconds since this agent's last assignment.")
 
 
 class AssignmentDecision(Value):
-    """How the choice was made: enough to answer "why this one?" and "why not me?"."""
+    """How the agent was chosen: answers "why this agent?" and "why not me?"."""
 
-    candidates: tuple[Candidate, ...] = Field((), description="Up to 8 of those looked at, the best first.")
-    looked_at: Count = Field(0, description="How many were looked at, also those not named.")
+    candidates: tuple[Candidate, ...] = Field((), description="Up to 8 of the agents considered, best first.")
+    looked_at: Count = Field(0, description="Number of agents considered, including those not listed.")
     passed_over: dict[str, Count] = Field(
-        default_factory=dict, description="How many of them did not get it, by reason, also those not named."
+        default_factory=dict, description="Number of agents passed over, by reason, including those not listed."
     )
-    skills_dropped: tuple[str, ...] = Field((), description="Preferred skills given up because of the wait.")
+    skills_dropped: tuple[str, ...] = Field((), description="Preferred skills dropped because of the wait.")
 
 
 class AssignmentEvent(Payload):
-    """What all events about an assignment carry."""
+    """Base of all events about an assignment."""
 
     ticket_id: Identifier = Field(description="The ticket.")
-    queue: str | None = Field(None, description="The ticket's own queue: the one that it is in or came from.")
+    queue: str | None = Field(None, description="The ticket's own queue, in which it waits or waited.")
     facts: TicketFacts | None = Field(None, description="Facts about the ticket that rules match on.")
 
 
 class TicketQueued(AssignmentEvent):
-    """The ticket waits for an agent."""
+    """The ticket is waiting for an agent."""
 
     type: ClassVar[str] = "deskbus.ticket.queued.v1"
     reason: Annotated[str, Open(QueueReason)] = Field(description="Why it waits.")
     priority: Priority = Field(Priority.NORMAL, description="Priority in the queue.")
     required_skills: SkillLevels = Field(default_factory=dict, description="Skills that an agent must have.")
-    preferred_skills: SkillLevels = Field(default_factory=dict, description="Skills dropped as the wait grows.")
-    queued_at: Instant = Field(
-        description="Its age in the queue: kept over declined offers, overflow, and agents who give it back."
+    preferred_skills: SkillLevels = Field(
+        default_factory=dict, description="Skills that are dropped as the ticket waits."
     )
-    overflow_queues: tuple[str, ...] = Field((), description="Queues that may serve it besides its own, in order.")
+    queued_at: Instant = Field(
+        description="Since when it waits; kept across declined offers, overflow and agents who give it back."
+    )
+    overflow_queues: tuple[str, ...] = Field((), description="Further queues that may serve it, in order.")
 
 
 class TicketOffered(AssignmentEvent):
-    """An agent is asked whether they take the ticket."""
+    """The ticket was offered to an agent."""
 
     type: ClassVar[str] = "deskbus.ticket.offered.v1"
     offer_id: Identifier = Field(description="Id of the offer, for accept and decline.")
-    agent: AgentRef = Field(description="Who is asked.")
-    offered_at: Instant = Field(description="When.")
-    expires_at: Instant = Field(description="Until when an answer counts.")
+    agent: AgentRef = Field(description="Agent who got the offer.")
+    offered_at: Instant = Field(description="When it was offered.")
+    expires_at: Instant = Field(description="When the offer expires.")
     decision: AssignmentDecision = Field(default=AssignmentDecision(), description="How the agent was chosen.")
 
 
 class TicketOfferExpired(AssignmentEvent):
-    """The agent did not answer in time."""
+    """An offer expired without an answer."""
 
     type: ClassVar[str] = "deskbus.ticket.offer_expired.v1"
     offer_id: Identifier = Field(description="Id of the offer.")
-    agent: AgentRef = Field(description="Who was asked.")
-    expired_at: Instant = Field(description="When it ran out.")
-    unanswered_in_row: Count = Field(1, description="Offers in a row that this agent left unanswered.")
+    agent: AgentRef = Field(description="Agent who got the offer.")
+    expired_at: Instant = Field(description="When it expired.")
+    unanswered_in_row: Count = Field(1, description="Number of consecutive offers that this agent did not answer.")
 
 
 class TicketOfferDeclined(AssignmentEvent):
-    """The agent said no."""
+    """An agent declined an offer."""
 
     type: ClassVar[str] = "deskbus.ticket.offer_declined.v1"
     offer_id: Identifier = Field(description="Id of the offer.")
-    agent: AgentRef = Field(description="Who was asked.")
-    declined_at: Instant = Field(description="When.")
-    reason: str | None = Field(None, description="What the agent said.")
+    agent: AgentRef = Field(description="Agent who got the offer.")
+    declined_at: Instant = Field(description="When it was declined.")
+    reason: str | None = Field(None, description="The agent's reason.")
 
 
 class TicketAssigned(AssignmentEvent):
-    """An agent has the ticket now."""
+    """The ticket was assigned to an agent."""
 
     type: ClassVar[str] = "deskbus.ticket.assigned.v1"
-    agent: AgentRef = Field(description="Who has it.")
+    agent: AgentRef = Field(description="The agent.")
     reason: Annotated[str, Open(AssignReason)] = Field(description="Why this agent.")
-    sticky: bool = Field(default=False, description="The agent had this conversation before.")
-    queued_at: Instant = Field(description="Its age in the queue; may be from before an agent gave it back.")
+    sticky: bool = Field(default=False, description="Whether the agent had this conversation before.")
+    queued_at: Instant = Field(description="Since when it waits; may date from before another agent gave it back.")
     assigned_at: Instant = Field(description="When it was assigned.")
-    waited_ms: Milliseconds = Field(description="How long it waited this time; time in somebody's hands not counted.")
-    overflow_queue: str | None = Field(None, description="Queue whose agents served it, when that is not its own.")
-    load_before: Units | None = Field(None, description="The agent's units of open work before.")
+    waited_ms: Milliseconds = Field(description="How long it waited this time, excluding time with an agent.")
+    overflow_queue: str | None = Field(None, description="Queue whose agent got it, if not its own.")
+    load_before: Units | None = Field(None, description="The agent's units of open work without this ticket.")
     load_after: Units | None = Field(None, description="The agent's units of open work with this ticket.")
-    decision: AssignmentDecision = Field(default=AssignmentDecision(), description="How the choice was made.")
+    decision: AssignmentDecision = Field(default=AssignmentDecision(), description="How the agent was chosen.")
 
 
 class TicketUnassigned(AssignmentEvent):
-    """The agent does not have the ticket any more."""
+    """The ticket was taken from its agent."""
 
     type: ClassVar[str] = "deskbus.ticket.unassigned.v1"
-    agent: AgentRef = Field(description="Who had it.")
-    reason: Annotated[str, Open(UnassignReason)] = Field(description="Why.")
-    assigned_at: Instant | None = Field(None, description="Since when they had it.")
-    unassigned_at: Instant = Field(description="When it was taken away.")
+    agent: AgentRef = Field(description="The agent who had it.")
+    reason: Annotated[str, Open(UnassignReason)] = Field(description="Why it was unassigned.")
+    assigned_at: Instant | None = Field(None, description="When it had been assigned.")
+    unassigned_at: Instant = Field(description="When it was unassigned.")
 
 
 class TicketUnroutable(AssignmentEvent):
-    """Nobody can serve this ticket as things are; it keeps waiting and somebody should look."""
+    """No agent can serve the ticket at present. It keeps waiting; someone should look into it."""
 
     type: ClassVar[str] = "deskbus.ticket.unroutable.v1"
-    reason: Annotated[str, Open(UnroutableReason)] = Field(description="Why nobody can.")
+    reason: Annotated[str, Open(UnroutableReason)] = Field(description="Why no agent can serve it.")
     detail: str | None = Field(None, description="The reason in words, e.g. the skill that is missing.")
     queued_at: Instant | None = Field(None, description="Since when it waits.")
-    decision: AssignmentDecision = Field(default=AssignmentDecision(), description="Who was looked at.")
+    decision: AssignmentDecision = Field(default=AssignmentDecision(), description="The agents considered.")
 
 
 class TicketRoutable(AssignmentEvent):
-    """A ticket that was announced as unroutable waits on, and no longer in vain."""
+    """A ticket that was announced as unroutable can be served again; it is still waiting."""
 
     type: ClassVar[str] = "deskbus.ticket.routable.v1"
     reason: Annotated[str, Open(RoutableReason)] = Field(description="What has changed.")
@@ -261,12 +265,12 @@ class TicketRoutable(AssignmentEvent):
 
 
 class TicketTransferAnswered(AssignmentEvent):
-    """A transfer was not carried out at once, or not at all. One that was is told by queued and assigned alone."""
+    """A transfer was not carried out, or not at once. One that was is announced by queued and assigned only."""
 
     type: ClassVar[str] = "deskbus.ticket.transfer_answered.v1"
     command_id: Identifier = Field(description="Id of the command.")
-    outcome: Annotated[str, Open(TransferOutcome)] = Field(description="What became of it.")
-    reason: Annotated[str, Open(TransferReason)] = Field(description="Why.")
+    outcome: Annotated[str, Open(TransferOutcome)] = Field(description="Outcome.")
+    reason: Annotated[str, Open(TransferReason)] = Field(description="Reason.")
     detail: str | None = Field(None, description="The reason in words.")
     to_queue: str | None = Field(None, description="Queue that the command named.")
     to_agent: AgentRef | None = Field(None, description="Agent that the command named.")

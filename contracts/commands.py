@@ -1,6 +1,6 @@
-"""What may be asked of Deskbus: the data of commands, in the imperative. `contracts.envelope.Command` wraps them.
+"""Commands: what may be asked of Deskbus, in the imperative. `contracts.envelope.Command` wraps them.
 
-The ticket is the command's subject; who asks is `by`. A refused command is answered by command.rejected.
+A command's subject is the ticket, its sender is `by`. A refused command is answered by command.rejected.
 """
 
 from typing import ClassVar
@@ -13,9 +13,9 @@ from contracts.values import Identifier, SkillLevels
 
 
 class CommandPayload(Payload):
-    """What all commands carry."""
+    """Base of all commands."""
 
-    by: Author = Field(description="Who asks.")
+    by: Author = Field(description="Who sends the command.")
 
 
 class Reply(CommandPayload):
@@ -26,40 +26,38 @@ class Reply(CommandPayload):
     html: str | None = Field(None, description="The message as HTML, for channels that can show it.")
     attachments: tuple[Attachment, ...] = Field(
         (),
-        description="Files to send along: files of the ticket, or uploads of the same token (POST /v1/files), by their "
-        "ref, or a url. What the channel cannot carry fails the message; on WhatsApp the text "
-        "and each file leave as messages of their own. LINE and SMS take files by https URL only, LINE only pictures.",
+        description="Files to send: files of the ticket or uploads by the same token (POST /v1/files), by their ref, "
+        "or by url. If the channel cannot carry a file, the message fails. WhatsApp sends the text and each file as "
+        "separate messages. LINE and SMS accept files by https URL only, LINE only pictures.",
     )
-    status: Status | None = Field(
-        None, description="Status to set once it is sent; nothing leaves the life cycle to it."
-    )
+    status: Status | None = Field(None, description="Status to set once it is sent; if absent, the life cycle decides.")
 
 
 class AddNote(CommandPayload):
-    """Leave an internal note."""
+    """Add an internal note."""
 
     type: ClassVar[str] = "deskbus.command.note.v1"
-    text: str = Field(min_length=1, description="The note.")
+    text: str = Field(min_length=1, description="Text of the note.")
 
 
 class SetStatus(CommandPayload):
-    """Change the status, within the life cycle."""
+    """Change the status, as far as the life cycle allows."""
 
     type: ClassVar[str] = "deskbus.command.set_status.v1"
-    status: Status = Field(description="The status wanted.")
-    reason: str | None = Field(None, description="Why.")
+    status: Status = Field(description="New status.")
+    reason: str | None = Field(None, description="Reason.")
 
 
 class SetPriority(CommandPayload):
     """Change the priority."""
 
     type: ClassVar[str] = "deskbus.command.set_priority.v1"
-    priority: Priority = Field(description="The priority wanted.")
-    reason: str | None = Field(None, description="Why.")
+    priority: Priority = Field(description="New priority.")
+    reason: str | None = Field(None, description="Reason.")
 
 
 class SetTags(CommandPayload):
-    """Change the tags: replace them all, or add and remove some."""
+    """Change the tags: replace all of them, or add and remove some."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,7 +68,7 @@ class SetTags(CommandPayload):
     type: ClassVar[str] = "deskbus.command.set_tags.v1"
     add: tuple[str, ...] = Field((), description="Tags to add.")
     remove: tuple[str, ...] = Field((), description="Tags to remove.")
-    replace: tuple[str, ...] | None = Field(None, description="All tags from now on; excludes add and remove.")
+    replace: tuple[str, ...] | None = Field(None, description="All tags from now on; not together with add or remove.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "SetTags":
@@ -80,16 +78,16 @@ class SetTags(CommandPayload):
 
 
 class HandOff(CommandPayload):
-    """A bot gives the conversation to people."""
+    """Hand a conversation off from a bot to people."""
 
     type: ClassVar[str] = "deskbus.command.hand_off.v1"
-    reason: str | None = Field(None, description="Why it gives up.")
-    summary: str | None = Field(None, description="What it found out, for the agent.")
-    required_skills: SkillLevels | None = Field(None, description="Skills that the bot found to be needed.")
+    reason: str | None = Field(None, description="Why the bot hands it off.")
+    summary: str | None = Field(None, description="What the bot found out, for the agent.")
+    required_skills: SkillLevels | None = Field(None, description="Skills that an agent needs, according to the bot.")
 
 
 class Transfer(CommandPayload):
-    """Give the ticket to a queue or to an agent. Carried out by routing."""
+    """Transfer the ticket to a queue or to an agent. Routing carries it out."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -100,9 +98,9 @@ class Transfer(CommandPayload):
         }
     )
     type: ClassVar[str] = "deskbus.command.transfer.v1"
-    queue: str | None = Field(None, description="Queue to wait in.")
-    agent_id: str | None = Field(None, description="Agent to give it to.")
-    reason: str | None = Field(None, description="Why.")
+    queue: str | None = Field(None, description="Queue to transfer to.")
+    agent_id: str | None = Field(None, description="Agent to transfer to.")
+    reason: str | None = Field(None, description="Reason.")
 
     @model_validator(mode="after")
     def _one_target(self) -> "Transfer":
@@ -119,23 +117,23 @@ class Merge(CommandPayload):
 
 
 class Split(CommandPayload):
-    """Let some messages of this ticket go on as a ticket of their own."""
+    """Split some messages of this ticket off into a new ticket."""
 
     type: ClassVar[str] = "deskbus.command.split.v1"
-    message_ids: tuple[str, ...] = Field(min_length=1, description="Messages that go.")
+    message_ids: tuple[str, ...] = Field(min_length=1, description="Messages to split off.")
     subject: str | None = Field(None, description="Subject of the new ticket.")
 
 
 class SetFacts(Facts, CommandPayload):
-    """Bring facts about the customer or the order. What is not given stays as it is."""
+    """Set facts about the customer or the order. Absent fields stay as they are."""
 
     type: ClassVar[str] = "deskbus.command.set_facts.v1"
 
 
 class Forward(CommandPayload):
-    """Take over a message of a ticket that was merged into this one. Only ingest gives this command."""
+    """Take over a message of a ticket that was merged into this one. Only ingest may send this command."""
 
     type: ClassVar[str] = "deskbus.command.forward.v1"
     message: Message = Field(description="The message.")
     from_ticket_id: Identifier = Field(description="The ticket that it arrived on.")
-    contact: ContactRef | None = Field(None, description="Who wrote it, when it is not this ticket's contact.")
+    contact: ContactRef | None = Field(None, description="Author, if it is not this ticket's contact.")

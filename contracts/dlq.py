@@ -1,4 +1,4 @@
-"""A dead letter: a record that a service could not handle, byte for byte as it came, with headers that say why."""
+"""A dead letter: a record that a service could not handle, unchanged, with headers that say why."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from contracts.values import Count, Instant, Value
 
 PREFIX = "deskbus_dlq_"
-"""All headers that we add begin like this; the others are the original record's."""
+"""Prefix of the headers that we add; all others belong to the original record."""
 REPLAY_OF = "deskbus_replay_of"
 """Header of a replayed record: partition and offset of its dead letter."""
 REFUSED = "floor"
-"""The reason of a replayed record that its document refuses, since it counts the event as taken without knowing."""
+"""Reason for refusing a replayed record that is below the floor of its document."""
 FIELDS = (
     "service", "handler", "error_type", "error", "attempts", "at", "topic", "partition", "offset",
     "source", "subject", "sequence", "doc_id",
@@ -26,7 +26,7 @@ Headers = list[tuple[str, bytes]]
 
 
 def _encodable(text: Any) -> Any:
-    """Whatever was wrong with a record must not keep it out of the dead-letter topic."""
+    """Make any text encodable: no fault of a record may keep it out of the dead-letter topic."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
@@ -34,20 +34,20 @@ Text = Annotated[str, BeforeValidator(_encodable)]
 
 
 class DeadLetter(Value):
-    """What is known about a record that went to the dead-letter topic. Key and value are those of the record."""
+    """A record in a dead-letter topic, and why it is there. Key and value are those of the record."""
 
-    service: Text = Field(description="Service that gave up.")
-    handler: Text = Field(description="Part of the service that gave up, e.g. tickets.")
+    service: Text = Field(description="Service that could not handle it.")
+    handler: Text = Field(description="Part of the service that could not handle it, e.g. tickets.")
     error_type: Text = Field(description="Class of the error, for grouping.")
-    error: Text = Field(description="The error in words, cut to 8 KiB.")
-    attempts: Count = Field(1, description="Tries that were made.")
-    at: Instant = Field(description="When it was given up.")
+    error: Text = Field(description="The error in words, at most 8 KiB.")
+    attempts: Count = Field(1, description="Number of attempts.")
+    at: Instant = Field(description="When it became a dead letter.")
     topic: Text = Field(description="Topic that the record came from.")
     partition: Count = Field(description="Partition that it came from.")
     offset: Count = Field(description="Offset that it came from.")
-    source: Text | None = Field(None, description="The event's source, when it could be read.")
-    subject: Text | None = Field(None, description="The event's subject, when it could be read.")
-    sequence: Count | None = Field(None, description="The event's sequence, when it could be read: it explains a gap.")
+    source: Text | None = Field(None, description="The event's source, if readable.")
+    subject: Text | None = Field(None, description="The event's subject, if readable.")
+    sequence: Count | None = Field(None, description="The event's sequence, if readable; it explains a gap.")
     doc_id: Text | None = Field(None, description="Document that the event would have changed.")
     key: bytes | None = Field(None, description="The record's key.")
     value: bytes | None = Field(None, description="The record's value.")
@@ -67,7 +67,7 @@ class DeadLetter(Value):
 
     @classmethod
     def from_kafka(cls, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Self:
-        """Read a record of a dead-letter topic. Raises ValueError when it is none."""
+        """Read a record of a dead-letter topic. Raises ValueError if it is not a dead letter."""
         whole = [(name, raw or b"") for name, raw in headers]  # Kafka: a value may be null
         texts = {
             name.removeprefix(PREFIX): raw.decode("utf-8", "replace") for name, raw in whole if name.startswith(PREFIX)

@@ -15,17 +15,17 @@ __all__ = ["CONTENT_TYPE", "HEADERS", "Command", "Event", "Head", "Payload", "Un
 
 CONTENT_TYPE = "application/cloudevents+json"
 HEADERS = (("content-type", CONTENT_TYPE.encode()),)
-"""Kafka headers of every event and command: they say that the value is in structured mode."""
+"""Kafka headers of every event and command, which mark the value as structured mode."""
 Sequence = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 
 
 def event_id(source: str, subject: str, sequence: int) -> str:
-    """The id of an event follows from where it stands, so that a resend is the same event."""
+    """Return the id of an event. It follows from its position, so that a resent event has the same id."""
     return f"{source.removeprefix('/deskbus/')}:{subject}:{sequence}"
 
 
 class Head(Value):
-    """Where an event stands: all that is needed to note it as missing when the rest cannot be read."""
+    """Position of an event: enough to record it as missing if the rest cannot be read."""
 
     source: Identifier
     subject: Identifier
@@ -41,9 +41,9 @@ class _Envelope(Value):
 
     specversion: Literal["1.0"] = Field(description="Version of CloudEvents.")
     id: Identifier = Field(description="Id, unique within the source.")
-    source: Identifier = Field(description="Who says it, e.g. /deskbus/ingest.")
-    type: Identifier = Field(description="What it is, major version included, e.g. deskbus.ticket.opened.v1.")
-    subject: Identifier = Field(description="Id of what it is about.")
+    source: Identifier = Field(description="Service that published it, e.g. /deskbus/ingest.")
+    type: Identifier = Field(description="Type with its major version, e.g. deskbus.ticket.opened.v1.")
+    subject: Identifier = Field(description="Id of what it is about: a ticket, contact, agent, queue or escalation.")
     time: Instant = Field(description="When it happened.")
     datacontenttype: str = Field("application/json", description="Media type of data.")
     causationid: str | None = Field(None, description="Id of the event or command that caused this one.")
@@ -52,12 +52,12 @@ class _Envelope(Value):
 
     @property
     def known(self) -> bool:
-        """Whether this release knows the type; if not, `data` is an UnknownPayload."""
+        """Whether the type is known; if not, `data` is an UnknownPayload."""
         return not isinstance(self.data, UnknownPayload)
 
     @classmethod
     def parse(cls, value: bytes | str) -> Self:
-        """Read bytes from Kafka. Raises ValueError that names field and reason, and nothing else."""
+        """Read bytes from Kafka. Raises ValueError, with field and reason, and no other error."""
         return cls._of_document(_json_object(value))
 
     @classmethod
@@ -75,21 +75,21 @@ class _Envelope(Value):
             raise ValueError(f"envelope: {_first_faults(error)}") from None
 
     def encode(self) -> bytes:
-        """The bytes for Kafka. Absent optional fields are left out."""
+        """Return the bytes for Kafka. Fields that are None are left out."""
         if isinstance(self.data, UnknownPayload):
             return to_json(self.model_copy(update={"data": self.data.raw}), exclude_none=True)
         return to_json(self, exclude_none=True)
 
 
 class Event(_Envelope):
-    """Something that happened. `sequence` has no gaps per source and subject; consumers drop what they have seen."""
+    """Something that happened. Sequences have no gaps per source and subject; consumers skip what they have seen."""
 
     known_types: ClassVar[Mapping[str, type[Payload]]] = EVENT_TYPES
 
     sequence: Sequence = Field(
-        description="Position among the events of this source about this subject, from 1. A number, not a string."
+        description="Position among the events of this source about this subject, from 1; a number, not a string."
     )
-    correlationid: Identifier = Field(description="Id shared by all that followed from one first cause.")
+    correlationid: Identifier = Field(description="Id shared by everything that follows from the same first cause.")
 
     @classmethod
     def of(
@@ -105,7 +105,7 @@ class Event(_Envelope):
         causationid: str | None = None,
         traceparent: str | None = None,
     ) -> Self:
-        """Wrap a payload. Correlation, causation and trace come from the cause unless they are given."""
+        """Wrap a payload. Correlation, causation and trace are taken from the cause unless given."""
         own = event_id(source, subject, sequence)
         if cause is not None:
             correlationid = correlationid or cause.correlationid or cause.id
@@ -127,14 +127,14 @@ class Event(_Envelope):
 
     @classmethod
     def envelope_only(cls, value: bytes | str) -> Head:
-        """Where an event stands that `parse` refused. Raises ValueError when not even that can be read."""
+        """Return the position of an event that `parse` refused. Raises ValueError if that cannot be read either."""
         return cls._head(_json_object(value))
 
     @classmethod
     def parse_only(cls, value: bytes | str, types: Collection[str]) -> "Event | Head":
-        """Read an event of these types; of other known ones only where it stands, a fraction of the work.
+        """Read an event of these types; of other known types only its position, which is much faster.
 
-        Raises ValueError as `parse` does. An event of a type that this release does not know comes whole.
+        Raises ValueError like `parse`. An event of an unknown type is read as a whole.
         """
         document = _json_object(value)
         kind = document.get("type")
@@ -151,24 +151,26 @@ class Event(_Envelope):
 
 
 class Command(_Envelope):
-    """Something that is asked for. Subject is the ticket id. It has no sequence: it is deduped by its id."""
+    """A request to change a ticket, whose id is the subject. Commands have no sequence; their id identifies them."""
 
     known_types: ClassVar[Mapping[str, type[Payload]]] = COMMAND_TYPES
 
-    correlationid: str | None = Field(None, description="Id shared by all that followed from one first cause.")
-    caller: str | None = Field(None, description="Name of the token that asked at the door.")
+    correlationid: str | None = Field(
+        None, description="Id shared by everything that follows from the same first cause."
+    )
+    caller: str | None = Field(None, description="Name of the API token that sent the command.")
     brands: str | None = Field(
-        None, description="Brands that the caller is limited to, with commas between; nothing: all."
+        None, description="Brands that the caller is limited to, separated by commas; absent if not limited."
     )
     accounts: str | None = Field(
-        None, description="Accounts that the caller is limited to, with commas between; nothing: all."
+        None, description="Accounts that the caller is limited to, separated by commas; absent if not limited."
     )
 
     @classmethod
     def envelope_only(cls, value: bytes | str) -> Self:
-        """Read a command whose data `parse` refused, so that it can be answered; `data` is an UnknownPayload then.
+        """Read a command whose data `parse` refused, so that it can be answered; `data` is an UnknownPayload.
 
-        Raises ValueError when not even that can be read.
+        Raises ValueError if that cannot be read either.
         """
         try:
             return cls.model_validate(_json_object(value) | {"data": UnknownPayload(raw=None)})
@@ -176,7 +178,7 @@ class Command(_Envelope):
             raise ValueError(f"envelope: {_first_faults(error)}") from None
 
     def reaches(self, brand: str | None, account: str | None) -> bool:
-        """Whether the caller may ask something of a ticket of this brand and account."""
+        """Return whether the caller may change tickets of this brand and account."""
         limits = ((self.brands, brand), (self.accounts, account))
         return all(limit is None or value in limit.split(",") for limit, value in limits)
 
@@ -196,7 +198,7 @@ class Command(_Envelope):
         brands: str | None = None,
         accounts: str | None = None,
     ) -> Self:
-        """Wrap a command's data. The id is the Idempotency-Key, or one that the caller can make again."""
+        """Wrap a command's data. The id is the Idempotency-Key, or one that the caller can reproduce."""
         causationid = None
         if cause is not None:
             correlationid = correlationid or cause.correlationid or cause.id

@@ -1,4 +1,4 @@
-"""A raw message as the door took it: the value is the body byte for byte, all else is in Kafka headers.
+"""A raw message as accepted by ingest: the value is the unchanged body, the rest is in Kafka headers.
 
 The headers are CloudEvents' binary mode (`ce_…`) plus a few of our own (`deskbus_…`). Nothing is parsed here.
 """
@@ -14,7 +14,7 @@ from contracts.values import Count, Identifier, Instant, Value
 TYPE = "deskbus.inbound.received.v1"
 SOURCE = "/deskbus/door"
 MAX_INLINE_BYTES = 512 * 1024
-"""Bodies above this leave a claim check instead of themselves."""
+"""Larger bodies are replaced by a claim check."""
 
 HEADERS = {
     "ce_id": "receipt",
@@ -37,38 +37,38 @@ _SAME_FOR_ALL: Headers = [("ce_specversion", b"1.0"), ("ce_source", SOURCE.encod
 
 
 class HttpRequest(Value):
-    """What a parser needs of the HTTP request besides its body."""
+    """What a parser needs from the HTTP request besides its body."""
 
     method: str = Field("POST", description="Method.")
-    url: str | None = Field(None, description="Public URL, as the provider called it.")
+    url: str | None = Field(None, description="Public URL that the provider called.")
     query: dict[str, str] = Field(default_factory=dict, description="Query parameters.")
-    headers: dict[str, str] = Field(default_factory=dict, description="The headers kept, names in lower case.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Stored headers, with names in lower case.")
 
     def encode(self) -> bytes:
-        """JSON of what differs from the defaults; mostly nothing does, which is told without a serializer."""
+        """Return JSON of what differs from the defaults; usually nothing does, which needs no serializer."""
         if not self.headers and not self.query and self.url is None and self.method == "POST":
             return b"{}"
         return self.model_dump_json(exclude_defaults=True).encode()
 
 
 class InboundRecord(Value):
-    """A message that was verified and acknowledged to the channel."""
+    """A message that was accepted and acknowledged to the channel."""
 
     type: ClassVar[str] = TYPE
 
-    receipt: Identifier = Field(description="Id that the door answered with.")
+    receipt: Identifier = Field(description="Id that ingest answered with.")
     channel: Identifier = Field(description="Name of the channel.")
-    account: Identifier = Field(description="Our account on the channel, as configured.")
+    account: Identifier = Field(description="Account on the channel, as configured.")
     key: Identifier = Field(
-        description="Partition key: account and contact, or the thread, as far as the door can tell."
+        description="Partition key: account and contact, or the thread, as far as known without parsing."
     )
-    received_at: Instant = Field(description="When the door took it.")
+    received_at: Instant = Field(description="When ingest accepted it.")
     content_type: str = Field("application/octet-stream", description="Media type of the body.")
-    body: bytes = Field(b"", description="The body; empty when it is left by claim check.")
-    size: Count = Field(description="Size of the body in bytes, also when it is left by claim check.")
-    claim: str | None = Field(None, description="Claim check: where the body is kept.")
-    verified: bool = Field(default=False, description="The channel's signature was checked and is right.")
-    http: HttpRequest | None = Field(None, description="The request, for channels that come by HTTP.")
+    body: bytes = Field(b"", description="The body; empty if there is a claim check.")
+    size: Count = Field(description="Size of the body in bytes, also if there is a claim check.")
+    claim: str | None = Field(None, description="Claim check: where the body is stored.")
+    verified: bool = Field(default=False, description="Whether the channel's signature was checked and is valid.")
+    http: HttpRequest | None = Field(None, description="The request, for channels that use HTTP.")
     traceparent: str | None = Field(None, description="W3C trace context.")
 
     def to_headers(self) -> Headers:

@@ -1,4 +1,4 @@
-"""The base class of everything that travels as `data` of an event or a command. The concrete ones live by topic."""
+"""The base class of the `data` of events and commands. The concrete classes are in a module per topic."""
 
 from typing import Any, ClassVar
 
@@ -6,12 +6,12 @@ from contracts.values import Value
 
 
 class Payload(Value):
-    """The `data` of an event. A subclass names its CloudEvents type, major version included."""
+    """The `data` of an event or command. A subclass names its CloudEvents type, with the major version."""
 
     type: ClassVar[str] = ""
 
 
 class UnknownPayload(Payload):
-    """The `data` of a type that this release does not know: kept as it came, to be counted and skipped."""
+    """The unparsed `data` of an unknown type, which services count and skip."""
 
     raw: Any = None

@@ -1,4 +1,4 @@
-"""Events of the queues topic: how queues are doing. Source /deskbus/routing/queues, subject is the queue."""
+"""Events of the queues topic: figures of queues. Source /deskbus/routing/queues, subject is the queue."""
 
 from typing import Annotated, ClassVar
 
@@ -9,17 +9,17 @@ from contracts.values import Count, Identifier, Instant, Seconds
 
 
 class QueueReported(Payload):
-    """How a queue did in a period (a quarter of an hour) and how it stands at its end."""
+    """Figures of a queue for a period of 15 minutes, and its state at the end of the period."""
 
     type: ClassVar[str] = "deskbus.queue.reported.v1"
     queue: Identifier = Field(description="Name of the queue.")
-    period_start: Instant = Field(description="Begin of the period, included.")
-    period_end: Instant = Field(description="End of the period, excluded.")
+    period_start: Instant = Field(description="Start of the period, inclusive.")
+    period_end: Instant = Field(description="End of the period, exclusive.")
     depth: Count = Field(description="Tickets waiting at the end of the period.")
-    oldest_wait_seconds: Seconds = Field(description="Wait of the oldest of them; 0 when none waits.")
+    oldest_wait_seconds: Seconds = Field(description="How long the oldest of them has waited; 0 if none is waiting.")
     arrivals: Count = Field(description="Tickets that were queued in the period.")
     handled: Count = Field(description="Tickets that were assigned in the period.")
-    agents_online: Count = Field(0, description="Agents of the queue that were online at the end.")
+    agents_online: Count = Field(0, description="Agents of the queue who were online at the end of the period.")
     occupancy: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        description="Load over capacity of the agents online, 0 to 1; above 1 after a limit was lowered."
+        description="Load divided by capacity of the agents online, 0 to 1; above 1 after a capacity was lowered."
     )

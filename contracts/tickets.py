@@ -11,7 +11,7 @@ from contracts.values import Count, Identifier, Instant, Open
 
 
 class DeliveryState(StrEnum):
-    """How far our message got at the channel (open)."""
+    """Delivery state of a message to the customer (open)."""
 
     DELIVERED = "delivered"
     READ = "read"
@@ -21,7 +21,7 @@ class CloseReason(StrEnum):
     """Why a ticket was closed (open)."""
 
     QUIET = "quiet"
-    """Solved, and nobody wrote for as long as the reopen window."""
+    """Solved, and no message arrived within the reopen window."""
     COMMAND = "command"
     MERGED = "merged"
 
@@ -35,173 +35,173 @@ class RejectReason(StrEnum):
     NOT_ALLOWED = "not_allowed"
     """The ticket's state does not allow it."""
     FORBIDDEN = "forbidden"
-    """The caller's token does not reach the ticket, or what was named."""
+    """The caller's token does not permit access to the ticket, or to something that the command names."""
     DUPLICATE = "duplicate"
 
 
 class TicketEvent(Payload):
-    """What all events about a ticket carry: the ticket as it is afterwards, so that nobody replays its past."""
+    """Base of all events about a ticket. They carry the whole ticket, so that subscribers need no history."""
 
     ticket: Ticket = Field(description="The ticket after this event.")
 
 
 class TicketOpened(TicketEvent):
-    """A conversation began: a new ticket with its first message."""
+    """A new ticket was opened, with its first message."""
 
     type: ClassVar[str] = "deskbus.ticket.opened.v1"
-    message: Message | None = Field(None, description="First message; nothing when it was split off without one.")
+    message: Message | None = Field(None, description="First message; absent if the ticket was split off without one.")
 
 
 class MessageReceived(TicketEvent):
-    """The customer wrote again on an existing ticket."""
+    """The customer sent another message on an existing ticket."""
 
     type: ClassVar[str] = "deskbus.message.received.v1"
     message: Message = Field(description="The message.")
 
 
 class MessageSent(TicketEvent):
-    """Our message was accepted by the channel."""
+    """The channel accepted a message to the customer."""
 
     type: ClassVar[str] = "deskbus.message.sent.v1"
-    message: Message = Field(description="The message; author.kind tells a person's reply from a bot's.")
-    command_id: str | None = Field(None, description="Command that asked for it.")
-    attempts: Count = Field(1, description="Tries that it took.")
+    message: Message = Field(description="The message; author.kind distinguishes a person's reply from a bot's.")
+    command_id: str | None = Field(None, description="Command that caused it.")
+    attempts: Count = Field(1, description="Number of attempts.")
 
 
 class MessageFailed(TicketEvent):
-    """Our message was refused by the channel, or could not be handed over within the tries allowed."""
+    """The channel refused a message to the customer, or could not be reached within the allowed attempts."""
 
     type: ClassVar[str] = "deskbus.message.failed.v1"
-    message: Message = Field(description="The message that did not go out.")
-    error: str = Field(description="What the channel said, or what kept us from reaching it.")
-    permanent: bool = Field(default=True, description="Trying again as it is will not help.")
-    command_id: str | None = Field(None, description="Command that asked for it.")
-    attempts: Count = Field(1, description="Tries so far.")
+    message: Message = Field(description="The message that was not sent.")
+    error: str = Field(description="The channel's answer, or why it could not be reached.")
+    permanent: bool = Field(default=True, description="Whether sending it again unchanged is pointless.")
+    command_id: str | None = Field(None, description="Command that caused it.")
+    attempts: Count = Field(1, description="Number of attempts so far.")
 
 
 class MessageDelivered(TicketEvent):
-    """The channel reports how far our message got."""
+    """The channel reported that a message to the customer was delivered or read."""
 
     type: ClassVar[str] = "deskbus.message.delivered.v1"
-    message_id: Identifier = Field(description="Our message.")
-    state: Annotated[str, Open(DeliveryState)] = Field(description="How far it got.")
-    at: Instant = Field(description="When, as the channel says.")
+    message_id: Identifier = Field(description="Id of the message.")
+    state: Annotated[str, Open(DeliveryState)] = Field(description="Delivery state.")
+    at: Instant = Field(description="When, according to the channel.")
 
 
 class MessageBounced(TicketEvent):
-    """A message that the channel had accepted came back."""
+    """A message that the channel had accepted was returned."""
 
     type: ClassVar[str] = "deskbus.message.bounced.v1"
-    message_id: str | None = Field(None, description="Our message, when the report names it.")
-    permanent: bool = Field(description="False: the channel keeps trying.")
+    message_id: str | None = Field(None, description="Id of the message, if the report names it.")
+    permanent: bool = Field(description="If false, the channel keeps trying.")
     error: str = Field(description="Reason or diagnostic code of the report.")
     recipient: str | None = Field(None, description="Address that could not be reached.")
     at: Instant = Field(description="When the report was received.")
 
 
 class NoteAdded(TicketEvent):
-    """Somebody left an internal note. The customer never sees it and no clock moves."""
+    """An internal note was added. The customer never sees it, and it affects no clock."""
 
     type: ClassVar[str] = "deskbus.note.added.v1"
     note_id: Identifier = Field(description="Id of the note.")
-    author: Author = Field(description="Who wrote it.")
-    text: str = Field(description="The note.")
-    command_id: str | None = Field(None, description="Command that asked for it.")
+    author: Author = Field(description="Author of the note.")
+    text: str = Field(description="Text of the note.")
+    command_id: str | None = Field(None, description="Command that caused it.")
 
 
 class TicketStatusChanged(TicketEvent):
-    """The status changed. A reopen is announced as ticket.reopened instead, a close as ticket.closed."""
+    """The status changed. Reopening and closing have events of their own: ticket.reopened, ticket.closed."""
 
     type: ClassVar[str] = "deskbus.ticket.status_changed.v1"
-    old: Status = Field(description="Status before.")
-    new: Status = Field(description="Status after.")
+    old: Status = Field(description="Previous status.")
+    new: Status = Field(description="New status.")
     actor: Author = Field(description="Who changed it.")
-    reason: str | None = Field(None, description="Why, in a word, e.g. replied, command.")
+    reason: str | None = Field(None, description="Reason in a word, e.g. replied, command.")
 
 
 class TicketPriorityChanged(TicketEvent):
     """The priority changed."""
 
     type: ClassVar[str] = "deskbus.ticket.priority_changed.v1"
-    old: Priority = Field(description="Priority before.")
-    new: Priority = Field(description="Priority after.")
+    old: Priority = Field(description="Previous priority.")
+    new: Priority = Field(description="New priority.")
     actor: Author = Field(description="Who changed it.")
-    reason: str | None = Field(None, description="Why.")
+    reason: str | None = Field(None, description="Reason.")
 
 
 class TicketTagged(TicketEvent):
-    """Tags were changed; the ticket carries all that hold now."""
+    """Tags were changed; the ticket has the resulting ones."""
 
     type: ClassVar[str] = "deskbus.ticket.tagged.v1"
-    added: tuple[str, ...] = Field((), description="Tags that are new.")
-    removed: tuple[str, ...] = Field((), description="Tags that are gone.")
+    added: tuple[str, ...] = Field((), description="Tags that were added.")
+    removed: tuple[str, ...] = Field((), description="Tags that were removed.")
     actor: Author = Field(description="Who changed them.")
 
 
 class TicketFactsChanged(TicketEvent):
-    """Facts about the customer, the order or the conversation were changed; the ticket carries all that hold now."""
+    """Facts about the customer, the order or the conversation were changed; the ticket has the resulting ones."""
 
     type: ClassVar[str] = "deskbus.ticket.facts_changed.v1"
     changed: tuple[str, ...] = Field(
-        description="Fields of the ticket that changed, e.g. brand; of the customer each fact, e.g. customer.tier."
+        description="Fields of the ticket that changed, e.g. brand; of the customer single facts, e.g. customer.tier."
     )
-    old: Facts = Field(default=Facts(), description="What they were; one that is absent was not known.")
+    old: Facts = Field(default=Facts(), description="Previous values; absent if not known.")
     actor: Author = Field(description="Who changed them.")
-    command_id: str | None = Field(None, description="Command that asked for it.")
+    command_id: str | None = Field(None, description="Command that caused it.")
 
 
 class TicketReopened(TicketEvent):
-    """A solved ticket is open again."""
+    """A solved ticket was reopened."""
 
     type: ClassVar[str] = "deskbus.ticket.reopened.v1"
-    old: Status = Field(description="Status before.")
-    actor: Author = Field(description="Who reopened it; the contact when a message did.")
-    message_id: str | None = Field(None, description="Message that reopened it; it is announced by its own event.")
+    old: Status = Field(description="Previous status.")
+    actor: Author = Field(description="Who reopened it; the contact if a message did.")
+    message_id: str | None = Field(None, description="Message that reopened it; it has an event of its own.")
 
 
 class TicketMerged(TicketEvent):
-    """This ticket was merged into an older one and only forwards from now on."""
+    """This ticket was merged into an older one and only forwards messages to it from now on."""
 
     type: ClassVar[str] = "deskbus.ticket.merged.v1"
-    into: Identifier = Field(description="The ticket that survives.")
+    into: Identifier = Field(description="The surviving ticket.")
     actor: Author = Field(description="Who merged them.")
 
 
 class TicketSplit(TicketEvent):
-    """Messages of this ticket went on as a ticket of their own."""
+    """Messages of this ticket were split off into a new ticket."""
 
     type: ClassVar[str] = "deskbus.ticket.split.v1"
-    new_ticket_id: Identifier = Field(description="The ticket that was split off; it is announced by ticket.opened.")
-    message_ids: tuple[str, ...] = Field((), description="Messages that went with it.")
+    new_ticket_id: Identifier = Field(description="The new ticket; it is announced by ticket.opened.")
+    message_ids: tuple[str, ...] = Field((), description="Messages that moved to it.")
     actor: Author = Field(description="Who split it.")
 
 
 class TicketHandedOff(TicketEvent):
-    """A bot handed the conversation to people: routing and the clocks begin here."""
+    """A bot handed the conversation off to people. Routing and clocks start now."""
 
     type: ClassVar[str] = "deskbus.ticket.handed_off.v1"
     actor: Author = Field(description="The bot.")
-    reason: str | None = Field(None, description="Why it gave up.")
-    summary: str | None = Field(None, description="What it found out, for the agent.")
+    reason: str | None = Field(None, description="Why the bot handed it off.")
+    summary: str | None = Field(None, description="What the bot found out, for the agent.")
 
 
 class TicketClosed(TicketEvent):
-    """The ticket is frozen."""
+    """The ticket was closed for good."""
 
     type: ClassVar[str] = "deskbus.ticket.closed.v1"
-    old: Status = Field(Status.SOLVED, description="Status before.")
+    old: Status = Field(Status.SOLVED, description="Previous status.")
     reason: Annotated[str, Open(CloseReason)] = Field(description="Why it was closed.")
     actor: Author = Field(description="Who closed it.")
 
 
 class CommandRejected(Payload):
-    """A command was understood and refused; nothing changed."""
+    """A command was refused; nothing changed."""
 
     type: ClassVar[str] = "deskbus.command.rejected.v1"
-    ticket: Ticket | None = Field(None, description="The ticket as it is, when there is one.")
-    ticket_id: Identifier = Field(description="Ticket that the command was about.")
+    ticket: Ticket | None = Field(None, description="The ticket, if there is one.")
+    ticket_id: Identifier = Field(description="Ticket that the command named.")
     command_id: Identifier = Field(description="Id of the command.")
     command_type: str = Field(description="Type of the command.")
     reason: Annotated[str, Open(RejectReason)] = Field(description="Why it was refused.")
     detail: str | None = Field(None, description="The reason in words.")
-    actor: Author | None = Field(None, description="Who gave the command.")
+    actor: Author | None = Field(None, description="Who sent the command.")

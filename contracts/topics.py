@@ -1,4 +1,4 @@
-"""The topic table as data: who owns a topic, what it carries, who reads it, how it is set up. No IO, no environment."""
+"""The table of topics: owner, contents, consumers and configuration. No IO, no environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ SERVICES = ("ingest", "routing", "sla", "notify")
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 1024 * 1024
 DLQ_EXTRA_BYTES = 64 * 1024
-"""What our headers may add to a record that was already as large as its topic allows."""
+"""Bytes that our headers may add to a record that is already as large as its topic allows."""
 MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
-"""Largest value that fits into every topic with its key, its headers and what Kafka puts around them."""
+"""Largest value that fits into every topic, with key, headers and Kafka's overhead."""
 MAX_DLQ_BYTES = MAX_MESSAGE_BYTES + DLQ_EXTRA_BYTES
 
 DEFAULT_PARTITIONS = 12
@@ -77,7 +77,7 @@ def _main_topics() -> tuple[Topic, ...]:
             INBOUND,
             "channel account and contact",
             "ingest",
-            "raw verified messages; large bodies by claim check",
+            "raw messages as accepted; large bodies by claim check",
             sources=(inbound.SOURCE,),
             consumers=("ingest",),
             sequenced=False,
@@ -86,8 +86,8 @@ def _main_topics() -> tuple[Topic, ...]:
         Topic(
             COMMAND,
             "ticket id",
-            "anyone allowed",
-            "what is asked of a ticket",
+            "shared",
+            "requests to change a ticket",
             payloads=COMMANDS,
             consumers=("ingest", "routing"),
             sequenced=False,
@@ -97,7 +97,7 @@ def _main_topics() -> tuple[Topic, ...]:
             TICKETS,
             "ticket id",
             "ingest",
-            "what happened to a ticket; each event carries the ticket as it is after it",
+            "what happened to a ticket; each event carries the whole ticket",
             sources=("/deskbus/ingest",),
             payloads=EVENTS["tickets"],
             consumers=("routing", "sla", "notify"),
@@ -123,7 +123,7 @@ def _main_topics() -> tuple[Topic, ...]:
             AGENTS,
             "agent id",
             "routing",
-            "agents and their presence; the last event says everything",
+            "agents and their presence; the last event of an agent is complete",
             sources=("/deskbus/routing/agents",),
             payloads=EVENTS["agents"],
             sequenced=False,
@@ -133,7 +133,7 @@ def _main_topics() -> tuple[Topic, ...]:
             QUEUES,
             "queue",
             "routing",
-            "how queues are doing, every quarter of an hour",
+            "figures of each queue, every 15 minutes",
             sources=("/deskbus/routing/queues",),
             payloads=EVENTS["queues"],
         ),
@@ -141,7 +141,7 @@ def _main_topics() -> tuple[Topic, ...]:
             SLA,
             "ticket id",
             "sla",
-            "what the clocks of a ticket say",
+            "clocks of a ticket: started, paused, breached, met",
             sources=("/deskbus/sla",),
             payloads=EVENTS["sla"],
             consumers=("notify",),
@@ -150,7 +150,7 @@ def _main_topics() -> tuple[Topic, ...]:
             NOTIFICATIONS,
             "escalation id",
             "notify",
-            "who was told, and did it help",
+            "escalations and notifications",
             sources=("/deskbus/notify",),
             payloads=EVENTS["notifications"],
         ),
@@ -163,7 +163,7 @@ def _service_topics(service: str) -> tuple[Topic, ...]:
             dlq(service),
             "as it came",
             service,
-            "what could not be handled, with the reason in headers",
+            "records that could not be handled, with the reason in headers",
             sequenced=False,
             max_message_bytes=MAX_DLQ_BYTES,
         ),

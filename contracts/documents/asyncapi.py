@@ -20,8 +20,8 @@ def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
             "title": "Deskbus",
             "version": _version(),
             "description": (
-                "Customer service on an event bus. Topic names may carry an installation's prefix. Every event has an "
-                "id made of source, subject and sequence: drop what you have seen, skip types you do not know."
+                "Customer service on an event bus. Topic names may have a prefix, set per installation. Source, "
+                "subject and sequence identify an event: skip those you have seen, and types you do not know."
             ),
         },
         "defaultContentType": CONTENT_TYPE,
@@ -44,7 +44,7 @@ def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
                 "asItCame": {
                     "name": "asItCame",
                     "title": "A record of another topic",
-                    "summary": "Original key, value and headers; in a dead-letter topic deskbus_dlq_ headers say why.",
+                    "summary": "The original key, value and headers; dead letters also have deskbus_dlq_ headers.",
                     "contentType": "application/octet-stream",
                 },
             }
@@ -95,7 +95,7 @@ def _message(kind: str, schema: Schema) -> dict[str, Any]:
     reference = {"$ref": f"../schemas/{kind}.json"}
     about: dict[str, Any] = {"name": kind, "title": kind, "summary": schema["description"].splitlines()[0]}
     if kind in RESERVED:
-        about |= {"x-reserved": True, "description": "Reserved: described and not in use yet."}
+        about |= {"x-reserved": True, "description": "Reserved: defined, but not in use yet."}
     if kind == INBOUND_TYPE:
         return {**about, "contentType": "application/octet-stream", "headers": reference}
     key = {"kafka": {"key": {"type": "string"}, "bindingVersion": "0.5.0"}}

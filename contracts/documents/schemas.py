@@ -46,7 +46,7 @@ def inbound_headers() -> Schema:
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         "title": inbound.TYPE,
-        "description": "Kafka headers of a raw message (CloudEvents binary mode). The value is the body as it came.",
+        "description": "Kafka headers of a raw message (CloudEvents binary mode). The value is the unchanged body.",
         "type": "object",
         "properties": {
             **{header: {"type": "string", "const": text} for header, text in fixed.items()},
