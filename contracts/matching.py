@@ -1,12 +1,15 @@
 """Conditions on a ticket's facts, shared by routing's rules, sla's policies and notify's routes.
 
+A key of `Match` is the name of a fact: a field of `TicketFacts` or of its `Market`.
+
 Rule: an omitted key asks for nothing; every key given must hold, by any of its values. A fact that a ticket does not
 have equals the empty string, and `*` matches every value except that. A key without values is refused, since it could
 mean "any" as well as "none".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import (
@@ -19,7 +22,7 @@ from pydantic import (
 )
 
 from contracts.languages import covers, language_range
-from contracts.ticket import Priority, TicketFacts
+from contracts.ticket import Market, Priority, TicketFacts
 from contracts.values import OneOrMany, country_code
 
 ANY = "*"
@@ -127,22 +130,28 @@ class Match(BaseModel):
         return next((key for key, test in self._asked if test(given(key))), None)
 
 
-def _one(value: str | None) -> tuple[str, ...]:
-    return (value,) if value else ()
+def _getter(key: str) -> Callable[[TicketFacts], tuple[str, ...]]:
+    """Return what reads a ticket's values for a key: the fact of that name, of the ticket or of its market."""
+    fact = "tags" if key == "all_tags" else key
+    read: Callable[[TicketFacts], Any] = attrgetter(f"market.{fact}" if fact in Market.model_fields else fact)
+    if fact == "tags":
+        return read
+
+    def one(facts: TicketFacts) -> tuple[str, ...]:
+        value = read(facts)
+        return (value,) if value else ()
+
+    return one
 
 
-_GIVEN: Mapping[str, Callable[[TicketFacts], tuple[str, ...]]] = {
-    "brand": lambda facts: _one(facts.brand),
-    "channel": lambda facts: _one(facts.channel),
-    "account": lambda facts: _one(facts.account),
-    "marketplace": lambda facts: _one(facts.market.marketplace),
-    "country": lambda facts: _one(facts.market.country),
-    "language": lambda facts: _one(facts.language),
-    "tier": lambda facts: _one(facts.tier),
-    "priority": lambda facts: _one(facts.priority),
-    "tags": lambda facts: facts.tags,
-    "all_tags": lambda facts: facts.tags,
-}
+_GIVEN = {key: _getter(key) for key in Match.model_fields}
+LABELS = tuple(key for key in Match.model_fields if key not in {"tags", "all_tags"})
+"""Keys of which a ticket has one value: alerts carry them as labels, and templates may use them."""
+
+
+def labels(facts: TicketFacts) -> dict[str, str]:
+    """Return what a ticket has for each of `LABELS`; what it does not have is left out."""
+    return {key: str(value) for key in LABELS for value in _GIVEN[key](facts)}
 
 
 def _test(key: str, wanted: frozenset[str]) -> _Test:

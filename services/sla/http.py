@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Query
 from pydantic import BaseModel
 
 from contracts.sla import CalendarRef, PolicyRef
-from contracts.ticket import Market, Priority, TicketFacts
+from contracts.ticket import TicketFacts
 from contracts.values import Instant
 from kit.base.clock import Clock
 from kit.doors.http import Problem, door, requires
@@ -76,17 +76,9 @@ class BreachesView(BaseModel):
     """Cursor of the next page; null on the last one."""
 
 
-class MatchRequest(BaseModel):
+class MatchRequest(TicketFacts):
     """A hypothetical ticket."""
 
-    channel: str
-    account: str | None = None
-    brand: str | None = None
-    market: Market = Market()
-    priority: Priority = Priority.NORMAL
-    language: str | None = None
-    tier: str | None = None
-    tags: tuple[str, ...] = ()
     at: Instant | None = None
     """When the ticket would be opened. Default: now."""
 
@@ -156,11 +148,10 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
 
     @app.post("/v1/policies/match", dependencies=[Reader])
     async def match(request: MatchRequest) -> MatchView:
-        facts = TicketFacts(**request.model_dump(exclude={"at"}))
         at, book = request.at or wall.now(), archive.current
         if abs(at - wall.now()) > MAX_DISTANCE:
             raise Problem(422, detail=f"`at` is more than {MAX_DISTANCE.days} days from now")
-        policy = book.match(facts)
+        policy = book.match(request)
         views = [
             PromiseView(
                 metric=promise.metric,
@@ -168,12 +159,12 @@ def build_app(settings: SlaSettings, documents: Documents[TicketClocks], archive
                 due_at=promise.due_at,
                 warnings=[WarningView(at=i, kind="at_risk" if risk else "due_soon") for i, risk in promise.warnings],
             )
-            for promise in promises(book, facts, at)
+            for promise in promises(book, request, at)
         ]
         if policy is None:
             return MatchView(policy=None, calendar=None, at=at, clocks=[])
         ref = PolicyRef(name=policy.name, version=book.version)
-        return MatchView(policy=ref, calendar=book.calendar_ref(policy.calendar_for(facts)), at=at, clocks=views)
+        return MatchView(policy=ref, calendar=book.calendar_ref(policy.calendar_for(request)), at=at, clocks=views)
 
     return app
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contracts.matching import Match
+from contracts.matching import LABELS, Match, labels
 from contracts.ticket import Market, TicketFacts
 
 FACTS: dict[str, Any] = {"channel": "email", "account": "support", "brand": "nimbus"}
@@ -87,6 +87,18 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("match", "facts", "holds"), MATCHES)
 def test_a_match_holds_when_each_of_its_keys_has_one_of_its_values(match: Any, facts: Any, holds: bool) -> None:
     assert Match.model_validate(match).holds(TicketFacts(**{**FACTS, **facts})) is holds
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_the_table_has_every_key_where_it_holds_and_where_it_does_not(expected: bool) -> None:
+    assert {key for match, _, holds in MATCHES if holds is expected for key in match} == set(Match.model_fields)
+
+
+def test_labels_are_the_facts_of_which_a_ticket_has_one_value() -> None:
+    facts = TicketFacts(**FACTS, priority="high", tier="", tags=("x",), market=Market(country="TH"))
+    told = {"channel": "email", "account": "support", "brand": "nimbus", "country": "TH", "priority": "high"}
+    assert labels(facts) == told
+    assert set(told) < set(LABELS) == set(Match.model_fields) - {"tags", "all_tags"}
 
 
 @pytest.mark.parametrize(("match", "reason"), FAULTS)

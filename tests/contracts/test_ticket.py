@@ -12,7 +12,7 @@ from contracts.corpus import examples
 from contracts.envelope import Event
 from contracts.payload import Payload
 from contracts.registry import REGISTRY
-from contracts.ticket import Author, Channel, Money, Priority, Status, Ticket
+from contracts.ticket import Author, Channel, Money, Priority, Status, Ticket, TicketFacts
 from contracts.tickets import TicketOpened
 
 (EXAMPLE,) = [one for one in examples(TicketOpened.type) if one.name == "thai-whatsapp"]
@@ -34,6 +34,13 @@ def test_a_known_value_of_an_open_enum_equals_its_member_and_is_a_plain_string()
     assert ticket.channel == Channel.WHATSAPP
     assert {Channel.WHATSAPP: 1}[ticket.channel] == 1  # type: ignore[index]
     assert type(changed(channel=Channel.WHATSAPP).channel) is str
+
+
+def test_the_facts_of_a_ticket_are_all_taken_from_it() -> None:
+    whole = changed(priority="urgent", tags=("x",), customer={"tier": "gold"})
+    facts, fields = whole.facts(), TicketFacts.model_fields
+    left = [name for name, field in fields.items() if getattr(facts, name) == field.get_default()]
+    assert left == [], "give the ticket above a value for it, and let Ticket.facts() take it"
 
 
 @pytest.mark.parametrize(("field", "value"), [("status", "sleeping"), ("priority", "extreme")])

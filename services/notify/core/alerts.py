@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from contracts import matching
 from contracts.assignments import TicketAssigned, TicketQueued, TicketRoutable, TicketUnassigned, TicketUnroutable
 from contracts.envelope import Event
 from contracts.notifications import Alert, ResolveReason
@@ -192,12 +193,7 @@ def _unroutable(data: TicketUnroutable, event: Event) -> Raised:
 def _alert(
     name: str, labels: dict[str, str], words: str, facts: TicketFacts | None, *, event: Event, since: datetime
 ) -> Alert:
-    known = {} if facts is None else {
-        "brand": facts.brand, "channel": facts.channel, "account": facts.account,
-        "marketplace": facts.market.marketplace,
-        "country": facts.market.country, "priority": facts.priority.value, "tier": facts.tier,
-        "language": facts.language,
-    }  # fmt: skip
+    known = {} if facts is None else matching.labels(facts)
     tags = () if facts is None else facts.tags
     every = {label: str(value) for label, value in (labels | known).items() if value}
     place = "/".join(filter(None, (every.get(label) for label in ("brand", "channel", "marketplace", "country"))))

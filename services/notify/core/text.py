@@ -6,6 +6,7 @@ Templates are `string.Template`: names only, no expressions, so a template canno
 from collections.abc import Mapping
 from string import Template
 
+from contracts import matching
 from contracts.notifications import Alert
 
 MAX_TEMPLATE = 4_000
@@ -13,8 +14,8 @@ MAX_FACT = 500
 MAX_TEXT = 8_000
 
 FACTS = (
-    "ticket", "escalation", "what", "summary", "alert", "kind", "metric", "reason", "policy", "brand", "channel",
-    "account", "marketplace", "country", "priority", "tier", "language", "queue", "agent", "since",
+    "ticket", "escalation", "what", "summary", "alert", "kind", "metric", "reason", "policy", *matching.LABELS,
+    "queue", "agent", "since",
 )  # fmt: skip
 """The names that a template may use."""
 
