@@ -1,1 +1,1 @@
-"""`deskbus`, what a person types: run, demo, check, audit, dlq, tail. No rule of a service is here."""
+"""The command line `deskbus`: run, demo, check, topics, audit, dlq, tail. No business rules here."""

@@ -1,4 +1,4 @@
-"""The commands, their options and exit codes. What they do is in the modules beside this one."""
+"""The commands, their options and exit codes. What they do is in the other modules of this package."""
 
 from __future__ import annotations
 
@@ -60,13 +60,12 @@ def run(
     from cli import running
 
     options = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
-    chosen = {name: value for name, value in options.items() if value is not None}
-    given = {**running.from_file(running.ENV_FILE), **os.environ, **chosen}
-    given["DESKBUS_KAFKA"] = given.get("DESKBUS_KAFKA") or _LOCAL
-    _create(
-        given["DESKBUS_KAFKA"], given.get("DESKBUS_TOPIC_PREFIX", ""), catalogue.partitions(given, LOCAL_PARTITIONS)
-    )
-    raise typer.Exit(running.run(given, config, replicas))
+    overrides = {name: value for name, value in options.items() if value is not None}
+    variables = {**running.from_file(running.ENV_FILE), **os.environ, **overrides}
+    variables["DESKBUS_KAFKA"] = variables.get("DESKBUS_KAFKA") or _LOCAL
+    partitions = catalogue.partitions(variables, LOCAL_PARTITIONS)
+    _create(variables["DESKBUS_KAFKA"], variables.get("DESKBUS_TOPIC_PREFIX", ""), partitions)
+    raise typer.Exit(running.run(variables, config, replicas))
 
 
 @app.command()
@@ -75,7 +74,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Keep the topics and databases.")] = False,
 ) -> None:
     """Simulate customers and agents: tickets are opened, assigned and escalated. Ends with an audit."""
-    from cli.demo.stage import run as run_demo
+    from cli.demo.run import run as run_demo
 
     raise typer.Exit(run_demo(os.environ, plain=plain or not sys.stdout.isatty(), keep=keep))
 
@@ -117,15 +116,15 @@ def audit(
     settled: Annotated[bool, typer.Option(help="Count unfinished work as a fault.")] = False,
 ) -> None:
     """Read all topics and report what was lost, duplicated, assigned to two agents or forgotten."""
-    whole = Audit()
+    collected = Audit()
 
     async def feed() -> None:
-        async for line in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=prefix):
-            whole.feed(line)
+        async for record in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=prefix):
+            collected.feed(record)
 
     _connected(feed())
-    report = whole.report(SystemClock().now())
-    console().print(table.of_audit(report, settled=settled))
+    report = collected.report(SystemClock().now())
+    console().print(table.audit_table(report, settled=settled))
     if not report.holds(settled=settled):
         raise typer.Exit(1)
 
@@ -136,9 +135,9 @@ def list_letters(
 ) -> None:
     """List dead letters, oldest first."""
     found = _find(kafka, service, Choice(reason, receipt), prefix)
-    console().print(table.of_letters(found))
-    for count, where, why in groups(each.letter for each in found):
-        say(f"{count:>6}  {clean(where)}  {clean(why)}")
+    console().print(table.letters_table(found))
+    for count, source, cause in groups(each.letter for each in found):
+        say(f"{count:>6}  {clean(source)}  {clean(cause)}")
 
 
 @letters.command("show")
@@ -152,7 +151,7 @@ def show_letter(
     found = _find(kafka, service, Choice(places=frozenset([offset])), prefix)
     if not found:
         raise _fail(f"unknown letter {offset}")
-    say("\n".join(table.lines_of_letter(found[0])))
+    say("\n".join(table.letter_lines(found[0])))
 
 
 @letters.command("replay")
@@ -177,29 +176,29 @@ def replay(
         raise _fail("choose letters with --reason, --receipt, --offset or --all")
 
     found = _find(kafka, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
-    meant = [each for each in found if again or not each.replayed]
-    left = _connected(send_back(kafka, service, meant, prefix=prefix))
-    before = f", {len(found) - len(meant)} skipped: replayed before" if len(found) > len(meant) else ""
-    say(f"{len(meant) - len(left)} sent to {catalogue.retry(service)}{before}")
-    if left:
-        say(f"not confirmed by Kafka: {', '.join(each.place for each in left)}", error=True)
-    sent = [each.place for each in meant if each not in left]
-    came_back = _tell_outcome(kafka, service, prefix, sent, wait) if sent and wait else False
-    if left or came_back:
+    chosen = [each for each in found if again or not each.replayed]
+    unconfirmed = _connected(send_back(kafka, service, chosen, prefix=prefix))
+    skipped = f", {len(found) - len(chosen)} skipped: replayed before" if len(found) > len(chosen) else ""
+    say(f"{len(chosen) - len(unconfirmed)} sent to {catalogue.retry(service)}{skipped}")
+    if unconfirmed:
+        say(f"not confirmed by Kafka: {', '.join(each.place for each in unconfirmed)}", error=True)
+    sent = [each.place for each in chosen if each not in unconfirmed]
+    came_back = _print_outcome(kafka, service, prefix, sent, wait) if sent and wait else False
+    if unconfirmed or came_back:
         raise typer.Exit(1)
 
 
-def _tell_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: float) -> bool:
-    """Say what became of letters that were sent; returns whether some came back."""
-    came_to = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
-    if came_to.taken:
-        say(f"{len(came_to.taken)} handled")
-    if came_to.waiting:
-        say(f"{len(came_to.waiting)} pending: is {service} running? `dlq list {service}` shows letters that come back")
-    for place, found in came_to.back:
-        told = "was refused (its event was given up)" if found.letter.error_type == REFUSED else "came back"
-        say(f"{place} {told}, as letter {found.place}: {clean(found.letter.error)}", error=True)
-    return bool(came_to.back)
+def _print_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: float) -> bool:
+    """Print what became of the letters; return whether any came back."""
+    result = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
+    if result.handled:
+        say(f"{len(result.handled)} handled")
+    if result.pending:
+        say(f"{len(result.pending)} pending: is {service} running? `dlq list {service}` shows letters that come back")
+    for place, found in result.back:
+        how = "was refused (its event was given up)" if found.letter.error_type == REFUSED else "came back"
+        say(f"{place} {how}, as letter {found.place}: {clean(found.letter.error)}", error=True)
+    return bool(result.back)
 
 
 def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:
@@ -223,8 +222,8 @@ def tail(
         raise _fail(f"unknown topic: {', '.join(topic or ())}")
 
     async def follow() -> None:
-        async for line in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
-            described = describe(line)
+        async for record in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
+            described = describe(record)
             if ticket is None or described.subject.endswith(ticket):
                 say(str(described))
 
@@ -235,7 +234,7 @@ def tail(
 
 
 def _connected(work: Coroutine[Any, Any, T]) -> T:
-    """Run work that needs Kafka; exit with a message if it does not answer."""
+    """Run work that needs Kafka; exit with a message if no broker answers."""
     try:
         return asyncio.run(work)
     except (TransientError, KafkaConnectionError) as fault:

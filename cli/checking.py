@@ -1,4 +1,4 @@
-"""Are policy files in order? The services' own models say; here it is only gathered, with file, line and reason."""
+"""Validation of policy files with the services' own models; reports each fault with file, line and reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.policy.file import load
 
 
 def models() -> dict[str, type[BaseModel]]:
-    """What each service reads its file as."""
+    """Return the model of each service's policy file."""
     from services.ingest.policy_file import AccountsFile
     from services.notify.policy_file import NotifyFile
     from services.routing.core.policy import RoutingPolicy as Routing
@@ -22,7 +22,7 @@ def models() -> dict[str, type[BaseModel]]:
 
 
 def faults(folder: Path) -> Iterator[str]:
-    """Yield `file:line: reason` for everything that is wrong with the policies of a folder."""
+    """Yield `file:line: reason` for every fault in the policy files of a folder."""
     for service, model in models().items():
         path = folder / f"{service}.yaml"
         try:

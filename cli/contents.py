@@ -1,6 +1,6 @@
-"""What an inbound record holds, as far as the audit must know: the channel's ids of its messages. No more of a channel.
+"""The ids of the messages in an inbound record, by channel.
 
-The services' parsers decide what a message is; each channel has a second, independent look, by which they are audited.
+Each channel finds them independently of its parser, so that the audit can find what the parser misses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from services.ingest.channels import CHANNELS
 
 
 def message_ids(record: InboundRecord) -> list[str] | None:
-    """Return the ids of all messages in it; empty when it only reports on something, None when nobody can tell."""
+    """Return the channel's ids of all messages; empty for a status report, None if the record cannot be parsed."""
     channel = CHANNELS.get(record.channel)
     try:
         return None if channel is None else channel.message_ids(record.body)

@@ -1,11 +1,11 @@
-"""An event in one line for people: what happened, to which ticket, and why. Words only; no colours, no screen."""
+"""One line of text per record: what happened, to which ticket, and why. No colours, no layout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cli.reading import Line
+from cli.reading import TopicRecord
 from cli.screen import clean
 from contracts import agents, assignments, contacts, notifications, queues, sla, tickets, topics
 from contracts.dlq import DeadLetter
@@ -15,7 +15,7 @@ from contracts.inbound import InboundRecord
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One line: when, which ticket (or other subject), which kind of thing, and the words."""
+    """One line: time, ticket (or other subject), kind of record, and text."""
 
     at: datetime
     subject: str
@@ -27,49 +27,49 @@ class Described:
 
 
 def short(identifier: str) -> str:
-    """The end of an id: the beginning of a UUIDv7 is the time, and much the same for all."""
+    """Return the end of an id. A UUIDv7 begins with the time, which is nearly the same for all recent ids."""
     return identifier[-8:]
 
 
-def describe(line: Line) -> Described:
-    """Say what a record is about, whatever it is and whoever wrote it."""
+def describe(record: TopicRecord) -> Described:
+    """Describe any record, also an unreadable one. Control characters are escaped."""
     try:
-        told = _describe(line)
+        described = _describe(record)
     except ValueError as error:
-        at, place = _instant(line.timestamp_ms), f"{line.topic}/{line.partition}/{line.offset}"
-        told = Described(at, "-", "unreadable", f"{place}: {error}")
-    return Described(told.at, clean(told.subject), clean(told.kind), clean(told.words))
+        at, place = _instant(record.timestamp_ms), f"{record.topic}/{record.partition}/{record.offset}"
+        described = Described(at, "-", "unreadable", f"{place}: {error}")
+    return Described(described.at, clean(described.subject), clean(described.kind), clean(described.words))
 
 
 def _instant(timestamp_ms: int) -> datetime:
-    """The record's own time, which its producer may have made up."""
+    """Return the record's time; the epoch if its producer sent an impossible one."""
     try:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(0, UTC)
 
 
-def _describe(line: Line) -> Described:
-    if line.topic == topics.INBOUND:
-        record = InboundRecord.from_kafka(line.value, line.headers)
-        words = f"{record.size} bytes on {record.account}" + (" (claim check)" if record.claim else "")
-        return Described(record.received_at, record.receipt, f"inbound {record.channel}", words)
-    if line.topic == topics.COMMAND:
-        command = Command.parse(line.value or b"")
+def _describe(record: TopicRecord) -> Described:
+    if record.topic == topics.INBOUND:
+        inbound = InboundRecord.from_kafka(record.value, record.headers)
+        words = f"{inbound.size} bytes on {inbound.account}" + (" (claim check)" if inbound.claim else "")
+        return Described(inbound.received_at, inbound.receipt, f"inbound {inbound.channel}", words)
+    if record.topic == topics.COMMAND:
+        command = Command.parse(record.value or b"")
         words = f"by {command.data.by.name or command.data.by.id}" if command.known else "unknown command"
         kind = command.type.removeprefix("deskbus.command.").removesuffix(".v1")
         return Described(command.time, command.subject, kind, words)
-    if line.topic.endswith(".dlq.v1"):
-        letter = DeadLetter.from_kafka(line.key, line.value, line.headers)
+    if record.topic.endswith(".dlq.v1"):
+        letter = DeadLetter.from_kafka(record.key, record.value, record.headers)
         words = f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.error}"
         return Described(letter.at, letter.subject or "-", f"dead letter {letter.service}", words)
-    event = Event.parse(line.value or b"")
+    event = Event.parse(record.value or b"")
     kind = ".".join(event.type.split(".")[1:-1])
     return Described(event.time, event.subject, kind, words_of(event))
 
 
 def words_of(event: Event) -> str:
-    """Say what an event says."""
+    """Return the text for an event; empty for an unknown type."""
     for describer in (_ticket, _assignment, _clock, _notification, _other):
         if (words := describer(event)) is not None:
             return words
@@ -144,7 +144,7 @@ def _assignment(event: Event) -> str | None:
 
 
 def why(data: assignments.TicketAssigned) -> str:
-    """Say why this agent, and what became of the others."""
+    """Return why this agent was chosen, and why the others were not."""
     passed = data.decision.passed_over
     others = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in passed.items())
     known = data.load_before is not None and data.load_after is not None

@@ -1,8 +1,6 @@
-"""The services as local processes: started with their environment, watched, killed. Used by run, demo and system tests.
+"""The services as local processes, for run, demo and system tests. They end when the process that started them ends.
 
-They end with the process that started them, however that ends.
-
-Kafka and MongoDB are not started here; their addresses come from outside.
+Kafka and MongoDB are not started here; their addresses are passed in.
 """
 
 from __future__ import annotations
@@ -23,13 +21,14 @@ from deploy.local import free_port, guardian
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("ingest", "routing", "sla", "notify")
-#: Seconds that a service may take from start to ready, and from SIGTERM to gone.
 READY_SECONDS = 60.0
-LEAVE_SECONDS = 30.0
+"""Time that a service may take to become ready."""
+STOP_SECONDS = 30.0
+"""Time that a service may take from SIGTERM to its exit."""
 
 
 class FleetError(Exception):
-    """A service that did not start or did not leave; the message says which, and where its log is."""
+    """A service did not start or stop; the message names it and its log."""
 
 
 @dataclass
@@ -52,26 +51,26 @@ class Replica:
 
     @property
     def url(self) -> str:
-        """Return the address of its public door."""
+        """Return the base URL of its public port."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def ops_url(self) -> str:
-        """Return the address of the operators' door."""
+        """Return the base URL of its operators' port."""
         return f"http://127.0.0.1:{self.ops_port}"
 
     @property
     def alive(self) -> bool:
-        """Say whether the process runs."""
+        """Return whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """Return how it ended; nothing while it runs, or has never run."""
+        """Return the exit code; None while the process runs, or if it was never started."""
         return None if self.process is None else self.process.poll()
 
     def start(self, *, piped: bool = False) -> None:
-        """Start the process; its output goes to its log, or to a pipe, or to where ours goes."""
+        """Start the process. Its output goes to its log; without one, to a pipe if `piped`, else to our own output."""
         if self.alive:
             return
         with contextlib.ExitStack() as stack:
@@ -83,48 +82,48 @@ class Replica:
                 stdin=subprocess.DEVNULL,
                 stdout=out or (subprocess.PIPE if piped else None),
                 stderr=subprocess.STDOUT if out or piped else None,
-                start_new_session=True,  # Ctrl-C is for us; we end them in good order
+                start_new_session=True,  # Ctrl-C must reach only us: we stop the services in order
             )
         guardian.adopt(self.process.pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, if the process still runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL: what a lost machine looks like."""
+        """Kill the process, as if its machine were lost."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(LEAVE_SECONDS)
+            self.process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
-        """SIGTERM and wait; returns the exit code. Raises FleetError when it does not leave in time."""
-        self.ask_to_leave()
-        return self.wait_gone()
+        """Stop the process; return the exit code. Raises FleetError if it does not exit in time."""
+        self.terminate()
+        return self.wait_stopped()
 
-    def ask_to_leave(self) -> None:
-        """SIGTERM, once: a second one means "at once"."""
+    def terminate(self) -> None:
+        """Send SIGTERM. Call it once: a second SIGTERM skips the graceful shutdown."""
         self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)  # a suspended one hears nothing
+        self.signal(signal.SIGCONT)  # a suspended process would not handle it
 
-    def wait_gone(self) -> int:
-        """Wait; returns the exit code. Raises FleetError, and kills it, when it does not leave in time."""
+    def wait_stopped(self) -> int:
+        """Wait for the process to exit; return the exit code. If it takes too long, kill it and raise FleetError."""
         if self.process is None:
             return 0
         try:
-            return self.process.wait(LEAVE_SECONDS)
+            return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise FleetError(f"{self.name} did not stop within {LEAVE_SECONDS:.0f} s; log: {self.log}") from None
+            raise FleetError(f"{self.name} did not stop within {STOP_SECONDS:.0f} s; log: {self.log}") from None
 
     def ready(self) -> bool:
-        """Ask /readyz once."""
+        """Return whether /readyz answers 200."""
         return _ok(f"{self.ops_url}/readyz")
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Wait until it is ready; raises FleetError when it ends or takes too long."""
+        """Wait until the service is ready. Raises FleetError if it exits or takes too long."""
         deadline = time.monotonic() + seconds
         while not self.ready():
             if not self.alive:
@@ -135,10 +134,10 @@ class Replica:
 
 
 class Fleet:
-    """Replicas of the services over one Kafka and one MongoDB.
+    """Replicas of the services on one Kafka and one MongoDB.
 
-    `shared` is the environment that all have (addresses, prefixes, tokens, secrets); `own` what one service has. Ports
-    that are not named are free ones, reserved for as long as this process runs.
+    `shared` is the environment of all services (addresses, prefixes, tokens, secrets); `own` adds to it by service.
+    Ports that are not given are free ones, reserved while this process runs.
     """
 
     def __init__(
@@ -154,7 +153,7 @@ class Fleet:
     def add(
         self, service: str, *, port: int | None = None, ops_port: int | None = None, smtp_port: int | None = None
     ) -> Replica:
-        """Prepare one more replica of a service; `start` runs it."""
+        """Add a replica of a service, without starting it."""
         number = 1 + sum(r.service == service for r in self.replicas)
         port = port or free_port()
         ops_port = ops_port or free_port()
@@ -180,20 +179,20 @@ class Fleet:
         return [r for r in self.replicas if r.service == service]
 
     def start(self) -> None:
-        """Start all at once, then wait until all are ready."""
+        """Start all replicas, then wait until all are ready."""
         for replica in self.replicas:
             replica.start()
         for replica in self.replicas:
             replica.wait_ready()
 
     def stop(self) -> None:
-        """End all at once, in good order; raises FleetError after all are gone when one had to be killed."""
+        """Stop all replicas. Raises FleetError, once all have exited, if any had to be killed."""
         for replica in self.replicas:
-            replica.ask_to_leave()
+            replica.terminate()
         faults = []
         for replica in self.replicas:
             try:
-                replica.wait_gone()
+                replica.wait_stopped()
             except FleetError as fault:
                 faults.append(str(fault))
         if faults:

@@ -1,4 +1,4 @@
-"""What made-up customers and agents say, in Thai, Polish, Korean and English. Words only; traffic.py sends them."""
+"""Texts of simulated customers and agents, in Thai, Polish, Korean and English."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Names, and (subject, message) pairs, and what an agent answers."""
+    """Customers' names and questions, and an agent's answer, in one language."""
 
     names: tuple[str, ...]
-    asks: tuple[tuple[str, str], ...]
+    questions: tuple[tuple[str, str], ...]
+    """Subject and message of each."""
     answer: str
 
 

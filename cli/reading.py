@@ -1,4 +1,4 @@
-"""Reading topics without joining a group: from the beginning to what is there now, or on and on."""
+"""Reading topics without a consumer group: up to their present ends, or following them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A record, as far as the command line looks at it. `topic` is without the installation's prefix."""
+class TopicRecord:
+    """A record of a topic. `topic` is the name without the installation's prefix."""
 
     topic: str
     partition: int
@@ -24,21 +24,21 @@ class Line:
 
 async def read(
     bootstrap: str, topics: Iterable[str], *, prefix: str = "", follow: bool = False, from_end: bool = False
-) -> AsyncIterator[Line]:
-    """Yield records of topics (named without prefix); ends at the ends as they were at the start, unless it follows.
+) -> AsyncIterator[TopicRecord]:
+    """Yield the records of topics, named without prefix. Topics that do not exist are skipped.
 
-    Topics that do not exist are passed over.
+    Stops at the ends that the topics had at the start, unless `follow` is set.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        there = set(await admin.list_topics())
+        existing = set(await admin.list_topics())
     finally:
         await admin.close()
-    names = [prefix + topic for topic in topics if prefix + topic in there]
+    names = [prefix + topic for topic in topics if prefix + topic in existing]
     if not names:
         return
-    # Without a group, the consumer is given all partitions of the topics that it is made with.
+    # Without a group, a consumer is assigned all partitions of the topics passed to its constructor.
     consumer = AIOKafkaConsumer(
         *names,
         bootstrap_servers=bootstrap,
@@ -50,7 +50,7 @@ async def read(
     try:
         parts = list(consumer.assignment())
         ends = await consumer.end_offsets(parts)
-        # Not seek_to_beginning or seek_to_end: they race with the reset that the fetcher does after an assignment.
+        # seek_to_beginning and seek_to_end would race with the fetcher's own reset after an assignment.
         starts = ends if from_end else await consumer.beginning_offsets(parts)
         for tp in parts:
             consumer.seek(tp, starts[tp])
@@ -60,6 +60,6 @@ async def read(
                 for r in records:
                     if follow or r.offset < ends[tp]:
                         name = tp.topic.removeprefix(prefix)
-                        yield Line(name, tp.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
+                        yield TopicRecord(name, tp.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
     finally:
         await consumer.stop()

@@ -1,7 +1,7 @@
-"""What became of letters that were sent back: taken up, come back with a reason, or still waiting. It only reads.
+"""The outcome of replayed letters: handled, dead-lettered again, or pending. Read-only.
 
-Rule: a service has taken a record up once its group has committed past it. If it gave the record up again, the new
-letter names the record's place in the retry topic.
+Rule: a service is done with a record once its group has committed past it. If the record was dead-lettered again, the
+new letter names its place in the retry topic.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contracts import topics
 from kit.base.clock import SystemClock
 from kit.kafka.admin import committed
 
-#: Seconds between two looks at how far the service has come.
-_LOOK_SECONDS = 0.25
+#: Seconds between two requests for the committed offsets.
+_POLL_SECONDS = 0.25
 
 Place = tuple[int, int]
 """Partition and offset in the retry topic."""
@@ -23,18 +23,18 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of the letters that were sent, each by its place as `partition/offset`."""
+    """What became of the replayed letters, each named by its place `partition/offset`."""
 
-    taken: tuple[str, ...]
-    """Handled, or known to be handled before."""
+    handled: tuple[str, ...]
+    """Handled, now or before."""
     back: tuple[tuple[str, Found], ...]
-    """Given up again, with the new letter."""
-    waiting: tuple[str, ...]
-    """Not taken up yet: the service is away, behind, or tries again."""
+    """Dead-lettered again, with the new letter."""
+    pending: tuple[str, ...]
+    """Not handled yet: the service is down, lags behind, or is retrying."""
 
 
 async def outcome(bootstrap: str, service: str, sent: Collection[str], *, seconds: float, prefix: str = "") -> Outcome:
-    """Wait at most `seconds` for the service to handle what was sent. Raises TransientError when no broker answers."""
+    """Wait at most `seconds` for the service to handle the letters. Raises TransientError if no broker answers."""
     places = await _places(bootstrap, service, sent, prefix)
     ahead = await _wait(bootstrap, service, set(places.values()), prefix, seconds)
     topic = topics.topic_name(topics.retry(service), prefix)
@@ -48,22 +48,22 @@ async def outcome(bootstrap: str, service: str, sent: Collection[str], *, second
 
 
 async def _places(bootstrap: str, service: str, sent: Collection[str], prefix: str) -> dict[str, Place]:
-    """Where the records of these letters lie in the retry topic; of one that was sent twice, the later."""
+    """Return where the letters' records are in the retry topic; for one replayed twice, the later place."""
     places: dict[str, Place] = {}
-    async for letter, line in replayed(bootstrap, service, prefix=prefix):
+    async for letter, record in replayed(bootstrap, service, prefix=prefix):
         if letter in sent:
-            places[letter] = max(places.get(letter, (0, -1)), (line.partition, line.offset))
+            places[letter] = max(places.get(letter, (0, -1)), (record.partition, record.offset))
     return places
 
 
 async def _wait(bootstrap: str, service: str, places: set[Place], prefix: str, seconds: float) -> set[Place]:
-    """Wait until the service's group has passed these places; returns those that it has not."""
+    """Wait until the service's group has committed past these places; return those that it has not reached."""
     clock, topic = SystemClock(), topics.topic_name(topics.retry(service), prefix)
     end = clock.monotonic() + seconds
     while True:
         offsets = await committed(bootstrap, f"{prefix}deskbus.{service}")
         done = {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic}
         ahead = {(partition, offset) for partition, offset in places if offset >= done.get(partition, 0)}
-        if not ahead or not offsets or clock.monotonic() >= end:  # a group without a position has never run
+        if not ahead or not offsets or clock.monotonic() >= end:  # without offsets, the group has never run
             return ahead
-        await clock.sleep(_LOOK_SECONDS)
+        await clock.sleep(_POLL_SECONDS)

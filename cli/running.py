@@ -1,7 +1,7 @@
-"""`deskbus run`: all services in the foreground, their logs as short lines of one terminal. No more.
+"""`deskbus run`: all services in the foreground, with their logs as short lines.
 
-The doors of the first replica of each are on the ports that its settings say; the policies are those of deploy/config.
-Variables come from the shell, then from `.env`, as with Docker Compose; secrets that neither has are made up.
+The first replica of each service uses the ports of its settings; the policies are those of deploy/config. Variables
+come from the shell, then from `.env`, as with Docker Compose; missing secrets are generated.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ SMTP_PORT = 8025
 _COLOURS = {"ingest": "cyan", "routing": "green", "sla": "yellow", "notify": "magenta"}
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SHOWN_APART = {"at", "level", "message", "service", "exception"}
+_NOT_EXTRA = {"at", "level", "message", "service", "exception"}
+"""Keys of a log entry that are shown otherwise than as `key=value`."""
 
 
 def policies(folder: Path) -> dict[str, str]:
-    """The variables that name the policy files of a folder."""
+    """Return the variables that name the policy files of a folder."""
     return {f"DESKBUS_{name.upper()}_POLICY": str(folder / f"{name}.yaml") for name in SERVICES}
 
 
 def from_file(file: Path) -> dict[str, str]:
-    """The variables of a `.env` file; empty where there is none. One without a value counts as not set."""
+    """Return the variables of a `.env` file, if it exists. Variables without a value are left out."""
     return {name: value for name, value in dotenv_values(file).items() if value} if file.is_file() else {}
 
 
 def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """What the services are started with: what is given wins over what is made up for local runs.
+    """Return the environment of the services: `given`, over defaults and generated secrets for local runs.
 
-    A variable that is given without a value, as in `.env.example`, is made up as well.
+    A variable without a value, as in `.env.example`, counts as not given.
     """
-    made_up = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
-    return {**made_up, **{name: value for name, value in given.items() if name.startswith("DESKBUS_") and value}}
+    defaults = {**policies(folder), **secrets_environment(), "DESKBUS_TOKENS": tokens().setting}
+    return {**defaults, **{name: value for name, value in given.items() if name.startswith("DESKBUS_") and value}}
 
 
 def ports(given: Mapping[str, str], service: str) -> dict[str, int]:
-    """The ports of a service's first replica, from its own variables, as `Fleet.add` takes them."""
+    """Return the ports of a service's first replica, as arguments of `Fleet.add`. Raises FleetError."""
 
     def port(name: str, default: int) -> int:
         variable = f"DESKBUS_{service.upper()}_{name}"
@@ -68,16 +69,16 @@ def ports(given: Mapping[str, str], service: str) -> dict[str, int]:
 
 
 def compact(raw: str) -> tuple[str, str, str]:
-    """A log line as (level, time, text); what is no JSON of ours is shown as it is."""
+    """Return a log line as (level, time, text). A line that is no log entry is kept as text."""
     try:
         entry = json.loads(raw)
         at, text = clean(str(entry["at"])[11:23]), clean(str(entry["message"]))
     except (ValueError, KeyError, TypeError):
         return "info", "", clean(raw)
-    more = " ".join(clean(f"{name}={value}") for name, value in entry.items() if name not in _SHOWN_APART)
+    extra = " ".join(clean(f"{name}={value}") for name, value in entry.items() if name not in _NOT_EXTRA)
     if exception := entry.get("exception"):
-        more += "\n" + clean(str(exception), lines=True)
-    return str(entry.get("level", "info")), at, f"{text} {more}".strip()
+        extra += "\n" + clean(str(exception), lines=True)
+    return str(entry.get("level", "info")), at, f"{text} {extra}".strip()
 
 
 def show(console: Console, replica: Replica, stream: IO[bytes]) -> None:
@@ -90,22 +91,22 @@ def show(console: Console, replica: Replica, stream: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, instead of ending us in the middle of something."""
-    asked = threading.Event()
-    handlers = {number: signal.signal(number, lambda *_: asked.set()) for number in _ENDINGS}
+    """Yield an event that Ctrl-C and SIGTERM set instead of ending the process."""
+    stopping = threading.Event()
+    handlers = {number: signal.signal(number, lambda *_: stopping.set()) for number in _ENDINGS}
     try:
-        yield asked
+        yield stopping
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[str], None] = screen.say) -> int:
-    """Run until Ctrl-C, or until one ends by itself; returns the exit code. What `given` says wins over `.env`."""
+    """Run until Ctrl-C, or until a service exits; return the exit code. `given` overrides `.env`."""
     console = screen.console(sys.stdout)
-    if kept := from_file(ENV_FILE):
-        say(f"read {ENV_FILE.name}: {', '.join(sorted(kept))}")
-    shared = environment({**kept, **given}, folder)
+    if from_env := from_file(ENV_FILE):
+        say(f"read {ENV_FILE.name}: {', '.join(sorted(from_env))}")
+    shared = environment({**from_env, **given}, folder)
     fleet = Fleet(shared, logs=None)
     try:
         _fill(fleet, shared, replicas)
@@ -113,7 +114,7 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
         say(str(fault))
         return 1
     readers = []
-    with interruptible() as asked:
+    with interruptible() as stopping:
         try:
             for replica in fleet.replicas:
                 replica.start(piped=True)
@@ -123,9 +124,9 @@ def run(given: Mapping[str, str], folder: Path, replicas: int, say: Callable[[st
                 reader.start()
                 readers.append(reader)
             say(doors(fleet, shared["DESKBUS_TOKENS"]))
-            while not asked.wait(0.5):
-                if gone := [replica.name for replica in fleet.replicas if not replica.alive]:
-                    say(f"{', '.join(gone)} exited unexpectedly")
+            while not stopping.wait(0.5):
+                if exited := [replica.name for replica in fleet.replicas if not replica.alive]:
+                    say(f"{', '.join(exited)} exited unexpectedly")
                     return 1
         finally:
             try:
@@ -145,7 +146,7 @@ def _fill(fleet: Fleet, shared: Mapping[str, str], replicas: int) -> None:
 
 
 def doors(fleet: Fleet, setting: str) -> str:
-    """What a person at the keyboard needs: the addresses, and a token that the doors take (`setting` says which)."""
+    """Return the addresses of all replicas, and the local token if DESKBUS_TOKENS is `setting` for it."""
     lines = [f"{r.name}: {r.url}, operators {r.ops_url}" for r in fleet.replicas]
     local = tokens()
     if setting == local.setting:

@@ -1,8 +1,8 @@
-"""What reaches the terminal. Rule: text from outside is shown and never obeyed, so everything is printed through here.
+"""Output to the terminal. Rule: everything is printed through here, because text from outside is untrusted.
 
-Messages, names, ids and reasons were written by strangers. A control character among them could recolour the screen,
-rewrite what stands there, set the clipboard or answer as if the operator had typed; a right-to-left override could make
-a line read as something else. They are shown as backslash escapes instead.
+Messages, names, ids and reasons may contain control characters, which could recolour or overwrite the screen, set the
+clipboard or inject input; a right-to-left override could make a line read as something else. They are printed as
+backslash escapes.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import IO
 
 from rich.console import Console
 
-_OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories that a terminal acts on instead of showing: controls, formats, halves of pairs, line ends."""
+_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that a terminal acts on: controls, formats, surrogates, line and paragraph separators."""
 _JOINERS = {"\u200c", "\u200d"}
-"""Formats that only choose letter forms, as Persian and emoji need them."""
+"""Format characters that only choose letter forms; Persian and emoji need them."""
 _LAYOUT = {"\n", "\t"}
 PIPED_WIDTH = 250
-"""Columns where nobody looks at a terminal: what is searched or kept is not broken over lines."""
+"""Columns when the output is no terminal: wide, so that lines can be searched."""
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Return the text with control characters as backslash escapes; `lines` lets line ends and tabs be."""
+    """Return the text with control characters as backslash escapes; `lines` keeps line ends and tabs."""
     if text.isprintable():
         return text
-    kept = _JOINERS | _LAYOUT if lines else _JOINERS
-    whole = text.replace("\r\n", "\n") if lines else text
-    return "".join(each if each in kept or _shown(each) else _escaped(each) for each in whole)
+    allowed = _JOINERS | _LAYOUT if lines else _JOINERS
+    normalized = text.replace("\r\n", "\n") if lines else text
+    return "".join(each if each in allowed or _is_safe(each) else _escaped(each) for each in normalized)
 
 
-def _shown(character: str) -> bool:
-    return unicodedata.category(character) not in _OBEYED
+def _is_safe(character: str) -> bool:
+    return unicodedata.category(character) not in _CONTROL
 
 
 def _escaped(character: str) -> str:
@@ -41,13 +41,13 @@ def _escaped(character: str) -> str:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print lines at once, to stderr if they are about an error."""
+    """Print text and flush; errors go to stderr."""
     print(clean(text, lines=True), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def console(file: IO[str] | None = None, *, soft_wrap: bool = False) -> Console:
-    """Return a console that takes square brackets and `:names:` in what it prints for text."""
-    made = Console(file=file, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = PIPED_WIDTH
-    return made
+    """Return a console that prints text literally, without rich's markup or emoji codes."""
+    result = Console(file=file, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+    if not result.is_terminal and "COLUMNS" not in os.environ:
+        result.width = PIPED_WIDTH
+    return result

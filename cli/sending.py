@@ -1,6 +1,6 @@
-"""Sending made-up traffic and commands to the doors, with bounded concurrency, as patiently as providers do.
+"""Client of ingest's public API for simulated traffic: bounded concurrency, and retries as providers make them.
 
-What is sent is traffic.py's; what is refused for good raises.
+The messages are made by traffic.py. A permanent refusal raises RefusedError.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from cli.traffic import Hook, Mail, Piece
 from kit.base.ids import uuid7
 
 T = TypeVar("T")
-_A_CLIENT = 32
-"""Connections that an HTTP client keeps."""
-_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_CONNECTIONS_PER_CLIENT = 32
+_RETRIABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 class RefusedError(Exception):
-    """A door said no, and will say so again."""
+    """Ingest refused a request permanently."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text[:500]}")
@@ -33,7 +32,10 @@ class RefusedError(Exception):
 
 
 class Doors:
-    """The public doors of ingest. Several URLs or SMTP addresses are used in turn, also when one does not answer."""
+    """Client of ingest over HTTP and SMTP. Several addresses are used in turn, also for retries.
+
+    `patience` is how long a message is retried, `longest_pause` the maximum delay between attempts, both in seconds.
+    """
 
     def __init__(
         self,
@@ -47,13 +49,13 @@ class Doors:
     ) -> None:
         self._urls, self._smtp, self._token, self._patience = list(urls), list(smtp), token, patience
         self._longest_pause = longest_pause
-        self._room = asyncio.Semaphore(at_once)
+        self._limit = asyncio.Semaphore(at_once)
         self._turn = 0
         self._random = Random(0)
-        # A request looks through all connections of its client: with 512 of them that took most of a core.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_A_CLIENT)
+        # Several clients, as httpx searches all connections of a client per request: 512 of them took most of a core.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_CONNECTIONS_PER_CLIENT)
         tls = ssl.create_default_context()
-        count = -(-at_once // _A_CLIENT)
+        count = -(-at_once // _CONNECTIONS_PER_CLIENT)
         self._clients = [
             httpx.AsyncClient(timeout=15, limits=limits, verify=tls, trust_env=False) for _ in range(count)
         ]
@@ -75,14 +77,14 @@ class Doors:
         self._idle.clear()
 
     async def send(self, piece: Piece) -> str:
-        """Send until it is taken; returns the receipt (of mail: the server's answer). Raises RefusedError."""
-        async with self._room:
+        """Send until it is accepted; return the receipt (for mail, the server's reply). Raises RefusedError."""
+        async with self._limit:
             if isinstance(piece, Mail):
-                return await self._insist(lambda: self._mail(piece))
-            return await self._insist(lambda: self._hook(piece))
+                return await self._retry(lambda: self._mail(piece))
+            return await self._retry(lambda: self._hook(piece))
 
     async def send_all(self, pieces: Iterable[Piece]) -> list[str]:
-        """Send many at once, as far as there is room; returns the receipts in order."""
+        """Send many concurrently; return the receipts in order."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.send(piece)) for piece in pieces]
         return [task.result() for task in tasks]
@@ -90,27 +92,27 @@ class Doors:
     async def post_command(
         self, ticket_id: str, name: str, data: Mapping[str, Any], *, key: str | None = None
     ) -> dict[str, Any]:
-        """Give a command, e.g. `reply` with `{"by": …, "text": …}`. The same key has its effect once."""
+        """Post a command, e.g. `reply` with `{"by": …, "text": …}`. Commands with the same key take effect once."""
         document = {"type": f"deskbus.command.{name}.v1", "ticket_id": ticket_id, "data": dict(data)}
         headers = {"authorization": f"Bearer {self._token}", "idempotency-key": key or uuid7()}
 
         async def once() -> dict[str, Any]:
             answer = await self._http().post(f"{self._url()}/v1/commands", json=document, headers=headers)
-            return dict(_taken(answer).json())
+            return dict(_accepted(answer).json())
 
-        async with self._room:
-            return await self._insist(once)
+        async with self._limit:
+            return await self._retry(once)
 
     async def get(self, path: str) -> Any:
-        """Read from the REST door."""
+        """Return the JSON of a GET."""
 
         async def once() -> Any:
             answer = await self._http().get(self._url() + path, headers={"authorization": f"Bearer {self._token}"})
-            return _taken(answer).json()
+            return _accepted(answer).json()
 
-        return await self._insist(once)
+        return await self._retry(once)
 
-    # -- one try -----------------------------------------------------------------------------------------------------
+    # -- one attempt -------------------------------------------------------------------------------------------------
 
     def _url(self) -> str:
         self._turn += 1
@@ -121,8 +123,8 @@ class Doors:
 
     async def _hook(self, piece: Hook) -> str:
         answer = await self._http().post(self._url() + piece.path, content=piece.body, headers=piece.headers)
-        taken = _taken(answer)
-        return str(taken.json().get("receipt", "")) if taken.content else ""  # Twilio's has no body
+        accepted = _accepted(answer)
+        return str(accepted.json().get("receipt", "")) if accepted.content else ""  # none for Twilio
 
     async def _mail(self, piece: Mail) -> str:
         async with self._connection() as connection:
@@ -144,8 +146,8 @@ class Doors:
             raise
         self._idle.append(connection)
 
-    async def _insist(self, once: Callable[[], Awaitable[T]]) -> T:
-        """Try again as providers do, until the patience is over."""
+    async def _retry(self, once: Callable[[], Awaitable[T]]) -> T:
+        """Retry with growing delays until `patience` is over, then raise the last error."""
         loop, wait = asyncio.get_running_loop(), 0.1
         deadline = loop.time() + self._patience
         while True:
@@ -154,27 +156,23 @@ class Doors:
             except aiosmtplib.SMTPResponseException as fault:
                 if fault.code >= 500:
                     raise RefusedError(fault.code, fault.message) from fault
-                told: Exception = fault
-            except (_LaterError, httpx.TransportError, aiosmtplib.SMTPException, OSError) as fault:
-                told = fault
+                last: Exception = fault
+            except (_RetriableError, httpx.TransportError, aiosmtplib.SMTPException, OSError) as fault:
+                last = fault
             if loop.time() > deadline:
-                raise told
+                raise last
             self.retries += 1
             await asyncio.sleep(wait * self._random.uniform(0.5, 1))
             wait = min(wait * 2, self._longest_pause)
 
 
-def _taken(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code in _TRY_AGAIN:
-        raise _LaterError(answer.headers.get("retry-after"))
+def _accepted(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code in _RETRIABLE:
+        raise _RetriableError(f"status {answer.status_code}")
     if answer.status_code >= 300:
         raise RefusedError(answer.status_code, answer.text)
     return answer
 
 
-class _LaterError(Exception):
-    """The door is shut for now."""
-
-    def __init__(self, after: str | None) -> None:
-        super().__init__(after)
-        self.seconds = float(after) if after and after.isdigit() else None
+class _RetriableError(Exception):
+    """Ingest cannot accept the request now."""

@@ -1,4 +1,4 @@
-"""Tables for people: the audit's findings, and dead letters. Nothing is found here."""
+"""Tables of the audit's findings and of dead letters. Layout only."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _CHECKS = (
 )  # fmt: skip
 
 
-def of_audit(report: Report, *, settled: bool) -> Table:
-    """Counts, then every check with its findings, then what is open."""
+def audit_table(report: Report, *, settled: bool) -> Table:
+    """Return the counts, then every check with its findings, then unfinished work."""
     table = Table(title="audit: " + ("clean" if report.holds(settled=settled) else "NOT CLEAN"), title_justify="left")
     table.add_column("what")
     table.add_column("number", justify="right")
@@ -42,11 +42,11 @@ def _examples(found: Sequence[str]) -> str:
     return "\n".join([*map(clean, found[:_EXAMPLES]), *more])
 
 
-def of_letters(found: Sequence[Found]) -> Table:
-    """Dead letters, one a row."""
+def letters_table(found: Sequence[Found]) -> Table:
+    """Return dead letters, one per row."""
     table = Table(title=f"{len(found)} dead letters", title_justify="left")
     for name in ("letter", "at", "from", "receipt", "reason", "replayed"):
-        table.add_column(name, overflow="fold", no_wrap=name in {"letter", "receipt"})  # to be copied into a command
+        table.add_column(name, overflow="fold", no_wrap=name in {"letter", "receipt"})  # can be copied into a command
     for each in found:
         letter = each.letter
         table.add_row(
@@ -60,8 +60,8 @@ def of_letters(found: Sequence[Found]) -> Table:
     return table
 
 
-def lines_of_letter(found: Found) -> Iterator[str]:
-    """One letter whole: what is known about it, its record's own headers, and the record's value as text."""
+def letter_lines(found: Found) -> Iterator[str]:
+    """Yield everything about one letter: its fields, the original headers, and the value as text."""
     letter = found.letter
     for name, value in letter.model_dump(exclude={"value", "original_headers"}).items():
         yield f"{name}: {clean(str(value))}"

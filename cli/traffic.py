@@ -1,6 +1,6 @@
-"""Made-up customers: messages in the channels' real formats, rightly signed, to the accounts of deploy/config.
+"""Simulated customers: signed messages in the channels' real formats, to the accounts of deploy/config.
 
-Pure: seeded, with the clock handed in; nothing is sent here. The secrets are made up too and of no use elsewhere.
+Pure: seeded, with the clock as a parameter; nothing is sent here. The secrets are generated and of no use elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCOPES = (
 
 
 class Hook(NamedTuple):
-    """A provider's request to our door."""
+    """A provider's webhook request to ingest."""
 
     path: str
     headers: dict[str, str]
@@ -54,45 +54,45 @@ class Mail(NamedTuple):
 Piece = Hook | Mail
 
 
-def _made_up(name: str) -> str:
+def _generated(name: str) -> str:
     return hashlib.sha256(f"deskbus local {name}".encode()).hexdigest()
 
 
 def webhook_secret(name: str) -> str:
-    """A made-up secret as Standard Webhooks writes them."""
-    return "whsec_" + base64.b64encode(bytes.fromhex(_made_up(name))).decode()
+    """Return a generated secret in the format of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(bytes.fromhex(_generated(name))).decode()
 
 
 def secrets_environment() -> dict[str, str]:
-    """The variables that deploy/config/*.yaml names, with made-up values: for local runs and tests."""
+    """Return the secrets that deploy/config/*.yaml refers to, with generated values, for local runs and tests."""
     plain = (
         "SECRET_WA_TH", "TOKEN_WA_TH", "VERIFY_WA_TH", "SECRET_LINE_TH", "TOKEN_LINE_TH", "SECRET_SMS_GB",
         "SECRET_MAIL_NIMBUS", "SECRET_MAIL_KORALE", "NOTIFY_SLACK_TOKEN",
     )  # fmt: skip
     signed = ("SECRET_COUPANG_KR", "SECRET_ALLEGRO_PL", "NOTIFY_LEAD_SECRET", "NOTIFY_ONCALL_SECRET")
-    return {f"DESKBUS_{n}": _made_up(n) for n in plain} | {f"DESKBUS_{n}": webhook_secret(n) for n in signed}
+    return {f"DESKBUS_{n}": _generated(n) for n in plain} | {f"DESKBUS_{n}": webhook_secret(n) for n in signed}
 
 
 class LocalToken(NamedTuple):
-    """A bearer token with every scope, and what DESKBUS_TOKENS must be for services to know it."""
+    """A bearer token with every scope, and the value of DESKBUS_TOKENS that makes services accept it."""
 
     bearer: str
     setting: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request carries."""
+        """Return the headers of a request."""
         return {"authorization": f"Bearer {self.bearer}"}
 
 
 def tokens(name: str = "local", scopes: Sequence[str] = SCOPES) -> LocalToken:
-    """A made-up token. Its value does not change from run to run, so it is for local runs only."""
-    bearer = _made_up(f"token {name}")
+    """Return a generated token. It is the same in every run, so it is for local runs only."""
+    bearer = _generated(f"token {name}")
     return LocalToken(bearer, f"{name}:{hashlib.sha256(bearer.encode()).hexdigest()}:{','.join(scopes)}")
 
 
 class Traffic:
-    """Customers. Ids are unique within a seed and differ between seeds; a sender that is not named is a new one."""
+    """Makes messages. Ids are unique, also between seeds. A message without a sender is from a new customer."""
 
     def __init__(
         self, seed: int | str, now: Callable[[], datetime], environment: Mapping[str, str] | None = None
@@ -103,7 +103,7 @@ class Traffic:
         self._run = f"{self._random.getrandbits(40):010x}"
         self._count = 0
 
-    # -- small things ------------------------------------------------------------------------------------------------
+    # -- ids and texts -----------------------------------------------------------------------------------------------
 
     def _secret(self, name: str) -> bytes:
         return self._environment[f"DESKBUS_{name}"].encode()
@@ -113,42 +113,42 @@ class Traffic:
         return f"{prefix}{self._run}{self._count:06x}"
 
     def number(self, country: str = "66") -> str:
-        """A phone number, without plus."""
+        """Return a phone number without the plus."""
         return f"{country}8{self._random.randrange(10**7, 10**8)}"
 
     def person(self) -> str:
-        """A person's id at a shop or on LINE."""
+        """Return a customer's id at a shop or on LINE."""
         return f"U{self._random.getrandbits(128):032x}"
 
     def name(self, language: str) -> str:
-        """A name."""
+        """Return a customer's name."""
         return self._random.choice(LANGUAGES[language].names)
 
     def ask(self, language: str) -> tuple[str, str]:
-        """A subject and a message."""
-        return self._random.choice(LANGUAGES[language].asks)
+        """Return a subject and a message."""
+        return self._random.choice(LANGUAGES[language].questions)
 
     # -- WhatsApp ----------------------------------------------------------------------------------------------------
 
     def whatsapp(self, text: str | None = None, *, sender: str | None = None, reply_to: str | None = None) -> Hook:
-        """A text message."""
+        """Return a text message."""
         content: dict[str, Any] = {"type": "text", "text": {"body": text or self.ask("th")[1]}}
         if reply_to:
             content["context"] = {"from": "15550783881", "id": reply_to}
         return self._whatsapp_message(content, sender)
 
     def whatsapp_image(self, caption: str = "", *, sender: str | None = None) -> Hook:
-        """An image, which stays with the provider."""
-        image = {"caption": caption, "mime_type": "image/jpeg", "sha256": _made_up("image"), "id": self._id("9")}
+        """Return an image, which the provider stores."""
+        image = {"caption": caption, "mime_type": "image/jpeg", "sha256": _generated("image"), "id": self._id("9")}
         return self._whatsapp_message({"type": "image", "image": image}, sender)
 
     def whatsapp_location(self, *, sender: str | None = None) -> Hook:
-        """A place."""
+        """Return a location."""
         place = {"latitude": 13.7563, "longitude": 100.5018, "name": "คอนโด", "address": "กรุงเทพมหานคร"}
         return self._whatsapp_message({"type": "location", "location": place}, sender)
 
     def whatsapp_status(self, message_id: str, state: str = "delivered", *, recipient: str | None = None) -> Hook:
-        """What became of a message of ours."""
+        """Return a status report about a message of ours."""
         stamp = str(int(self._now().timestamp()))
         status = {"id": message_id, "status": state, "timestamp": stamp, "recipient_id": recipient or self.number()}
         return self._whatsapp({"statuses": [status]}, f"{message_id}.{state}")
@@ -176,11 +176,11 @@ class Traffic:
     # -- LINE --------------------------------------------------------------------------------------------------------
 
     def line(self, text: str | None = None, *, sender: str | None = None) -> Hook:
-        """A text message."""
+        """Return a text message."""
         return self._line({"type": "text", "text": text or self.ask("th")[1], "quoteToken": "q"}, sender)
 
     def line_image(self, *, sender: str | None = None) -> Hook:
-        """An image, which stays with the provider."""
+        """Return an image, which the provider stores."""
         return self._line({"type": "image", "contentProvider": {"type": "line"}, "quoteToken": "q"}, sender)
 
     def _line(self, message: dict[str, Any], sender: str | None) -> Hook:
@@ -203,7 +203,7 @@ class Traffic:
     # -- SMS ---------------------------------------------------------------------------------------------------------
 
     def sms(self, text: str | None = None, *, sender: str | None = None, media: Sequence[str] = ()) -> Hook:
-        """A message, with media by URL."""
+        """Return a message, with media by URL."""
         sid = "SM" + hashlib.md5(self._id("sms").encode(), usedforsecurity=False).hexdigest()
         fields = {
             "ToCountry": "GB",
@@ -233,7 +233,7 @@ class Traffic:
     def webhook(
         self, account: str = "coupang-kr", text: str | None = None, *, sender: str | None = None, **fields: Any
     ) -> Hook:
-        """A message of a shop's or a marketplace's connector; `fields` are further fields of the document."""
+        """Return a message of a connector of a shop or marketplace; `fields` are further fields of the document."""
         language, identifier = LANGUAGE_OF.get(account, "en"), self._id("msg_")
         subject, words = self.ask(language)
         document = {
@@ -248,7 +248,7 @@ class Traffic:
         return self.signed_webhook(account, _json(document), identifier)
 
     def signed_webhook(self, account: str, body: bytes, identifier: str | None = None) -> Hook:
-        """Any body, rightly signed: for what a parser cannot read."""
+        """Return any body with a valid signature, such as one that the parser cannot read."""
         identifier, stamp = identifier or self._id("msg_"), int(self._now().timestamp())
         secret = self._environment[f"DESKBUS_SECRET_{account.upper().replace('-', '_')}"]
         headers = {"content-type": "application/json", **standard_webhook(identifier, stamp, body, secret)}
@@ -270,7 +270,7 @@ class Traffic:
         in_reply_to: str | None = None,
         references: Sequence[str] = (),
     ) -> Mail:
-        """A mail: UTF-8 text, or HTML alone, with files; a reply where it names what it answers."""
+        """Return a mail: UTF-8 text, or HTML only, with attachments; with `in_reply_to`, a reply."""
         asked, words = self.ask(language)
         sender = sender or f"{self._id('c')}@mail.example"
         to = to or MAIL_ADDRESSES[account]
@@ -293,14 +293,14 @@ class Traffic:
         data = message.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         return Mail(sender, (to,), data, account, identifier)
 
-    # -- all of them -------------------------------------------------------------------------------------------------
+    # -- any channel -------------------------------------------------------------------------------------------------
 
     def any(self) -> Piece:
-        """A message of a new customer by some channel, in that account's language."""
+        """Return a message of a new customer on a random channel, in the account's language."""
         return self._random.choice(self._makers())()
 
     def stream(self, count: int) -> Iterator[Piece]:
-        """Messages of as many customers, channel after channel."""
+        """Yield messages of new customers, taking turns between the channels."""
         makers = self._makers()
         for number in range(count):
             yield makers[number % len(makers)]()
@@ -318,7 +318,7 @@ class Traffic:
 
 
 def standard_webhook(identifier: str, stamp: int, body: bytes, secret: str) -> dict[str, str]:
-    """The three headers of Standard Webhooks."""
+    """Return the three headers of Standard Webhooks."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{identifier}.{stamp}.".encode() + body, "sha256")
     signature = "v1," + base64.b64encode(digest).decode()

@@ -1,1 +1,1 @@
-"""`deskbus demo`: services of its own, customers, agents and receivers, for most of a minute; then the audit."""
+"""`deskbus demo`: runs its own services with simulated customers, agents and receivers for a minute, then the audit."""

@@ -1,7 +1,4 @@
-"""What the topics say, as a screen: tickets with agent, reason and clock, and below them what deserves a second look.
-
-Fed with records of topics and nothing else; says nothing to anybody.
-"""
+"""The live view: tickets with agent, reason and clock, and below them notable events. Made from the topics alone."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.describe import Described, describe, short, why
-from cli.reading import Line
+from cli.reading import TopicRecord
 from cli.screen import clean
 from contracts import agents, assignments, notifications, sla, tickets, topics
 from contracts.envelope import Event
 from contracts.ticket import Ticket
 
-ROWS = 16
-NEWS = 9
+TICKET_ROWS = 16
+NOTABLE_ROWS = 9
 _COLOURS = {
     "breached": "bold red",
     "at_risk": "yellow",
@@ -33,8 +30,7 @@ _COLOURS = {
     "unassigned": "yellow",
     "sent": "cyan",
 }
-#: Of these kinds only what happened in the course of an escalation, or to an agent, is news.
-_NEWS = (
+_NOTABLE = (
     sla.ClockBreached,
     sla.ClockAtRisk,
     notifications.EscalationEvent,
@@ -48,7 +44,7 @@ _NEWS = (
 
 @dataclass
 class Row:
-    """One ticket on the screen."""
+    """One ticket."""
 
     ticket: Ticket
     text: str
@@ -61,37 +57,39 @@ class Row:
 
 
 class Board:
-    """The screen's memory."""
+    """The state of the view."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
-        self.news: deque[Described] = deque(maxlen=NEWS)
-        self.counts = dict.fromkeys(("messages", "tickets", "assigned", "answered", "met", "breached", "told"), 0)
+        self.notable: deque[Described] = deque(maxlen=NOTABLE_ROWS)
+        counted = ("messages", "tickets", "assigned", "answered", "met", "breached", "notified")
+        self.counts = dict.fromkeys(counted, 0)
         self._seen: set[str] = set()
 
-    def feed(self, line: Line) -> Event | None:
-        """Take a record; returns its event if it is one that was not seen before."""
-        if line.topic == topics.INBOUND:
+    def feed(self, record: TopicRecord) -> Event | None:
+        """Apply a record; return its event, unless it was seen before."""
+        if record.topic == topics.INBOUND:
             self.counts["messages"] += 1
-        if line.topic not in topics.BY_NAME or not topics.BY_NAME[line.topic].payloads or line.topic == topics.COMMAND:
+        topic = topics.BY_NAME.get(record.topic)
+        if topic is None or not topic.payloads or record.topic == topics.COMMAND:
             return None
-        event = Event.parse(line.value or b"")
+        event = Event.parse(record.value or b"")
         if event.id in self._seen:
             return None
         self._seen.add(event.id)
-        self._take(event)
-        if isinstance(event.data, _NEWS) or _requeued(event):
-            self.news.append(describe(line))
+        self._apply(event)
+        if isinstance(event.data, _NOTABLE) or _requeued(event):
+            self.notable.append(describe(record))
         return event
 
-    def _take(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         data = event.data
         if isinstance(data, tickets.TicketOpened):
             self.counts["tickets"] += 1
             self.rows[event.subject] = Row(data.ticket, data.message.text if data.message else "")
         row = self.rows.get(event.subject)
         if row is None:
-            self.counts["told"] += isinstance(data, notifications.NotificationSent)
+            self.counts["notified"] += isinstance(data, notifications.NotificationSent)
             return
         match data:
             case tickets.MessageReceived(message=message):
@@ -124,11 +122,9 @@ class Board:
             case _:
                 row.due_at = data.due_at
 
-    # -- showing -----------------------------------------------------------------------------------------------------
-
     def render(self, now: datetime, title: str, height: int = 40) -> RenderableType:
-        """The whole screen, in as many lines as there are."""
-        rows = max(3, min(ROWS, height - NEWS - 7))
+        """Return the view for a terminal of this height, in lines."""
+        rows = max(3, min(TICKET_ROWS, height - NOTABLE_ROWS - 7))
         table = Table(expand=True, box=None, pad_edge=False)
         for name, width in (("ticket", 8), ("from", 26), ("says", 34), ("with", 18), ("why", 40), ("clock", 18)):
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=width)
@@ -140,15 +136,16 @@ class Board:
                 ("↩ " if row.answered else "") + clean(" ".join(row.text.split())), "green" if row.answered else ""
             )
             table.add_row(clean(short(identifier)), source, says, row.agent, Text(row.why, "dim"), self._time(row, now))
-        news = Group(*(Text(str(each), self._colour(each), no_wrap=True, overflow="ellipsis") for each in self.news))
+        lines = (Text(str(each), self._colour(each), no_wrap=True, overflow="ellipsis") for each in self.notable)
         counts = "   ".join(f"{name} {count}" for name, count in self.counts.items())
-        return Group(Text(f"{title}   {counts}", "bold"), Panel(table, title="tickets"), Panel(news, title="notable"))
+        notable = Panel(Group(*lines), title="notable")
+        return Group(Text(f"{title}   {counts}", "bold"), Panel(table, title="tickets"), notable)
 
-    def _shown(self, room: int) -> list[tuple[str, Row]]:
-        """The latest tickets, and above them those whose clock ran out."""
+    def _shown(self, limit: int) -> list[tuple[str, Row]]:
+        """Return the latest tickets, and up to two earlier ones with a breach."""
         rows = list(self.rows.items())
-        pinned = [each for each in rows[:-room] if each[1].breached][-2:]
-        return [*pinned, *rows[-room + len(pinned) :]]
+        pinned = [each for each in rows[:-limit] if each[1].breached][-2:]
+        return [*pinned, *rows[-limit + len(pinned) :]]
 
     def _time(self, row: Row, now: datetime) -> Text:
         if row.due_at is None:

@@ -1,7 +1,4 @@
-"""The demo's outside world: providers' APIs, webhook receivers and a mail server, which check what they get.
-
-Nothing is decided here; what came is kept for the summary.
-"""
+"""Local stand-ins for providers' APIs, webhook receivers and a mail server. They verify and keep what they receive."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ SIGNED = {
 
 @dataclass(frozen=True)
 class Received:
-    """What came: by whom it is played, what it says, and the key that a second one would have too."""
+    """A message or notification: the receiver, the content, and the key that a duplicate would share."""
 
     receiver: str
     key: str
@@ -44,32 +41,32 @@ class Received:
 
 
 @dataclass
-class World:
-    """What the receivers have taken, and what they refused."""
+class Inbox:
+    """What the receivers accepted and refused."""
 
     secrets: Mapping[str, str]
-    taken: list[Received] = field(default_factory=list)
+    accepted: list[Received] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, receiver: str) -> list[Received]:
-        """Return what one of them has taken."""
-        return [each for each in self.taken if each.receiver == receiver]
+        """Return what one receiver accepted."""
+        return [each for each in self.accepted if each.receiver == receiver]
 
-    def take(self, receiver: str, key: str, document: Mapping[str, Any]) -> str:
-        """Keep it; returns an id for it."""
-        self.taken.append(Received(receiver, key, document))
+    def accept(self, receiver: str, key: str, document: Mapping[str, Any]) -> str:
+        """Keep a document; return an id for it."""
+        self.accepted.append(Received(receiver, key, document))
         self.arrived.set()
-        return f"{receiver}-{len(self.taken)}"
+        return f"{receiver}-{len(self.accepted)}"
 
     def refuse(self, receiver: str, why: str) -> Response:
-        """Say no."""
+        """Record a refusal; return its response."""
         self.refused.append(f"{receiver}: {why}")
         return JSONResponse({"error": why}, 401)
 
 
 def environment(http: int, smtp: int) -> dict[str, str]:
-    """Where the services find the receivers."""
+    """Return the variables that point the services to the receivers on these ports."""
     base = f"http://127.0.0.1:{http}"
     return {
         "DESKBUS_WHATSAPP_URL": f"{base}/whatsapp",
@@ -90,44 +87,44 @@ def environment(http: int, smtp: int) -> dict[str, str]:
     }
 
 
-def application(world: World) -> Starlette:
-    """The providers' APIs and the webhook receivers."""
+def application(inbox: Inbox) -> Starlette:
+    """Build the providers' APIs and the webhook receivers."""
 
     def bearer(request: Request, name: str) -> bool:
-        return request.headers.get("authorization") == f"Bearer {world.secrets[name]}"
+        return request.headers.get("authorization") == f"Bearer {inbox.secrets[name]}"
 
     async def whatsapp(request: Request) -> Response:
         if not bearer(request, "DESKBUS_TOKEN_WA_TH"):
-            return world.refuse("whatsapp", "token")
+            return inbox.refuse("whatsapp", "token")
         document = await request.json()
-        identifier = world.take("whatsapp", document.get("biz_opaque_callback_data", ""), document)
+        identifier = inbox.accept("whatsapp", document.get("biz_opaque_callback_data", ""), document)
         return JSONResponse({"messages": [{"id": f"wamid.{identifier}"}]})
 
     async def line(request: Request) -> Response:
         if not bearer(request, "DESKBUS_TOKEN_LINE_TH"):
-            return world.refuse("line", "token")
-        identifier = world.take("line", request.headers.get("x-line-retry-key", ""), await request.json())
+            return inbox.refuse("line", "token")
+        identifier = inbox.accept("line", request.headers.get("x-line-retry-key", ""), await request.json())
         return JSONResponse({"sentMessages": [{"id": identifier}]})
 
     async def twilio(request: Request) -> Response:
-        login = f"{request.path_params['sid']}:{world.secrets['DESKBUS_SECRET_SMS_GB']}"
+        login = f"{request.path_params['sid']}:{inbox.secrets['DESKBUS_SECRET_SMS_GB']}"
         if request.headers.get("authorization") != f"Basic {base64.b64encode(login.encode()).decode()}":
-            return world.refuse("twilio", "login")
+            return inbox.refuse("twilio", "login")
         form = dict(parse_qsl((await request.body()).decode()))
-        return JSONResponse({"sid": world.take("twilio", "", form)}, 201)
+        return JSONResponse({"sid": inbox.accept("twilio", "", form)}, 201)
 
     async def signed(request: Request) -> Response:
         name, body, headers = request.path_params["name"], await request.body(), request.headers
         identifier, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
-        right = standard_webhook(identifier, int(stamp), body, world.secrets[SIGNED[name]])["webhook-signature"]
+        right = standard_webhook(identifier, int(stamp), body, inbox.secrets[SIGNED[name]])["webhook-signature"]
         if not any(hmac.compare_digest(right, each) for each in headers.get("webhook-signature", "").split(" ")):
-            return world.refuse(name, "signature")
-        return JSONResponse({"id": world.take(name, identifier, json.loads(body))})
+            return inbox.refuse(name, "signature")
+        return JSONResponse({"id": inbox.accept(name, identifier, json.loads(body))})
 
     async def slack(request: Request) -> Response:
         if not bearer(request, "DESKBUS_NOTIFY_SLACK_TOKEN"):
             return JSONResponse({"ok": False, "error": "invalid_auth"})
-        return JSONResponse({"ok": True, "ts": world.take("slack", "", await request.json())})
+        return JSONResponse({"ok": True, "ts": inbox.accept("slack", "", await request.json())})
 
     def post(path: str, endpoint: Any) -> Route:
         return Route(path, endpoint, methods=["POST"])
@@ -144,8 +141,8 @@ def application(world: World) -> Starlette:
 
 
 class _Mailbox:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802
         content = envelope.content if isinstance(envelope.content, bytes) else b""
@@ -157,12 +154,12 @@ class _Mailbox:
             "text": body.get_content() if body else "",
             "in_reply_to": str(mail["in-reply-to"] or ""),
         }
-        self._world.take("mail", str(mail["message-id"] or ""), document)
+        self._inbox.accept("mail", str(mail["message-id"] or ""), document)
         return "250 taken"
 
 
-class _Quiet(uvicorn.Server):
-    """Signals are the demo's."""
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the demo."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -170,15 +167,15 @@ class _Quiet(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def receiving(world: World, http: int, smtp: int) -> AsyncIterator[None]:
+async def receiving(inbox: Inbox, http: int, smtp: int) -> AsyncIterator[None]:
     """Receive on these ports while the block runs."""
     config = uvicorn.Config(
-        application(world), host="127.0.0.1", port=http, log_config=None, access_log=False, lifespan="off"
+        application(inbox), host="127.0.0.1", port=http, log_config=None, access_log=False, lifespan="off"
     )
-    server = _Quiet(config)
+    server = _Server(config)
     serving = asyncio.create_task(server.serve())
     loop = asyncio.get_running_loop()
-    mail = await loop.create_server(lambda: SMTP(_Mailbox(world), enable_SMTPUTF8=True, loop=loop), "127.0.0.1", smtp)
+    mail = await loop.create_server(lambda: SMTP(_Mailbox(inbox), enable_SMTPUTF8=True, loop=loop), "127.0.0.1", smtp)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.audit import Report, audit
-from cli.reading import Line
+from cli.reading import TopicRecord
 from contracts import agents, assignments, commands, contacts, notifications, sla, tickets, topics
 from contracts.dlq import DeadLetter
 from contracts.envelope import Command, Event
@@ -35,11 +35,11 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def line(topic: str, value: bytes, headers: Iterable[tuple[str, bytes]] = ()) -> Line:
-    return Line(topic, 0, 0, b"k", value, list(headers), 0)
+def line(topic: str, value: bytes, headers: Iterable[tuple[str, bytes]] = ()) -> TopicRecord:
+    return TopicRecord(topic, 0, 0, b"k", value, list(headers), 0)
 
 
-def event(kind: str, subject: str, sequence: int, payload: Payload, cause: str | None = None) -> Line:
+def event(kind: str, subject: str, sequence: int, payload: Payload, cause: str | None = None) -> TopicRecord:
     source, topic = SOURCES[kind]
     told = Event.of(payload, source=source, subject=subject, sequence=sequence, time=T0, causationid=cause)
     return line(topic, told.encode())
@@ -62,36 +62,36 @@ def message(identifier: str = M1, direction: Direction = Direction.IN) -> Messag
     )
 
 
-def inbound(receipt: str, body: bytes, channel: str = "webhook") -> Line:
+def inbound(receipt: str, body: bytes, channel: str = "webhook") -> TopicRecord:
     record = InboundRecord(
         receipt=receipt, channel=channel, account="coupang-kr", key="k", received_at=T0, body=body, size=len(body)
     )
     return line(topics.INBOUND, body, record.to_headers())
 
 
-def opened(subject: str = "t1", sequence: int = 1, receipt: str = "r1", said: str = M1, **fields: Any) -> Line:
+def opened(subject: str = "t1", sequence: int = 1, receipt: str = "r1", said: str = M1, **fields: Any) -> TopicRecord:
     payload = tickets.TicketOpened(ticket=ticket(subject, **fields), message=message(said))
     return event("tickets", subject, sequence, payload, receipt)
 
 
-def answered(sequence: int, said: str = "m2", command: str = "c1") -> Line:
+def answered(sequence: int, said: str = "m2", command: str = "c1") -> TopicRecord:
     payload = tickets.MessageSent(ticket=ticket(), message=message(said, Direction.OUT), command_id=command)
     return event("tickets", "t1", sequence, payload, command)
 
 
-def reply(identifier: str = "c1") -> Line:
+def reply(identifier: str = "c1") -> TopicRecord:
     wanted = Command.of(
         commands.Reply(by=SOMEBODY, text="!"), id=identifier, source="/deskbus/door/commands", subject="t1", time=T0
     )
     return line(topics.COMMAND, wanted.encode())
 
 
-def queued(sequence: int = 1, subject: str = "t1") -> Line:
+def queued(sequence: int = 1, subject: str = "t1") -> TopicRecord:
     payload = assignments.TicketQueued(ticket_id=subject, queue="q", reason="opened", queued_at=T0)
     return event("assignments", subject, sequence, payload)
 
 
-def assigned(sequence: int, agent: str = "a1", subject: str = "t1", since: float = 1) -> Line:
+def assigned(sequence: int, agent: str = "a1", subject: str = "t1", since: float = 1) -> TopicRecord:
     payload = assignments.TicketAssigned(
         ticket_id=subject, queue="q", agent=assignments.AgentRef(id=agent), reason="best_match", queued_at=T0,
         assigned_at=at(since), waited_ms=1000, load_before=0, load_after=1,
@@ -99,19 +99,19 @@ def assigned(sequence: int, agent: str = "a1", subject: str = "t1", since: float
     return event("assignments", subject, sequence, payload)
 
 
-def unassigned(sequence: int, until: float, subject: str = "t1") -> Line:
+def unassigned(sequence: int, until: float, subject: str = "t1") -> TopicRecord:
     payload = assignments.TicketUnassigned(
         ticket_id=subject, queue="q", agent=AGENT, reason="solved", unassigned_at=at(until)
     )
     return event("assignments", subject, sequence, payload)
 
 
-def agent(capacity: float) -> Line:
+def agent(capacity: float) -> TopicRecord:
     told = agents.AgentUpdated(agent=agents.Agent(id="a1", name="Ewa", capacity=capacity))
     return event("agents", "a1", 1, told)
 
 
-def clock(kind: type[sla.ClockEvent], sequence: int, due: float | None = 60, **fields: Any) -> Line:
+def clock(kind: type[sla.ClockEvent], sequence: int, due: float | None = 60, **fields: Any) -> TopicRecord:
     payload = kind(
         ticket_id="t1", clock_id="t1:first", metric="first_reply", policy=sla.PolicyRef(name="p", version="1"),
         calendar=sla.CalendarRef(name="always", version="1"), target_seconds=60, started_at=T0,
@@ -120,26 +120,26 @@ def clock(kind: type[sla.ClockEvent], sequence: int, due: float | None = 60, **f
     return event("sla", "t1", sequence, payload)
 
 
-def breached(sequence: int) -> Line:
+def breached(sequence: int) -> TopicRecord:
     return clock(sla.ClockBreached, sequence, breached_at=at(60))
 
 
-def escalation(sequence: int, payload: type[Payload], /, **fields: Any) -> Line:
+def escalation(sequence: int, payload: type[Payload], /, **fields: Any) -> TopicRecord:
     return event("notify", "esc-t1", sequence, payload(escalation_id="esc-t1", ticket_id="t1", **fields))
 
 
-def step(sequence: int, number: int = 0) -> Line:
+def step(sequence: int, number: int = 0) -> TopicRecord:
     return escalation(sequence, notifications.EscalationStepReached, alert=ALERT, chain="c", step=number, reached_at=T0)
 
 
-def notified(sequence: int, identifier: str = "n1") -> Line:
+def notified(sequence: int, identifier: str = "n1") -> TopicRecord:
     return escalation(
         sequence, notifications.NotificationSent, notification_id=identifier, kind="firing", sink="webhook",
         target=notifications.Target(kind="team", name="lead"), dedup_key="esc-t1", sent_at=T0,
     )  # fmt: skip
 
 
-def letter(of: Line) -> Line:
+def letter(of: TopicRecord) -> TopicRecord:
     told = DeadLetter(
         service="ingest", handler="x", error_type="Unreadable", error="Unreadable: no", at=T0, topic=of.topic,
         partition=0, offset=0, key=of.key, value=of.value, original_headers=tuple(of.headers),
@@ -162,7 +162,7 @@ def test_a_log_of_a_ticket_that_went_its_way_is_clean() -> None:
     assert (counts["inbound"], counts["tickets"], counts["messages"], counts["breaches"]) == (1, 1, 2, 1)
 
 
-FAULTS: dict[str, list[Line]] = {
+FAULTS: dict[str, list[TopicRecord]] = {
     "gaps": [opened(), answered(3)],
     "events out of order": [opened(), answered(3), event("tickets", "t1", 2, tickets.TicketTagged(
         ticket=ticket(), added=("x",), actor=SOMEBODY))],
@@ -181,7 +181,7 @@ FAULTS: dict[str, list[Line]] = {
 
 
 def test_files_that_leave_by_themselves_are_no_second_reply_unless_one_leaves_twice() -> None:
-    def file(sequence: int, said: str, kind: type[Payload] = tickets.MessageSent, **fields: Any) -> Line:
+    def file(sequence: int, said: str, kind: type[Payload] = tickets.MessageSent, **fields: Any) -> TopicRecord:
         sent = message(said, Direction.OUT).model_copy(update={"text": ""})
         payload = kind(ticket=ticket(), message=sent, command_id="c1", **fields)
         return event("tickets", "t1", sequence, payload, "c1")
@@ -231,7 +231,7 @@ def test_each_fault_is_found_and_called_by_its_name(kind: str) -> None:
     assert not report.clean
 
 
-OPEN: dict[str, list[Line]] = {
+OPEN: dict[str, list[TopicRecord]] = {
     "tickets without a clock": [opened(), queued(), assigned(2)],
     "tickets that routing has not seen": [opened(), clock(sla.ClockMet, 1, met_at=at(5))],
     "tickets that wait for an agent": [queued()],
@@ -255,7 +255,7 @@ def test_a_ticket_that_is_solved_while_it_waits_waits_for_nobody() -> None:
     assert "tickets that wait for an agent" not in report.open
 
 
-EXCUSED: dict[str, Callable[[], list[Line]]] = {
+EXCUSED: dict[str, Callable[[], list[TopicRecord]]] = {
     "a resend of the same event": lambda: [opened(), opened(), answered(2), opened()],
     "a message that comes twice with another body": lambda: [
         inbound("r1", b'{"id":"x-m1"}'), inbound("r2", b'{"id": "x-m1", "again": true}'), opened()],

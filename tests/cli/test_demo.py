@@ -1,4 +1,4 @@
-"""The demo, as a person runs it: all that it promises holds, and nothing of it is left, however it ends."""
+"""The demo, as a person runs it: all that it checks holds, and nothing of it is left, however it ends."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from cli.audit import audit
-from cli.demo.receivers import World
-from cli.demo.verdict import promises
+from cli.demo.checks import checks
+from cli.demo.receivers import Inbox
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def test_an_interrupted_demo_leaves_no_process(root: Path, environment: dict[str
 
 
 def test_a_demo_in_which_nothing_happened_has_not_held() -> None:
-    kept = dict(promises([], World({}), audit([], NOW), sent=0, twice=0, settled=False))
+    kept = dict(checks([], Inbox({}), audit([], NOW), sent=0, twice=0, settled=False))
     assert [promise for promise, held in kept.items() if held] == [
         "nothing was refused by the receivers",
         "audit: clean, every message accounted for, gaps 0, duplicates in effect 0",

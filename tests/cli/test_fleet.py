@@ -45,7 +45,7 @@ def test_a_fleet_asks_each_process_once_to_leave(tmp_path: Path) -> None:
 
 
 def test_who_does_not_leave_is_killed_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(fleet, "STOP_SECONDS", 0.2)
     whole = _fleet(tmp_path, _DEAF)
     with pytest.raises(FleetError, match=r"routing-1 did not stop(.|\n)*sla-1 did not stop"):
         whole.stop()

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
-from cli.letters import MOST_GROUPS, Choice, Found, find, groups, replay
-from cli.reading import Line, read
+from cli.letters import MAX_GROUPS, Choice, Found, find, groups, replay
+from cli.reading import TopicRecord, read
 from contracts import topics
 from contracts.dlq import REPLAY_OF, DeadLetter, Headers
 from contracts.topics import MAX_DLQ_BYTES, MAX_MESSAGE_BYTES
@@ -46,7 +46,7 @@ def test_letters_are_chosen_by_every_condition_given(choice: Choice, receipts: l
     chosen = [
         receipt
         for offset, (receipt, error) in enumerate(LETTERS)
-        if choice.holds(Line(topics.dlq("ingest"), 0, offset, b"k", b"", (), 0), _letter(receipt, error))
+        if choice.holds(TopicRecord(topics.dlq("ingest"), 0, offset, b"k", b"", (), 0), _letter(receipt, error))
     ]
     assert chosen == receipts
 
@@ -75,8 +75,8 @@ def test_letters_are_counted_by_what_they_are_about_and_by_reason_without_what_i
 
 def test_reasons_that_all_differ_fill_no_screen() -> None:
     words = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]
-    told = list(groups(_letter("r", f"{word}: {word * 100}") for word in [*words, *words[:MOST_GROUPS]]))
-    assert len(told) == MOST_GROUPS + 1
+    told = list(groups(_letter("r", f"{word}: {word * 100}") for word in [*words, *words[:MAX_GROUPS]]))
+    assert len(told) == MAX_GROUPS + 1
     assert told[-1] == (80, "elsewhere", "80 other reasons")
     assert max(len(where) + len(why) for _, where, why in told) <= 200
 

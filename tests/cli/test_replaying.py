@@ -104,4 +104,4 @@ async def test_a_replay_that_nobody_takes_up_says_so_and_ends(rig: Rig) -> None:
     assert quiet.output.splitlines() == ["1 sent to deskbus.sla.retry.v1"]
     (letter,) = (await find(rig.settings.kafka, "sla", Choice(), prefix=rig.prefix)).letters
     waits = await outcome(rig.settings.kafka, "sla", [letter.place], seconds=0, prefix=rig.prefix)
-    assert (waits.taken, waits.back, waits.waiting) == ((), (), (letter.place,))
+    assert (waits.handled, waits.back, waits.pending) == ((), (), (letter.place,))

@@ -18,7 +18,7 @@ from cli.audit import Report
 from cli.demo.board import Board
 from cli.describe import describe
 from cli.letters import Found
-from cli.reading import Line
+from cli.reading import TopicRecord
 from cli.running import compact, show
 from cli.screen import clean
 from contracts import corpus, topics
@@ -79,19 +79,19 @@ def letter(**fields: Any) -> DeadLetter:
 
 
 def test_a_list_of_letters_survives_what_a_stranger_wrote_into_the_reason() -> None:
-    text = printed(table.of_letters([Found("0/1", letter(), replayed=False)]))
+    text = printed(table.letters_table([Found("0/1", letter(), replayed=False)]))
     assert "[/x][bold]:smile:" in text
     assert obeyed(text) == set()
 
 
 def test_a_letter_is_shown_without_obeying_it() -> None:
-    text = "\n".join(table.lines_of_letter(Found("0/1", letter(), replayed=False)))
+    text = "\n".join(table.letter_lines(Found("0/1", letter(), replayed=False)))
     assert "\\x1b]0;owned" in text
     assert obeyed(text) == set()
 
 
 def test_a_reason_with_line_ends_cannot_pass_for_other_fields_of_its_letter() -> None:
-    lines = list(table.lines_of_letter(Found("0/1", letter(error="x\nreplayed: yes", value=b""), replayed=False)))
+    lines = list(table.letter_lines(Found("0/1", letter(error="x\nreplayed: yes", value=b""), replayed=False)))
     assert [line for line in lines if "\n" in line] == []
 
 
@@ -99,7 +99,7 @@ def test_an_audit_shows_ids_that_strangers_chose() -> None:
     report = Report()
     report.faults["unreadable records"].append(NASTY)
     report.open["tickets without a clock"].append(NASTY)
-    text = printed(table.of_audit(report, settled=True))
+    text = printed(table.audit_table(report, settled=True))
     assert text.count("[/x][bold]:smile:") == 2
     assert obeyed(text) == set()
 
@@ -115,15 +115,15 @@ def poisoned(document: Any, path: str = "") -> Any:
     return document + NASTY if isinstance(document, str) and not fixed and not instant else document
 
 
-def poisoned_lines() -> list[Line]:
+def poisoned_lines() -> list[TopicRecord]:
     return [
-        Line(topics.TOPIC_OF[e.type], 0, 0, b"k", json.dumps(poisoned(json.loads(e.value))).encode(), [], 0)
+        TopicRecord(topics.TOPIC_OF[e.type], 0, 0, b"k", json.dumps(poisoned(json.loads(e.value))).encode(), [], 0)
         for e in corpus.examples()
     ]
 
 
 @pytest.mark.parametrize("line", poisoned_lines(), ids=lambda line: line.topic)
-def test_every_event_and_command_is_told_in_one_line_that_commands_nothing(line: Line) -> None:
+def test_every_event_and_command_is_told_in_one_line_that_commands_nothing(line: TopicRecord) -> None:
     described = describe(line)
     assert described.kind != "unreadable", described.words
     assert obeyed(str(described)) == set()
@@ -133,12 +133,12 @@ def test_every_event_and_command_is_told_in_one_line_that_commands_nothing(line:
 def test_records_that_are_no_events_are_told_so() -> None:
     view = letter()
     lines = [
-        Line(topics.dlq("ingest"), 0, 0, view.key, view.value, view.to_headers(), 0),
+        TopicRecord(topics.dlq("ingest"), 0, 0, view.key, view.value, view.to_headers(), 0),
         *(
-            Line(topics.INBOUND, 0, 0, b"k", record.body, record.to_headers(), 0)
+            TopicRecord(topics.INBOUND, 0, 0, b"k", record.body, record.to_headers(), 0)
             for record in (r.model_copy(update={"account": NASTY, "channel": NASTY}) for r in corpus.inbound_examples())
         ),
-        Line(topics.TICKETS, 0, 0, None, json.dumps({"type": NASTY}).encode(), [], 0),
+        TopicRecord(topics.TICKETS, 0, 0, None, json.dumps({"type": NASTY}).encode(), [], 0),
     ]
     assert [obeyed(str(describe(line))) for line in lines] == [set()] * len(lines)
 
@@ -146,17 +146,17 @@ def test_records_that_are_no_events_are_told_so() -> None:
 @pytest.mark.parametrize("topic", [topics.COMMAND, topics.TICKETS])
 def test_a_type_that_is_not_named_like_ours_is_described_too(topic: str) -> None:
     example = json.loads(corpus.examples("deskbus.ticket.opened.v1")[0].value) | {"type": "x", "data": 1}
-    assert describe(Line(topic, 0, 0, None, json.dumps(example).encode(), [], 0)).kind != "unreadable"
+    assert describe(TopicRecord(topic, 0, 0, None, json.dumps(example).encode(), [], 0)).kind != "unreadable"
 
 
 @pytest.mark.parametrize("timestamp", [-1, 2**62, -(2**62)])
 def test_a_record_with_an_impossible_time_is_described_too(timestamp: int) -> None:
-    assert describe(Line(topics.TICKETS, 0, 0, None, b"{", [], timestamp)).kind == "unreadable"
+    assert describe(TopicRecord(topics.TICKETS, 0, 0, None, b"{", [], timestamp)).kind == "unreadable"
 
 
 @given(st.binary(max_size=60), st.sampled_from([topic.name for topic in topics.TOPICS]))
 def test_whatever_lies_on_a_topic_is_described_in_one_line(value: bytes, topic: str) -> None:
-    assert "\n" not in str(describe(Line(topic, 0, 0, None, value, [("ce_type", value)], 0)))
+    assert "\n" not in str(describe(TopicRecord(topic, 0, 0, None, value, [("ce_type", value)], 0)))
 
 
 def test_the_board_shows_what_strangers_wrote() -> None:
@@ -206,7 +206,7 @@ def test_what_is_copied_from_the_list_of_letters_stands_in_one_piece(
     out = io.StringIO()
     console = screen.console(out)
     console.width = width or console.width
-    console.print(table.of_letters([found]))
+    console.print(table.letters_table([found]))
     assert receipt in out.getvalue()
     if width is None:
         assert any(receipt in line and "'low'" in line for line in out.getvalue().splitlines())

@@ -10,7 +10,7 @@ from rich.console import Console
 from cli.contents import message_ids
 from cli.demo.board import Board
 from cli.describe import describe
-from cli.reading import Line
+from cli.reading import TopicRecord
 from cli.running import compact
 from contracts import corpus, topics
 from contracts.envelope import Event
@@ -19,16 +19,16 @@ from contracts.inbound import InboundRecord
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
-def _lines() -> list[Line]:
+def _lines() -> list[TopicRecord]:
     return [
-        Line(topics.TOPIC_OF[example.type], 0, 0, b"k", example.value, [], 0)
+        TopicRecord(topics.TOPIC_OF[example.type], 0, 0, b"k", example.value, [], 0)
         for example in corpus.examples()
         if topics.TOPIC_OF[example.type] not in {topics.INBOUND, topics.COMMAND}
     ]
 
 
 @pytest.mark.parametrize("line", _lines(), ids=lambda line: line.topic)
-def test_a_committed_example_of_an_event_is_described_in_one_line(line: Line) -> None:
+def test_a_committed_example_of_an_event_is_described_in_one_line(line: TopicRecord) -> None:
     described = describe(line)
     assert described.kind != "unreadable"
     assert described.words
@@ -36,7 +36,7 @@ def test_a_committed_example_of_an_event_is_described_in_one_line(line: Line) ->
 
 
 def test_a_record_that_cannot_be_read_is_described_all_the_same() -> None:
-    assert describe(Line(topics.TICKETS, 3, 9, None, b"{", [], 0)).kind == "unreadable"
+    assert describe(TopicRecord(topics.TICKETS, 3, 9, None, b"{", [], 0)).kind == "unreadable"
 
 
 def test_the_board_takes_every_committed_example_and_counts_a_resend_once() -> None:
@@ -93,5 +93,5 @@ def test_the_ids_in_a_record_are_found_or_it_is_said_that_nobody_can_tell(
 
 def test_the_example_records_of_the_door_are_described() -> None:
     for record in corpus.inbound_examples():
-        line = Line(topics.INBOUND, 0, 0, b"k", record.body, record.to_headers(), 0)
+        line = TopicRecord(topics.INBOUND, 0, 0, b"k", record.body, record.to_headers(), 0)
         assert describe(line).kind == f"inbound {record.channel}"

@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pymongo.errors import PyMongoError
 
-from cli.reading import Line, read
+from cli.reading import TopicRecord, read
 from contracts import topics
 from deploy.local import KafkaServer, MongoServer, free_port
 from deploy.local.stack import DATA
@@ -239,7 +239,7 @@ class Campaign:
         if self.outcome.faults:
             self._keep(lines, kept)
 
-    def _keep(self, lines: list[Line], kept: stores.Stores) -> None:
+    def _keep(self, lines: list[TopicRecord], kept: stores.Stores) -> None:
         with (self.folder / "records.jsonl").open("w", encoding="utf-8") as out:
             for line in lines:
                 value = (line.value or b"").decode("utf-8", "replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.reading import Line
+from cli.reading import TopicRecord
 from contracts import notifications, sla, tickets, topics
 from contracts.envelope import Event
 from contracts.payload import Payload
@@ -25,12 +25,12 @@ TOLD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def line(topic: str, source: str, subject: str, payload: Payload, sequence: int = 1) -> Line:
+def line(topic: str, source: str, subject: str, payload: Payload, sequence: int = 1) -> TopicRecord:
     event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=T0)
-    return Line(topic, 0, 0, b"k", event.encode(), (), 0)
+    return TopicRecord(topic, 0, 0, b"k", event.encode(), (), 0)
 
 
-def opened(number: int, ticket: str = "t") -> Line:
+def opened(number: int, ticket: str = "t") -> TopicRecord:
     text, author = f"hello {mark(SEED, number)} please", Author(kind="contact", id="c")
     message = Message(
         id=f"m{ticket}{number}", direction=Direction.IN, author=author, text=text, sent_at=T0, received_at=T0
@@ -42,7 +42,7 @@ def opened(number: int, ticket: str = "t") -> Line:
     return line(topics.TICKETS, "/deskbus/ingest", ticket, tickets.TicketOpened(ticket=new, message=message))
 
 
-def found(kind: str, count: int, lines: list[Line], told: tuple[str, ...] = ()) -> list[str]:
+def found(kind: str, count: int, lines: list[TopicRecord], told: tuple[str, ...] = ()) -> list[str]:
     kept: dict[tuple[str, str], list[Any]] = {where: [] for where in stores.SOURCES}
     return verdict.faults(SEED, count, lines, kept, told, verdict.report(lines, T0)).get(kind, [])
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from cli.audit import Audit, Report
-from cli.reading import Line
+from cli.reading import TopicRecord
 from contracts import notifications, sla, tickets, topics
 from contracts.envelope import Event
 from tests.crash import stores
@@ -18,7 +18,7 @@ _SPOKEN = {topic.name for topic in topics.TOPICS if topic.sources and topic.name
 _MARK = re.compile(r"\[c\d+m\d+\]")
 
 
-def report(lines: Iterable[Line], now: datetime) -> Report:
+def report(lines: Iterable[TopicRecord], now: datetime) -> Report:
     """Audit the topics."""
     whole = Audit()
     for line in lines:
@@ -26,7 +26,7 @@ def report(lines: Iterable[Line], now: datetime) -> Report:
     return whole.report(now)
 
 
-def events(lines: Iterable[Line]) -> list[Event]:
+def events(lines: Iterable[TopicRecord]) -> list[Event]:
     """Return the events of all topics, each once."""
     seen: dict[str, Event] = {}
     for line in lines:
@@ -37,7 +37,7 @@ def events(lines: Iterable[Line]) -> list[Event]:
 
 
 def faults(
-    seed: int, count: int, lines: Sequence[Line], kept: stores.Stores, told: Iterable[str], audited: Report
+    seed: int, count: int, lines: Sequence[TopicRecord], kept: stores.Stores, told: Iterable[str], audited: Report
 ) -> dict[str, list[str]]:
     """Return all that does not hold. `told`: ids of the webhooks that receivers took; `audited`: what `report` says."""
     said = events(lines)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from cli.audit import audit
-from cli.reading import Line
+from cli.reading import TopicRecord
 from contracts import topics
 from contracts.commands import Reply
 from contracts.ticket import Channel
@@ -87,9 +87,9 @@ async def test_a_channel_of_the_table_is_all_that_ingest_and_the_audit_need(acco
     assert isinstance(call, HttpCall)
     assert (call.url, json.loads(call.body)) == ("https://graph.example/messages", {"to": "u1", "text": "On its way"})
 
-    lines = [Line(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records]
-    lines += [Line(topics.TICKETS, 0, n, None, event.encode(), [], 0) for n, event in enumerate(worker.events())]
-    report = audit([*lines, Line(topics.COMMAND, 0, 0, None, asks.value, [], 0)])
+    lines = [TopicRecord(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records]
+    lines += [TopicRecord(topics.TICKETS, 0, n, None, event.encode(), [], 0) for n, event in enumerate(worker.events())]
+    report = audit([*lines, TopicRecord(topics.COMMAND, 0, 0, None, asks.value, [], 0)])
     assert (report.counts["inbound"], report.counts["messages"]) == (3, 3)
     assert dict(report.faults) == {}
 
@@ -102,7 +102,7 @@ async def test_the_audit_reports_a_message_that_the_parser_of_a_new_channel_drop
     async with opened_door(kafka, FakeStore(), accounts, worker.secrets) as client:
         records = await taken(client, kafka, hook({"id": "m1", "from": "u1", "text": "Where?"}))
     assert await worker.take(*records) == set()
-    report = audit(Line(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records)
+    report = audit(TopicRecord(topics.INBOUND, 0, r.offset, None, r.value, r.headers, 0) for r in records)
     assert list(report.faults) == ["messages without effect"]
 
 

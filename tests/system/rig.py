@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from cli import traffic
 from cli.audit import Audit, Report
 from cli.fleet import SERVICES, Fleet, Replica
-from cli.reading import Line, read
+from cli.reading import TopicRecord, read
 from cli.sending import Doors
 from cli.traffic import Piece, Traffic
 from contracts import topics
@@ -158,7 +158,7 @@ class System:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    async def lines(self, *names: str) -> list[Line]:
+    async def lines(self, *names: str) -> list[TopicRecord]:
         return [line async for line in read(self.kafka, names, prefix=self.prefix)]
 
     async def events(self, topic: str, *types: str) -> list[Event]:

@@ -1,6 +1,6 @@
-"""The demo from end to end: its own services, topics and databases, people, screen, verdict, and cleaning up.
+"""One run of the demo: starts its own services, topics and databases, plays the scenario, checks, and cleans up.
 
-Rule: whatever happens, no process of the demo is left. The stack stays as it was found.
+Rule: whatever happens, no process of the demo is left, and Kafka and MongoDB are as before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cli import screen, table
 from cli.audit import Audit, Report
 from cli.demo import receivers
 from cli.demo.board import Board
-from cli.demo.story import Story
-from cli.demo.verdict import promises
+from cli.demo.checks import checks
+from cli.demo.scenario import Scenario
 from cli.describe import describe
 from cli.fleet import ROOT, SERVICES, Fleet, FleetError
 from cli.reading import read
@@ -36,16 +36,15 @@ from kit.base.ids import uuid7
 from kit.kafka.admin import create_topics, delete_topics
 
 SECONDS = 55.0
-"""At most, from the first message to the verdict."""
-QUIET = 1.5
-"""Seconds of silence on the topics after which nothing more is expected."""
-
+"""Maximum time from the first message to the checks."""
+QUIET_SECONDS = 1.5
+"""The topics have settled after this time without a record."""
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stage:
-    """One run."""
+class DemoRun:
+    """One run of the demo."""
 
     def __init__(self, environ: Mapping[str, str], *, as_lines: bool) -> None:
         self.clock = SystemClock()
@@ -57,11 +56,11 @@ class Stage:
         self.console = screen.console(soft_wrap=as_lines)
         self._as_lines = as_lines
         self.http_port, self.smtp_port = free_port(), free_port()
-        self.world = receivers.World(secrets_environment())
+        self.inbox = receivers.Inbox(secrets_environment())
         self.fleet = self._fleet()
         self.board, self.audit = Board(), Audit()
         self.events: list[Event] = []
-        self._last_heard = 0.0
+        self._last_record = 0.0
 
     def _fleet(self) -> Fleet:
         shared = {
@@ -79,23 +78,23 @@ class Stage:
             fleet.add(service)
         return fleet
 
-    # -- the parts of a run ------------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------------------------
 
     def say(self, text: str, style: str = "") -> None:
-        """Say something beside the screen."""
+        """Print text next to the live view."""
         self.console.print(screen.clean(text, lines=True), style=style)
 
-    async def play(self) -> bool:
-        """Set up, play, judge; says whether all held."""
-        begin, ours = self.clock.monotonic(), asyncio.current_task()
-        assert ours is not None
+    async def run(self) -> bool:
+        """Start the services, play the scenario and run the checks; return whether all passed."""
+        begin, task = self.clock.monotonic(), asyncio.current_task()
+        assert task is not None
         for number in _ENDINGS:
-            asyncio.get_running_loop().add_signal_handler(number, ours.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         self.logs.mkdir(parents=True)
         for replica in self.fleet.replicas:
             replica.start()
         await create_topics(self.kafka, self.prefix, topics.LOCAL_PARTITIONS)
-        async with receivers.receiving(self.world, self.http_port, self.smtp_port):
+        async with receivers.receiving(self.inbox, self.http_port, self.smtp_port):
             await self._ready()
             self.say(f"four services started after {self.clock.monotonic() - begin:.0f} s; logs: {self.logs}")
             return await self._play()
@@ -113,85 +112,87 @@ class Stage:
         token = tokens()
         traffic = Traffic(self.prefix, self.clock.now)
         async with Doors([ingest.url], [("127.0.0.1", ingest.extra_ports["smtp"])], token=token.bearer) as doors:
-            story = Story(traffic, doors, urls, token.headers)
-            following = asyncio.create_task(self._follow(story))
+            scenario = Scenario(traffic, doors, urls, token.headers)
+            following = asyncio.create_task(self._follow(scenario))
             try:
-                await story.set_scene()
+                await scenario.set_up()
                 begin = self.clock.monotonic()
-                settled = await self._while_showing(self._until_settled(story, following), begin)
+                settled = await self._while_showing(self._until_settled(scenario, following), begin)
                 took = self.clock.monotonic() - begin
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-                await story.close()
-        return self._judge(story, took, settled=settled)
+                await scenario.close()
+        return self._check(scenario, took, settled=settled)
 
-    async def _follow(self, story: Story) -> None:
-        """The one reader of the topics: feeds the screen, the people and the audit."""
+    async def _follow(self, scenario: Scenario) -> None:
+        """Read the topics; feed the live view, the scenario and the audit."""
         names = [topic.name for topic in topics.TOPICS]
-        async for line in read(self.kafka, names, prefix=self.prefix, follow=True):
-            self.audit.feed(line)
-            event = self.board.feed(line)
-            self._last_heard = self.clock.monotonic()
+        async for record in read(self.kafka, names, prefix=self.prefix, follow=True):
+            self.audit.feed(record)
+            event = self.board.feed(record)
+            self._last_record = self.clock.monotonic()
             if event is not None:
                 self.events.append(event)
-                story.hear(event)
+                scenario.handle(event)
                 if self._as_lines:
-                    self.say(str(describe(line)))
+                    self.say(str(describe(record)))
 
-    async def _until_settled(self, story: Story, following: asyncio.Task[None]) -> bool:
-        """Let all customers write, then wait until everything is done and the topics are silent."""
-        writing = asyncio.create_task(story.customers())
+    async def _until_settled(self, scenario: Scenario, following: asyncio.Task[None]) -> bool:
+        """Let all customers write, then wait until all work is done; return False if that takes too long."""
+        writing = asyncio.create_task(scenario.customers())
         try:
             async with asyncio.timeout(SECONDS):
-                while not (writing.done() and story.finished and self.clock.monotonic() - self._last_heard > QUIET):
+                while not (writing.done() and scenario.finished and self._quiet):
                     for task in (following, writing):
                         if task.done():
                             task.result()
                     if dead := [r.name for r in self.fleet.replicas if not r.alive]:
                         raise FleetError(f"{', '.join(dead)} exited unexpectedly; logs: {self.logs}")
                     await asyncio.sleep(0.1)
-                return not story.faults
+                return not scenario.faults
         except TimeoutError:
             return False
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
 
+    @property
+    def _quiet(self) -> bool:
+        return self.clock.monotonic() - self._last_record > QUIET_SECONDS
+
     async def _while_showing(self, work: Awaitable[bool], begin: float) -> bool:
         if self._as_lines:
             return await work
-        doing = asyncio.ensure_future(work)
+        running = asyncio.ensure_future(work)
         with Live(console=self.console, auto_refresh=False, screen=False) as live:
-            while not doing.done():
+            while not running.done():
                 title = f"Deskbus demo, {self.clock.monotonic() - begin:4.0f} s"
                 live.update(self.board.render(self.clock.now(), title, self.console.height), refresh=True)
-                await asyncio.wait([doing], timeout=0.25)
-        return doing.result()
+                await asyncio.wait([running], timeout=0.25)
+        return running.result()
 
-    def _judge(self, story: Story, took: float, *, settled: bool) -> bool:
+    def _check(self, scenario: Scenario, took: float, *, settled: bool) -> bool:
         report: Report = self.audit.report(self.clock.now())
-        counts = {"sent": story.sent, "twice": story.duplicates}
-        kept = list(promises(self.events, self.world, report, **counts, settled=settled))
-        self.say(f"\n{story.sent} messages in {took:.0f} s, {story.duplicates} of them delivered twice")
-        self.console.print(table.of_audit(report, settled=True))
-        for promise, held in kept:
-            self.say(f"{'yes' if held else 'NO '}  {promise}", "green" if held else "bold red")
-        for fault in (*story.faults, *self.world.refused):
+        counts = {"sent": scenario.sent, "twice": scenario.duplicates}
+        results = list(checks(self.events, self.inbox, report, **counts, settled=settled))
+        self.say(f"\n{scenario.sent} messages in {took:.0f} s, {scenario.duplicates} of them delivered twice")
+        self.console.print(table.audit_table(report, settled=True))
+        for name, passed in results:
+            self.say(f"{'yes' if passed else 'NO '}  {name}", "green" if passed else "bold red")
+        for fault in (*scenario.faults, *self.inbox.refused):
             self.say(f"     {fault}", "red")
-        return all(held for _, held in kept)
-
-    # -- afterwards --------------------------------------------------------------------------------------------------
+        return all(passed for _, passed in results)
 
     def clean_up(self, *, keep: bool, failed: bool) -> None:
-        """End the services; remove topics, databases and logs, unless they are wanted."""
+        """Stop the services; remove topics and databases unless `keep`, and logs unless the run failed."""
         with _no_interruption():
             try:
                 self.fleet.stop()
             except FleetError as fault:
                 self.say(str(fault))
-            if unwell := [f"{each.name} ({each.exit_code})" for each in self.fleet.replicas if each.exit_code]:
-                self.say(f"did not exit cleanly: {', '.join(unwell)}")
+            if unclean := [f"{each.name} ({each.exit_code})" for each in self.fleet.replicas if each.exit_code]:
+                self.say(f"did not exit cleanly: {', '.join(unclean)}")
             if keep:
                 self.say(f"kept: topics {self.prefix}*, databases {self.mongo_prefix}_*, logs {self.logs}")
                 return
@@ -210,7 +211,7 @@ def _drop(mongo: str, prefix: str) -> None:
 
 @contextlib.contextmanager
 def _no_interruption() -> Any:
-    """A second Ctrl-C must not leave processes behind; ending them is bounded in time anyway."""
+    """Ignore Ctrl-C: it must not leave processes behind, and stopping them is bounded in time anyway."""
     old = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDINGS}
     try:
         yield
@@ -221,18 +222,18 @@ def _no_interruption() -> Any:
 
 def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
     """Run the demo; returns the exit code."""
-    stage = Stage(environ, as_lines=plain)
-    held = False
+    demo = DemoRun(environ, as_lines=plain)
+    passed = False
     try:
-        held = asyncio.run(stage.play())
+        passed = asyncio.run(demo.run())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        stage.say("interrupted")
+        demo.say("interrupted")
         return 130
     except TransientError as fault:
-        stage.say(f"{fault}\nAre Kafka and MongoDB running? `make up` starts them.")
+        demo.say(f"{fault}\nAre Kafka and MongoDB running? `make up` starts them.")
     except FleetError as fault:
-        stage.say(str(fault))
+        demo.say(str(fault))
     finally:
-        stage.clean_up(keep=keep, failed=not held)
-    stage.say("the demo passed" if held else f"the demo FAILED; logs: {stage.logs}")
-    return 0 if held else 1
+        demo.clean_up(keep=keep, failed=not passed)
+    demo.say("the demo passed" if passed else f"the demo FAILED; logs: {demo.logs}")
+    return 0 if passed else 1

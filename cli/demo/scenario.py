@@ -1,6 +1,6 @@
-"""What happens in the demo: customers write, agents answer what topics say is theirs, one answers late, one goes home.
+"""What happens in the demo: customers write, agents answer their tickets, one answers late, one goes offline.
 
-Agents and the team lead act on events and through doors only, as real ones would.
+Agents and the team lead react to events and act through the public APIs, as real ones would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from cli.demo.cast import AGENTS, LATE, LEAD, LEAVES, Person
+from cli.demo.agents import AGENTS, LATE, LEAD, LEAVES, Person
 from cli.phrases import LANGUAGES
 from cli.sending import Doors
 from cli.traffic import Hook, Piece, Traffic
@@ -22,12 +22,12 @@ from contracts.envelope import Event
 MESSAGES = 60
 PER_SECOND = 3.0
 SOLVED = 0.7
-"""Share of answers that settle the matter."""
+"""Share of replies that solve the ticket."""
 GOLD = {"tier": "gold", "orders": 41}
 
 
-class Story:
-    """The people of the demo, and what they still have to do."""
+class Scenario:
+    """The customers and agents of the demo, and their pending work."""
 
     def __init__(self, traffic: Traffic, doors: Doors, urls: dict[str, str], headers: dict[str, str]) -> None:
         self._traffic, self._doors, self._urls = traffic, doors, urls
@@ -37,25 +37,28 @@ class Story:
         self._holder: dict[str, str] = {}
         self._language: dict[str, str] = {}
         self._gold: set[str] = set()
-        self._gone: set[str] = set()
+
         self._tasks: set[asyncio.Task[None]] = set()
-        self._again: list[Piece] = []
-        self._asked: set[str] = set()
-        self._done: set[str | None] = set()
+        self._ordered: list[Piece] = []
+        """Messages that must keep their order."""
+        self._commands: set[str] = set()
+        """Ids of replies that were posted."""
+        self._completed: set[str | None] = set()
+        """Ids of replies that were sent, failed or rejected."""
         self.sent = 0
         self.duplicates = 0
         self.acknowledged = asyncio.Event()
         self.faults: list[str] = []
 
     async def close(self) -> None:
-        """Let everybody go."""
+        """Cancel pending work."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._http.aclose()
 
-    def _start(self, doing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(doing)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -66,13 +69,13 @@ class Story:
 
     @property
     def finished(self) -> bool:
-        """Whether all has been told, and nobody has anything to do that they know of."""
-        return self.acknowledged.is_set() and not self._tasks and self._asked <= self._done
+        """Return whether the escalation is acknowledged, no agent is busy, and all replies are completed."""
+        return self.acknowledged.is_set() and not self._tasks and self._commands <= self._completed
 
-    # -- setting the scene -------------------------------------------------------------------------------------------
+    # -- setup -------------------------------------------------------------------------------------------------------
 
-    async def set_scene(self) -> None:
-        """Make the agents known, and bring them online."""
+    async def set_up(self) -> None:
+        """Create the agents and bring them online."""
         for person in AGENTS:
             await self._put(f"/v1/agents/{person.id}", person.body())
         for person in AGENTS:
@@ -88,17 +91,17 @@ class Story:
     # -- customers ---------------------------------------------------------------------------------------------------
 
     async def customers(self) -> None:
-        """Everybody writes, at a steady rate; what providers deliver twice comes twice."""
+        """Send all messages at a steady rate, one of them twice; on the way, an agent goes offline."""
         begin = asyncio.get_running_loop().time()
         for number, piece in enumerate(self._pieces()):
             await asyncio.sleep(max(0.0, begin + number / PER_SECOND - asyncio.get_running_loop().time()))
             await self._doors.send(piece)
             self.sent += 1
             if number >= MESSAGES // 3 and isinstance(piece, Hook) and not self.duplicates:
-                await self._doors.send(piece)  # the provider did not hear our answer
+                await self._doors.send(piece)  # as if the provider had not received the response
                 self.duplicates += 1
             if number == MESSAGES * 2 // 3:
-                await self._goes_home()
+                await self._presence(self._people[LEAVES], "offline")
 
     def _pieces(self) -> list[Piece]:
         traffic = self._traffic
@@ -109,24 +112,23 @@ class Story:
         ]
         pieces += self._conversation()
         pieces += traffic.stream(MESSAGES - len(pieces))
-        late = pieces[0]
-        rest = pieces[1:]
+        gold, rest = pieces[0], pieces[1:]
         self._random.shuffle(rest)
-        rest.insert(3, late)
-        # One customer's messages stay in their order.
-        order = {id(piece): place for place, piece in enumerate(self._again)}
-        places = [place for place, piece in enumerate(rest) if id(piece) in order]
-        for place, piece in zip(places, self._again, strict=True):
+        rest.insert(3, gold)
+        # Restore the order of the messages that belong together.
+        ordered = {id(piece) for piece in self._ordered}
+        places = [place for place, piece in enumerate(rest) if id(piece) in ordered]
+        for place, piece in zip(places, self._ordered, strict=True):
             rest[place] = piece
         return rest
 
     def _conversation(self) -> list[Piece]:
-        """Several messages of the same people: text, then image, then place; a mail and what follows on it."""
+        """Return conversations: text, image and location; text and image; a mail and a reply to it."""
         traffic, number = self._traffic, self._traffic.number()
         user = traffic.person()
         first = traffic.mail(account="help-korale", language="ko")
         follow = traffic.mail(account="help-korale", sender=first.sender, in_reply_to=first.message_id, language="ko")
-        self._again = [
+        self._ordered = [
             traffic.whatsapp(sender=number),
             traffic.whatsapp_image("รูปสินค้า", sender=number),
             traffic.whatsapp_location(sender=number),
@@ -135,16 +137,12 @@ class Story:
             first,
             follow,
         ]
-        return list(self._again)
-
-    async def _goes_home(self) -> None:
-        self._gone.add(LEAVES)
-        await self._presence(self._people[LEAVES], "offline")
+        return list(self._ordered)
 
     # -- agents ------------------------------------------------------------------------------------------------------
 
-    def hear(self, event: Event) -> None:
-        """Act on an event."""
+    def handle(self, event: Event) -> None:
+        """React to an event."""
         data = event.data
         match data:
             case tickets.TicketOpened(ticket=ticket):
@@ -152,7 +150,7 @@ class Story:
                 if ticket.customer.tier == "gold":
                     self._gold.add(event.subject)
             case tickets.MessageSent() | tickets.MessageFailed() | tickets.CommandRejected():
-                self._done.add(data.command_id)
+                self._completed.add(data.command_id)
             case tickets.MessageReceived() if event.subject in self._holder:
                 self._start(self._answer(event.subject, self._holder[event.subject]))
             case assignments.TicketAssigned(agent=agent):
@@ -165,7 +163,7 @@ class Story:
                 self._start(self._acknowledge(escalation_id, ticket_id))
 
     async def _answer(self, ticket: str, agent: str) -> None:
-        """Read, think, answer; not if somebody else has it by then. One who is about to leave gets nothing done."""
+        """Answer after a while, if the agent still has the ticket. The agent who is to leave never answers."""
         await asyncio.sleep(self._random.uniform(0.8, 3.5))
         if agent == LEAVES or self._holder.get(ticket) != agent:
             return
@@ -176,10 +174,10 @@ class Story:
         text = LANGUAGES.get(self._language.get(ticket, "en").split("-")[0], LANGUAGES["en"]).answer
         by = {"kind": "agent", "id": person.id, "name": person.name}
         data = {"by": by, "text": text, **({"status": "solved"} if solve else {})}
-        self._asked.add((await self._doors.post_command(ticket, "reply", data))["id"])
+        self._commands.add((await self._doors.post_command(ticket, "reply", data))["id"])
 
     async def _acknowledge(self, escalation: str, ticket: str) -> None:
-        """The team lead says that she takes care, and sees to it that it is answered."""
+        """Acknowledge as the team lead, then let the ticket's agent answer."""
         await asyncio.sleep(1.0)
         url = f"{self._urls['notify']}/v1/escalations/{escalation}/ack"
         answer = await self._http.post(url, json={"by": LEAD})

@@ -1,4 +1,4 @@
-"""Who works in the demo, and what its customers do, in which order. Only data."""
+"""The agents of the demo. Only data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Person:
     brands: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
-        """What the agents' door is told."""
+        """Return the body for routing's API of agents."""
         return {
             "name": self.name,
             "email": f"{self.id}@desk.example",
@@ -43,8 +43,9 @@ AGENTS = (
     Person("lucy", "Lucy Brown", ("en",), brands=("nimbus",)),
     Person("victor", "Victor Lang", ("en", "ko"), capacity=3, skills={"vip": 4}),
 )
-#: Goes home in the middle of it, with work in hand that nobody has answered.
 LEAVES = "ewa"
-#: Looks after the best customers, and is late with the one who matters.
+"""Goes offline during the demo, with unanswered tickets."""
 LATE = "victor"
+"""Does not answer the gold customer in time, so that a clock breaches."""
 LEAD = "Mona (team lead)"
+"""Acknowledges the escalation."""

@@ -1,0 +1,64 @@
+"""The checks that the demo must pass, from events, receivers and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cli.audit import Report
+from cli.demo.receivers import Inbox
+from contracts import assignments, notifications, sla, tickets
+from contracts.envelope import Event
+
+PROVIDERS = ("whatsapp", "line", "twilio", "coupang", "allegro", "mail")
+
+
+def checks(
+    events: Iterable[Event], inbox: Inbox, report: Report, *, sent: int, twice: int, settled: bool
+) -> Iterator[tuple[str, bool]]:
+    """Yield each check and whether it passed."""
+    payloads = [event.data for event in events]
+
+    def seen(kind: type) -> bool:
+        return any(isinstance(data, kind) for data in payloads)
+
+    answers = [data for data in payloads if isinstance(data, tickets.MessageSent)]
+    taken = sum(isinstance(data, tickets.TicketOpened | tickets.MessageReceived) for data in payloads)
+    replies = sum(len(inbox.of(name)) for name in PROVIDERS) - len(_notices(inbox))
+    languages = {data.ticket.language for data in payloads if isinstance(data, tickets.TicketOpened)}
+    channels = {data.ticket.channel for data in payloads if isinstance(data, tickets.TicketOpened)}
+    came = report.counts["inbound"]
+    yield f"{came} messages came, {twice} of them a second time; {taken} were taken", came - twice == taken == sent > 0
+    yield f"tickets from five channels: {', '.join(sorted(channels))}", len(channels) == 5
+    yield f"in four languages: {', '.join(sorted(filter(None, languages)))}", {"th", "pl", "ko", "en"} <= languages
+    yield "a clock ran out and was announced", seen(sla.ClockBreached)
+    yield "the escalation reached its second step", _second_step(payloads)
+    firing = [each for name in ("lead", "oncall") for each in inbox.of(name) if _kind(each.document) == "firing"]
+    yield "it arrived at the local receivers with valid signatures", len(firing) >= 3
+    yield "it was acknowledged over REST", seen(notifications.EscalationAcknowledged)
+    late = [data for data in payloads if isinstance(data, notifications.EscalationResolved)]
+    yield "the late answer ended it", any(data.reason == "stopped_late" for data in late)
+    yield "replies stopped clocks", seen(sla.ClockMet)
+    yield f"every reply reached its customer once: {len(answers)} sent, {replies} arrived", len(answers) == replies > 0
+    yield "nothing was refused by the receivers", not inbox.refused
+    requeued = [
+        d.ticket_id for d in payloads if isinstance(d, assignments.TicketUnassigned) and d.reason == "agent_offline"
+    ]
+    assigned = [d.ticket_id for d in payloads if isinstance(d, assignments.TicketAssigned)]
+    reassigned = bool(requeued) and all(assigned.count(ticket) > 1 for ticket in requeued)
+    yield f"tickets of the agent who left went to others: {len(requeued)} tickets", reassigned
+    yield "everything was done in the end", settled
+    yield "audit: clean, every message accounted for, gaps 0, duplicates in effect 0", report.holds(settled=True)
+
+
+def _second_step(payloads: list[object]) -> bool:
+    return any(isinstance(data, notifications.EscalationStepReached) and data.step == 1 for data in payloads)
+
+
+def _kind(document: object) -> str:
+    data = document.get("data") if isinstance(document, dict) else None
+    return str(data.get("kind")) if isinstance(data, dict) else ""
+
+
+def _notices(inbox: Inbox) -> list[object]:
+    """Return the mails of notify, which are not replies to customers."""
+    return [each for each in inbox.of("mail") if each.document["to"] == ["workforce@nimbus.example"]]
