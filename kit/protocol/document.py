@@ -6,7 +6,7 @@ Pure: no IO and no clock. Here stand the rules of taking an event once (`seen`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -301,9 +301,3 @@ def _field(source: str) -> str:
 
 def _unfield(name: str) -> str:
     return name.replace("%24", "$").replace("%2E", ".").replace("%25", "%")
-
-
-def trim(doc: Document[Any], confirmed: Iterable[str]) -> None:
-    """Forget entries that the broker confirmed."""
-    gone = set(confirmed)
-    doc.outbox = [e for e in doc.outbox if e.id not in gone]

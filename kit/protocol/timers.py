@@ -174,20 +174,20 @@ class Ticker(Generic[S]):
             return 0
         fired, failed = set[str](), set[str]()
 
-        def decide(doc_id: str, state: S | None) -> Decision[S] | None:
-            self._soon.pop(doc_id, None)  # one that stays due, or becomes due again, is found by the next look
-            decision = self._decide(state, until[ready[doc_id][1]])
-            if decision is not None:
-                fired.add(doc_id)
-            return decision
+        def fire(doc: Document[S]) -> None:
+            state = doc.state
+            self._soon.pop(doc.id, None)  # one that stays due, or becomes due again, is found by the next look
+            if (decision := self._decide(state, until[ready[doc.id][1]])) is not None:
+                self._documents.apply(doc, decision)
+                fired.add(doc.id)
 
-        def apart(doc_id: str, fault: Exception) -> None:
+        def set_aside(doc_id: str, fault: Exception) -> None:
             failed.add(doc_id)
             self._soon.setdefault(doc_id, ready[doc_id])
             self._set_aside(doc_id, now, fault)
 
         try:
-            saved = await self._documents.change_many(list(ready), decide, apart=apart)
+            saved = await self._documents.edit(ready, fire, on_fault=set_aside)
         except BaseException:
             self._until = None
             raise

@@ -147,7 +147,7 @@ def _router(documents: Documents[Escalation], policy: Callable[[], NotifyPolicy]
         def decide(state: Escalation | None) -> Decision[Escalation] | None:
             return acknowledge(state, by, via, policy(), now)
 
-        return view(_known(await documents.change(escalation_id, decide)))
+        return view(_known((await documents.change(escalation_id, decide)).state))
 
     return router
 

@@ -26,7 +26,6 @@ from services.routing.settings import RoutingSettings
 from services.routing.store.waiting import Waiting, oldest, waiting
 
 SHOWN = 50
-_ATTEMPTS = 10
 
 Id = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\s/\x00]+$")]
 
@@ -148,7 +147,7 @@ def _agents(assigner: Assigner, clock: Clock, changed: Callable[[Document[AgentS
             before[0] = state
             return decide(state)
 
-        doc = await documents.change_one(agent_id, noted, attempts=_ATTEMPTS)
+        doc = await documents.change(agent_id, noted)
         changed(doc)
         return before[0], doc.state
 

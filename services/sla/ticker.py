@@ -9,7 +9,7 @@ import structlog
 
 from contracts.topics import TICKETS
 from kit.base.clock import Clock
-from kit.protocol.document import Decision
+from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
 from services.sla.core import tickets
@@ -70,14 +70,17 @@ def build_policy_job(
 async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> bool:
     """Bind every open ticket to the policies in force; return whether any was bound to others."""
     book, last, found = archive.current, "", False
+
+    def rebase(doc: Document[TicketClocks]) -> None:
+        if (decision := _rebased(doc.state, archive, clock)) is not None:
+            documents.apply(doc, decision)
+
     while True:
         query = {"state.open": True, "state.version": {"$ne": book.version}, "_id": {"$gt": last}}
         page = await documents.find(query, sort=[("_id", 1)], limit=_PAGE)
         if not page:
             return found
-        changed = await documents.change_many(
-            [doc.id for doc in page], lambda _, state: _rebased(state, archive, clock)
-        )
+        changed = await documents.edit((doc.id for doc in page), rebase)
         await archive.load_requested()  # for tickets whose old policies were unknown; the next run rebases them
         log.info("tickets moved to the new policies", tickets=len(changed), version=book.version)
         last, found = page[-1].id, True

@@ -13,9 +13,10 @@ from prometheus_client import REGISTRY
 from contracts.envelope import Event
 from contracts.payload import Payload
 from kit.base.errors import TransientError, Unloadable
-from kit.protocol import outbox
+from kit.protocol import confirmed, outbox
+from kit.protocol.confirmed import CLEARED
 from kit.protocol.document import OUTBOX_CAP, Cause, Decision, Document, Kind
-from kit.protocol.outbox import CLEARED, Documents, Saved
+from kit.protocol.outbox import Documents, Saved
 from kit.protocol.ports import Outgoing
 from tests.fake_clock import FakeClock
 from tests.kit.fake_store import Contested, FakeStore
@@ -208,6 +209,30 @@ async def test_confirmed_entries_that_leave_later_are_not_said_again_in_the_mean
     assert (await documents.load(["T"]))["T"].outbox == []
 
 
+async def test_entries_that_could_not_be_cleared_are_not_sent_again_however_many_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirmed, "REMEMBERED", 1)
+    documents, sender, _ = rig()
+    sender.go.set()
+    for name in "TUV":
+        await decided(documents, name)
+    for _ in range(2):
+        assert await documents.publish((await documents.load("TUV")).values()) == {"T", "U", "V"}
+    assert len(sender.sent) == 3
+
+
+async def test_what_a_document_had_when_it_was_loaded_is_not_sent_again_after_it_was_cleared() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    await decided(documents, "T")
+    early, late = await documents.load(["T"]), await documents.load(["T"])
+    await documents.publish(early.values())
+    await documents.clear()
+    assert await documents.publish(late.values()) == {"T"}
+    assert len(sender.sent) == 1
+
+
 async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     store, sender, clock = FakeStore(), SlowSender(), FakeClock(START)
     documents = Documents(KIND, store, sender, clock)
@@ -347,7 +372,8 @@ async def test_a_change_keeps_its_cause_and_gives_up_after_so_many_lost_guards()
         await documents.change("T", lambda _: Decision({}, [Said()]))
     assert sender.sent == []
     store.loses["T"] = 9
-    assert await documents.change("T", lambda _: Decision({"x": 1}, [Said()]), cause=Cause("c", "first")) == {"x": 1}
+    doc = await documents.change("T", lambda _: Decision({"x": 1}, [Said()]), cause=Cause("c", "first"))
+    assert doc.state == {"x": 1}
     (event,) = [Event.parse(value or b"") for value in sender.sent]
     assert (event.causationid, event.correlationid) == ("c", "first")
 

@@ -247,8 +247,7 @@ class Replica:
         await self._change(agent_id, lambda s: agents.remove(s, self.clock.now()) if s else None)
 
     async def _change(self, agent_id: str, decide: Any) -> None:
-        for doc in (await self.agents.change_many([agent_id], lambda _, state: decide(state))).values():
-            self.changed(doc)
+        self.changed(await self.agents.change(agent_id, decide))
 
     async def turn(self) -> None:
         """Everything that runs in the background does its work once."""

@@ -191,14 +191,14 @@ async def test_a_ticket_that_another_writes_meanwhile_is_rebased_in_the_next_tur
     rig, write = await opened()
     rig.disk = book("on_change: rebase\n" + FIRST.replace("30m", "40m"))
     job = build_policy_job(rig.documents, rig.archive, rig.clock)
-    change_many, turns = rig.documents.change_many, 0
+    edit, turns = rig.documents.edit, 0
 
     async def overtaken(*args: Any, **more: Any) -> Any:
         nonlocal turns
         turns += 1
-        return await change_many(*args, **more) if turns > 1 else {}
+        return await edit(*args, **more) if turns > 1 else {}
 
-    rig.documents.change_many = overtaken  # type: ignore[method-assign]
+    rig.documents.edit = overtaken  # type: ignore[method-assign]
     await job()
     await job()
     assert rig.sent.types[-2:] == ["cancelled", "clock_started"]

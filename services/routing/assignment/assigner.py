@@ -213,7 +213,7 @@ class Assigner:
         async def write(docs: Sequence[Document[TicketState]]) -> Saved[TicketState]:
             return await self.serve([doc for doc in docs if doc.changed])
 
-        return len(await self.documents.edit(ids, edit, write=write, apart=_apart, attempts=ROUNDS))
+        return len(await self.documents.edit(ids, edit, write=write, on_fault=_skip, attempts=ROUNDS))
 
     async def serve(self, docs: Sequence[Document[TicketState]]) -> Saved[TicketState]:
         """Give agents to tickets at hand, and write those that changed."""
@@ -223,7 +223,7 @@ class Assigner:
         return saved
 
 
-def _apart(ticket: str, fault: Exception) -> None:
+def _skip(ticket: str, fault: Exception) -> None:
     """Leave a ticket as it is that cannot be changed now, and go on with the others."""
     foreseen = isinstance(fault, TransientError | TooLarge)
     log.warning("a ticket could not be changed", ticket=ticket, fault=str(fault), exc_info=None if foreseen else fault)

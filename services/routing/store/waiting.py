@@ -26,7 +26,9 @@ class Waiting:
 async def waiting(documents: Documents[TicketState]) -> list[Waiting]:
     """Count those who wait."""
     by = ["state.queue", "state.urgency", "state.unroutable"]
-    rows = await documents.tally({"state.phase": "waiting"}, by, least="state.waiting_since")
+    rows = await documents.store.tally(
+        documents.kind.collection, {"state.phase": "waiting"}, by, least="state.waiting_since"
+    )
     return [
         Waiting(queue, _PRIORITIES[urgency], unroutable is not None, row["count"], row["least"])
         for row in rows
