@@ -6,7 +6,7 @@ the whole batch or over one record, lets an event overtake an earlier one of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kit.protocol.deadletter import FailedRecord
@@ -15,20 +15,17 @@ from kit.protocol.record import Lane, Place, Record, place
 
 @dataclass(slots=True)
 class Batch:
-    """The outcomes so far. `undone` are the places that must come again; it begins with all of them."""
+    """The outcomes so far."""
 
     undone: set[Place]
+    """Records that must come again. A batch begins with all of them."""
     waiting: set[Place] = field(default_factory=set)
     """Those of `undone` that no further pass of this batch can finish."""
     held: set[str | Lane] = field(default_factory=set)
-    """Documents of which nothing more is decided in this batch, and partitions of which nothing more is read."""
+    """Documents about which nothing more is decided in this batch, and partitions of which nothing more is read."""
     dead: dict[Place, FailedRecord] = field(default_factory=dict)
-    strange: set[Place] = field(default_factory=set)
-    """Those of the dead whose author is unauthenticated, or that an operator sent back: they do not count."""
     looked: bool = False
-    """Whether a pass has been made: what was taken for new then may not have been."""
-    written: set[Place] = field(default_factory=set)
-    """Those of the dead that the dead letter topic has."""
+    """Whether a pass was made: documents that it took for new may exist."""
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Batch:
@@ -36,21 +33,10 @@ class Batch:
         return cls({place(record) for record in records})
 
     def hold(self, what: str | Lane, places: Iterable[Place]) -> None:
-        """Let these places wait for the next poll, and with them all that follows of that document or partition."""
+        """Let these records wait for the next poll, and with them all that follows of that document or partition."""
         self.held.add(what)
         self.waiting.update(places)
 
-    def bury(self, letter: FailedRecord, *, exempt: bool = False) -> None:
-        """Make a record a dead letter. The first reason stands, however often the record is looked at."""
-        where = place(letter.record)
-        self.dead.setdefault(where, letter)
-        if exempt:
-            self.strange.add(where)
-
-    def unwritten(self) -> dict[Place, FailedRecord]:
-        """Return the letters that the dead letter topic does not have yet."""
-        return {where: letter for where, letter in self.dead.items() if where not in self.written}
-
-    def settle(self, records: Sequence[Record], again: Iterable[Place]) -> None:
-        """Take the records of a pass as done, but for those that wait and those that must be decided again."""
+    def settle(self, records: Iterable[Record], again: Iterable[Place] = ()) -> None:
+        """Take the records of a pass as done, except those that wait and those that must be decided again."""
         self.undone -= {place(record) for record in records} - self.waiting - set(again)

@@ -1,16 +1,15 @@
-"""Dead letters: the record as it came, and why it could not be handled. Replay is the operator's, through the CLI."""
+"""Dead letters: records as they came, and why they could not be handled. Operators replay them through the CLI."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from contracts import dlq
 from contracts.envelope import Event, Head
 from kit.base.errors import TransientError
-from kit.protocol.ports import Outgoing
+from kit.protocol.ports import Outgoing, Publisher
 from kit.protocol.record import Record
 
 
@@ -24,23 +23,19 @@ class FailedRecord:
     at: datetime
     head: Event | Head | None = None
     unforeseen: bool = False
-    """No code refused it: a bug here came to light."""
-
-
-class Publisher(Protocol):
-    """What sends the letters."""
-
-    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
+    """Whether it shows a bug here: no code has refused it."""
+    exempt: bool = False
+    """Whether it does not count towards stopping: its author is unauthenticated, or an operator sent it back."""
 
 
 class DeadLetters:
-    """Writes to a service's dead-letter topic."""
+    """Writes to a service's dead letter topic."""
 
     def __init__(self, topic: str, service: str, sender: Publisher) -> None:
         self.topic, self._service, self._sender = topic, service, sender
 
     async def write(self, letters: Iterable[FailedRecord]) -> None:
-        """Write letters and wait for the acknowledgement; raises TransientError when one is not confirmed."""
+        """Write letters and wait until they are confirmed; raises TransientError where one is not."""
         runs = [[self._outgoing(letter)] for letter in letters]
         if sum(await self._sender.send_runs(runs)) < len(runs):
             raise TransientError(f"Kafka did not confirm a dead letter on {self.topic}")

@@ -1,11 +1,12 @@
-"""The batch loop: records of a poll in, documents decided, written and published, positions committed.
+"""The batch loop: records of a poll in; documents decided, written and published; what is not handled out.
 
-Rule: a position is committed only past records whose effect is durable and whose events are confirmed. Nothing here
-knows what a service decides; `Handling` is what it brings. Waiting happens by pause and seek, never inside a batch.
+Rule: a record is handled only once its effect is durable and its events are confirmed. Nothing here knows what a
+service decides: `Handling` brings that. Waiting happens by pause and seek (`kit/kafka/`), never inside a batch.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +35,8 @@ log = structlog.get_logger(__name__)
 
 #: Passes over records whose documents were lost to another writer, before they wait for the next poll.
 ROUNDS = 5
-#: So many times as many tries has a document that does not load here: while replicas are replaced, one may have to wait
-#: for the newer one.
+#: A document that does not load gets this many times as many tries: while replicas are replaced, an old one may have to
+#: wait for a newer one.
 PATIENCE = 10
 Lost = dict[str, set[Place]]
 """Documents, and the places of the records that are about them."""
@@ -43,7 +44,7 @@ Lost = dict[str, set[Place]]
 
 @dataclass(slots=True)
 class Limits:
-    """When to give up. `attempts` per record for faults that may pass; the share of recent records that may die."""
+    """When to give up: after how many tries of a record (for transient faults), and at which share of dead letters."""
 
     attempts: int = 8
     stop_share: float = 0.5
@@ -68,28 +69,36 @@ class Delivery(Generic[S]):
         self._dead_letters = dead_letters
         self._attempts: dict[Place, int] = {}
         self._written = set[Place]()
-        """Places of which the dead letter topic has a letter, and of which another part waits still."""
+        """Records that have a letter in the dead letter topic, while another part of them still waits."""
         self._tally = Tally()
         self._breaker = Breaker(self.limits.stop_share, self.limits.stop_window)
         self.is_early: Callable[[Place], bool] = lambda _: False
-        """Whether a record may wait for something that is still on its way here: then its tries are not counted."""
+        """Whether a record may wait for something that is still on its way here: its tries are not counted then."""
         self.beat: Callable[[], object] = lambda: None
-        """Called with each step that a batch comes further."""
+        """Called with each step of a batch."""
 
     async def handle(self, records: Sequence[Record]) -> set[Place]:
         """Handle a batch; returns the places of records that are not handled and must come again."""
         batch = Batch.of(records)
-        batch.written |= self._written & batch.undone
         self._breaker.begin(len(records))
         try:
             await self._rounds(records, batch)
         except TransientError as fault:
             log.warning("batch not handled, retrying", fault=str(fault), records=len(batch.undone))
-        self._count(records, batch)
+        self._finish(records, batch)
         return batch.undone
 
+    def _finish(self, records: Sequence[Record], batch: Batch) -> None:
+        """Forget the tries and letters of what is done, and count what was handled."""
+        done = {place(record) for record in records} - batch.undone
+        for where in done:
+            self._attempts.pop(where, None)
+        self._written -= done
+        self._tally.end(batch.undone)
+        self._breaker.end(len(done - batch.dead.keys()))
+
     async def _rounds(self, records: Sequence[Record], batch: Batch) -> None:
-        """Pass over records until no document of theirs was lost to another writer, or too often."""
+        """Make passes until no document was lost to another writer; what is lost too often waits for the next poll."""
         lost: Lost = {}
         for _ in range(ROUNDS):
             lost = await self._once(records, batch)
@@ -101,66 +110,71 @@ class Delivery(Generic[S]):
             batch.hold(doc_id, places)
 
     async def _once(self, records: Sequence[Record], batch: Batch) -> Lost:
-        """Run the protocol's steps once; a bug in a hook is narrowed down to the record that shows it.
+        """Make one pass. A bug in a hook, or a document that a hook needs and that does not load, fails all of it.
 
-        So is a document that a hook needs and that does not load.
+        Then the records are handled one by one, to find the one that is to blame.
         """
         try:
             return await self._steps(records, batch)
-        except Unloadable as fault:
-            reason: Exception = fault
+        except Unloadable as unloadable:
+            fault: Exception = unloadable
         except TransientError:
             raise
         except Exception as bug:
             log.exception("unexpected error in a batch, handling its records one by one", records=len(records))
-            reason = bug
-        if len(records) > 1:
+            fault = bug
+        if len(records) == 1:
+            await self._blame(records[0], fault, batch)
+        else:
             for record in records:
                 await self._rounds([record], batch)
-            return {}
-        (record,), where = records, place(records[0])
-        if isinstance(reason, Unloadable) and self._try_again(where, reason):
-            batch.hold(where[:2], [where])
-            return {}
-        foreseen = isinstance(reason, Unloadable)
-        self._bury(batch, record, f"{type(reason).__name__}: {reason}", unforeseen=not foreseen)
-        await self._write_dead(batch)
-        await self._pass_by(record)
-        batch.settle(records, ())
         return {}
 
-    async def _pass_by(self, record: Record) -> None:
-        """Mark what a hook has failed on as a hole: its replay would count as seen, were it the first of its source.
+    async def _blame(self, record: Record, fault: Exception, batch: Batch) -> None:
+        """Make a record that a hook fails on a dead letter, or let it wait for a document that does not load."""
+        where, unloadable = place(record), isinstance(fault, Unloadable)
+        if isinstance(fault, Unloadable) and self._try_again(where, fault):
+            batch.hold(where[:2], [where])
+            return
+        self._bury(Incoming(record), _reason(fault), batch, unforeseen=not unloadable)
+        await self._write_dead(batch)
+        await self._pass_by(record)
+        batch.settle([record])
 
-        Raises TransientError.
+    async def _pass_by(self, record: Record) -> None:
+        """Mark the number of a record that a hook fails on as a hole.
+
+        Otherwise its replay would count as seen, were it the first event of its source. Raises TransientError.
         """
-        items = _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
-        numbered = [item for item in items if item.head is not None]
+        numbered = [item for item in self._parts(record) if item.head is not None]
         if not numbered:
             return
         try:
             await self.handling.locate(numbered)
-        except Exception:  # the hook that has failed, perhaps: then the event is its subject's
+        except Exception:  # perhaps the hook that has failed: then the event's document is its subject's
             log.info("could not look up the document of a dead letter", place=place(record))
-        try:
-            self._tally.begin()
-            docs = await self.documents.load(item.doc_id for item in numbered if item.doc_id is not None)
-            for item in numbered:
-                doc, head = docs.get(item.doc_id or ""), item.head
-                if doc is not None and head is not None and not doc.has_seen(head.source, head.sequence):
+        heads = [(item.doc_id, item.head) for item in numbered if item.doc_id is not None]
+        self._tally.begin()
+
+        def miss(doc: Document[S]) -> None:
+            for doc_id, head in heads:
+                if doc_id == doc.id and head is not None and not doc.has_seen(head.source, head.sequence):
                     self._take(doc, head, dead=True)
-            saved = await self.documents.save(list(docs.values()))
+
+        ids = {doc_id for doc_id, _ in heads}
+        try:
+            won = await self.documents.edit(ids, miss, write=self.documents.save)
         except TransientError:
             raise
         except Exception:
             log.exception("could not keep the number of a dead letter open for a replay", place=place(record))
             return
-        self._tally.written({doc.id for doc in saved.lost})
-        if saved.lost:
+        self._tally.written(ids - won.keys())
+        if ids - won.keys():
             raise TransientError("another writer changed the document of a dead letter first")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
-        """Handle records as far as one pass can; returns of each document that was lost the places that it is about."""
+        """Handle records as far as one pass can; returns the documents that were lost, with the places about them."""
         self._tally.begin()
         items = self._expand(records, batch)
         loaded = await self.handling.locate(items)
@@ -173,7 +187,7 @@ class Delivery(Generic[S]):
         places = self._decide_all(items, docs, batch)
         await self._write_dead(batch)
         self.beat()
-        # A record of which a part could not be decided comes again whole: its other parts are told apart by their ids.
+        # A record of which a part could not be decided comes again whole; its other parts are recognised by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
         await self.handling.before_write(_loaded(touched))
         self.beat()
@@ -181,21 +195,21 @@ class Delivery(Generic[S]):
         self._tally.written({doc.id for doc in saved.lost})
         self.beat()
         try:
-            said = await self.documents.publish(saved.won, self.beat)
+            published = await self.documents.publish(saved.won, self.beat)
         except TransientError:
             self.beat()
             await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
             raise
         await self.handling.after_write(_loaded(saved.won), _loaded(saved.lost))
         for doc in saved.won:
-            if doc.id not in said:
+            if doc.id not in published:
                 batch.hold(doc.id, places.get(doc.id, ()))
         lost = {doc.id: places.get(doc.id, set()) for doc in saved.lost}
         batch.settle(records, _places(lost))
         return lost
 
     def _new(self, items: Sequence[Incoming], batch: Batch) -> dict[str, Document[S]]:
-        """Return new documents of subjects whose first event is among these. A second pass does not guess."""
+        """Return new documents for subjects whose first event is among these; only the first pass may assume that."""
         if batch.looked or self.handling.begins is None:
             return {}
         batch.looked = True
@@ -210,27 +224,36 @@ class Delivery(Generic[S]):
                 batch.hold(lane, [place(record)])
                 continue
             try:
-                items += _unread(record) if isinstance(record, Unread) else self.handling.expand(record)
-            except TransientError:  # whose it is cannot be told, so nothing may overtake it
+                items += self._parts(record)
+            except TransientError:  # its subject is unknown, so nothing of its partition may overtake it
                 batch.hold(lane, [place(record)])
             except Unparsable as fault:
-                self._bury(batch, record, str(fault), exempt=fault.exempt)
+                self._bury(Incoming(record, exempt=fault.exempt), str(fault), batch)
             except Exception as error:
                 log.exception("a record cannot be read", place=place(record))
-                self._bury(batch, record, f"{type(error).__name__}: {error}", unforeseen=True)
+                self._bury(Incoming(record), _reason(error), batch, unforeseen=True)
         return items
 
+    def _parts(self, record: Record) -> Sequence[Incoming]:
+        if not isinstance(record, Unread):
+            return self.handling.expand(record)
+        if record.head is None:
+            raise Unparsable(record.unreadable)
+        return [Incoming(record, head=record.head, doc_id=record.head.subject, fault=record.unreadable)]
+
     def _decide_all(self, items: Sequence[Incoming], docs: Mapping[str, Document[S]], batch: Batch) -> Lost:
-        """Decide in order; returns the places that each document is about."""
+        """Decide in order; returns the places of the records about each document."""
         places: Lost = {}
+        parts = Counter[Place]()
         now = self.clock.now()
         for item in items:
             where = place(item.record)
-            self._tally.turn_to(item)
+            item.part = parts[where]
+            parts[where] += 1
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(batch, item.record, item.fault, exempt=item.exempt, unforeseen=item.unforeseen)
+                    self._bury(item, item.fault, batch, unforeseen=item.unforeseen)
                 else:
                     self._tally.count(item, "ignored")
                 continue
@@ -251,7 +274,7 @@ class Delivery(Generic[S]):
         return places
 
     def _try_again(self, where: Place, fault: TransientError) -> bool:
-        """Count a try that failed; says whether there may be another."""
+        """Count a failed try; returns whether there may be another."""
         self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
         if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
@@ -289,7 +312,7 @@ class Delivery(Generic[S]):
                 bind_event(event)
             log.exception("an event cannot be handled", document=doc.id)
             clear_event()
-            self._kill(doc, item, f"{type(error).__name__}: {error}", batch, unforeseen=True)
+            self._kill(doc, item, _reason(error), batch, unforeseen=True)
             return
         self._tally.count(item, "handled", doc.id)
         self._tally.once_written(doc.id, partial(self.handling.count, item, decision))
@@ -300,91 +323,70 @@ class Delivery(Generic[S]):
             self._tally.once_written(doc.id, partial(metrics.EFFECT_SECONDS.observe, seconds))
 
     def _take(self, doc: Document[S], event: Event | Head, *, dead: bool = False) -> None:
-        first = event.source not in doc.seen
-        gap = doc.miss(event.source, event.sequence) if dead else doc.take(event.source, event.sequence)
-        late = first and event.sequence > 1
+        late = event.source not in doc.seen and event.sequence > 1
+        gap = doc.take(event.source, event.sequence, dead=dead)
         if gap or late:
-            self._tally.once_written(doc.id, partial(_tell_of_gap, doc.id, event, gap, late=late))
+            self._tally.once_written(doc.id, partial(_report_gap, doc.id, event, gap, late=late))
 
     def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
         if item.head is not None:
             self._take(doc, item.head, dead=True)
-        self._bury(batch, item.record, reason, item.head, unforeseen=unforeseen)
+        self._bury(item, reason, batch, unforeseen=unforeseen)
 
     def _refuse(self, doc: Document[S], item: Incoming, head: Event | Head, batch: Batch) -> None:
-        """Send a replayed letter back whose event may be lost on us: its operator must not take it as handled."""
+        """Return a replayed event that counts as seen but may never have been handled: its operator must know."""
         upto = f"up to {doc.seen[head.source].floor}"
         why = f"{doc.id} no longer knows which events of {head.source} {upto} it has handled, this is {head.sequence}"
-        self._bury(batch, item.record, f"{REFUSED}: {why}", head, exempt=True)  # what is sent back must not stop us
+        item.exempt = True  # operators' replays must not stop the consumer
+        self._bury(item, f"{REFUSED}: {why}", batch)
 
-    def _bury(
-        self,
-        batch: Batch,
-        record: Record,
-        reason: str,
-        head: Event | Head | None = None,
-        *,
-        exempt: bool = False,
-        unforeseen: bool = False,
-    ) -> None:
+    def _bury(self, item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
+        """Make a record a dead letter. The first reason stands, however often the record is looked at."""
+        record = item.record
         attempts = self._attempts.get(place(record), 0) or 1
-        told = reason[:2000].encode("utf-8", "replace").decode()
-        letter = FailedRecord(record, told, attempts, self.clock.now(), head, unforeseen)
-        batch.bury(letter, exempt=exempt or self.handling.is_exempt(record, unforeseen=unforeseen))
+        reason = reason[:2000].encode("utf-8", "replace").decode()
+        exempt = item.exempt or self.handling.is_exempt(record, unforeseen=unforeseen)
+        letter = FailedRecord(record, reason, attempts, self.clock.now(), item.head, unforeseen, exempt)
+        batch.dead.setdefault(place(record), letter)
 
     async def _write_dead(self, batch: Batch) -> None:
-        """Send the dead to the DLQ before their numbers are passed by, unless too many die: then stop and say so."""
-        dead = batch.unwritten()
+        """Write the dead letters before their numbers are passed by, or stop consuming where there are too many."""
+        dead = {where: letter for where, letter in batch.dead.items() if where not in self._written}
         if not dead:
             return
-        ours = len(dead.keys() - batch.strange)  # who is not known must not be able to stop us with nonsense
-        if reason := self._breaker.refuses(ours):
+        counting = sum(not letter.exempt for letter in dead.values())
+        if reason := self._breaker.refuses(counting):
             self.stopped = reason
             metrics.STOPPED.set(1)
             log.critical("consumer stopped: too many dead letters", reason=self.stopped)
             raise TransientError(self.stopped)
         await self._dead_letters.write(dead.values())
-        self._breaker.died(ours)
+        self._breaker.died(counting)
         metrics.DEAD_LETTERS.inc(len(dead))
         metrics.UNFORESEEN.inc(sum(letter.unforeseen for letter in dead.values()))
         for letter in dead.values():
             metrics.EVENTS.labels("other", "dead").inc()
             log.warning("dead letter", reason=letter.reason, place=place(letter.record))
-        batch.written |= dead.keys()
-
-    def _count(self, records: Sequence[Record], batch: Batch) -> None:
-        """Forget the tries and letters of what is done, and count what came to a good end."""
-        self._tally.end(batch.undone)
-        done = {place(record) for record in records} - batch.undone
-        for where in done:
-            self._attempts.pop(where, None)
-        self._written = (self._written | batch.written) - done
-        self._breaker.end(len(done - batch.dead.keys()))
+        self._written |= dead.keys()
 
 
 def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:
     return [doc for doc in docs if doc.fault is None]
 
 
-def _unread(record: Unread) -> list[Incoming]:
-    if record.head is None:
-        raise Unparsable(record.unreadable)
-    return [Incoming(record, head=record.head, doc_id=record.head.subject, fault=record.unreadable)]
+def _reason(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {fault}"
 
 
 def _places(lost: Lost) -> set[Place]:
     return {where for places in lost.values() for where in places}
 
 
-def _tell_of_gap(doc_id: str, event: Event | Head, gap: int, *, late: bool) -> None:
+def _report_gap(doc_id: str, event: Event | Head, gap: int, *, late: bool) -> None:
+    bound = log.bind(document=doc_id, source=event.source, sequence=event.sequence)
     if gap:
         metrics.GAPS.inc(gap)
-        log.warning("sequence gap", document=doc_id, source=event.source, sequence=event.sequence, missing=gap)
+        bound.warning("sequence gap", missing=gap)
     if late:
         metrics.FIRST_SEEN_LATE.inc()
-        log.warning(
-            "the first event from a source is not number 1",
-            document=doc_id,
-            source=event.source,
-            sequence=event.sequence,
-        )
+        bound.warning("the first event from a source is not number 1")

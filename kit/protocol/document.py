@@ -98,33 +98,26 @@ class Seen:
         """Say whether the event was taken already."""
         return sequence <= self.upto and sequence not in self.missing
 
-    def take(self, sequence: int) -> int:
-        """Mark the event as taken; returns how many before it are newly missing: a gap, unless the DLQ has them."""
+    def take(self, sequence: int, *, dead: bool = False) -> int:
+        """Mark an event as taken or, where it is `dead`, as passed by: then it is still taken when it is replayed.
+
+        Returns how many numbers before it are newly missing.
+        """
         gap = max(0, sequence - self.upto - 1)
         if gap > MISSING_CAP:
             self.floor = sequence - MISSING_CAP - 1
         self.missing.update(range(max(self.upto + 1, sequence - MISSING_CAP), sequence))
-        self.missing.discard(sequence)
-        self._give_up()
+        (self.missing.add if dead else self.missing.discard)(sequence)
+        if len(self.missing) > MISSING_CAP:
+            ordered = sorted(self.missing)
+            self.missing = set(ordered[-MISSING_CAP:])
+            self.floor = max(self.floor, ordered[-MISSING_CAP - 1])
         self.upto = max(self.upto, sequence)
         return gap
 
     def overflows(self, sequence: int) -> bool:
         """Say whether more would be missing with this event than is remembered."""
         return len(self.missing) + max(0, sequence - self.upto - 1) > MISSING_CAP
-
-    def miss(self, sequence: int) -> int:
-        """Mark the event as a dead letter: passed by, and still taken when it is replayed."""
-        gap = self.take(sequence)
-        self.missing.add(sequence)
-        self._give_up()
-        return gap
-
-    def _give_up(self) -> None:
-        if len(self.missing) > MISSING_CAP:
-            ordered = sorted(self.missing)
-            self.missing = set(ordered[-MISSING_CAP:])
-            self.floor = max(self.floor, ordered[-MISSING_CAP - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,19 +184,13 @@ class Document(Generic[S]):
         """Say whether more of this source would be missing with this event than is remembered."""
         return source in self.seen and self.seen[source].overflows(sequence)
 
-    def take(self, source: str, sequence: int) -> int:
-        """Mark an event as taken; returns the size of the gap before it. A source's first event has none."""
-        self.changed = True
-        return self.seen.setdefault(source, Seen.before(sequence)).take(sequence)
+    def take(self, source: str, sequence: int, *, dead: bool = False) -> int:
+        """Mark an event as taken, or as dead; returns how many numbers before it are newly missing.
 
-    def miss(self, source: str, sequence: int) -> int:
-        """Mark an event as dead; returns the size of the gap before it. A source's first event has none."""
+        Before a source's first event none are.
+        """
         self.changed = True
-        return self.seen.setdefault(source, Seen.before(sequence)).miss(sequence)
-
-    def entries(self) -> list[Entry]:
-        """Return everything not yet confirmed, oldest first."""
-        return self.outbox + self.fresh
+        return self.seen.setdefault(source, Seen.before(sequence)).take(sequence, dead=dead)
 
 
 def apply(

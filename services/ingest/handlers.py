@@ -20,7 +20,7 @@ from contracts.values import trace_context
 from kit.base.errors import Unparsable
 from kit.policy.secrets import Secrets
 from kit.protocol.document import Cause, Decision, Document
-from kit.protocol.handling import Incoming
+from kit.protocol.handling import Handling, Incoming
 from kit.protocol.ports import Store
 from kit.protocol.record import Record
 from services.ingest import blobs, metrics
@@ -143,10 +143,8 @@ def weigh(record: Record) -> int:
     return here
 
 
-class IngestHandling:
+class IngestHandling(Handling[TicketState]):
     """Ingest's side of the batch loop in `kit/protocol/delivery.py`."""
-
-    begins: str | None = None
 
     def __init__(
         self,
@@ -226,9 +224,6 @@ class IngestHandling:
         """Count duplicate messages, which are those that do not change their ticket."""
         if isinstance(item.value, Arrival) and decision.state is None:
             metrics.DUPLICATES.labels(item.value.inbound.channel).inc()
-
-    async def before_decide(self, docs: Sequence[Document[TicketState]]) -> None:
-        """Need to know nothing else: messages brought it when they were placed."""
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
         """Make the uploads permanent that replies attach. Claims were written by `locate`."""

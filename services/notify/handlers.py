@@ -8,7 +8,7 @@ from contracts.assignments import TicketUnroutable
 from contracts.envelope import Event
 from contracts.sla import ClockAtRisk, ClockBreached, ClockDueSoon
 from kit.protocol.document import Decision, Document
-from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.handling import Handling, Incoming
 from kit.protocol.record import Record
 from services.notify.core import alerts, escalation
 from services.notify.core.policy import NotifyPolicy
@@ -29,7 +29,7 @@ def is_urgent(record: Record) -> bool:
     return any(name in value for name in _RAISING)
 
 
-class NotifyHandling(BaseHandling[Escalation]):
+class NotifyHandling(Handling[Escalation]):
     """Handles events with the policy in force."""
 
     event_types = alerts.EVENT_TYPES

@@ -14,7 +14,7 @@ from contracts.tickets import TicketEvent
 from contracts.topics import BY_NAME, TICKETS
 from kit.base.errors import TransientError
 from kit.protocol.document import Cause, Decision, Document
-from kit.protocol.handling import BaseHandling, Incoming, event_item
+from kit.protocol.handling import Handling, Incoming, event_item
 from kit.protocol.record import Record
 from kit.protocol.timers import Positions
 from services.routing.assignment.assigner import Assigner
@@ -25,7 +25,7 @@ UNDERWAY = timedelta(seconds=2)
 """How long a ticket may be on its way to us after somebody who has heard of it asks for its transfer."""
 
 
-class RoutingHandling(BaseHandling[TicketState]):
+class RoutingHandling(Handling[TicketState]):
     """Takes events of tickets, and commands to transfer one."""
 
     begins = BY_NAME[TICKETS].sources[0]

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from contracts.topics import BY_NAME, TICKETS
 from kit.protocol.document import Decision, Document
-from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.handling import Handling, Incoming
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks, versions
 from services.sla.store import Archive
 
 
-class SlaHandling(BaseHandling[TicketClocks]):
+class SlaHandling(Handling[TicketClocks]):
     """Handles events of tickets."""
 
     begins = BY_NAME[TICKETS].sources[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
@@ -20,7 +20,7 @@ from contracts.topics import TICKETS
 from kit.base.errors import TransientError
 from kit.protocol.delivery import Delivery
 from kit.protocol.document import Decision
-from kit.protocol.handling import Incoming
+from kit.protocol.handling import Handling, Incoming
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
@@ -118,7 +118,7 @@ class Twice:
     def __init__(self, delivery: Delivery[Any], own: Callable[[], object] = lambda: None) -> None:
         self.handling, self.own = delivery.handling, own
         self.decided, self.wrong = 0, list[str]()
-        delivery.handling = self
+        delivery.handling = cast("Handling[Any]", self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.handling, name)

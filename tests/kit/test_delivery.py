@@ -16,7 +16,7 @@ from kit.base.errors import TransientError
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import PATIENCE, ROUNDS, Delivery, Limits
 from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
-from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import Place, Record, place
@@ -60,7 +60,7 @@ class Publisher:
         return [len(run) for run in runs]
 
 
-class Notes(BaseHandling[dict[str, Any]]):
+class Notes(Handling[dict[str, Any]]):
     """Notes the offset of each record in the documents that it is about, once."""
 
     def expand(self, record: Record) -> Sequence[Incoming]:
@@ -103,7 +103,7 @@ class Rig:
         return sum(each.topic == "dlq" for each in self.sender.sent)
 
 
-class Pokes(BaseHandling[dict[str, Any]]):
+class Pokes(Handling[dict[str, Any]]):
     """Notes the number of each event; for the second one of T it reads another document first, if a test names one."""
 
     def __init__(self, documents: Documents[dict[str, Any]]) -> None:

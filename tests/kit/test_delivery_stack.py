@@ -26,7 +26,7 @@ from kit.mongo import MongoStore
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery, Limits
 from kit.protocol.document import MISSING_CAP, Decision, Kind
-from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.handling import Handling, Incoming
 from kit.protocol.ports import Outgoing
 from kit.protocol.timers import Ticker
 from tests.clearing import ClearedAtOnce
@@ -55,7 +55,7 @@ def loaded(state: Mapping[str, Any]) -> dict[str, Any]:
     return dict(state)
 
 
-class Counting(BaseHandling[dict[str, Any]]):
+class Counting(Handling[dict[str, Any]]):
     """Counts events per subject; flaky ones fail as often as they are told to, poison always does."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ def test_a_gap_is_counted_once_and_its_events_are_still_taken() -> None:
 def test_a_dead_letter_is_passed_by_and_taken_when_it_is_replayed() -> None:
     seen = Seen()
     seen.take(1)
-    assert seen.miss(2) == 0
+    assert seen.take(2, dead=True) == 0
     assert seen.take(3) == 0
     assert not seen.has(2)
     seen.take(2)
@@ -57,7 +57,7 @@ def test_a_document_lacks_what_a_gap_or_a_dead_letter_left_out_until_it_comes() 
     assert not doc.lacks("/deskbus/sla", 5)
     doc.take("/deskbus/sla", 5)
     assert [doc.lacks("/deskbus/sla", 6), doc.lacks("/deskbus/sla", 7)] == [False, True]
-    doc.miss("/deskbus/sla", 6)
+    doc.take("/deskbus/sla", 6, dead=True)
     assert [doc.lacks("/deskbus/sla", number) for number in (6, 7)] == [True, True]
     assert not doc.lacks("/deskbus/ingest", 1)
     doc.take("/deskbus/sla", 7)
@@ -89,7 +89,7 @@ def test_what_is_missing_already_counts_towards_what_is_remembered() -> None:
 def test_dead_letters_beyond_what_is_remembered_give_up_the_oldest() -> None:
     seen = Seen()
     for number in range(1, MISSING_CAP + 2):
-        seen.miss(number)
+        seen.take(number, dead=True)
     assert seen.has(1)
     assert len(seen.missing) == MISSING_CAP
     assert not seen.has(2)
@@ -107,7 +107,7 @@ def test_a_source_is_taken_from_its_first_event_on() -> None:
     assert not doc.overflows("/deskbus/ingest", 5000)
     assert doc.take("/deskbus/ingest", 5000) == 0
     assert doc.has_seen("/deskbus/ingest", 4999)
-    assert doc.miss("/deskbus/sla", 70) == 0
+    assert doc.take("/deskbus/sla", 70, dead=True) == 0
     assert doc.has_seen("/deskbus/sla", 69)
     assert not doc.has_seen("/deskbus/sla", 70)
     assert doc.take("/deskbus/ingest", 5002) == 1

@@ -41,7 +41,7 @@ def test_the_floor_is_the_highest_number_that_was_passed_by_for_good(taken: list
 def test_a_dead_letter_beyond_what_is_remembered_gives_up_the_oldest() -> None:
     seen = Seen.before(1)
     for sequence in range(1, MISSING_CAP + 3):
-        seen.miss(sequence)
+        seen.take(sequence, dead=True)
     assert (seen.floor, min(seen.missing), len(seen.missing)) == (2, 3, MISSING_CAP)
 
 

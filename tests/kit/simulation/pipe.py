@@ -24,7 +24,7 @@ from kit.protocol import document
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Limits
 from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
-from kit.protocol.handling import BaseHandling, Incoming
+from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
 from kit.protocol.timers import Ticker
@@ -41,7 +41,7 @@ PERIOD = 0.5
 """Seconds between two looks of the timers."""
 
 
-class Recorder(BaseHandling[dict[str, Any]]):
+class Recorder(Handling[dict[str, Any]]):
     """The simulated service: it notes what it did and says so."""
 
     begins = "/deskbus/ingest"
