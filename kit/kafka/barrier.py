@@ -1,7 +1,7 @@
-"""How far the topics of a partition are handled, for what must not run ahead of them: timers, and the last try.
+"""How far the topics of a partition are handled, for what must not overtake them: timers, and the last try of a record.
 
-Rule: an end is asked for once and waited for. A partition that is never quiet is never at its end, and its time must go
-on all the same.
+Rule: an end is asked for once and then waited for. A busy partition is never at its current end, and its timers must
+fire all the same.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from kit.protocol.record import Place
 
 Partitions = Collection[TopicPartition]
 Marks = dict[TopicPartition, tuple[datetime, int]]
-"""When somebody asked where a partition ends, and the answer."""
+"""When the end of each partition was asked for, and that end."""
 
 
 class Barrier:
-    """Compares what is handled with where partitions ended when they were first asked about."""
+    """Compares what is handled with where partitions ended when they were asked about."""
 
     def __init__(
         self,
@@ -32,20 +32,20 @@ class Barrier:
     ) -> None:
         self._clock, self._owned, self._handled, self._ends = clock, owned, handled, ends
         self._marks: Marks = {}
-        """Of ends that are not reached yet."""
+        """Ends that are not reached yet."""
 
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
-        """Return of partitions the latest known instant before which all that was in these topics has been handled.
+        """Return for each partition the latest known instant up to which these topics have been handled.
 
-        A partition is left out unless all these topics of it are owned here. Raises TransientError while the broker
-        is away or partitions are being reassigned.
+        A partition is left out unless this process owns it in all of these topics. Raises TransientError while the
+        broker is away or partitions are being reassigned.
         """
         names, assigned = set(topics), self._owned()
-        # One topic of a partition may be here and another still on its way: then nothing is known of that partition.
+        # In a rebalance one topic of a partition may arrive before another: nothing is known of that partition then.
         whole = [p for p in set(partitions) if all(TopicPartition(name, p) in assigned for name in names)]
         here = [TopicPartition(name, p) for name in names for p in whole]
         until: dict[int, datetime] = {}
-        for _ in range(2):  # what was asked before, and then what is there now
+        for _ in range(2):  # the ends asked for earlier, then the current ones
             now = self._clock.now()
             marks = await self._marked(here, now)
             for partition in {tp.partition for tp in here} - await self._behind(marks):
@@ -59,8 +59,8 @@ class Barrier:
         return until
 
     async def _marked(self, here: Sequence[TopicPartition], now: datetime) -> Marks:
-        """Return when these partitions were asked for their ends, and these; asks the ones that were not."""
-        marks = {tp: self._marks[tp] for tp in here if tp in self._marks}  # another timer may take them away meanwhile
+        """Return the marks of these partitions; asks for the ends that are not known."""
+        marks = {tp: self._marks[tp] for tp in here if tp in self._marks}  # another timer may remove them meanwhile
         ends = await self._ends([tp for tp in here if tp not in marks])
         marks |= {tp: (now, end) for tp, end in ends.items()}
         self._marks |= marks
@@ -71,10 +71,10 @@ class Barrier:
 
 
 class Elsewhere:
-    """Says of a record that waits whether the other topics of its partition are still behind.
+    """Tells whether the other topics of a record's partition are still behind, while the record waits.
 
-    What it waits for may be there: a command about a ticket may be read before the event that opened the ticket. What
-    counts is how far they were known to go at the record's first try, so endless traffic does not put off the last.
+    It may wait for something there: a command may be read before the event that opened its ticket. Ends count as they
+    were known at the record's first try, so endless traffic does not postpone the last one.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Elsewhere:
         handled: Callable[[TopicPartition], int | None],
         known_end: Callable[[TopicPartition], int | None],
     ) -> None:
-        """`handled` and `known_end` say None where nothing has been fetched yet."""
+        """`handled` and `known_end` return None where nothing has been fetched yet."""
         self._owned, self._handled, self._known_end = owned, handled, known_end
         self._ends: dict[Place, dict[TopicPartition, int | None]] = {}
         self._early: set[Place] = set()
-        """Records of which it was said."""
+        """Records whose other topics were behind when this was last asked."""
 
     def is_behind(self, where: Place) -> bool:
-        """Say whether that is so. Partitions that wait like this too do not count: two might wait for each other."""
+        """Whether that is so. Partitions that wait like this themselves do not count: two might wait for each other."""
         topic, partition, _ = where
         early = {TopicPartition(*each[:2]) for each in self._early - {where}}
         others = [
@@ -111,7 +111,7 @@ class Elsewhere:
             self._early.discard(where)
 
     def clear(self) -> None:
-        """Forget all: partitions have moved."""
+        """Forget everything: partitions have moved."""
         self._ends.clear()
         self._early.clear()
 

@@ -1,14 +1,14 @@
 """The consumer's side of Kafka: FastStream's batch subscriber with safe settings, positions, pauses and rebalances.
 
 Rule: offsets are committed explicitly, per partition, up to the first record that is not handled, and never otherwise.
-What to do with the records is `delivery.py`.
+What is done with the records is in `kit/protocol/delivery.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from kit.kafka.batch_size import BatchSize
 from kit.kafka.commits import Commits
 from kit.kafka.flow import Flow
 from kit.kafka.lag import Lag
-from kit.kafka.reading import Ends, PollingConsumer, PollLoop, in_time
+from kit.kafka.reading import Ends, PollingConsumer, PollLoop, firsts, in_time, lane
 from kit.kafka.starts import Starts
 from kit.protocol.delivery import Delivery
 from kit.protocol.record import Record, place, weight
@@ -54,9 +54,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         urgent: Callable[[Record], bool] = lambda _: True,
         weigh: Callable[[Record], int] = weight,
     ) -> None:
-        """`urgent` says which records must not wait for others, where the settings let any wait.
+        """`urgent` returns whether a record must not wait for others, where the settings let any wait.
 
-        `weigh` says how many bytes a record takes while it is handled, where that is more than its value.
+        `weigh` returns how many bytes a record takes while it is handled; by default those of its value.
         """
         self.delivery, self.topics = delivery, list(topics)
         self._settings, self._clock, self._health = settings, clock, health
@@ -72,8 +72,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._lag = Lag(clock, self._ends)
         self._counts: dict[str, int] = {}
         """Partitions of each followed topic when they were last compared."""
-        self._barrier = Barrier(clock, self._assignment, self._handled, self._ends_of)
-        self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, self._known_end)
+        self._barrier = Barrier(clock, self._assignment, self._handled, self._ends.of)
+        self._elsewhere = Elsewhere(self._assignment, self._handled_so_far, lambda tp: self._client().highwater(tp))
         self._starts = Starts(self._client)
         self._flow = Flow(self._client, self._assignment)
         self._commits = Commits(self._client, self._assignment, clock, settings.commit_ms / 1000)
@@ -83,20 +83,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     # -- wiring --------------------------------------------------------------------------------------------------
 
     def subscribe(self, router: KafkaRouter) -> None:
-        """Declare the subscriber on a service's router; FastStream's own defaults would acknowledge first."""
+        """Declare the subscriber on a service's router. FastStream's defaults would acknowledge before handling."""
         subscriber = router.subscriber(
             *self.topics,
             group_id=self._settings.group,
             batch=True,
             max_records=self._settings.batch_records,
-            batch_timeout_ms=10,  # what it sleeps after an empty poll, of which it gets none
+            batch_timeout_ms=10,  # its sleep after an empty poll; `PollLoop` returns none
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
             session_timeout_ms=self._settings.session_timeout_ms,
             heartbeat_interval_ms=self._settings.heartbeat_ms,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=200,
-            # One number of all topics to one replica: they change the same documents, and timers wait for all of them.
+            # Partitions of one number go to one replica: they change the same documents, and timers wait for them all.
             partition_assignment_strategy=(RangePartitionAssignor,),
             listener=self,
             no_reply=True,
@@ -157,8 +157,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def stop(self) -> None:
         """Finish the batch in hand and leave the group, each within a share of the grace: servers may be away.
 
-        What is in hand still then is broken off, as by a crash, and comes again to whoever is next. If it went on, it
-        would find the stores closed, and take that for a fault of its records.
+        A batch that is not finished by then is cancelled, as by a crash, and comes again to the next owner. If it went
+        on, it would find the stores closed and blame its records.
         """
         for resume in self._resumes.values():
             resume.cancel()
@@ -187,37 +187,31 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             log.warning("could not leave the consumer group in time")
 
     def fault(self) -> str | None:
-        """Say what has died behind the consumer, for liveness."""
-        client = getattr(self._subscriber, "consumer", None)
-        ended = client is not None and private.coordination_has_ended(client)
+        """Return what has died behind the consumer, for liveness; None while all is well."""
+        ended = self._is_connected() and private.coordination_has_ended(self._client())
         return "the group coordination task has exited" if ended else None
 
     # -- positions, for timers and metrics -----------------------------------------------------------------------
 
     def owned(self, topic: str) -> list[int]:
         """Return the partitions of a topic that this process owns now."""
-        client = getattr(self._subscriber, "consumer", None)
-        return sorted(tp.partition for tp in client.assignment() if tp.topic == topic) if client else []
+        return sorted(tp.partition for tp in self._assignment() if tp.topic == topic)
 
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]:
-        """Return of partitions the latest known instant before which all that was in these topics has been handled.
-
-        Partitions of which not all these topics are owned here are left out. Raises TransientError while the broker
-        is away or partitions are being reassigned.
-        """
+        """Return for each partition an instant before which these topics have been handled: see `Barrier`."""
         return await self._barrier.handled_until(topics, partitions)
 
     async def measure_lag(self) -> None:
-        """Set the lag gauges and warn of topics that do not fit; raises TransientError while the broker is away."""
+        """Set the gauges of partitions and lag; raises TransientError while the broker is away."""
         here = self._assignment()
         metrics.ASSIGNED.set(len(here))
         self._compare_partitions()
         await self._lag.measure({tp: await self._handled(tp) for tp in here}, self._flow.resting)
 
     def _compare_partitions(self) -> None:
-        """Say when the followed topics have different numbers of partitions: records of one ticket are apart then."""
-        cluster = self._client()
-        counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in self.topics}
+        """Report followed topics with different numbers of partitions: the records of one ticket are apart then."""
+        client = self._client()
+        counts = {topic: len(client.partitions_for_topic(topic) or ()) for topic in self.topics}
         differ = len(set(counts.values())) > 1
         metrics.PARTITIONS_DIFFER.set(differ)
         if differ and counts != self._counts:
@@ -233,15 +227,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 at: int = await self._client().position(tp)
         except KafkaError as error:
             raise TransientError(f"the handled position is unknown: {error!r}") from error
-        # A batch may have begun while we waited for the answer: then its beginning is what is handled.
+        # A batch may have begun while we waited for the answer.
         return self._in_hand.get(tp, at)
-
-    async def _ends_of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._ends.of(partitions)
-
-    def _known_end(self, tp: TopicPartition) -> int | None:
-        end: int | None = self._client().highwater(tp)
-        return end
 
     def _handled_so_far(self, tp: TopicPartition) -> int | None:
         in_hand = self._in_hand.get(tp)
@@ -258,50 +245,43 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
 
     async def _batch(self, records: Sequence[Record]) -> None:
         async with self._running:
-            firsts: dict[TopicPartition, int] = {}
-            for record in records:
-                firsts.setdefault(_lane(record), record.offset)
-            self._in_hand = firsts
+            begins = {tp: record.offset for tp, record in firsts(records).items()}
+            self._in_hand = begins
             self._lag.begin(records)
             try:
                 metrics.BATCH_RECORDS.observe(len(records))
-                begin = self._clock.monotonic()
+                started = self._clock.monotonic()
                 back: set[TopicPartition] = set()
                 for part in await self._starts.divide(records):
-                    back |= await self._handle_and_settle([r for r in part if _lane(r) not in back])
-                seconds = self._clock.monotonic() - begin
+                    back |= await self._handle_and_settle([r for r in part if lane(r) not in back])
+                seconds = self._clock.monotonic() - started
                 metrics.BATCH_SECONDS.observe(seconds)
                 self._size.note(len(records), seconds)
             except Exception:
                 log.exception("unexpected error in a batch")
-                self._rewind(firsts)
+                self._rewind(begins)
             finally:
                 self._in_hand = {}
 
     async def _handle_and_settle(self, records: Sequence[Record]) -> set[TopicPartition]:
-        """Handle records and commit how far they are done; returns the partitions that go back to what is not."""
+        """Handle records and commit the positions reached; returns the partitions that go back to unhandled records."""
         async with self._starts.watched(records) as watched:
             noted = self._starts.noted
             unhandled = await self.delivery.handle(watched)
-        first_bad: dict[TopicPartition, int] = {}
-        ends: dict[TopicPartition, int] = {}
-        for record in records:
-            tp = _lane(record)
-            ends[tp] = record.offset + 1
-            if place(record) in unhandled:
-                first_bad.setdefault(tp, record.offset)
+        back = {tp: r.offset for tp, r in firsts(r for r in records if place(r) in unhandled).items()}
+        ends = {lane(record): record.offset + 1 for record in records}
         mine = self._assignment()
-        done = {tp: first_bad.get(tp, end) for tp, end in ends.items() if tp in mine}
+        done = {tp: back.get(tp, end) for tp, end in ends.items() if tp in mine}
         self._commits.note(self._starts.positions(done))
         await (self._commits.flush() if noted else self._commits.flush_due())
-        for tp in ends.keys() - first_bad.keys():
+        for tp in ends.keys() - back.keys():
             self._failures.pop(tp, None)
         self._elsewhere.forget({place(record) for record in records} - unhandled)
-        self._rewind(first_bad)
-        return set(first_bad)
+        self._rewind(back)
+        return set(back)
 
     def _rewind(self, places: dict[TopicPartition, int]) -> None:
-        """Go back to what is not handled, and let these partitions rest for a while."""
+        """Seek back to what is not handled, and let these partitions rest for a while."""
         if not places:
             return
         client, here = self._client(), self._assignment() & places.keys()
@@ -329,7 +309,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     # -- rebalances ----------------------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
-        """Finish the batch in hand before the partitions go, so that the next owner sees its positions."""
+        """Finish the batch in hand before the partitions move, so that their next owner sees its positions."""
         try:
             async with asyncio.timeout(self._settings.session_timeout_ms / 1000 / 2):
                 async with self._running:
@@ -338,7 +318,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             log.warning("partitions were revoked during a batch; its effects will be deduplicated")
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Begin with what is ours now."""
+        """Start over with the partitions that this process owns now."""
         metrics.REBALANCES.inc()
         metrics.ASSIGNED.set(len(assigned))
         self._failures.clear()
@@ -352,17 +332,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     def _client(self) -> AIOKafkaConsumer:
         return self._subscriber.consumer
 
+    def _is_connected(self) -> bool:
+        return getattr(self._subscriber, "consumer", None) is not None
+
     def _assignment(self) -> frozenset[TopicPartition]:
-        client = getattr(self._subscriber, "consumer", None)
-        return frozenset(client.assignment()) if client is not None else frozenset()
-
-
-def _lane(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
+        return frozenset(self._client().assignment()) if self._is_connected() else frozenset()
 
 
 async def _parse(message: tuple[Any, ...]) -> KafkaMessage:
-    """Wrap a batch without looking at headers: FastStream's own parser drops a batch whose headers do not decode."""
+    """Wrap a batch without its headers: FastStream's own parser drops a batch whose headers do not decode."""
     from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 
     return KafkaAckableMessage(

@@ -1,7 +1,7 @@
 """How far behind a consumer is: records and seconds for each partition that it owns.
 
-Rule: the age of a record is told by its own timestamp, so a process that dies again and again on the same record shows
-an age that grows, although each of its lives is short. One without a timestamp waits since this process first saw it.
+Rule: the age of a record comes from its own timestamp. So it grows even where process after process dies on the same
+record. A record without a timestamp waits since this process first saw it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 
 from kit.base import metrics
 from kit.base.clock import Clock
-from kit.kafka.reading import instant
+from kit.kafka.reading import firsts, instant
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -26,39 +26,36 @@ class Looking(Protocol):
 
 
 class Lag:
-    """Keeps the lag gauges from what batches begin with, and from looks at what waits."""
+    """Sets the lag gauges from the first records of batches, and from a look at the records that wait."""
 
     def __init__(self, clock: Clock, ends: Looking) -> None:
         self._clock, self._ends = clock, ends
         self._first: dict[TopicPartition, tuple[int, float]] = {}
         """Offset and timestamp (seconds) of the oldest record known to wait."""
         self._progress: dict[TopicPartition, tuple[int, float]] = {}
-        """How far each partition was handled, and since when (monotonic) it has stood there with records behind it."""
+        """How far each partition that is behind was handled, and since when (monotonic) it has been there."""
 
     def begin(self, records: Sequence[Any]) -> None:
-        """Note the oldest records of a batch before it is handled: should it kill the process, that much was said."""
-        firsts: dict[TopicPartition, Any] = {}
-        for record in records:
-            firsts.setdefault(TopicPartition(record.topic, record.partition), record)
+        """Report the oldest records of a batch before it is handled, in case it kills the process."""
         now = self._clock.now().timestamp()
-        for tp, record in firsts.items():
+        for tp, record in firsts(records).items():
             if written := instant(record):
                 self._first[tp] = record.offset, written
                 _seconds(tp, now - written)
 
     async def measure(self, handled: Offsets, resting: Collection[TopicPartition] = ()) -> None:
-        """Set the gauges of these partitions and forget all others; raises TransientError while the broker is away.
+        """Set the gauges of these partitions and drop all others; raises TransientError while the broker is away.
 
         Partitions that rest after a failure, or because consuming has stopped, do not count as stalled.
         """
         ends = await self._ends.of(list(handled))
         behind = {tp: offset for tp, offset in handled.items() if offset < ends[tp]}
-        # What a batch began with since the last look is recent enough; what stands still is known from before.
+        # What a batch has begun with since the last time is known, and so is what stands still.
         unknown = {tp: offset for tp, offset in behind.items() if tp not in self._first}
         found = await self._ends.instants(unknown) if unknown else {}
         now = self._clock.now().timestamp()
         self._first |= {tp: (offset, found.get(tp, now)) for tp, offset in unknown.items()}
-        metrics.LAG_RECORDS.clear()  # what went to another replica is no longer ours to report
+        metrics.LAG_RECORDS.clear()  # partitions of other replicas are theirs to report
         metrics.LAG_SECONDS.clear()
         for tp, offset in handled.items():
             metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - offset))
@@ -67,7 +64,7 @@ class Lag:
         self._measure_stall({tp: offset for tp, offset in behind.items() if tp not in resting})
 
     def _measure_stall(self, behind: Offsets) -> None:
-        """Say how long partitions have stood still although nothing keeps them: no other gauge tells that from load."""
+        """Report how long partitions have stood still for no reason: no other gauge tells that from load."""
         now, before = self._clock.monotonic(), self._progress
         self._progress = {
             tp: before[tp] if tp in before and before[tp][0] == offset else (offset, now)

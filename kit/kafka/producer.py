@@ -1,7 +1,7 @@
-"""The one way to Kafka for writing: acknowledged by all, idempotent, bounded in time, replaced after a fatal error.
+"""Writing to Kafka: acknowledged by all replicas, idempotent, bounded in time, with a new producer after a fatal error.
 
-Rule: records of one run (one document's outbox, in order) reach their partition in that order, and nothing of a run is
-sent while an earlier record of it is not confirmed.
+Rule: records of one run (one document's outbox, in order) reach their partition in that order, and no record is sent
+while an earlier one of its run is not confirmed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from kit.protocol.ports import Outgoing
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of one produce batch. A single larger record still travels, alone.
+#: Bytes of one produce batch. A larger record is sent alone.
 BATCH_BYTES = 256 * 1024
-#: Seconds that an awaited send may take, before it counts as unconfirmed and the producer as stuck.
+#: Seconds after which an awaited send counts as unconfirmed, and its producer as stuck.
 SEND_SECONDS = 10.0
 
 
 def _choose(key: bytes | None, every: Sequence[int], available: Sequence[int]) -> int:
-    """Give aiokafka a record's partition as its own default would, but hash a key once."""
+    """Choose a record's partition as aiokafka's default does, but hash each key only once."""
     return random.choice(available or every) if key is None else every[partition_of(key, len(every))]
 
 
@@ -70,22 +70,18 @@ class Producer:
             farewell.cancel()
 
     def fault(self) -> str | None:
-        """Say what is wrong with the sender task, for liveness: a dead one never sends again."""
+        """Return what is wrong with the sender task, for liveness: one that has ended never sends again."""
         if self._producer is None:
             return None
         return "the producer's sender task has exited" if sender_has_ended(self._producer) else None
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises TransientError while the broker is away."""
-        producer = await self._current()
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                return len(await producer.partitions_for(topic))
-        except (KafkaError, TimeoutError) as error:
-            raise TransientError(f"the partitions of {topic} are unknown: {error!r}") from error
+        _, counts = await self._reached({topic})
+        return counts[topic]
 
     async def send(self, record: Outgoing, *, seconds: float = SEND_SECONDS) -> None:
-        """Send one record and wait until all replicas have it; raises TransientError when that is not sure in time.
+        """Send one record and wait until all replicas have it; raises TransientError where that is not sure in time.
 
         An unconfirmed record may still be appended later.
         """
@@ -101,9 +97,10 @@ class Producer:
             raise TransientError(f"not confirmed by Kafka: {error!r}") from error
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
-        """Send runs of records and return of each run how many, from its beginning, were confirmed.
+        """Send runs of records; returns for each run how many records, from its beginning, were confirmed.
 
-        All records of a run have one topic and one key. Runs to different partitions travel side by side.
+        All records of a run have one topic and one key. Runs to different partitions are sent concurrently. Raises
+        TransientError while the broker is away.
         """
         confirmed = [0] * len(runs)
         producer, counts = await self._reached({run[0].topic for run in runs if run})
@@ -119,13 +116,13 @@ class Producer:
         return confirmed
 
     async def _reached(self, topics: Collection[str]) -> tuple[AIOKafkaProducer, dict[str, int]]:
-        """Return a connected producer and the topics' partition counts; TransientError after the time of one send."""
+        """Return a connected producer and the topics' partition counts; raises TransientError after `SEND_SECONDS`."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 producer = await self._current()
-                return producer, {topic: await self.partitions(topic) for topic in topics}
-        except TimeoutError as error:
-            raise TransientError("Kafka was not reachable in time") from error
+                return producer, {topic: len(await producer.partitions_for(topic)) for topic in topics}
+        except (KafkaError, TimeoutError) as error:
+            raise TransientError(f"the partitions of {', '.join(topics)} are unknown: {error!r}") from error
 
     async def _send_lane(
         self,
@@ -135,7 +132,7 @@ class Producer:
         topic: str,
         partition: int,
     ) -> bool:
-        """Send a partition's records batch after batch, up to the first failure; says whether it was a fatal one."""
+        """Send a partition's records batch after batch, up to the first failure; returns whether that was fatal."""
         start = 0
         while start < len(lane):
             builder = producer.create_batch()
@@ -159,7 +156,7 @@ class Producer:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await producer.start()
-        except BaseException as error:  # also when who waits for it gives up: it must not stay open behind his back
+        except BaseException as error:  # also where the caller gives up waiting: it must not stay open
             self._farewell(producer)
             if isinstance(error, KafkaError | TimeoutError | OSError):
                 raise TransientError(f"Kafka is not reachable: {error!r}") from error
@@ -176,10 +173,9 @@ class Producer:
         return producer
 
     def _replace(self, poisoned: AIOKafkaProducer) -> None:
-        """Let go of a producer that one refused or hanging record has poisoned; the next send makes a new one.
+        """Drop a producer that a refused or hanging record has poisoned; the next send makes a new one.
 
-        Waits for nothing, also not for one that is just being made: who sends has promised when he will be done. Of
-        several whose sends the same producer has failed, the first replaces it.
+        Callers set a deadline, so this never waits. Of several sends that failed on one producer, the first drops it.
         """
         if self._producer is poisoned:
             self._producer = None
@@ -187,7 +183,7 @@ class Producer:
             self._farewell(poisoned)
 
     def _farewell(self, producer: AIOKafkaProducer) -> None:
-        """Close a producer without making anybody wait for it."""
+        """Close a producer in the background."""
         farewell = asyncio.create_task(_close(producer))
         self._farewells.add(farewell)
         farewell.add_done_callback(self._farewells.discard)
@@ -199,7 +195,10 @@ def _append(builder: Any, record: Outgoing) -> bool:
 
 
 def _fatal(error: Exception) -> bool:
-    """A timeout means a stuck sender; an error that cannot be retried poisons an idempotent producer's sequence."""
+    """Whether a producer is unusable after an error.
+
+    A timeout means a stuck sender; an error that cannot be retried poisons an idempotent producer's sequence.
+    """
     return isinstance(error, TimeoutError) or not getattr(error, "retriable", False)
 
 

@@ -1,14 +1,14 @@
-"""How records and ends of partitions are read off Kafka, by a client library with habits of its own.
+"""Reading records and the ends of partitions off Kafka, around the habits of the client library.
 
-Which batches that makes is decided here; what is done with them, and which positions are committed, is `consumer.py`'s.
+Which records make a batch is decided here; what is done with them, and which positions are committed, in `consumer.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,23 +18,24 @@ from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
 from kit.kafka.private import unreadable
-from kit.protocol.record import Unread, weight
+from kit.protocol.record import Record, Unread, weight
 
+R = TypeVar("R", bound=Record)
 log = structlog.get_logger(__name__)
 
-#: Longest wait of one poll, in ms: records of resumed partitions do not wake a poll.
+#: Longest wait of one poll in ms: records of partitions that are resumed meanwhile do not end it.
 POLL_MS = 200
-#: Seconds until a question to the broker or the group's coordinator is given up.
+#: Seconds until a request to the broker or the group's coordinator is given up.
 ANSWER_SECONDS = 5.0
-#: Longest wait for one record that is known to be there.
+#: Longest wait in ms for a record that is known to exist.
 LOOK_MS = 1000
 
 
 @asynccontextmanager
 async def in_time() -> AsyncIterator[None]:
-    """Bound a question that the client library would ask until it is answered; raises KafkaTimeoutError.
+    """Bound a request that the client library would repeat until it is answered; raises KafkaTimeoutError.
 
-    Without it a long outage of Kafka keeps the poll loop in one call, and liveness takes that for a hanging process.
+    Without the bound a long outage keeps the poll loop in one call, which liveness takes for a hanging process.
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -43,13 +44,26 @@ async def in_time() -> AsyncIterator[None]:
         raise KafkaTimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from late
 
 
+def lane(record: Record) -> TopicPartition:
+    """Return the partition of a record."""
+    return TopicPartition(record.topic, record.partition)
+
+
+def firsts(records: Iterable[R]) -> dict[TopicPartition, R]:
+    """Return the first of these records in each partition."""
+    found: dict[TopicPartition, R] = {}
+    for record in records:
+        found.setdefault(lane(record), record)
+    return found
+
+
 class PollingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's consumer for FastStream's loop: once it has `polls`, those decide what a poll brings."""
+    """aiokafka's consumer for FastStream's loop: once it has `polls`, those decide what a poll returns."""
 
     polls: PollLoop | None = None
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Records:
-        """Return a batch. `PollLoop` asks the library itself, past this method."""
+        """Return a batch. `PollLoop` itself polls the library past this method."""
         if self.polls is not None:
             return await self.polls.getmany()
         found: Records = await super().getmany(*partitions, **options)
@@ -61,7 +75,7 @@ async def _nothing() -> None:
 
 
 class PollLoop:
-    """The polls of one client. They return only with records: after an empty poll, FastStream sleeps."""
+    """The polls of one client. They return only with records, because FastStream sleeps after an empty poll."""
 
     def __init__(
         self,
@@ -79,10 +93,11 @@ class PollLoop:
         gather: float = 0.0,
         urgent: Callable[[Any], bool] = lambda _: True,
     ) -> None:
-        """Records of which none is urgent wait up to `gather` seconds for more, and go as one batch.
+        """Records of which none is `urgent` wait up to `gather` seconds for more, and become one batch.
 
-        `weigh` says how many bytes a record takes in memory while it is handled. `before` is awaited before each poll,
-        `after` called with the records of a batch, before the client can fetch ahead. `poll` is the library's own poll.
+        `weigh` returns how many bytes a record takes in memory while it is handled. `in_hand` is called with the first
+        offsets of what is polled and not handled, `before` is awaited before each poll, and `after` is called once
+        there is a batch, before the client can fetch ahead. `poll` is the library's own poll.
         """
         self._client, self._clock, self._size, self._weigh = client, clock, size, weigh
         self._before, self._after, self._gather, self._urgent = before, after, gather, urgent
@@ -105,10 +120,10 @@ class PollLoop:
                     await self._wait_for_more(polled)
                 polled = self._fitting(polled)
             except UnicodeDecodeError as fault:
-                # The client library reads names of headers as UTF-8 and would fail on this record for ever.
+                # The client library decodes the names of headers as UTF-8, and would fail on this record forever.
                 self._drop()
                 polled = await self._around(fault)
-            except Exception:  # whatever it was: what the client had given out of its buffers is not here
+            except Exception:  # whatever it was, what the client had taken out of its buffers is lost
                 self._drop()
                 raise
             self._take(polled)
@@ -117,9 +132,9 @@ class PollLoop:
         return polled
 
     async def _poll(self, *partitions: TopicPartition, **options: Any) -> Records:
-        """Poll for a bounded time. While partitions move the client waits for its share, however long that takes.
+        """Poll for a bounded time: during a rebalance the client would wait until it has ended.
 
-        The bound loses nothing of what is given out: between taking records and returning them the client never waits.
+        No record is lost by that: between taking records out of its buffers and returning them the client never waits.
         """
         try:
             async with asyncio.timeout(ANSWER_SECONDS) as bound:
@@ -130,18 +145,18 @@ class PollLoop:
             return {}
 
     def _fitting(self, polled: Records) -> Records:
-        """Take what a batch has room for, and go back to the rest."""
+        """Return the records that fit into a batch, and seek back to the others."""
         taken, left = fitting(polled, self._size.bytes, self._weigh)
         for tp in self._client.assignment() & left.keys():
             self._client.seek(tp, left[tp])
         return taken
 
     def _take(self, polled: Records) -> None:
-        """Have records in hand: their batch begins some steps later, and timers must not run ahead of it."""
+        """Mark records as not handled yet: their batch begins some steps later, and timers must not overtake it."""
         self._in_hand({tp: records[0].offset for tp, records in polled.items() if records})
 
     async def _wait_for_more(self, polled: Records) -> None:
-        """Add to what was polled until something urgent comes, the time is over or there is no more room."""
+        """Add to what was polled until something urgent arrives, the time is up, or the batch is full."""
         end = self._clock.monotonic() + self._gather
         new = polled
         while self._running() and not any(self._urgent(record) for records in new.values() for record in records):
@@ -156,16 +171,15 @@ class PollLoop:
                 polled.setdefault(tp, []).extend(records)
 
     def _drop(self) -> None:
-        """Take nothing as handled for now: a poll that fails drops what it had taken of other partitions."""
+        """Count nothing as handled: a poll that fails drops what it had taken from other partitions."""
         self._dropped = True
         self._in_hand(dict.fromkeys(self._client.assignment(), 0))
 
     async def _go_back(self) -> None:
-        """Go back to what is committed. Until that has worked nothing is polled: it would be committed past this."""
+        """Seek back to what is committed. Nothing is polled before: it would be committed past the dropped records."""
         client = self._client
-        for (
-            tp
-        ) in client.assignment():  # each has its time: many may take longer together, and would begin again for ever
+        # Each partition has a time limit of its own: many may take longer together, and would start over each time.
+        for tp in client.assignment():
             async with in_time():
                 at = await client.committed(tp)
                 client.seek(tp, at) if at is not None else await client.seek_to_beginning(tp)
@@ -174,7 +188,7 @@ class PollLoop:
         self._in_hand({})
 
     async def _around(self, fault: UnicodeDecodeError) -> Records:
-        """Pass a record by: first comes what stands before it, then the record itself, as one without content."""
+        """Get past a record that cannot be read: return the records before it, or the record itself without content."""
         client = self._client
         found = unreadable(client)
         await self._go_back()
@@ -187,18 +201,17 @@ class PollLoop:
             try:
                 return await self._poll(tp, timeout_ms=1000, max_records=most)
             except UnicodeDecodeError:
-                client.seek(tp, position)  # offsets with gaps: one record after the other
+                client.seek(tp, position)  # offsets have gaps: take one record at a time
         log.error("a record cannot be read", topic=tp.topic, partition=tp.partition, offset=offset)
         client.seek(tp, offset + 1)
-        return {
-            tp: [Unread(tp.topic, tp.partition, offset, f"the name of a header is not valid UTF-8: {fault.reason}")]
-        }
+        reason = f"the name of a header is not valid UTF-8: {fault.reason}"
+        return {tp: [Unread(tp.topic, tp.partition, offset, reason)]}
 
 
 class Ends:
     """Where partitions end, and since when records wait in them.
 
-    Asked on a connection of its own: on the consumer's the answer waits behind its polls.
+    Has a connection of its own: on the consumer's, answers would wait behind its polls.
     """
 
     def __init__(self, servers: str, client_id: str) -> None:
@@ -207,7 +220,7 @@ class Ends:
             "client_id": client_id,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "max_partition_fetch_bytes": 1,  # brokers give one whole batch all the same
+            "max_partition_fetch_bytes": 1,  # brokers still return one whole batch
         }
         self._looking = asyncio.Lock()
         self._client: AIOKafkaConsumer | None = None
@@ -223,7 +236,7 @@ class Ends:
         self._client = client
 
     async def stop(self) -> None:
-        """Let go of the connection."""
+        """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
             await client.stop()
@@ -242,9 +255,9 @@ class Ends:
         return ends
 
     async def instants(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
-        """Return the timestamps (seconds) of the first records at these offsets or behind them.
+        """Return the timestamps (in seconds) of the first records at or after these offsets.
 
-        What cannot be read or has no timestamp is left out. Raises TransientError while the broker is away.
+        Records that cannot be read or have no timestamp are left out. Raises TransientError while the broker is away.
         """
         found: dict[TopicPartition, float] = {}
         async with self._looking:
@@ -264,13 +277,13 @@ class Ends:
 
 
 def instant(record: Any) -> float | None:
-    """Return when a record was written (seconds); None where its producer gave no time (Kafka: -1)."""
+    """Return when a record was written (in seconds); None where its producer gave no time (Kafka: -1)."""
     timestamp: int | None = getattr(record, "timestamp", None)
     return timestamp / 1000 if timestamp and timestamp > 0 else None
 
 
 async def _look(client: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Any:
-    """Read one record, or nothing if there is none or the client library cannot read it."""
+    """Return the first record at or after an offset; None if there is none, or the client library cannot read it."""
     client.assign([tp])
     client.seek(tp, offset)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.kafka import reading
+from kit.kafka.barrier import Barrier
 from kit.kafka.batch_size import BatchSize
 from kit.kafka.consumer import Consumer
 from kit.kafka.reading import PollLoop
@@ -78,7 +80,7 @@ async def test_a_batch_ends_although_its_positions_cannot_be_committed() -> None
 
 async def test_timers_and_lag_wait_for_the_next_turn_when_a_position_is_not_known() -> None:
     asked = consumer([])
-    cast("Any", asked)._ends = SimpleNamespace(of=_ends)
+    asked._barrier = Barrier(SystemClock(), asked._assignment, asked._handled, _ends)
     async with asyncio.timeout(5):
         with pytest.raises(TransientError):
             await asked.handled_until(["in"], [0])
@@ -86,7 +88,7 @@ async def test_timers_and_lag_wait_for_the_next_turn_when_a_position_is_not_know
             await asked.measure_lag()
 
 
-async def _ends(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+async def _ends(partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     return dict.fromkeys(partitions, 9)
 
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
-from kit.kafka.barrier import Elsewhere
+from kit.kafka.barrier import Barrier, Elsewhere
 from kit.kafka.consumer import Consumer
 from kit.kafka.lag import Lag
 from tests.fake_clock import FakeClock
@@ -55,8 +55,8 @@ class Broker:
 def consumer(broker: Broker, clock: FakeClock) -> Consumer:
     delivery = cast("Any", SimpleNamespace(documents=SimpleNamespace(home_topic=""), stopped=None))
     made = Consumer(ServiceSettings(), delivery, ["in", "more"], clock, Health(clock))
-    made._subscriber, made._ends = SimpleNamespace(consumer=broker), cast("Any", broker)
-    made._lag = Lag(clock, broker)
+    made._subscriber, made._lag = SimpleNamespace(consumer=broker), Lag(clock, broker)
+    made._barrier = Barrier(clock, made._assignment, made._handled, broker.of)
     return made
 
 

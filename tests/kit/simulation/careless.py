@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.envelope import Event
 from kit.base.errors import Full
+from kit.kafka.barrier import Barrier
 from kit.kafka.commits import Commits
 from kit.kafka.consumer import Consumer
 from kit.kafka.reading import PollLoop
@@ -54,7 +55,8 @@ class SimConsumer(Consumer):
         self._starts = SimStarts(self._client)
         self._commits = SimCommits(self._client, self._assignment, world.clock, 0)
         self.world, client = world, SimClient(world, me)
-        self._subscriber, self._ends = SimpleNamespace(consumer=client), SimpleNamespace(of=client.end_offsets)  # type: ignore[assignment]
+        self._subscriber = SimpleNamespace(consumer=client)
+        self._barrier = Barrier(world.clock, self._assignment, self._handled, client.end_offsets)
 
     def _resume_later(self, tp: Any, failures: int) -> None: ...
 
