@@ -65,7 +65,7 @@ class Worker:
         settings, name = self.settings, self.settings.service
         letters = DeadLetters(topic_name(dlq(name), self.prefix), name, self.producer)
         limits = Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window)
-        delivery = Delivery(documents, handling, letters, self.clock, limits=limits)
+        delivery = Delivery(documents, handling, letters, limits=limits)
         read = [topic_name(topic, self.prefix) for topic in CONSUMES[name]]
         consumer = self._consumer = Consumer(
             settings, delivery, read, self.clock, self.health, urgent=urgent, weigh=weigh

@@ -18,7 +18,6 @@ import structlog
 from contracts.dlq import REFUSED, is_replay
 from contracts.envelope import Event, Head
 from kit.base import metrics
-from kit.base.clock import Clock
 from kit.base.errors import Full, TransientError, Unloadable, Unparsable
 from kit.base.logging import bind_event, clear_event
 from kit.protocol.batch import Batch
@@ -59,11 +58,10 @@ class Delivery(Generic[S]):
         documents: Documents[S],
         handling: Handling[S],
         dead_letters: DeadLetters,
-        clock: Clock,
         *,
         limits: Limits | None = None,
     ) -> None:
-        self.documents, self.handling, self.clock = documents, handling, clock
+        self.documents, self.handling, self._clock = documents, handling, documents.clock
         self.limits = limits or Limits()
         self.stopped: str | None = None
         self._dead_letters = dead_letters
@@ -245,7 +243,7 @@ class Delivery(Generic[S]):
         """Decide in order; returns the places of the records about each document."""
         places: Lost = {}
         parts = Counter[Place]()
-        now = self.clock.now()
+        now = self._clock.now()
         for item in items:
             where = place(item.record)
             item.part = parts[where]
@@ -346,7 +344,7 @@ class Delivery(Generic[S]):
         attempts = self._attempts.get(place(record), 0) or 1
         reason = reason[:2000].encode("utf-8", "replace").decode()
         exempt = item.exempt or self.handling.is_exempt(record, unforeseen=unforeseen)
-        letter = FailedRecord(record, reason, attempts, self.clock.now(), item.head, unforeseen, exempt)
+        letter = FailedRecord(record, reason, attempts, self._clock.now(), item.head, unforeseen, exempt)
         batch.dead.setdefault(place(record), letter)
 
     async def _write_dead(self, batch: Batch) -> None:

@@ -22,11 +22,6 @@ MISSING_CAP = 1_000
 OUTBOX_CAP = 1_000
 
 
-def identity(key: str) -> str:
-    """Return the key itself: most documents are keyed by their own id."""
-    return key
-
-
 @dataclass(frozen=True, slots=True)
 class Insert:
     """A plain document, written before the aggregate that refers to it; one that is there already stays as it is."""
@@ -72,9 +67,8 @@ class Kind(Generic[S]):
     load: Callable[[Mapping[str, Any]], S]
     dump: Callable[[S], dict[str, Any]]
     due: Callable[[S], datetime | None] = lambda _: None
-    key: Callable[[str], str] = identity
     home_topic: str = ""
-    home_key: Callable[[str], str] = identity
+    home_key: Callable[[str], str] = str
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ from kit.protocol.ports import Guarded, Outgoing, Publisher, Store
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
 
+#: Writes of one change that may be lost to other writers before it fails.
+ATTEMPTS = 10
 #: Most documents that a search may skip because they do not load.
 FAULTY = 1_000
 OnFault = Callable[[str, Exception], None]
@@ -62,7 +64,7 @@ class Documents(Generic[S]):
 
         Confirmed entries leave the store when `clear` is called.
         """
-        self.kind, self.store, self.clock, self.limit = kind, store, clock, limit
+        self.kind, self.store, self.clock, self.prefix, self.limit = kind, store, clock, prefix, limit
         self._sender = sender
         self.topic = topic_name(kind.topic, prefix)
         self.home_topic = topic_name(kind.home_topic, prefix) if kind.home_topic else ""
@@ -153,7 +155,7 @@ class Documents(Generic[S]):
         runs = [[entry for entry in doc.outbox if entry.id not in self._confirmed] for doc in docs]
         counts = await self._sender.send_runs(
             [
-                [Outgoing(self.topic, self.kind.key(doc.id).encode(), entry.event, HEADERS) for entry in run]
+                [Outgoing(self.topic, doc.id.encode(), entry.event, HEADERS) for entry in run]
                 for doc, run in zip(docs, runs, strict=True)
             ]
         )
@@ -202,21 +204,20 @@ class Documents(Generic[S]):
         decide: Callable[[S | None], Decision[S] | None],
         *,
         cause: Cause | None = None,
-        attempts: int = 10,
     ) -> Document[S]:
         """Change one document outside the batch loop (REST, sending), and return it.
 
-        `decide` may be called again after a lost guard; None from it changes nothing. Raises TransientError where every
-        attempt was lost to another writer.
+        `decide` is called again after a lost guard; None from it changes nothing. Raises TransientError where
+        `ATTEMPTS` writes in a row were lost to other writers.
         """
 
         def edit(doc: Document[S]) -> None:
             if (decision := decide(doc.state)) is not None:
                 self.apply(doc, decision, cause=cause)
 
-        won = await self.edit([doc_id], edit, attempts=attempts)
+        won = await self.edit([doc_id], edit, attempts=ATTEMPTS)
         if doc_id not in won:
-            raise TransientError(f"{doc_id} was changed concurrently {attempts} times")
+            raise TransientError(f"{doc_id} was changed concurrently {ATTEMPTS} times")
         return won[doc_id]
 
     async def edit(

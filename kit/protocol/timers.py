@@ -1,8 +1,8 @@
-"""What time makes happen: due documents of the partitions that this process owns are fired, in order of their instant.
+"""Timers: documents of the partitions that this process owns fire when they are due, in the order of their instants.
 
-Rule: a document fires only when everything that was in its partition after its instant has been handled, so that what
-came in time counts. Firing is a guarded change like any other; a second firer loses the guard. A document that fails is
-set aside for a while, and stops no other.
+Rule: a document fires only once everything that was in its partition at its instant has been handled, so that what came
+in time counts. Firing is a guarded change like any other; of two processes that fire the same, one loses the guard. A
+document that fails is set aside for a while, and does not stop the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import structlog
 
 from contracts.topics import topic_name
 from kit.base import metrics
-from kit.base.clock import Clock
 from kit.base.turns import turns, woken
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
@@ -27,32 +26,33 @@ log = structlog.get_logger(__name__)
 
 
 class Positions(Protocol):
-    """What a ticker asks of the consumer."""
+    """What a ticker needs from the consumer."""
 
     def owned(self, topic: str) -> list[int]: ...
     async def handled_until(self, topics: Iterable[str], partitions: Iterable[int]) -> dict[int, datetime]: ...
 
 
-#: Seconds between two looks at a partition that has not been read to its end yet.
+#: Seconds between two attempts while partitions are not handled far enough.
 BEHIND = 0.05
-#: So many looks in vain, then they come less and less often, down to once a period.
+#: Attempts in vain after which they become less and less frequent, down to once a period.
 PATIENT = 5
-#: How many times as many instants are read as are fired at once: a server may go through all that is due to give some.
+#: Instants read for each one fired in a tick: a server may scan all that is due to return the first of them.
 AHEAD = 10
-#: Shortest rest, so that what falls due together is fired together.
+#: Shortest rest in seconds, so that what falls due together fires together.
 BREATH = 0.005
-#: Seconds until a document that failed is tried again: doubled with each failure, up to so many.
+#: Seconds until a document that failed is tried again, doubled with each failure, and the most of them.
 ASIDE, ASIDE_MOST = 1.0, 300.0
 
 
 class Ticker(Generic[S]):
     """Fires the due documents of one kind.
 
-    `fire(state, now)` decides; None or a decision whose state is due later ends it. `follow` are the topics (without
-    prefix) that must have been handled up to now; `grace` is the time a fact may take from happening to its topic.
+    `fire(state, now)` decides; the document is done once that returns None, or a state that is due later. `follow` are
+    the topics (without prefix) that must have been handled up to the instant, by default the home topic; `grace` is the
+    time that a fact may take to reach its topic.
 
-    The store is asked once a `period` (seconds) for what falls due until the next look. What this process writes in
-    between is known without asking, so a timer is exact to some milliseconds; one that another process sets on a
+    The store is asked once a `period` (in seconds) for what falls due until the next look. What this process writes in
+    between is known without asking, so timers are exact to some milliseconds; one that another process sets on a
     document of ours is seen at most a period late.
     """
 
@@ -61,37 +61,35 @@ class Ticker(Generic[S]):
         documents: Documents[S],
         positions: Positions,
         fire: Callable[[S, datetime], Decision[S] | None],
-        clock: Clock,
         *,
-        prefix: str = "",
         follow: Sequence[str] = (),
         grace: timedelta = timedelta(milliseconds=50),
         period: float = 0.5,
         limit: int = 500,
     ) -> None:
-        self._documents, self._positions, self._fire, self._clock = documents, positions, fire, clock
+        self._documents, self._positions, self._fire, self._clock = documents, positions, fire, documents.clock
         self._home = documents.home_topic
-        self._follow = [topic_name(topic, prefix) for topic in follow] or [self._home]
+        self._follow = [topic_name(topic, documents.prefix) for topic in follow] or [self._home]
         self._grace, self._period, self._limit = grace, timedelta(seconds=period), limit
         self._soon: dict[str, tuple[datetime, int]] = {}
-        """Instant and partition of each document known to fall due until `_until`."""
+        """Instant and partition of each document that is known to fall due until `_until`."""
         self._until: datetime | None = None
         self._more = False
-        """Whether more is due than the last look could hold."""
+        """Whether more is due than the last look could return."""
         self._vain = 0
-        """Ticks in a row that could fire nothing of what is due."""
+        """Ticks in a row in which something was due and nothing could fire."""
         self._aside: dict[str, tuple[datetime, int]] = {}
         """When a document that failed is tried again, and how often it has failed."""
         self._oldest: datetime | None = None
-        """The oldest instant that was due and not fired when the store was asked last."""
+        """The oldest instant that was overdue when the store was last asked."""
         self._owned: list[int] = []
         self._behind: set[int] = set()
-        """Partitions of which nothing that is due may fire yet, as they have not been read so far."""
+        """Partitions that are not handled far enough for anything that is due to fire."""
         self._awake = asyncio.Event()
         documents.watch(self._note)
 
     async def run(self) -> None:
-        """Tick until cancelled; while store or broker are away, try again."""
+        """Tick until cancelled, and try again while store or broker are away."""
         fired = 0
 
         async def turn() -> None:
@@ -126,12 +124,12 @@ class Ticker(Generic[S]):
         return [doc_id for _, doc_id in over if doc_id not in self._aside or self._aside[doc_id][0] <= now]
 
     async def _look(self, owned: list[int], now: datetime) -> None:
-        """Ask the store what falls due in the next period."""
+        """Ask the store for what falls due in the next period."""
         known, self._soon, self._until = self._soon, {}, now + self._period
         until, most, rows = self._until, self._limit * AHEAD + len(self._aside), []
         self._more = False
-        self._measure(now)  # and again with the answer, if there is one
-        # Apart, or what waits in a partition that is behind takes all the places.
+        self._measure(now)  # and again below, if the store answers
+        # Two queries, or what waits in partitions that are behind would fill the answer.
         for behind in (False, True):
             part = [p for p in owned if (p in self._behind) == behind]
             if not part:
@@ -142,7 +140,7 @@ class Ticker(Generic[S]):
                 self._soon, self._until = known | self._soon, None
                 raise
             rows += found
-            if len(found) == most:  # how it goes on is not known: look again from there, or when these have fired
+            if len(found) == most:  # there may be more: look again from the last one, or when these have fired
                 last = found[-1]["due"]
                 if last <= now:
                     self._more = True
@@ -167,7 +165,7 @@ class Ticker(Generic[S]):
         over = {i: (due, p) for i, (due, p) in known if p in until and due <= until[p]}
         behind = asked - {p for _, p in over.values()}
         if self._more and not behind <= self._behind:
-            self._until = None  # what was read may all be theirs: look for the others apart
+            self._until = None  # all that was read may be theirs: ask for the others separately
         self._behind = behind
         ready = dict(islice(over.items(), self._limit))
         if not ready:
@@ -176,7 +174,7 @@ class Ticker(Generic[S]):
 
         def fire(doc: Document[S]) -> None:
             state = doc.state
-            self._soon.pop(doc.id, None)  # one that stays due, or becomes due again, is found by the next look
+            self._soon.pop(doc.id, None)  # if it stays due, the next look finds it
             if (decision := self._decide(state, until[ready[doc.id][1]])) is not None:
                 self._documents.apply(doc, decision)
                 fired.add(doc.id)
@@ -192,7 +190,7 @@ class Ticker(Generic[S]):
             self._until = None
             raise
         if len(saved) + len(failed) < len(ready):
-            self._until = None  # somebody else was faster: what is due now is in the store
+            self._until = None  # another process was faster: what is due now is in the store
         fired &= saved.keys()
         stored = self._clock.now()
         for doc_id in fired:
@@ -209,13 +207,13 @@ class Ticker(Generic[S]):
         if state is None:
             return None
         due = self._documents.kind.due(state)
-        # Another event may have moved the instant since we looked; only what the look covered may fire.
+        # Another event may have moved the instant since; only what `handled_until` covers may fire.
         return self._fire(state, until) if due is not None and due <= until else None
 
     def _note(self, docs: Iterable[Document[S]]) -> None:
-        """Take what this process has just written: its instant may have come nearer, or gone."""
+        """Note what this process has just written: instants may have come nearer, or gone."""
         for doc in docs:
-            self._aside.pop(doc.id, None)  # it is another one now: what failed may go well
+            self._aside.pop(doc.id, None)  # it has changed: what failed may succeed
         if self._until is None:
             return
         nearer = False
@@ -231,13 +229,13 @@ class Ticker(Generic[S]):
             self._awake.set()
 
     def _rest(self) -> float:
-        """Seconds until something is to be done."""
+        """Return the seconds until there is something to do."""
         now, period = self._clock.now(), self._period.total_seconds()
         again = min(BEHIND * (1 << min(max(0, self._vain - PATIENT), 10)), period)
         if self._until is None:
             return again
         first = min((self._next(doc_id, at) for doc_id, (at, _) in self._soon.items()), default=self._until)
-        # No longer than a period, also where the clock was set back: it may be set forward again.
+        # At most a period, even if the clock was set back: it may be set forward again.
         rest = min((min(first, self._until) - now).total_seconds(), period)
         return again if first <= now else max(BREATH, rest)
 

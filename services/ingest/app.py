@@ -134,7 +134,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         reply_queued=reply_queued,
         drain_seconds=drain_seconds,
     )
-    closing = Ticker(tickets, consumer, fire, clock, prefix=prefix, period=CLOSING_PERIOD)
+    closing = Ticker(tickets, consumer, fire, period=CLOSING_PERIOD)
     return worker.service(
         _public_door(settings, intake, accounts, secrets, tickets, mongo, files, clock),
         doors=_mail_door(settings, intake, accounts),

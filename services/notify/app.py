@@ -52,9 +52,7 @@ def create_service(settings: NotifySettings, clock: Clock | None = None) -> Serv
         return file.current
 
     consumer = worker.consume(documents, NotifyHandling(policy), urgent=is_urgent)
-    ticker = build_ticker(
-        documents, consumer, policy, clock, follow=FOLLOWED, prefix=prefix, period=settings.timer_ms / 1000
-    )
+    ticker = build_ticker(documents, consumer, policy, follow=FOLLOWED, period=settings.timer_ms / 1000)
     deliverer = Deliverer(
         documents,
         consumer,

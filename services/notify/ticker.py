@@ -49,10 +49,8 @@ def build_ticker(
     documents: Documents[Escalation],
     positions: Positions,
     policy: Callable[[], NotifyPolicy],
-    clock: Clock,
     *,
     follow: Sequence[str],
-    prefix: str = "",
     period: float = 0.5,
 ) -> Ticker[Escalation]:
     """Build the timers of chains and acknowledgements."""
@@ -60,16 +58,7 @@ def build_ticker(
     def fire(state: Escalation, now: datetime) -> Decision[Escalation] | None:
         return escalation.fire(state, policy(), now)
 
-    return Ticker(
-        documents,
-        positions,
-        fire,
-        clock,
-        prefix=prefix,
-        follow=follow,
-        grace=timedelta(milliseconds=50),
-        period=period,
-    )
+    return Ticker(documents, positions, fire, follow=follow, period=period)
 
 
 class Deliverer:

@@ -54,8 +54,8 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
         prepare=[prepare],
         background={
             "looks": every(clock, pause, dispatcher.turn, "looks"),
-            "timers": ticker.build_ticker(assigner, consumer, dispatcher, clock, settings).run,
-            "announcements": ticker.build_announcer(agents, consumer, clock, settings).run,
+            "timers": ticker.build_ticker(assigner, consumer, dispatcher, settings).run,
+            "announcements": ticker.build_announcer(agents, consumer, settings).run,
             "absence": every(clock, pause, absence.turn, "absence"),
             "roster": every(
                 clock, settings.roster_seconds, lambda: ticker.follow_agents(assigner, absence.told), "roster"

@@ -125,7 +125,7 @@ class Reconciler:
 
 
 def build_ticker(
-    assigner: Assigner, positions: Positions, dispatcher: Dispatcher, clock: Clock, settings: RoutingSettings
+    assigner: Assigner, positions: Positions, dispatcher: Dispatcher, settings: RoutingSettings
 ) -> Ticker[TicketState]:
     """Fire the looks that tickets asked for: what the wait changes is decided here, an agent is sought right after."""
 
@@ -138,11 +138,11 @@ def build_ticker(
         return decision
 
     period = settings.timer_ms / 1000
-    return Ticker(assigner.documents, positions, fire, clock, prefix=settings.topic_prefix, period=period)
+    return Ticker(assigner.documents, positions, fire, period=period)
 
 
 def build_announcer(
-    documents: Documents[AgentState], positions: Positions, clock: Clock, settings: RoutingSettings
+    documents: Documents[AgentState], positions: Positions, settings: RoutingSettings
 ) -> Ticker[AgentState]:
     """Announce agents anew from time to time: the topic is compacted, and an old record may come last."""
     period = timedelta(hours=settings.announce_hours)
@@ -150,7 +150,7 @@ def build_announcer(
     def fire(state: AgentState, now: datetime) -> Decision[AgentState] | None:
         return agents.announce(state, now, period)
 
-    return Ticker(documents, positions, fire, clock, prefix=settings.topic_prefix, period=5, limit=50)
+    return Ticker(documents, positions, fire, period=5, limit=50)
 
 
 async def follow_agents(assigner: Assigner, told: Callable[[str], None]) -> None:

@@ -38,8 +38,6 @@ def build_ticker(
         documents,
         positions,
         fire,
-        clock,
-        prefix=settings.topic_prefix,
         follow=[TICKETS],
         grace=timedelta(milliseconds=settings.grace_ms),
         period=settings.tick_ms / 1000,

@@ -42,7 +42,7 @@ class SlaRig(Rig):
 
     def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, object]]:
         letters = DeadLetters(self.prefix + dlq("sla"), "sla", self.producer)
-        return Delivery(self.documents, self.handling, letters, self.clock, limits=limits)
+        return Delivery(self.documents, self.handling, letters, limits=limits)
 
 
 @pytest.fixture

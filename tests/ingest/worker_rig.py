@@ -147,7 +147,7 @@ class Worker:
             self._wake,
             signatures,
         )
-        self.delivery = Delivery(self.tickets, self.handling, DeadLetters("dlq", "ingest", self.broker), self.clock)
+        self.delivery = Delivery(self.tickets, self.handling, DeadLetters("dlq", "ingest", self.broker))
         self._offsets = count()
 
     def _wake(self) -> None:

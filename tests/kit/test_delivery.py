@@ -90,7 +90,7 @@ class Rig:
         self.store, self.sender, clock = Contested(), Publisher(), FakeClock(START)
         self.documents = ClearedAtOnce(KIND, self.store, self.sender, clock)
         letters = DeadLetters("dlq", "test", self.sender)
-        self.delivery = Delivery(self.documents, Notes(), letters, clock, limits=Limits(**limits))
+        self.delivery = Delivery(self.documents, Notes(), letters, limits=Limits(**limits))
 
     async def handle(self, *records: Raw) -> set[Place]:
         return await self.delivery.handle(records)

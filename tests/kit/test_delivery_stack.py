@@ -96,7 +96,7 @@ class Rig:
 
     def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, Any]]:
         letters = DeadLetters(self.prefix + DLQ, "test", self.producer)
-        return Delivery(self.documents, self.handling, letters, self.clock, limits=limits)
+        return Delivery(self.documents, self.handling, letters, limits=limits)
 
     @asynccontextmanager
     async def replica(self, limits: Limits | None = None, topics: Sequence[str] = (IN,)) -> AsyncIterator[Consumer]:
@@ -351,7 +351,7 @@ async def test_a_deadline_fires_once_and_only_with_everything_before_it_handled(
         due = rig.clock.now() + timedelta(milliseconds=100)
         await rig.documents.change("T", lambda _: Decision({"sequences": [], "due": due}))
         await rig.put(poke(1), key=b"T")
-        ticker = Ticker(rig.documents, consumer, fire, rig.clock, prefix=rig.prefix)
+        ticker = Ticker(rig.documents, consumer, fire)
         ticking = asyncio.create_task(ticker.run())
         try:
             await until(lambda: _true(bool(fired)))

@@ -86,7 +86,7 @@ class Rig:
         self.tries: list[str] = []
         self.again: float | None = None
         """Seconds after which whatever fires is due once more."""
-        self.ticker = Ticker(self.own, self.place, self.fire, self.clock, grace=GRACE, period=period, limit=limit)
+        self.ticker = Ticker(self.own, self.place, self.fire, grace=GRACE, period=period, limit=limit)
 
     def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]] | None:
         self.tries.append(state["name"])

@@ -85,9 +85,8 @@ class Rig:
             self.documents,
             NotifyHandling(lambda: self.policy),
             DeadLetters(topics.dlq("notify"), "notify", self.sender),
-            self.clock,
         )
-        self.ticker = build_ticker(self.documents, self.owner, lambda: self.policy, self.clock, follow=FOLLOWED)
+        self.ticker = build_ticker(self.documents, self.owner, lambda: self.policy, follow=FOLLOWED)
         self.deliverer = self.another_deliverer()
         self._offset = 0
 

@@ -196,12 +196,12 @@ class Replica:
         self.assigner = Assigner(self.tickets, self.roster, lambda: self.policy, clock, metrics.Counting())
         handling = RoutingHandling(self.assigner)
         handling.positions = Everywhere(clock.now)
-        self.delivery = Delivery(self.tickets, handling, DeadLetters("dlq", "routing", log), clock)
+        self.delivery = Delivery(self.tickets, handling, DeadLetters("dlq", "routing", log))
         options = routing_settings(**settings)
         self.dispatcher = Dispatcher(self.assigner, clock)
         self.absence = ticker.Absence(self.assigner, clock)
         self.reconciler = ticker.Reconciler(self.assigner, Everywhere(), clock, options)
-        self.timers = ticker.build_ticker(self.assigner, Everywhere(), self.dispatcher, clock, options)
+        self.timers = ticker.build_ticker(self.assigner, Everywhere(), self.dispatcher, options)
         self.changed = ticker.agent_changed(self.assigner, self.absence)
         self._sequences: dict[str, int] = {}
         self._offset = 0

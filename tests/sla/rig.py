@@ -72,7 +72,7 @@ class Rig:
         self.documents: Documents[TicketClocks] = ClearedAtOnce(store.KIND, self.store, self.sent, self.clock)
         self.documents.watch(partial(metrics.count, self.archive))
         self.handling = SlaHandling(self.archive)
-        self.delivery = Delivery(self.documents, self.handling, DeadLetters("dlq", "sla", self.sent), self.clock)
+        self.delivery = Delivery(self.documents, self.handling, DeadLetters("dlq", "sla", self.sent))
 
     async def take(self, event: Event) -> None:
         """Handle an event as the batch loop does."""

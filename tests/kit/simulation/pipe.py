@@ -173,9 +173,7 @@ class Pipe(World):
 
     def consumer(self, me: str) -> SimConsumer:
         letters = DeadLetters(DLQ, "test", SimSender(self))
-        delivery = Careless(
-            self.documents(later=self.later), Recorder(self, me), letters, self.clock, limits=Limits(attempts=100)
-        )
+        delivery = Careless(self.documents(later=self.later), Recorder(self, me), letters, limits=Limits(attempts=100))
         delivery.world = self
         return SimConsumer(self, me, delivery)
 
@@ -228,7 +226,7 @@ class Pipe(World):
         if not self.on("barrier"):
             consumer.handled_until = at_once  # type: ignore[method-assign, assignment]
         documents = consumer.delivery.documents
-        ticker = Ticker(documents, consumer, self.fire(me), self.clock, grace=timedelta(0), period=PERIOD)
+        ticker = Ticker(documents, consumer, self.fire(me), grace=timedelta(0), period=PERIOD)
         while True:
             await step("tick", when=lambda: self.owners[0] == me and self.has_to_do(ticker, consumer))
             try:
