@@ -9,7 +9,7 @@ class Unparsable(Exception):
     """A record that no later try will read; it belongs in the dead letter queue."""
 
     def __init__(self, reason: str, *, exempt: bool = False) -> None:
-        """Take the reason. Of a `stranger`, an unauthenticated author, it does not count towards stopping."""
+        """Take the reason. The dead letter of an `exempt` record does not count towards stopping."""
         super().__init__(reason)
         self.exempt = exempt
 

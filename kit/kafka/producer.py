@@ -19,8 +19,8 @@ from aiokafka.errors import KafkaError
 
 from kit.base.errors import TransientError
 from kit.kafka.private import sender_has_ended
-from kit.protocol.partition import partition_of
 from kit.protocol.ports import Outgoing
+from kit.protocol.record import partition_of
 
 log = structlog.get_logger(__name__)
 

@@ -130,11 +130,11 @@ class Delivery(Generic[S]):
 
     async def _blame(self, record: Record, fault: Exception, batch: Batch) -> None:
         """Make a record that a hook fails on a dead letter, or let it wait for a document that does not load."""
-        where, unloadable = place(record), isinstance(fault, Unloadable)
+        where = place(record)
         if isinstance(fault, Unloadable) and self._try_again(where, fault):
             batch.hold(where[:2], [where])
             return
-        self._bury(Incoming(record), _reason(fault), batch, unforeseen=not unloadable)
+        self._bury(Incoming(record, unforeseen=not isinstance(fault, Unloadable)), _reason(fault), batch)
         await self._write_dead(batch)
         await self._pass_by(record)
         batch.settle([record])
@@ -229,7 +229,7 @@ class Delivery(Generic[S]):
                 self._bury(Incoming(record, exempt=fault.exempt), str(fault), batch)
             except Exception as error:
                 log.exception("a record cannot be read", place=place(record))
-                self._bury(Incoming(record), _reason(error), batch, unforeseen=True)
+                self._bury(Incoming(record, unforeseen=True), _reason(error), batch)
         return items
 
     def _parts(self, record: Record) -> Sequence[Incoming]:
@@ -251,7 +251,7 @@ class Delivery(Generic[S]):
             doc = docs.get(item.doc_id or "")
             if doc is None:
                 if item.fault:
-                    self._bury(item, item.fault, batch, unforeseen=item.unforeseen)
+                    self._bury(item, item.fault, batch)
                 else:
                     self._tally.count(item, "ignored")
                 continue
@@ -289,7 +289,7 @@ class Delivery(Generic[S]):
                 self._tally.count(item, "skipped", doc.id)
             return
         if item.fault is not None:
-            self._kill(doc, item, item.fault, batch, unforeseen=item.unforeseen)
+            self._kill(doc, item, item.fault, batch)
             return
         if head is not None and doc.overflows(head.source, head.sequence):
             more = f"more than {MISSING_CAP} earlier events of {head.source} are missing, giving up the oldest"
@@ -310,7 +310,8 @@ class Delivery(Generic[S]):
                 bind_event(event)
             log.exception("an event cannot be handled", document=doc.id)
             clear_event()
-            self._kill(doc, item, _reason(error), batch, unforeseen=True)
+            item.unforeseen = True
+            self._kill(doc, item, _reason(error), batch)
             return
         self._tally.count(item, "handled", doc.id)
         self._tally.once_written(doc.id, partial(self.handling.count, item, decision))
@@ -326,10 +327,10 @@ class Delivery(Generic[S]):
         if gap or late:
             self._tally.once_written(doc.id, partial(_report_gap, doc.id, event, gap, late=late))
 
-    def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
+    def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch) -> None:
         if item.head is not None:
             self._take(doc, item.head, dead=True)
-        self._bury(item, reason, batch, unforeseen=unforeseen)
+        self._bury(item, reason, batch)
 
     def _refuse(self, doc: Document[S], item: Incoming, head: Event | Head, batch: Batch) -> None:
         """Return a replayed event that counts as seen but may never have been handled: its operator must know."""
@@ -338,13 +339,13 @@ class Delivery(Generic[S]):
         item.exempt = True  # operators' replays must not stop the consumer
         self._bury(item, f"{REFUSED}: {why}", batch)
 
-    def _bury(self, item: Incoming, reason: str, batch: Batch, *, unforeseen: bool = False) -> None:
+    def _bury(self, item: Incoming, reason: str, batch: Batch) -> None:
         """Make a record a dead letter. The first reason stands, however often the record is looked at."""
         record = item.record
         attempts = self._attempts.get(place(record), 0) or 1
         reason = reason[:2000].encode("utf-8", "replace").decode()
-        exempt = item.exempt or self.handling.is_exempt(record, unforeseen=unforeseen)
-        letter = FailedRecord(record, reason, attempts, self._clock.now(), item.head, unforeseen, exempt)
+        exempt = item.exempt or self.handling.is_exempt(record, unforeseen=item.unforeseen)
+        letter = FailedRecord(record, reason, attempts, self._clock.now(), item.head, item.unforeseen, exempt)
         batch.dead.setdefault(place(record), letter)
 
     async def _write_dead(self, batch: Batch) -> None:

@@ -1,7 +1,7 @@
-"""A document of the outbox pattern as a value: what it has seen, what it decided, what it still has to say.
+"""A document of the outbox pattern as a value: its state, what it has seen, and the events it still has to publish.
 
-Pure: no IO and no clock. Here stand the rules of taking an event once (`seen`) and of numbering what is emitted
-(`outbox`); reading and writing documents is the work of `outbox.py`.
+Pure: no IO and no clock. Here are the rules for taking an event once (`Seen`) and for numbering events (`apply`);
+reading and writing documents is the work of `outbox.py`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from kit.base.errors import Full, TooLarge, Unloadable
 
 S = TypeVar("S")
 
-#: Most sequence numbers of one source that a document remembers as missing. Beyond it the oldest are given up.
+#: Most sequence numbers of one source that a document remembers as missing; beyond that the oldest are given up.
 MISSING_CAP = 1_000
-#: Most unconfirmed events of one document before its partition waits for the broker, and most that one decision raises.
+#: Most unconfirmed events of a document before its partition waits for the broker, and most events of one decision.
 OUTBOX_CAP = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """A plain document, written before the aggregate that refers to it; one that is there already stays as it is."""
+    """A plain document, inserted before the aggregate that refers to it is written; an existing one is kept."""
 
     collection: str
     document: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[S]):
-    """What a core decided: the state afterwards (None: unchanged), the facts to announce, plain documents to keep."""
+    """What a core decided: the new state (None: unchanged), the events to publish, the plain documents to insert."""
 
     state: S | None = None
     events: Sequence[Payload] = ()
@@ -41,7 +41,7 @@ class Decision(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What made a decision happen, as far as its events must tell it."""
+    """What caused a decision, as far as its events name it."""
 
     id: str
     correlationid: str
@@ -49,16 +49,16 @@ class Cause:
 
     @classmethod
     def of(cls, event: Event) -> Cause:
-        """Name an event as the cause."""
+        """Make an event the cause."""
         return cls(event.id, event.correlationid, event.traceparent)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S]):
-    """One kind of aggregate: where it lives, what it speaks, how its state becomes a document and back.
+    """One kind of aggregate: its collection, the source and topic of its events, how its state is loaded and stored.
 
-    `due` gives the next instant at which time matters to the state (None: never). `home_topic` and `home_key` say which
-    partition's owner runs its timers: the partition that `home_key(id)` has in `home_topic`.
+    `due` returns the next instant at which a timer of the state fires (None: never). Its timers are run by the owner of
+    the partition that `home_key(id)` has in `home_topic`.
     """
 
     collection: str
@@ -73,10 +73,10 @@ class Kind(Generic[S]):
 
 @dataclass(slots=True)
 class Seen:
-    """What a document took from one source: all up to `upto` (included), less what is in `missing`.
+    """What a document took from one source: all numbers up to and including `upto`, except those in `missing`.
 
-    What was before the first event counts as taken: nobody knows whether it will ever come. So does what was given up;
-    `floor` is the highest of these numbers.
+    Numbers before the first event count as taken, as they may never come. So do those that were given up. `floor` is
+    the highest of either.
     """
 
     upto: int = 0
@@ -85,11 +85,11 @@ class Seen:
 
     @classmethod
     def before(cls, sequence: int) -> Seen:
-        """Return what a document has seen of a source that it meets with this event."""
+        """Return what a document has seen of a source whose first event this is."""
         return cls(sequence - 1, floor=sequence - 1)
 
     def has(self, sequence: int) -> bool:
-        """Say whether the event was taken already."""
+        """Whether the event was taken already."""
         return sequence <= self.upto and sequence not in self.missing
 
     def take(self, sequence: int, *, dead: bool = False) -> int:
@@ -110,13 +110,13 @@ class Seen:
         return gap
 
     def overflows(self, sequence: int) -> bool:
-        """Say whether more would be missing with this event than is remembered."""
+        """Whether more numbers would be missing with this event than are remembered."""
         return len(self.missing) + max(0, sequence - self.upto - 1) > MISSING_CAP
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event in an outbox: its id, number and bytes are fixed when it enters and never made anew."""
+    """An event in an outbox. Its id, number and bytes are fixed when it enters."""
 
     id: str
     sequence: int
@@ -130,10 +130,10 @@ class Entry:
 
 @dataclass(slots=True)
 class Document(Generic[S]):
-    """One aggregate as loaded, and what was decided since. Version 0: never written; state None: never decided.
+    """One aggregate as loaded, with what was decided since. Version 0: never written; state None: never decided.
 
-    `fault` says why its state does not load here. What it has seen and what it has to say are known all the same, and a
-    write leaves its state as it is stored.
+    `fault` is why its state does not load here. What it has seen and its outbox are known all the same, and a write
+    leaves the state as it is stored.
     """
 
     id: str
@@ -145,13 +145,13 @@ class Document(Generic[S]):
     inserts: list[Insert] = field(default_factory=list)
     changed: bool = False
     said: list[Payload] = field(default_factory=list)
-    """What the decisions since the last write announce."""
+    """The events of the decisions since the last write."""
     fault: str | None = None
     _state: S | None = None
 
     @property
     def state(self) -> S | None:
-        """The state; raises Unloadable where it does not load."""
+        """The state; raises Unloadable if it does not load."""
         if self.fault is not None:
             raise Unloadable(f"{self.id} cannot be loaded: {self.fault}")
         return self._state
@@ -161,21 +161,21 @@ class Document(Generic[S]):
         self._state = state
 
     def has_seen(self, source: str, sequence: int) -> bool:
-        """Say whether this event of this source was taken already."""
+        """Whether this event of this source was taken already."""
         seen = self.seen.get(source)
         return seen is not None and seen.has(sequence)
 
     def lacks(self, source: str, sequence: int) -> bool:
-        """Say whether events of this source up to this one are missing that may still come, out of the dead letters."""
+        """Whether events of this source up to this one are missing, which may still be replayed."""
         seen = self.seen.get(source)
         return seen is not None and (bool(seen.missing) or sequence > seen.upto + 1)
 
     def is_below_floor(self, source: str, sequence: int) -> bool:
-        """Say whether this event counts as taken without anybody knowing that it was."""
+        """Whether this event counts as taken, but may never have been."""
         return self.has_seen(source, sequence) and sequence <= self.seen[source].floor
 
     def overflows(self, source: str, sequence: int) -> bool:
-        """Say whether more of this source would be missing with this event than is remembered."""
+        """Whether more numbers of this source would be missing with this event than are remembered."""
         return source in self.seen and self.seen[source].overflows(sequence)
 
     def take(self, source: str, sequence: int, *, dead: bool = False) -> int:
@@ -190,10 +190,10 @@ class Document(Generic[S]):
 def apply(
     kind: Kind[S], doc: Document[S], decision: Decision[S], *, now: datetime, cause: Cause | None, limit: int
 ) -> None:
-    """Put a decision into a document, or raise and leave it as it was.
+    """Apply a decision to a document, or raise and leave it unchanged.
 
-    Raises TooLarge for an event above `limit` bytes or for more events than an empty outbox takes, Full when the
-    outbox holds too much already, and Unloadable.
+    Raises TooLarge for an event above `limit` bytes or for more events than an outbox may hold, Full when the outbox
+    already holds too many, and Unloadable.
     """
     state = doc.state
     if len(decision.events) > OUTBOX_CAP:
@@ -230,7 +230,7 @@ def _entry(kind: Kind[S], doc_id: str, sequence: int, payload: Payload, *, now: 
 
 
 def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
-    """Return the document that a stored record holds."""
+    """Return a stored document."""
     doc: Document[S] = Document(
         id=raw["_id"],
         version=raw["version"],
@@ -247,12 +247,12 @@ def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
 
 
 def outbox(raw: Mapping[str, Any]) -> list[Entry]:
-    """Return what a stored record has to say still."""
+    """Return the outbox of a stored document."""
     return [Entry(e["id"], e["sequence"], e["at"], bytes(e["event"])) for e in raw.get("outbox", ())]
 
 
 def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, Any]:
-    """Return what a guarded write sets: everything but `_id`, `version` and `outbox`, or what is known of it."""
+    """Return what a guarded write sets: all but `_id`, `version`, `outbox`, and a state that did not load."""
     taken = {
         "seen": {_field(s): _stored(v) for s, v in doc.seen.items()},
         "emitted": doc.emitted,

@@ -25,8 +25,8 @@ from kit.base.errors import TransientError, Unloadable
 from kit.protocol import document
 from kit.protocol.confirmed import Confirmed
 from kit.protocol.document import Cause, Decision, Document, Kind
-from kit.protocol.partition import partition_of
 from kit.protocol.ports import Guarded, Outgoing, Publisher, Store
+from kit.protocol.record import partition_of
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class Documents(Generic[S]):
         self._watchers.append(watcher)
 
     async def load(self, ids: Iterable[str]) -> dict[str, Document[S]]:
-        """Load documents by id, in one query; an id never seen gives a new document."""
+        """Load documents by id, in one query; an unknown id makes a new document."""
         wanted = list(dict.fromkeys(ids))
         found = {raw["_id"]: raw for raw in await self.store.fetch(self.kind.collection, wanted)}
         return {i: document.read(self.kind, found[i]) if i in found else Document(i) for i in wanted}
@@ -109,7 +109,7 @@ class Documents(Generic[S]):
         raise Unloadable(f"{len(faulty)} documents of {self.kind.collection} cannot be loaded")
 
     def apply(self, doc: Document[S], decision: Decision[S], *, cause: Cause | None = None) -> None:
-        """Put a decision into a document; raises TooLarge or Full and then leaves it as it was."""
+        """Apply a decision to a document; raises TooLarge, Full or Unloadable and then leaves it unchanged."""
         document.apply(self.kind, doc, decision, now=self.clock.now(), cause=cause, limit=self.limit)
 
     async def save(self, docs: Sequence[Document[S]]) -> Saved[S]:

@@ -1,4 +1,4 @@
-"""What the protocol asks of a store and of a sender, so that it knows neither MongoDB nor Kafka."""
+"""What the protocol needs from a store and a producer. It knows neither MongoDB nor Kafka."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be sent."""
+    """A record to send."""
 
     topic: str
     key: bytes | None
@@ -22,7 +22,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """One document's write: it counts only if the document still has `version` (0: does not exist yet)."""
+    """The write of one document, refused unless the document still has `version` (0: does not exist)."""
 
     id: str
     version: int
@@ -32,14 +32,14 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """Who lost his guard. `unknown`: no answer came, so nothing of the batch may be taken as written."""
+    """The ids whose guard was lost. `unknown`: there was no answer, so nothing may be taken as written."""
 
     lost: frozenset[str] = field(default_factory=frozenset)
     unknown: bool = False
 
 
 class Store(Protocol):
-    """What the outbox asks of a database; `kit.mongo` is the real one."""
+    """The database; `kit.mongo` is the real one."""
 
     async def fetch(self, collection: str, ids: Sequence[str]) -> list[dict[str, Any]]: ...
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome: ...
@@ -60,7 +60,7 @@ class Store(Protocol):
 
 
 class Publisher(Protocol):
-    """What the outbox asks of a producer; `kit.kafka.producer` is the real one."""
+    """The producer; `kit.kafka.producer` is the real one."""
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]: ...
     async def partitions(self, topic: str) -> int: ...

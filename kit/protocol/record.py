@@ -1,16 +1,20 @@
-"""A record of Kafka as the protocol sees it, and its place."""
+"""A record of Kafka as the protocol sees it, and where it is."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
+
+from aiokafka.partitioner import murmur2
 
 from contracts.envelope import Head
 
 
 class Record(Protocol):
-    """A Kafka record, as the client library gives it."""
+    """A Kafka record, as the client library returns it."""
 
     @property
     def topic(self) -> str: ...
@@ -28,9 +32,9 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A record that cannot be read or must not be, and where its event stands if that is known.
+    """A record that cannot be read or must not be, with the head of its event if that is known.
 
-    The content of what the client library cannot read stays in its topic; its place is known.
+    Of a record that the client library cannot read, only the place is known; its content stays in its topic.
     """
 
     topic: str
@@ -50,10 +54,21 @@ Lane = tuple[str, int]
 
 
 def place(record: Record) -> Place:
-    """Return where a record stands."""
+    """Return the place of a record."""
     return record.topic, record.partition, record.offset
 
 
 def weight(record: Record) -> int:
-    """Return how many bytes a record takes while it is handled, where nobody knows better."""
+    """Return how many bytes a record takes while it is handled: by default those of its value."""
     return len(record.value or b"")
+
+
+def partition_of(key: bytes | None, count: int) -> int:
+    """Return the partition that every Kafka client chooses for this key in a topic of `count` partitions."""
+    return random.randrange(count) if key is None else _hash(key) % count
+
+
+@lru_cache(maxsize=20_000)  # the hash is pure Python, and a ticket's key is hashed at every step on its way
+def _hash(key: bytes) -> int:
+    hashed: int = murmur2(key)
+    return hashed & 0x7FFFFFFF

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from bson import decode, encode
 from pymongo import InsertOne, UpdateMany, UpdateOne, WriteConcern
 
-from kit.protocol.partition import partition_of
+from kit.protocol.record import partition_of
 from tests.bench.written import CONSUMED, PRODUCED, Collection, Topic
 from tests.system.rig import PARTITIONS
 

@@ -16,7 +16,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
 
 from kit.base.ids import uuid7
-from kit.protocol.partition import partition_of
+from kit.protocol.record import partition_of
 
 T = TypeVar("T")
 CHUNK = 2_000

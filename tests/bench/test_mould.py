@@ -6,7 +6,7 @@ from random import Random
 from bson import decode
 
 from kit.base.ids import stable_id, uuid7
-from kit.protocol.partition import partition_of
+from kit.protocol.record import partition_of
 from tests.bench.mould import CHUNK, Mould, Sample, tickets
 
 TICKET, CONTACT = uuid7(), stable_id("contact", "one")

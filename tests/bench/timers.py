@@ -26,7 +26,7 @@ from kit.mongo import MongoStore
 from kit.policy.file import PolicyFile
 from kit.protocol.document import Cause, Document, fields
 from kit.protocol.outbox import Documents
-from kit.protocol.partition import partition_of
+from kit.protocol.record import partition_of
 from services.sla import store
 from services.sla.core import tickets
 from services.sla.core.policy import Book

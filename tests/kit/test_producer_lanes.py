@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from kit.base.errors import TransientError
 from kit.kafka.producer import Producer
-from kit.protocol.partition import partition_of
 from kit.protocol.ports import Outgoing
+from kit.protocol.record import partition_of
 
 
 class Builder:

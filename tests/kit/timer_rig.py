@@ -9,8 +9,8 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from kit.protocol.document import Decision, Kind
-from kit.protocol.partition import partition_of
 from kit.protocol.ports import Guarded, WriteOutcome
+from kit.protocol.record import partition_of
 from kit.protocol.timers import Ticker
 from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
