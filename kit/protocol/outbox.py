@@ -123,19 +123,18 @@ class Documents(Generic[S]):
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
             raise TransientError("the outcome of a write is unknown")
-        unchanged = [doc for doc in docs if not doc.changed]
-        lost = [doc for doc in changed if doc.id in outcome.lost]
         written = [doc for doc in changed if doc.id not in outcome.lost]
         for doc in written:
             doc.version += 1
             doc.outbox += doc.fresh
             doc.fresh, doc.inserts, doc.changed = [], [], False
-        metrics.LOST_GUARDS.inc(len(lost))
+        metrics.LOST_GUARDS.inc(len(outcome.lost))
         for watcher in self._watchers:
             watcher([doc for doc in written if doc.fault is None])
         for doc in written:
             doc.said = []
-        return Saved(unchanged + written, lost)
+        won = [doc for doc in docs if doc.id not in outcome.lost]
+        return Saved(won, [doc for doc in docs if doc.id in outcome.lost])
 
     async def publish(self, docs: Iterable[Document[S]], beat: Callable[[], object] = lambda: None) -> set[str]:
         """Publish outboxes in order, up to the first entry that is not confirmed; returns the ids of the empty ones.

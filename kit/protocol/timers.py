@@ -130,8 +130,7 @@ class Ticker(Generic[S]):
         self._more = False
         self._measure(now)  # and again below, if the store answers
         # Two queries, or what waits in partitions that are behind would fill the answer.
-        for behind in (False, True):
-            part = [p for p in owned if (p in self._behind) == behind]
+        for part in ([p for p in owned if p not in self._behind], [p for p in owned if p in self._behind]):
             if not part:
                 continue
             try:
