@@ -2,6 +2,7 @@
 
 Kafka and MongoDB come from the environment, as `make up` says. `--only` takes some parts, `--full` the numbers of the
 goals; `--record` also puts the parts that ran into docs/performance.json and the table in docs/performance.md.
+`--starts` measures nothing: it looks for starts after which a load stands still.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import psutil
 
 from cli.fleet import ROOT
 from kit.base.clock import SystemClock
-from tests.bench import machine, record, table
+from tests.bench import machine, record, starts, table
 from tests.bench.names import NotHere
 from tests.bench.parts import PARTS
 
@@ -48,6 +49,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--beside", type=int, default=2_000, help="tickets of the load beside each store")
     parser.add_argument("--full", action="store_true", help="a million clocks and stored tickets, longer loads: hours")
     parser.add_argument("--only", type=_parts, nargs="+", default=[list(PARTS)], help=", ".join(PARTS))
+    parser.add_argument(
+        "--starts", type=int, default=0, help="only start the services so often, each with a short load"
+    )
     parser.add_argument("--record", action="store_true", help="also write docs/performance.json and .md")
     if parser.parse_args(given).full:
         parser.set_defaults(**FULL)
@@ -103,6 +107,8 @@ async def main(given: argparse.Namespace) -> bool:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if given.starts:
+        return await starts.run(given.starts)
     result: dict[str, Any] = {}
     failed = []
     for part in PARTS:

@@ -148,6 +148,8 @@ class Watcher:
     done: int = 0
     last: float = 0.0
     """When the last effect was seen (monotonic)."""
+    moved: float = 0.0
+    """When anything was seen (monotonic)."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -159,6 +161,7 @@ class Watcher:
                 for record in records:
                     self._take(record, wall)
             if polled:
+                self.moved = now
                 done = len(self.clocked & self.assigned.keys())
                 if done != self.done:
                     self.done, self.last = done, now

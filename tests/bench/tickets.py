@@ -14,7 +14,7 @@ import psutil
 from cli.fleet import SERVICES
 from cli.traffic import Hook
 from kit.base.clock import SystemClock
-from tests.bench import machine
+from tests.bench import machine, stall
 from tests.bench.load import Client, Feeder, Watcher, hooks, request_bytes, watching
 from tests.system.rig import System, system
 
@@ -119,7 +119,11 @@ class Assigner:
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[Watcher]:
-        async with watching(self.system.kafka, self.system.prefix) as watcher:
+        """Watch what comes of a load, and fail it once nothing comes any more."""
+        async with (
+            watching(self.system.kafka, self.system.prefix) as watcher,
+            stall.watched(lambda: watcher.moved, lambda: stall.report(self.system), self.clock),
+        ):
             yield watcher
 
 
