@@ -1,8 +1,8 @@
-"""The policy of channel accounts: which there are, whose they are, where their secrets are. No channel's rules.
+"""The policy of channel accounts: their identities, markets, defaults and references to secrets.
 
-Which channels there are, and what an account of each requires, is `policy_file.py`'s to check: channels stand above.
+`policy_file.py` checks the channel and the keys that it requires, since channels import this module.
 
-Rule: a secret is named, never written (kit/policy/secrets.py).
+Rule: secrets are referred to, never contained (kit/policy/secrets.py).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class MarketPolicy(Part):
     country: Country | None = Field(None, description="Country, ISO 3166-1 alpha-2.")
 
     def market(self) -> Market:
-        """As events carry it."""
+        """Return the market as events contain it."""
         return Market(marketplace=self.marketplace, country=self.country)
 
 
@@ -101,12 +101,12 @@ class Account(Part):
     may have arrived are limited to 8, since each may deliver another copy."""
 
     def alias(self, address: str) -> Alias | None:
-        """What the address that a customer wrote to says besides; plus-tags count only where an alias names them."""
+        """Return the alias for an address, or None. An address with a plus-tag only matches an alias with that tag."""
         address = address.lower()
         return next((alias for alias in self.aliases if alias.address == address), None)
 
     def takes(self, address: str) -> bool:
-        """Whether mail to this address is for this account, with or without a plus-tag."""
+        """Whether mail to this address belongs to this account. Plus-tags are ignored."""
         plain = without_tag(address)
         return any(plain == without_tag(own) for own in (*self.addresses, *(alias.address for alias in self.aliases)))
 
@@ -118,7 +118,7 @@ class Account(Part):
 
 
 def without_tag(address: str) -> str:
-    """`Support+x@A.example` -> `support@a.example`."""
+    """Return the address in lower case without plus-tag: `Support+x@A.example` -> `support@a.example`."""
     local, at, domain = address.lower().rpartition("@")
     return local.split("+", 1)[0] + at + domain
 
@@ -139,10 +139,10 @@ class Accounts(Part):
 
     @model_validator(mode="after")
     def _indexed(self) -> Self:
-        _ = self._by_name, self._by_external, self._by_address  # each refuses what is there twice
+        _ = self._by_name, self._by_external, self._by_address  # each raises ValueError for duplicates
         return self
 
-    # Looked at for every request: pydantic's private attributes would be found by a detour.
+    # Cached properties, since these are used for every request and pydantic's private attributes are slower.
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], Account]:
         found: dict[tuple[str, str], Account] = {}
@@ -175,22 +175,22 @@ class Accounts(Part):
         return found
 
     def named(self, channel: str, name: str) -> Account | None:
-        """The account of that name."""
+        """Return the account of that name, or None."""
         return self._by_name.get((channel, name))
 
     def external(self, channel: str, identifier: str) -> Account | None:
-        """The account that the provider calls so."""
+        """Return the account with this id at the provider, or None."""
         return self._by_external.get((channel, identifier))
 
     def addressed(self, address: str) -> Account | None:
-        """The account that mail to this address is for."""
+        """Return the account that mail to this address belongs to, or None."""
         return self._by_address.get(without_tag(address))
 
     def channels(self) -> tuple[str, ...]:
-        """Channels that have an account, each once."""
+        """Return the channels that have an account, without duplicates."""
         return tuple(dict.fromkeys(account.channel for account in self.accounts))
 
     def secret_refs(self) -> tuple[str, ...]:
-        """Every secret that is named, each once: for `deskbus check`."""
+        """Return all references to secrets, without duplicates, for `deskbus check`."""
         refs = (ref for a in self.accounts for ref in (*a.signing, *a.access, *a.verify_token))
         return tuple(dict.fromkeys(refs))

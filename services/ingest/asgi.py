@@ -1,6 +1,6 @@
-"""The webhook door's way past FastAPI, which costs more than the work: one route as plain ASGI, the most asked of all.
+"""The webhook route as plain ASGI, since it is the busiest one and FastAPI would take longer than handling the request.
 
-It is bounded, counted and answered with problem documents by the guard that stands before every other route too.
+kit's guard limits it, counts it and answers errors with problem documents, as it does for all other routes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from kit.doors.http import Guard
 
 
 class PostFirst:
-    """Answers POST on one path; everything else is for the door behind it."""
+    """Handles POST requests on one path, and passes all others to `door`."""
 
     def __init__(
         self, door: ASGIApp, path: str, answer: ASGIApp, max_body: int, too_large: Callable[[Scope], None]
     ) -> None:
-        """`too_large` is told of bodies above `max_body` bytes, most of which `answer` never sees."""
+        """`too_large` is called for bodies above `max_body` bytes, usually without a call of `answer`."""
         self._door, self.path, self._too_large = door, path, too_large
         self._answer = Guard(answer, max_body)
         self._matches = compile_path(path)[0].match
@@ -43,7 +43,7 @@ class PostFirst:
 
 
 async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
-    """The whole body; raises ClientDisconnect. The guard bounds its size and time."""
+    """Return the whole body. Raises ClientDisconnect. The guard limits its size and time."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
@@ -58,13 +58,13 @@ async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
 
 
 async def answer_json(send: Send, status: int, body: bytes) -> None:
-    """Send a whole JSON document."""
+    """Send a JSON response."""
     headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 async def answer_empty(send: Send, status: int) -> None:
-    """Send a status that has no body."""
+    """Send a response without a body."""
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body"})

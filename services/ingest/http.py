@@ -64,7 +64,7 @@ def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, cl
         name, channel = _channel(scope)
         request = _request(scope, await read_body(receive))
         account = _account(name, channel, request, policy())
-        if account is None and channel.KNOWN_BY_SECRET and "account" not in request.query:
+        if account is None and channel.ACCOUNT_BY_SECRET and "account" not in request.query:
             account = _signer(name, channel, request, policy(), secrets, clock)
         if account is None:
             metrics.REFUSED.labels(name, "unknown_account").inc()
@@ -81,10 +81,10 @@ def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, cl
             traceparent=trace_context(headers.get("traceparent")),
         )
         receipt = await intake.take(envelope, request.body)
-        if channel.TAKEN == 204:
+        if channel.SUCCESS_STATUS == 204:
             await answer_empty(send, 204)
         else:
-            await answer_json(send, channel.TAKEN, f'{{"receipt":"{receipt}"}}'.encode())
+            await answer_json(send, channel.SUCCESS_STATUS, f'{{"receipt":"{receipt}"}}'.encode())
 
     return take
 
@@ -191,9 +191,9 @@ def _verify(channel: Webhook, request: channels.Request, account: Account, secre
     try:
         channel.verify(request, account, secrets, clock.now())
     except channels.Forged as forged:
-        metrics.REFUSED.labels(account.channel, forged.why).inc()
+        metrics.REFUSED.labels(account.channel, forged.reason).inc()
         detail = (
-            "The timestamp is too far from now" if forged.why == "stale" else "The signature is missing or not right"
+            "The timestamp is too far from now" if forged.reason == "stale" else "The signature is missing or not right"
         )
         raise Problem(401, "Verification failed", detail, headers={"www-authenticate": "Signature"}) from None
     except Unresolved as missing:

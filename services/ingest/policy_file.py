@@ -1,4 +1,4 @@
-"""ingest.yaml as people write it: the accounts of accounts.py, each with what its channel requires."""
+"""The schema of ingest.yaml: the accounts of accounts.py, checked for the keys that their channel requires."""
 
 from typing import Annotated, Self
 

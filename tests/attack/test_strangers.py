@@ -91,7 +91,7 @@ async def test_signed_bodies_that_our_own_code_fails_on_do_not_stop_it_either(
 @pytest.mark.parametrize(
     "name",
     [
-        "services.ingest.channels.meta.words",
+        "services.ingest.channels.meta.text_or_empty",
         "services.ingest.handlers.defaults_of",
         "services.ingest.handlers.decide",
     ],

@@ -32,8 +32,8 @@ CHANNEL = Channel.MESSENGER.value
 NEEDS: tuple[str, ...] = ("signing", "external_id")
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
-KNOWN_BY_SECRET = False
-TAKEN = 200
+ACCOUNT_BY_SECRET = False
+SUCCESS_STATUS = 200
 IDEMPOTENT = False
 
 

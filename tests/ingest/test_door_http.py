@@ -14,7 +14,7 @@ from kit.base.errors import TransientError
 from kit.doors.http import door
 from kit.policy.secrets import Secrets
 from services.ingest import blobs, metrics
-from services.ingest.channels.reading import LIGHT_LOOK_BYTES
+from services.ingest.channels.reading import PEEK_BYTES
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
@@ -106,7 +106,7 @@ async def test_a_body_above_the_light_look_finds_its_account_and_its_contact(
 ) -> None:
     channel = url.split("/")[3]
     body = LARGE[channel]
-    assert len(body) > LIGHT_LOOK_BYTES
+    assert len(body) > PEEK_BYTES
     answer = await client.post(url, content=body, headers=SIGN[channel](body))
     assert answer.is_success
     assert record(kafka).key == key
@@ -148,7 +148,7 @@ async def test_an_sms_to_a_number_that_is_not_ours_is_nobodys_although_the_token
 async def test_a_large_body_of_nobody_is_not_found_by_what_is_written_in_it(
     client: httpx.AsyncClient, kafka: Kafka
 ) -> None:
-    posing = s.encode({"events": [], "text": f'{"x" * LIGHT_LOOK_BYTES} "destination": "{s.LINE.external_id}"'})
+    posing = s.encode({"events": [], "text": f'{"x" * PEEK_BYTES} "destination": "{s.LINE.external_id}"'})
     assert (await client.post("/v1/channels/line/webhook", content=posing)).status_code == 404
     forged = await client.post("/v1/channels/line/webhook", content=LARGE["line"], headers=s.sign_line(b"other"))
     assert forged.status_code == 401

@@ -1,6 +1,6 @@
-"""The table of channels. A channel is one file: verify, parse, render and what it needs, pure. See channel.py.
+"""The table of channels. A channel is one pure module with verify, parse, render and so on, as channel.py describes.
 
-What channels have in common is in channel.py, reading.py and originals.py.
+What channels share is in channel.py, reading.py and originals.py.
 """
 
 from services.ingest.channels import email, generic, line, meta, twilio
@@ -12,7 +12,7 @@ _WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio)
 _OTHERS: tuple[Channel, ...] = (email,)
 
 WEBHOOKS: dict[str, Webhook] = {channel.CHANNEL: channel for channel in _WEBHOOKS}
-"""Channels that come in over HTTP, by the name that URLs, accounts and tickets use."""
+"""Channels with a webhook, by their name in URLs, accounts and tickets."""
 
 CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.CHANNEL: channel for channel in _OTHERS}}
-"""All channels. The policy file, the door, its document, the metrics and the audit follow from it."""
+"""All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""

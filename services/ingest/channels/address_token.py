@@ -1,6 +1,6 @@
-"""Ticket tokens in mail addresses: `support+<ticket>.<mac>@`, so that an answer finds its ticket by itself.
+"""Signed ticket tokens in mail addresses: `support+<ticket>.<mac>@`, so that an answer identifies its ticket.
 
-The key is the account's; a token that was not made with it is no token.
+Tokens are signed with the account's key; others are ignored.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from uuid import UUID
 _TAG = re.compile(r"^[^+@]+\+([a-z0-9-]{1,40})\.([a-z2-7]{16})@")
 
 
-def _short(ticket_id: str) -> str:
-    """26 letters for a UUID: a local part has room for 64, and servers may fold its case."""
+def _shorten(ticket_id: str) -> str:
+    """Return a UUID in 26 characters: local parts have at most 64, and servers may change their case."""
     try:
         return base64.b32encode(UUID(ticket_id).bytes).decode().rstrip("=").lower()
     except ValueError:
         return ticket_id
 
 
-def _long(short: str) -> str | None:
+def _expand(short: str) -> str | None:
     try:
         return str(UUID(bytes=base64.b32decode(short.upper() + "=" * 6))) if len(short) == 26 else None
     except (binascii.Error, ValueError):
@@ -36,24 +36,24 @@ def _mac(ticket_id: str, key: str) -> str:
 
 
 def mint(address: str, ticket_id: str, key: str) -> str:
-    """The address with the ticket's token; without one where it would be too long for an address."""
+    """Return the address with the ticket's token, or unchanged if the result would be too long."""
     local, at, domain = address.partition("@")
-    short = _short(ticket_id)
+    short = _shorten(ticket_id)
     tagged = f"{local.partition('+')[0]}+{short}.{_mac(ticket_id, key)}"
     return tagged + at + domain if len(tagged) <= 64 and _TAG.match(tagged + "@") else address
 
 
 def ticket_in(addresses: Iterable[str], keys: Iterable[str]) -> str | None:
-    """The ticket that the first rightly signed address names."""
+    """Return the ticket id of the first address with a valid token; None if there is none."""
     known = list(keys)
     for address in addresses:
         match = _TAG.match(address.lower())
         if match is None:
             continue
-        for ticket_id in filter(None, (_long(match[1]), str(match[1]))):
-            right = False
+        for ticket_id in filter(None, (_expand(match[1]), str(match[1]))):
+            valid = False
             for key in known:
-                right |= hmac.compare_digest(_mac(ticket_id, key), str(match[2]))
-            if right:
+                valid |= hmac.compare_digest(_mac(ticket_id, key), str(match[2]))
+            if valid:
                 return ticket_id
     return None

@@ -1,7 +1,7 @@
-"""Whether the sender of a mail is who its From says: what our own mail server found, or DKIM that was checked here.
+"""Whether the From address of a mail is authenticated, according to our own mail server or to verified DKIM domains.
 
-Rule (RFC 8601, sections 1.2 and 5): an Authentication-Results header counts only if the configured host of ours wrote
-it; anybody may write one in the name of another host. Pure: signatures are checked elsewhere, with DNS.
+Rule (RFC 8601, sections 1.2 and 5): an Authentication-Results header counts only if it has the configured authserv-id,
+since anybody can add one with another. Pure: `signatures.py` verifies DKIM, with DNS.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from services.ingest.accounts import Account
 from services.ingest.channels import headers as heads
 
 _HEADER = "authentication-results"
-_LONGEST = 16_000
+_MAX_CHARACTERS = 16_000
 
 
 def authentication(
     headers: Message, address: str, account: Account, signed_by: tuple[str, ...] | None
 ) -> Authentication | None:
-    """Return what is known about the sender `address`; None where the account neither reads nor checks.
+    """Return whether `address` is authenticated; None if the account has neither `authserv_id` nor `check_dkim`.
 
-    `signed_by` are the domains whose DKIM signatures are right, where Deskbus checks them itself.
+    `signed_by` are the domains with valid DKIM signatures, if Deskbus verified them itself.
     """
     if account.authserv_id is None and not account.check_dkim:
         return None
     authors = heads.addresses(heads.every(headers, "from"))
     if len(heads.every(headers, "from")) != 1 or [author for _, author in authors] != [address]:
-        return Authentication.NONE  # what is proven is proven of one From address, and of nothing else
+        return Authentication.NONE  # results are about a single From address
     domain = address.rpartition("@")[2].lower()
     if account.authserv_id is not None:
-        return _told(headers, domain, account.authserv_id)
+        return _from_results(headers, domain, account.authserv_id)
     return Authentication.PASS if any(_aligned(domain, each) for each in signed_by or ()) else Authentication.NONE
 
 
-def _told(headers: Message, domain: str, own: str) -> Authentication:
-    """Read the topmost header of our own host. One below it may have come in with the mail."""
-    for value in heads.every(headers, _HEADER, _LONGEST):
-        if _host(value) == own.lower():
+def _from_results(headers: Message, domain: str, authserv_id: str) -> Authentication:
+    """Read the topmost header with our authserv-id. Those below it may have been part of the received mail."""
+    for value in heads.every(headers, _HEADER, _MAX_CHARACTERS):
+        if _host(value) == authserv_id.lower():
             return _verdict(value, domain)
     return Authentication.NONE
 
@@ -61,20 +61,22 @@ def _verdict(value: str, domain: str) -> Authentication:
         )
         for each in found
     ]
-    for method, result, said in results:
-        if method == "dmarc" and _domain(said.get("header.from", domain)) == domain:
+    for method, result, properties in results:
+        if method == "dmarc" and _domain(properties.get("header.from", domain)) == domain:
             if result == "pass":
                 return Authentication.PASS
             if result == "fail":
                 return Authentication.FAIL
-    proven = any(result == "pass" and _aligned(domain, _signer(method, said)) for method, result, said in results)
+    proven = any(
+        result == "pass" and _aligned(domain, _signer(method, properties)) for method, result, properties in results
+    )
     return Authentication.PASS if proven else Authentication.NONE
 
 
-def _signer(method: str, said: dict[str, str | None]) -> str:
-    """Return the domain that a method speaks for."""
+def _signer(method: str, properties: dict[str, str | None]) -> str:
+    """Return the domain that a method authenticated; "" for an unknown method."""
     names = {"dkim": ("header.d", "header.i"), "spf": ("smtp.mailfrom",)}.get(method, ())
-    return next((_domain(value) for name in names if (value := said.get(name))), "")
+    return next((_domain(value) for name in names if (value := properties.get(name))), "")
 
 
 def _domain(value: str | None) -> str:
@@ -82,9 +84,9 @@ def _domain(value: str | None) -> str:
 
 
 def _aligned(domain: str, signer: str) -> bool:
-    """Whether who signed may speak for the domain: the domain itself, or one that it is below of.
+    """Whether `signer` is the domain itself or a parent of it.
 
-    Narrower than DMARC's relaxed alignment (RFC 7489, section 3.1), which needs the list of public suffixes.
+    Stricter than DMARC's relaxed alignment (RFC 7489, section 3.1), which requires the public suffix list.
     """
     signer = signer.lower()
     return "." in signer and (domain == signer or domain.endswith(f".{signer}"))

@@ -1,4 +1,4 @@
-"""Which parts of a mail are its text, which are files, and the text as one. No header of the mail is read here."""
+"""Choose which parts of a mail are its text and which are files, and join the text. Reads no headers of the mail."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp", "image/heic",
 
 
 def body(root: mime.Node) -> tuple[str, bool, set[int]]:
-    """The whole text, whether it came as HTML, and the parts that it was made of (by identity)."""
-    shown, passed = _shown(root)
-    texts, as_html, room = [], False, MAX_FULL_TEXT
+    """Return the text, whether any of it was HTML, and the ids (`id()`) of the parts that are not files."""
+    shown, skipped = _shown(root)
+    texts, as_html, limit = [], False, MAX_FULL_TEXT
     for leaf in shown:
-        if room <= 0:
+        if limit <= 0:
             break
         is_html = leaf.media_type == "text/html"
-        text = (html_with_quotes_marked(leaf.text()[:MAX_HTML], room) if is_html else _plain(leaf, room)).strip()
+        text = (html_with_quotes_marked(leaf.text()[:MAX_HTML], limit) if is_html else _plain(leaf, limit)).strip()
         if text:
             texts.append(text)
-            room -= len(text) + 2
+            limit -= len(text) + 2
             as_html |= is_html
-    return "\n\n".join(texts)[:MAX_FULL_TEXT], as_html, {id(leaf) for leaf in (*shown, *passed)}
+    return "\n\n".join(texts)[:MAX_FULL_TEXT], as_html, {id(leaf) for leaf in (*shown, *skipped)}
 
 
-def _plain(leaf: mime.Node, room: int) -> str:
+def _plain(leaf: mime.Node, limit: int) -> str:
     text = leaf.text()
     if (leaf.parameter("format") or "").lower() == "flowed":
-        # Twice the room: joining shortens, and what is beyond is cut anyway.
-        text = unflowed(text[: 2 * room], delete_space=(leaf.parameter("delsp") or "").lower() == "yes")
-    return clean(text, room)
+        # Twice the limit, since joining lines shortens the text, which `clean` then truncates.
+        text = unflowed(text[: 2 * limit], delete_space=(leaf.parameter("delsp") or "").lower() == "yes")
+    return clean(text, limit)
 
 
 def charset(root: mime.Node) -> str | None:
-    """The charset that the mail's text declares: a hint for headers that declare none."""
-    shown, passed = _shown(root)
-    return next(filter(None, (leaf.parameter("charset") for leaf in (*shown, *passed))), None)
+    """Return the charset that the text declares, as a hint for headers that declare none."""
+    shown, skipped = _shown(root)
+    return next(filter(None, (leaf.parameter("charset") for leaf in (*shown, *skipped))), None)
 
 
 def files(root: mime.Node, used: set[int]) -> Iterator[Part]:
-    """What is no text of the mail: attachments, and pictures within the text."""
+    """Yield the files: attachments, and pictures within the text. `used` are the ids from `body`."""
     for number, leaf in enumerate(root.leaves(), 1):
         if id(leaf) in used or leaf.media_type.startswith("multipart/"):
             continue
@@ -61,18 +61,18 @@ def _is_attachment(leaf: mime.Node) -> bool:
 
 
 def _shown(node: mime.Node) -> tuple[list[mime.Node], list[mime.Node]]:
-    """The parts to be shown, and with them the alternatives that they were preferred to."""
+    """Return the parts to show, and the alternatives that are skipped in favour of them."""
     if not node.children:
         textual = node.media_type in {"text/plain", "text/html"} and not _is_attachment(node)
         return ([node], []) if textual else ([], [])
     shown: list[mime.Node] = []
-    passed: list[mime.Node] = []
+    skipped: list[mime.Node] = []
     for child in node.children:
-        more, less = _shown(child)
-        shown += more
-        passed += less
+        more_shown, more_skipped = _shown(child)
+        shown += more_shown
+        skipped += more_skipped
     if node.media_type == "multipart/alternative" and len(shown) > 1:
         plain = [leaf for leaf in shown if leaf.media_type == "text/plain" and leaf.text().strip()]
         chosen = plain or [leaf for leaf in shown if leaf.media_type == "text/html"] or shown[:1]
-        return chosen, passed + [leaf for leaf in shown if leaf not in chosen]
-    return shown, passed
+        return chosen, skipped + [leaf for leaf in shown if leaf not in chosen]
+    return shown, skipped

@@ -1,7 +1,7 @@
-"""Bounces in the words of the mail systems that write no RFC 3464: read by `flufl.bounce`, on a bounded copy.
+"""Recognize bounces of mail systems that do not follow RFC 3464, with `flufl.bounce` on a copy of limited size.
 
-Its detectors take what looks like an address for one, so they are asked only where something else says that a mail
-system is speaking: a customer may well quote a bounce.
+Its detectors match anything that looks like an address. So they are used only if something else indicates that a mail
+system wrote the mail, since a customer may quote a bounce.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from services.ingest.channels.charsets import decode
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.reading import line
 
-logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it tells every detector that it runs
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs every detector that it runs
 
 MAX_TEXT = 16 * 1024
-"""Characters of a report that are looked at: some patterns take quadratic time in a line, so lines are cut too."""
+"""Maximum characters of a report that are read. Lines are truncated too: some patterns take quadratic time per line."""
 _MAX_LINE = 300
 _MAX_PARTS = 20
 _NEEDED = ("content-type", "content-description", "x-mailer", "x-failed-recipients")
@@ -29,7 +29,7 @@ STATUSES = {"message/delivery-status", "message/global-delivery-status"}
 DISPOSITIONS = {"message/disposition-notification", "message/global-disposition-notification"}
 REPORTS = STATUSES | DISPOSITIONS
 _SYSTEM = re.compile(r"(?:mailer-?daemon|mail-?daemon|mdaemon)(?:[-+._].*)?@")
-_PERHAPS_SYSTEM = re.compile(
+_POSSIBLE_SYSTEM = re.compile(
     r"(?:postmaster|mail-?adm(?:in)?|mail\.delivery\.system|mail-?delivery|bounces?|ndr|badmsg\w*|imss|\w*antivirus\w*)"
     r"(?:[-+._].*)?@"
 )
@@ -45,15 +45,15 @@ _MESSAGE_ID = re.compile(r"^[>| \t]{0,20}Message-ID:\s{0,20}(<[^<>\s]{1,400}>)",
 
 
 def by_mail_system(headers: Message) -> bool:
-    """Whether a mail system wrote this, by its name, or by the name of a postmaster and the subject of a report."""
+    """Whether a mail system wrote this: its From says so, or it is a postmaster's with the subject of a report."""
     senders = _senders(headers)
     if any(_SYSTEM.match(address) for address in senders):
         return True
-    return any(_PERHAPS_SYSTEM.match(address) for address in senders) and _reports_by_subject(headers)
+    return any(_POSSIBLE_SYSTEM.match(address) for address in senders) and _reports_by_subject(headers)
 
 
-def suspected(root: mime.Node, return_path: str | None) -> bool:
-    """Whether anything says that a mail system may have written this."""
+def may_be_report(root: mime.Node, return_path: str | None) -> bool:
+    """Whether anything indicates that a mail system wrote this."""
     headers = root.headers
     return (
         return_path == ""
@@ -74,14 +74,14 @@ def _reports_by_subject(headers: Message) -> bool:
 
 
 def failures(root: mime.Node) -> tuple[list[str], list[str]]:
-    """The addresses that a report names: those that will be tried again, and those that were given up."""
-    room = [MAX_TEXT]
-    copy = _copy(root, room)
+    """Return the addresses in a report: those with temporary failures, and those with permanent ones."""
+    budget = [MAX_TEXT]
+    copy = _copy(root, budget)
     try:
-        later, never = all_failures(copy)
+        temporary, permanent = all_failures(copy)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return [], []
-    return _addresses(later), _addresses(never)
+    return _addresses(temporary), _addresses(permanent)
 
 
 def _addresses(found: frozenset[bytes]) -> list[str]:
@@ -89,20 +89,20 @@ def _addresses(found: frozenset[bytes]) -> list[str]:
     return sorted(filter(None, read))[:100]
 
 
-def _copy(node: mime.Node, room: list[int]) -> Message:
-    """The message as the library wants it, in ASCII, without what was returned."""
+def _copy(node: mime.Node, budget: list[int]) -> Message:
+    """Return a copy for the library: in ASCII, without the returned mail, of limited size."""
     copy = Message()
     for name in _NEEDED:
         for value in heads.every(node.headers, name)[:20]:
             copy[name] = value[:1000].encode("ascii", "replace").decode()
     copy["from"] = next(iter(_senders(node.headers)), "unknown@invalid").encode("ascii", "replace").decode()
     if node.children:
-        copy.set_payload([_copy(child, room) for child in node.children[:_MAX_PARTS]])
+        copy.set_payload([_copy(child, budget) for child in node.children[:_MAX_PARTS]])
     elif node.media_type in STATUSES:
         blocks = re.split(rb"\r?\n(?:[ \t]*\r?\n)+", node.content(MAX_TEXT).strip())[:50]
         copy.set_payload([_status(block) for block in blocks])
     else:
-        copy.set_payload(_text(node, room))
+        copy.set_payload(_text(node, budget))
     return copy
 
 
@@ -114,14 +114,14 @@ def _status(block: bytes) -> Message:
     return copy
 
 
-def _text(leaf: mime.Node, room: list[int]) -> str:
-    text = text_of(leaf)[: room[0]]
-    room[0] -= len(text)
+def _text(leaf: mime.Node, budget: list[int]) -> str:
+    text = text_of(leaf)[: budget[0]]
+    budget[0] -= len(text)
     return "\n".join(row[:_MAX_LINE] for row in text.split("\n")).encode("ascii", "replace").decode()
 
 
 def text_of(leaf: mime.Node) -> str:
-    """The beginning of a part's text, with plain line ends; nothing for a part that is none."""
+    """Return the beginning of a part's text with line feeds as line ends; "" for parts that are not text."""
     if not leaf.media_type.startswith(("text/", "multipart/")):
         return ""
     text = decode(leaf.content(4 * MAX_TEXT), leaf.parameter("charset"))
@@ -129,7 +129,7 @@ def text_of(leaf: mime.Node) -> str:
 
 
 def reason(root: mime.Node) -> str | None:
-    """The first line with a reply code of SMTP."""
+    """Return the first line that contains an SMTP reply code; None if there is none."""
     for leaf in root.leaves():
         if found := _REASON.search(text_of(leaf)):
             return line(found[1])
@@ -137,7 +137,7 @@ def reason(root: mime.Node) -> str | None:
 
 
 def quoted_id(root: mime.Node) -> str | None:
-    """The Message-ID in a copy of the mail that stands in the text of the report."""
+    """Return the Message-ID in a copy of the mail within the report's text; None if there is none."""
     for leaf in root.leaves():
         if found := _MESSAGE_ID.search(text_of(leaf)):
             return found[1]

@@ -1,7 +1,9 @@
-"""A reply as the bytes of a mail. Rule: no text of anybody's can begin a new header line.
+"""Compose the bytes of a reply by mail.
 
-Headers are written here, folded by the standard library's `Header`, because its newer folding breaks long Message-IDs
-into encoded words, and then nobody's answer finds its thread.
+Rule: no text can inject a header line.
+
+Headers are written here and folded with the standard library's `Header`, because its newer folding breaks long
+Message-IDs into encoded words, so that answers would not find their thread.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def _mailbox(shown: str | None, address: str, name: str) -> str:
 
 
 def _address(text: str) -> str:
-    """The address as every server takes it: an international domain as DNS has it (IDNA)."""
+    """Return the address with an ASCII domain (IDNA). Raises Unsendable if it is not an address."""
     local, _, domain = text.rpartition("@")
     address = f"{local}@{to_ascii(domain) or ''}"
     if not _ADDRESS.fullmatch(address):
@@ -58,7 +60,7 @@ def _subject(reply: OutgoingReply) -> str:
 
 
 def message_id(reply: OutgoingReply, address: str) -> str:
-    """Ours, the same for every try at sending the same reply."""
+    """Return our Message-ID, the same for every attempt to send a reply."""
     local = re.sub(r"[^A-Za-z0-9.-]", "-", reply.message_id)[:100] or "reply"
     return f"<{local}@{address.rpartition('@')[2]}>"
 
@@ -99,7 +101,7 @@ def _attach(body: EmailMessage, file: File) -> None:
 
 
 def compose(reply: OutgoingReply, account: Account, tagged: str) -> MailOut:
-    """The mail. `tagged` is our address with the ticket's token: answers and delivery reports go there."""
+    """Return the mail. `tagged` is our address with the ticket's token, for answers and delivery reports."""
     to, own = _address(reply.to), _address(account.addresses[0])
     if not (reply.text.strip() or reply.html or reply.files):
         raise Unsendable("an empty message")
@@ -112,6 +114,6 @@ def compose(reply: OutgoingReply, account: Account, tagged: str) -> MailOut:
     block = "".join(f"{name}: {value}\r\n" for name, value in _headers(reply, account, own, _address(tagged), to))
     if not _SAFE_HEADERS.fullmatch(block):
         raise Unsendable("a header cannot be written")
-    # Automatic mail has no sender to answer to, so that two machines never talk to each other.
+    # Automatic mail has an empty envelope sender, so that two machines never answer each other.
     sender = "" if reply.automated else tagged
     return MailOut(sender, (to,), block.encode("ascii") + body.as_bytes(), message_id(reply, own))

@@ -1,4 +1,4 @@
-"""Mail: MIME in, MIME out. Who is meant, what is new in it, what it answers, and whether a machine wrote it."""
+"""Mail: parse MIME (sender, new text, thread, whether a machine wrote it), and render replies."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from services.ingest.core.messages import (
 CHANNEL = Channel.EMAIL.value
 NEEDS: tuple[str, ...] = ("addresses", "signing")
 ONE_FILE_PER_MESSAGE = False
-#: Each try has the same Message-ID, by which not every mailbox tells copies.
+#: All attempts have the same Message-ID, but not every mailbox deduplicates by it.
 IDEMPOTENT = False
-#: Whose Reply-To is followed: whoever is proven, and anybody where nobody is asked.
-_BELIEVED = {None, Authentication.PASS}
-_LIGHT_LOOK = 64 * 1024
+#: Reply-To is used for authenticated senders, and if authentication is not checked.
+_TRUSTED = {None, Authentication.PASS}
+_HEADER_BYTES = 64 * 1024
 _MAX_REFERENCES = 200
 _TICKET_IN_SUBJECT = re.compile(r"\[#([0-9a-z][0-9a-z-]{7,39})\]", re.IGNORECASE)
-_NOT_READ = re.compile(r"(?:no|do-?_?not)[-_.]?reply(?:[-_.+][^@]*)?@")
+_NO_REPLY = re.compile(r"(?:no|do-?_?not)[-_.]?reply(?:[-_.+][^@]*)?@")
 _VIA = re.compile(r"'?(.+?)'? via .+")
 
 
 def contact_key(raw: bytes) -> str:
-    """The oldest id of the thread that the mail names, so that a thread stays in one partition."""
-    headers = heads.read(raw[:_LIGHT_LOOK])
+    """Return the oldest Message-ID of the thread that the mail refers to, so that a thread stays in one partition."""
+    headers = heads.read(raw[:_HEADER_BYTES])
     for name in ("references", "in-reply-to", "message-id"):
         found = reports.message_ids(heads.unfolded(headers, name, heads.MAX_LONG_HEADER))
         if found:
@@ -61,19 +61,19 @@ def contact_key(raw: bytes) -> str:
 
 
 def envelope(record: InboundRecord) -> tuple[str | None, list[str]]:
-    """The sender and the recipients that the SMTP door noted; ("" is the null sender)."""
+    """Return the envelope's sender and recipients, as recorded by the SMTP door; "" is the null sender."""
     query = record.http.query if record.http else {}
     return query.get("mail_from"), query.get("rcpt_to", "").split()
 
 
 def signed_by(record: InboundRecord) -> tuple[str, ...] | None:
-    """The domains whose DKIM signatures the worker found to be right; None where it did not look."""
+    """Return the domains whose DKIM signatures the worker found valid; None if it did not check."""
     query = record.http.query if record.http else {}
     return tuple(query["dkim"].split()) if "dkim" in query else None
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:
-    """Facts out of a report first, then the mail itself."""
+    """Return the delivery statuses in a report, if it is one, then the mail itself."""
     if not record.body or record.body.isspace():
         raise Unreadable("an empty mail")
     root = mime.read(record.body)
@@ -84,7 +84,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     report = reports.read(root, return_path, account.name, record.received_at, ticket)
     author = _author(headers, accounts, charset)
     if author is None:
-        author = _named_by_envelope(headers, return_path, charset, is_report=report.is_report)
+        author = _author_from_envelope(headers, return_path, charset, is_report=report.is_report)
     proven = authentication(headers, author[1], account, signed_by(record))
     mail = _mail(root, author[1], return_path, recipients, ticket, accounts, proven)
     body, as_html, used = bodies.body(root)
@@ -97,7 +97,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
         sender=Sender(
             (Identity(channel=CHANNEL, id=author[1]),),
             name=author[0],
-            address=(mail.reply_to if proven in _BELIEVED else None) or author[1],
+            address=(mail.reply_to if proven in _TRUSTED else None) or author[1],
             email=author[1],
         ),
         sent_at=mail.dated or record.received_at,
@@ -115,24 +115,24 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
         market=alias.market.market() if alias and alias.market else None,
         tags=alias.tags if alias else (),
     )
-    return [*report.facts, message]
+    return [*report.statuses, message]
 
 
 # --- Headers. ---
 
 
 def _author(headers: Message, accounts: Accounts, charset: str | None) -> tuple[str | None, str] | None:
-    """Name and address of who wrote.
+    """Return the author's name and address; None if the headers contain no address.
 
-    A mail from an address of ours, or from one that nobody reads, which asks for answers to somebody else is written
-    by a shop's form or passed on by a mailing group: the author is whom the answer goes to.
+    If From is one of our addresses or a no-reply address, a web form or a mailing group has sent the mail, and its
+    Reply-To is the author.
     """
     for name in ("from", "sender", "reply-to", "return-path"):
         found = heads.addresses(heads.every(headers, name), charset)
         if not found:
             continue
         shown, address = found[0]
-        if accounts.addressed(address) is not None or _NOT_READ.match(address):
+        if accounts.addressed(address) is not None or _NO_REPLY.match(address):
             for answered, reply_to in heads.addresses(heads.every(headers, "reply-to"), charset):
                 if accounts.addressed(reply_to) is None and reply_to != address:
                     via = _VIA.fullmatch(shown)
@@ -141,13 +141,13 @@ def _author(headers: Message, accounts: Accounts, charset: str | None) -> tuple[
     return None
 
 
-def _named_by_envelope(
+def _author_from_envelope(
     headers: Message, return_path: str | None, charset: str | None, *, is_report: bool
 ) -> tuple[str | None, str]:
-    """Who wrote a mail whose headers name no address; raises Unreadable."""
+    """Return the author of a mail without an address in its headers. Raises Unreadable if there is none."""
     if return_path and (address := heads.address(return_path)) is not None:
         return heads.header(headers, "from", charset), address
-    # Reports may come from nobody, and must not be lost for it.
+    # Reports need not have a sender, and must not be lost.
     if is_report or return_path == "" or headers.get_content_type() == "multipart/report":
         return None, "mailer-daemon@invalid"
     raise Unreadable("a mail without a sender")
@@ -178,14 +178,14 @@ def _mail(
     references = reports.message_ids(heads.unfolded(headers, "references", heads.MAX_LONG_HEADER))
     if len(references) > _MAX_REFERENCES:
         references = references[:50] + references[50 - _MAX_REFERENCES :]
-    message_id = own[0] if own else _made_up_id(root)
+    message_id = own[0] if own else _generated_id(root)
     answered = (address for _, address in heads.addresses(heads.every(headers, "reply-to")))
-    # An answer to an address of ours would come back to us as the customer's next message.
+    # A reply to one of our own addresses would come back as the customer's next message.
     reply_to = next((address for address in answered if accounts.addressed(address) is None), None)
     subject = _TICKET_IN_SUBJECT.search(heads.header(headers, "subject") or "")
     return Mail(
         message_id=message_id,
-        made_up=not own,
+        generated_id=not own,
         in_reply_to=tuple(each for each in _replied_to(headers) if each != message_id),
         references=tuple(each for each in references if each != message_id),
         sender=sender,
@@ -204,7 +204,7 @@ def _keys(account: Account, secrets: Secrets) -> list[str]:
     try:
         return secrets.secrets(account.signing)
     except Unresolved:
-        return []  # the other steps of threading remain
+        return []  # the other steps of threading still work
 
 
 def _replied_to(headers: Message) -> tuple[str, ...]:
@@ -218,7 +218,7 @@ def _return_path(record: InboundRecord, headers: Message) -> str | None:
     value = heads.unfolded(headers, "return-path")
     if not value:
         return None
-    # The null sender, or its name in the words of some servers; an address that we cannot read is not known.
+    # Without an "@", it is the null sender or some server's name for it. An unreadable address is None: unknown.
     return next((address for _, address in heads.addresses([value])), None if "@" in value else "")
 
 
@@ -229,8 +229,8 @@ def _recipients(headers: Message, rcpt_to: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(listed))[:200]
 
 
-def _made_up_id(root: mime.Node) -> str:
-    """An id for a mail without one: the same for the same mail, whichever way it came."""
+def _generated_id(root: mime.Node) -> str:
+    """Return an id for a mail without a Message-ID; equal for copies of one mail that took different routes."""
     digest = hashlib.sha256()
     for name in ("from", "to", "date", "subject"):
         digest.update(heads.unfolded(root.headers, name).encode("utf-8", "surrogateescape") + b"\0")
@@ -247,15 +247,15 @@ def _date(headers: Message) -> datetime | None:
 
 
 def _language(headers: Message) -> str | None:
-    told = heads.unfolded(headers, "content-language", 40).split(",")[0].strip()
-    return told if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", told) else None
+    value = heads.unfolded(headers, "content-language", 40).split(",")[0].strip()
+    return value if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", value) else None
 
 
-# --- The way out. ---
+# --- Replies. ---
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> MailOut:
-    """A mail whose answers come back to the ticket: by address, and by ids."""
+    """Return a mail whose answers find the ticket by address and by Message-ID."""
     own = account.addresses[0]
     return compose(
         reply, account, address_token.mint(without_tag(own), reply.ticket_id, secrets.secret(account.signing))
@@ -263,19 +263,19 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> MailOut:
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:  # noqa: ARG001
-    """A reply code of SMTP: 2xx taken, 4xx later, 5xx never."""
+    """Return the outcome for an SMTP reply code: 2xx sent, 4xx temporary failure, 5xx permanent failure."""
     if 200 <= status < 300:
         return Sent(None)
-    told = line(body[:500].decode("utf-8", "replace")) or "no reason given"
-    return SendFailure(f"SMTP {status}: {told}", permanent=500 <= status < 600)
+    value = line(body[:500].decode("utf-8", "replace")) or "no reason given"
+    return SendFailure(f"SMTP {status}: {value}", permanent=500 <= status < 600)
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - mails carry theirs
-    """A mail brings its files itself."""
+    """Return the request for a file with a URL; files of mails are stored already. Raises Unsendable without one."""
     return originals.by_url(file)
 
 
 def message_ids(body: bytes) -> list[str] | None:
-    """`Message-ID`, which a mail may lack."""
-    identifier = BytesHeaderParser().parsebytes(body[:_LIGHT_LOOK]).get("message-id")
+    """Return the Message-ID, or None if the mail has none."""
+    identifier = BytesHeaderParser().parsebytes(body[:_HEADER_BYTES]).get("message-id")
     return [identifier.strip()] if identifier else None

@@ -1,4 +1,4 @@
-"""Text of `format=flowed` (RFC 3676) with its paragraphs joined again, quotes kept apart by `> `."""
+"""Join the paragraphs of `format=flowed` text (RFC 3676); quotes keep their `> `."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ _SIGNATURE = "-- "
 
 
 def unflowed(text: str, *, delete_space: bool) -> str:
-    """Join what the sender's mailer has broken: a line that ends in a space goes on in the next of the same quote.
+    """Join lines: one that ends with a space continues in the next line of the same quote depth.
 
-    `delete_space` is the parameter `delsp=yes`: the space at the end is the mailer's too, as in scripts without any.
+    `delete_space` (`delsp=yes`) says that the mailer added this space too, as in scripts without spaces.
     """
     out: list[str] = []
     pieces: list[str] = []
@@ -16,14 +16,16 @@ def unflowed(text: str, *, delete_space: bool) -> str:
     for row in text.split("\n"):
         quoted = len(row) - len(row.lstrip(">"))
         content = row[quoted:].rstrip("\r")
-        content = content.removeprefix(" ")  # stuffed by the sender, in all lines that begin with a space, > or From
-        goes_on = content.endswith(" ") and content != _SIGNATURE
+        content = content.removeprefix(
+            " "
+        )  # space-stuffing: mailers add a space to lines that begin with a space, ">" or "From"
+        continues = content.endswith(" ") and content != _SIGNATURE
         if pieces and (quoted != depth or content == _SIGNATURE):
             out.append(_line(depth, pieces))
             pieces = []
         depth = quoted
-        pieces.append(content[:-1] if goes_on and delete_space else content)
-        if not goes_on:
+        pieces.append(content[:-1] if continues and delete_space else content)
+        if not continues:
             out.append(_line(depth, pieces))
             pieces = []
     if pieces:

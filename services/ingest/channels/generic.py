@@ -1,7 +1,7 @@
-"""The generic webhook: our own documented JSON, signed by Standard Webhooks, both ways. Connectors speak this.
+"""The generic webhook, for connectors: documented JSON, signed according to Standard Webhooks in both directions.
 
-In: `message` and `status` documents as the models here describe them. Out: a `reply` document, whose webhook-id is our
-message id, so that a receiver can drop a second one.
+Incoming: `message` and `status` documents, described by the models here. Outgoing: a `reply` document, whose webhook-id
+is our message id, so that receivers can drop duplicates.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from contracts.values import Count, SkillLevels, to_instant
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Forged, Request, document_of, fresh, hmac_is_one_of, json_body
+from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, is_fresh, json_body
 from services.ingest.channels.html import html_to_text
-from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, glance, line, obj, read_answer
+from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, line, obj, peek, read_answer
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
@@ -45,9 +45,9 @@ CHANNEL = Channel.WEBHOOK.value
 NEEDS: tuple[str, ...] = ("signing",)
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
-KNOWN_BY_SECRET = False
-TAKEN = 202
-#: The id of a reply is the same at every try, and connectors take a repeat once.
+ACCOUNT_BY_SECRET = False
+SUCCESS_STATUS = 202
+#: All attempts have the same id, and connectors must drop duplicates.
 IDEMPOTENT = True
 
 
@@ -138,12 +138,12 @@ _STATUS: TypeAdapter[StatusDocument] = TypeAdapter(StatusDocument)
 
 
 def account_id(request: Request) -> str | None:  # noqa: ARG001
-    """The body names no account: the query does."""
+    """Return None: the account is in the query, not in the body."""
     return None
 
 
 def _keys(secrets: Sequence[str]) -> list[bytes]:
-    """The bytes of `whsec_…` secrets; one that is no base64 is as good as none."""
+    """Return the bytes of `whsec_…` secrets, without invalid ones. Raises Unresolved if none is valid base64."""
     keys = []
     for secret in secrets:
         try:
@@ -157,46 +157,46 @@ def _keys(secrets: Sequence[str]) -> list[bytes]:
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:
-    """Standard Webhooks: `{id}.{timestamp}.{body}`, any of the `v1,` signatures, within five minutes."""
+    """Verify one of the `v1,` signatures of `{id}.{timestamp}.{body}`, at most five minutes old (Standard Webhooks)."""
     identifier = request.headers.get("webhook-id", "")
     timestamp = request.headers.get("webhook-timestamp", "")
-    given = []
+    signatures = []
     for signature in request.headers.get("webhook-signature", "").split(" ")[:10]:
         version, _, encoded = signature.partition(",")
         try:
-            given.append(base64.b64decode(encoded, validate=True) if version == "v1" else b"")
+            signatures.append(base64.b64decode(encoded, validate=True) if version == "v1" else b"")
         except (binascii.Error, ValueError):
             continue
-    if not (identifier and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12 and any(given)):
+    if not (identifier and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12 and any(signatures)):
         raise Forged("missing")
     message = f"{identifier}.{timestamp}.".encode("utf-8", "surrogateescape") + request.body
-    if not hmac_is_one_of(given, _keys(secrets.secrets(account.signing)), message):
+    if not hmac_is_one_of(signatures, _keys(secrets.secrets(account.signing)), message):
         raise Forged("signature")
-    if not fresh(int(timestamp), now):
+    if not is_fresh(int(timestamp), now):
         raise Forged("stale")
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """There is none."""
+    """Return None: connectors send no verification request."""
     return None
 
 
 def contact_key(request: Request) -> str | None:
-    """The person; of statuses nobody."""
+    """Return the person's id; for statuses, the message's id."""
     document = document_of(request)
     return line(obj(document.get("from")).get("id")) or line(document.get("message_id"))
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
-    """One document."""
+    """Return the message or status in the document. Raises Unreadable with its first three faults."""
     try:
-        if b'"status"' in record.body and glance(record.body).get("type") == "status":
+        if b'"status"' in record.body and peek(record.body).get("type") == "status":
             return [_status(_STATUS.validate_json(record.body), account, record.received_at)]
         return [_message(_MESSAGE.validate_json(record.body), account, record.received_at)]
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:3]
-        told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise Unreadable(told[:500]) from None
+        reason = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        raise Unreadable(reason[:500]) from None
 
 
 def _message(document: MessageDocument, account: Account, received_at: datetime) -> InboundMessage:
@@ -254,7 +254,7 @@ def _status(document: StatusDocument, account: Account, received_at: datetime) -
 
 
 def sign(identifier: str, at: datetime, body: bytes, secret: str) -> dict[str, str]:
-    """The headers of Standard Webhooks."""
+    """Return the headers of Standard Webhooks for a body."""
     timestamp = str(int(at.timestamp()))
     digest = hmac.new(_keys([secret])[0], f"{identifier}.{timestamp}.".encode() + body, "sha256").digest()
     signature = "v1," + base64.b64encode(digest).decode()
@@ -262,13 +262,13 @@ def sign(identifier: str, at: datetime, body: bytes, secret: str) -> dict[str, s
 
 
 def _file(file: File) -> dict[str, str]:
-    """By URL where it has one, else whole: `content` is base64."""
+    """Return a file by URL, or with its `content` in base64 if it has none."""
     where = {"url": file.url} if file.url else {"content": base64.b64encode(file.content or b"").decode()}
     return {"name": file.name, "media_type": file.media_type, **where}
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
-    """A signed `reply` document."""
+    """Return the request that posts a signed `reply` document."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
     if account.base_url is None:
@@ -296,16 +296,16 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
-    """An answer may name its own id of the message: `{"id": …}`."""
+    """Read the response, which may contain the connector's id of the message: `{"id": …}`."""
     return read_answer(status, headers, body, "id")
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - the URL is all
-    """By the URL that the connector gave."""
+    """Return the request for the URL that the connector provided."""
     return originals.by_url(file)
 
 
 def message_ids(body: bytes) -> list[str]:
-    """`id` of a document that is no status."""
+    """Return the `id` of a message document."""
     document = json.loads(body)
     return [] if document.get("type") == "status" else [str(document["id"])]

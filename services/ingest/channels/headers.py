@@ -1,6 +1,6 @@
-"""A mail's header block and what stands in it: lines, encoded words, addresses. Bounded, and linear in its length.
+"""Parse a mail's header block: lines, encoded words, addresses. Limited in size, and linear in its length.
 
-Parameters and the grammar of addresses are the standard library's. What a header means is not known here.
+The standard library parses parameters and addresses. What headers mean is up to the callers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MAX_ADDRESS = 320
 
 _END = {b"\n": re.compile(rb"\r?\n\r?\n"), b"\r": re.compile(rb"\r\r")}
 _BEGIN = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_FOLLOWS = 5
-"""Rows after a broken one in which a header has to come for the block to go on."""
+_LOOKAHEAD = 5
+"""After a broken line, one of this many lines must be a known header for the block to continue."""
 _KNOWN = re.compile(
     rb"(?:From|To|Cc|Bcc|Subject|Date|Sender|Reply-To|Message-ID|In-Reply-To|References|Return-Path|Received|"
     rb"MIME-Version|Content-[A-Za-z-]+|X-[!-9;-~]+|List-[A-Za-z-]+|DKIM-Signature|ARC-[A-Za-z-]+|"
@@ -46,27 +46,26 @@ _FOLD = re.compile(r"[\r\n]+[ \t]?")
 
 @dataclass(slots=True)
 class Budget:
-    """What one mail may still cost, however it is nested: parts, and bytes of header blocks."""
+    """What remains of the limits of one mail, over all levels of nesting: parts, and bytes of headers."""
 
     parts: int = 300
-    #: Parts that were not read, since there were more.
+    #: Number of parts beyond the limit, which are not read.
     left_out: int = 0
     header_bytes: int = 512 * 1024
 
 
 def split(raw: bytes, start: int, end: int, budget: Budget | None = None) -> tuple[Message, int]:
-    """The headers that begin at `start`, and where the body begins.
+    """Return the headers that begin at `start`, and the position where the body begins.
 
-    The block ends at the first empty line; where that is missing, at the first line that is no header, so that no
-    text is lost. Undecodable bytes become surrogates until `decoded_words` reads them. A carriage return alone ends a
-    line only where no line feed does: other readers, those that check a signature among them, see no line end there,
-    and must not read another From than is read here.
+    The block ends at the first empty line, or before the first line that is not a header, so that no text is lost.
+    Undecodable bytes become surrogates until `decoded_words` decodes them. A lone carriage return ends a line only if
+    there is no line feed at all: DKIM verifiers do not treat it as a line end, and must read the same From as this.
     """
     budget = budget or Budget()
     feed = b"\r" if raw.find(b"\n", start, end) < 0 else b"\n"
     rows: list[str] = []
     at, stop = start, min(end, start + min(MAX_BLOCK, budget.header_bytes))
-    room = count = 0
+    remaining = count = 0
     body = None
     while at < stop:
         last, after = _row(raw, at, end, feed)
@@ -76,19 +75,19 @@ def split(raw: bytes, start: int, end: int, budget: Budget | None = None) -> tup
         text = raw[at : min(last, at + MAX_LONG_HEADER)].replace(b"\0", b"").replace(b"\r", b" ")
         if begin := _BEGIN.match(text):
             count += 1
-            # Parameters are read by code whose time grows with the square of their length.
-            room = MAX_HEADER if begin[1].lower().startswith(b"content-") else MAX_LONG_HEADER
-            room = 0 if count > MAX_HEADERS else room
-            # Old programs write a space before the colon, at which the parser would stop.
+            # The standard library parses parameters in quadratic time.
+            remaining = MAX_HEADER if begin[1].lower().startswith(b"content-") else MAX_LONG_HEADER
+            remaining = 0 if count > MAX_HEADERS else remaining
+            # Old programs write a space before the colon, which the parser does not accept.
             text = begin[1] + b":" + text[begin.end() :]
         elif text[:1] not in {b" ", b"\t"} or not count:
-            if not (at == start and text.startswith(_MBOX)) and not _goes_on(raw, after, end, feed):
+            if not (at == start and text.startswith(_MBOX)) and not _headers_follow(raw, after, end, feed):
                 body = at
                 break
             text = b""
-        if room > 0 and text:
-            rows.append(text[:room].decode("ascii", "surrogateescape"))
-            room -= len(text)
+        if remaining > 0 and text:
+            rows.append(text[:remaining].decode("ascii", "surrogateescape"))
+            remaining -= len(text)
         at = after
     if body is None:
         over = _END[feed].search(raw, max(at - 2, start), end) if at >= stop else None
@@ -98,15 +97,15 @@ def split(raw: bytes, start: int, end: int, budget: Budget | None = None) -> tup
 
 
 def _row(raw: bytes, at: int, end: int, feed: bytes) -> tuple[int, int]:
-    """Where the row that begins at `at` ends, and where the next one begins."""
+    """Return the end of the line that begins at `at`, and the begin of the next one."""
     found = raw.find(feed, at, end)
     last, after = (end, end) if found < 0 else (found, found + 1)
     return (last - 1 if last > at and raw[last - 1] == 0x0D else last), after
 
 
-def _goes_on(raw: bytes, at: int, end: int, feed: bytes) -> bool:
-    """Whether a row that is no header is only a broken one: headers that are known follow it."""
-    for _ in range(_FOLLOWS):
+def _headers_follow(raw: bytes, at: int, end: int, feed: bytes) -> bool:
+    """Whether a known header is among the next lines, so that the line before them is broken, but in the headers."""
+    for _ in range(_LOOKAHEAD):
         last, after = _row(raw, at, end, feed)
         if last == at:
             return False
@@ -117,15 +116,15 @@ def _goes_on(raw: bytes, at: int, end: int, feed: bytes) -> bool:
 
 
 def read(block: bytes) -> Message:
-    """The headers of a block that stands alone."""
+    """Return the headers of a separate header block."""
     return split(block, 0, len(block))[0]
 
 
 def decoded_words(value: str, hint: str | None = None) -> str:
-    """A header's text: encoded words (RFC 2047), raw UTF-8, and what is neither: that is guessed, `hint` first."""
+    """Decode a header: encoded words (RFC 2047), raw UTF-8, or another charset, which is guessed, `hint` first."""
     value = value[:MAX_HEADER]
     try:
-        # As Latin-1, raw bytes beside encoded words come back as the bytes that they were.
+        # Latin-1 preserves raw bytes beside encoded words.
         pieces = decode_header(value.encode("ascii", "surrogateescape").decode("latin-1")) if "=?" in value else []
     except (HeaderParseError, ValueError, IndexError):
         pieces = []
@@ -138,12 +137,12 @@ def decoded_words(value: str, hint: str | None = None) -> str:
 
 
 def header(headers: Message, name: str, hint: str | None = None) -> str | None:
-    """The first header of that name as one line of text."""
+    """Return the first header of that name, decoded, on one line; None if it is missing or blank."""
     return line(decoded_words(unfolded(headers, name), hint))
 
 
 def unfolded(headers: Message, name: str, limit: int = MAX_HEADER) -> str:
-    """The first header of that name as it came, on one line; undecodable bytes are surrogates."""
+    """Return the first header of that name, not decoded, on one line; undecodable bytes are surrogates."""
     wanted = name.lower()
     for key, value in headers.raw_items():
         if key.lower() == wanted:
@@ -152,14 +151,14 @@ def unfolded(headers: Message, name: str, limit: int = MAX_HEADER) -> str:
 
 
 def every(headers: Message, name: str, limit: int = MAX_HEADER) -> list[str]:
-    """All headers of that name, as `unfolded`; at most fifty."""
+    """Return all headers of that name, at most fifty, as `unfolded` does."""
     wanted = name.lower()
     found = [str(value)[:limit] for key, value in headers.raw_items() if key.lower() == wanted]
     return [_FOLD.sub(" ", value).strip() for value in found[:50]]
 
 
 def addresses(values: list[str], hint: str | None = None) -> list[tuple[str, str]]:
-    """(name, address as `address` has it) of address headers; what is no address is left out."""
+    """Return (name, normalized address) for the addresses in address headers; others are omitted."""
     found = []
     try:
         pairs = getaddresses([value[:MAX_ADDRESSES] for value in values])
@@ -172,9 +171,9 @@ def addresses(values: list[str], hint: str | None = None) -> list[tuple[str, str
 
 
 def address(text: str) -> str | None:
-    """The address in the one form that all its spellings have; None: it is none.
+    """Return the address in normalized form, or None if it is not an address.
 
-    Lower case, no quotes that need not be there (RFC 5321, section 4.1.2), the domain as DNS has it (IDNA).
+    Lower case, without unnecessary quotes (RFC 5321, section 4.1.2), with an ASCII domain (IDNA).
     """
     plain = line(text, MAX_ADDRESS)
     if plain is None or not _ADDRESS.fullmatch(plain):
@@ -187,7 +186,7 @@ def address(text: str) -> str | None:
 
 
 def to_ascii(domain: str) -> str | None:
-    """A domain as DNS has it, `xn--` labels and all; None: it cannot be one."""
+    """Return a domain with `xn--` labels for international ones; None if it is not a valid domain."""
     if domain.isascii():
         return domain
     try:

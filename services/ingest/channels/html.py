@@ -1,7 +1,7 @@
-"""HTML of strangers as plain text: what a person would read, without scripts, styles and trackers.
+"""Convert untrusted HTML to plain text: what a person would read, without scripts, styles and trackers.
 
-The scanner is ours because the standard library's takes quadratic time on unclosed tags and comments. This one only
-moves forward, and stops where nothing closes any more.
+The scanner is our own, since the standard library's takes quadratic time on unclosed tags and comments. This one only
+moves forward, and stops at the first unclosed tag or comment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from services.ingest.channels.reading import clean
 MAX_HTML = 1_000_000
 
 _RAW = {"script", "style", "textarea", "noscript", "template", "svg", "math", "object", "title"}
-"""Left out up to their end tag, whatever is inside."""
+"""Elements that are omitted up to their end tag, whatever they contain."""
 _BLOCKS = {
     "address", "article", "aside", "blockquote", "div", "dl", "dd", "dt", "fieldset", "footer", "form", "h1", "h2",
     "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul",
@@ -27,15 +27,15 @@ _ALT = re.compile(r"""\balt\s?=\s?(?:"([^"]{1,200})"|'([^']{1,200})')""", re.IGN
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,30})")
 _ENDS = {tag: re.compile(rf"</{tag}\b", re.IGNORECASE) for tag in _RAW}
 _QUOTE = "\x01"
-"""Begins a line that stands in a blockquote; never left in a result."""
+"""Marks lines within a blockquote; removed from results."""
 
 
 class _Text:
-    """What was read so far, as lines."""
+    """Collects the text, up to a limit of characters."""
 
     def __init__(self, limit: int) -> None:
         self.out: list[str] = []
-        self.left = limit
+        self.remaining = limit
         self.quotes = 0
         self.pre = 0
 
@@ -43,13 +43,13 @@ class _Text:
         if not self.out or self.out[-1].endswith("\n"):
             text = text if self.pre else text.lstrip(" ")
             text = _QUOTE + text if self.quotes and text else text
-        if self.left > 0 and text:
-            self.out.append(text[: self.left])
-            self.left -= len(text)
+        if self.remaining > 0 and text:
+            self.out.append(text[: self.remaining])
+            self.remaining -= len(text)
 
     def end_line(self, lines: int, *, always: bool = False) -> None:
-        """At least that many line ends; `always` adds one even after another."""
-        if not self.out or self.left <= 0:
+        """End the text with at least that many line ends; `always` adds one to those there are. At most three."""
+        if not self.out or self.remaining <= 0:
             return
         tail = self.out[-1]
         have = len(tail) - len(tail.rstrip("\n"))
@@ -60,7 +60,7 @@ class _Text:
     def data(self, raw: str) -> None:
         try:
             raw = entities.unescape(raw)
-        except ValueError:  # a number of thousands of digits
+        except ValueError:  # a character reference with thousands of digits
             return
         if self.pre:
             for n, row in enumerate(raw.split("\n")):
@@ -96,7 +96,7 @@ class _Text:
 
 
 def _end_of_tag(html: str, start: int) -> int:
-    """Where the tag's `>` is, past one that stands in a quoted value; -1 if there is none."""
+    """Return the position of the tag's `>`, skipping one within a quoted value; -1 if there is none."""
     end = html.find(">", start)
     if end >= 0 and html.count('"', start, end) % 2:
         quote = html.find('"', end, end + 500)
@@ -109,7 +109,7 @@ def _read(html: str, limit: int) -> str:
     text = _Text(limit)
     hidden: list[str] = []
     at = 0
-    while at < len(html) and text.left > 0:
+    while at < len(html) and text.remaining > 0:
         start = html.find("<", at)
         if start < 0:
             start = len(html)
@@ -126,7 +126,7 @@ def _read(html: str, limit: int) -> str:
         comment = html.startswith("<!--", start)
         end = html.find("-->", start + 4) if comment else _end_of_tag(html, start)
         if end < 0:
-            break  # it is never closed: a browser shows nothing of the rest either
+            break  # unclosed: browsers show nothing of the rest either
         at = end + (3 if comment else 1)
         if tag is not None and not comment:
             skipped = _step(text, hidden, tag[2].lower(), html[tag.end() : end], closing=bool(tag[1]))
@@ -137,7 +137,7 @@ def _read(html: str, limit: int) -> str:
 
 
 def _step(text: _Text, hidden: list[str], name: str, attributes: str, *, closing: bool) -> str | None:
-    """Take one tag; returns the name of an element whose content is to be passed over."""
+    """Handle one tag. Return the name of the element if its content is to be skipped, else None."""
     if hidden:
         if name == hidden[-1]:
             if closing:
@@ -145,7 +145,7 @@ def _step(text: _Text, hidden: list[str], name: str, attributes: str, *, closing
             elif len(hidden) < 1000:
                 hidden.append(name)
         elif name == "body" and not closing:
-            hidden.clear()  # a head that nobody closed
+            hidden.clear()  # an unclosed head
         return None
     if closing:
         text.close(name)
@@ -159,11 +159,11 @@ def _step(text: _Text, hidden: list[str], name: str, attributes: str, *, closing
 
 
 def html_to_text(html: str, limit: int) -> str:
-    """The text."""
+    """Return the text, up to `limit` characters."""
     return clean(_read(html, limit).replace(_QUOTE, ""), limit).strip()
 
 
 def html_with_quotes_marked(html: str, limit: int) -> str:
-    """The text with `> ` before each line that stood in a blockquote, as plain mail would have it."""
+    """Return the text with `> ` before each line of a blockquote, as in plain text mail."""
     rows = (f"> {row[1:]}" if row.startswith(_QUOTE) else row for row in _read(html, limit).split("\n"))
     return clean("\n".join(rows), limit).strip()

@@ -1,4 +1,4 @@
-"""LINE Messaging API: signature, events, push messages. Reply tokens end before an agent has read."""
+"""LINE Messaging API: signature, events, push messages. Reply tokens are not used: they expire before agents answer."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body, public_url
 from services.ingest.channels.reading import (
-    LIGHT_LOOK_BYTES,
+    PEEK_BYTES,
     clean,
     degrees,
     each,
+    find_value,
     first,
-    glance,
     instant,
     line,
-    named_in,
     obj,
     objects,
+    peek,
     read_answer,
     read_object,
-    words,
+    text_or_empty,
 )
 from services.ingest.core.messages import (
     HttpCall,
@@ -51,40 +51,40 @@ CHANNEL = Channel.LINE.value
 NEEDS: tuple[str, ...] = ("signing",)
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
-KNOWN_BY_SECRET = True
-TAKEN = 200
-"""LINE sends again what is not answered by 200."""
-#: X-Line-Retry-Key, which is kept for 24 hours (LINE, "Retry failed API requests").
+ACCOUNT_BY_SECRET = True
+SUCCESS_STATUS = 200
+"""LINE redelivers webhooks that are not answered with 200."""
+#: By X-Line-Retry-Key, which LINE remembers for 24 hours (LINE, "Retry failed API requests").
 IDEMPOTENT = True
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
 _TEXT_LIMIT = 5000
-_MOST_MESSAGES = 5
+_MAX_MESSAGES = 5
 _PICTURES = {"image/jpeg", "image/png"}
 _CONTENT_HOSTS = {"api.line.me": "api-data.line.me"}
-"""LINE serves contents from a host of their own."""
+"""API host -> the host from which LINE serves message contents."""
 
 
 def account_id(request: Request) -> str | None:
-    """`destination`: the user id of the bot that the events are for."""
-    if len(request.body) > LIGHT_LOOK_BYTES:
-        return named_in(request.body, "destination")
-    return line(request.once(glance).get("destination"))
+    """Return `destination`: the user id of the bot that the events are for."""
+    if len(request.body) > PEEK_BYTES:
+        return find_value(request.body, "destination")
+    return line(request.cached(peek).get("destination"))
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
-    """`X-Line-Signature`: base64 HMAC of the body with the channel secret. There is no signed timestamp."""
+    """Verify `X-Line-Signature`: base64 HMAC of the body with the channel secret. There is no signed timestamp."""
     try:
-        given = base64.b64decode(request.headers.get("x-line-signature", ""), validate=True)
+        signature = base64.b64decode(request.headers.get("x-line-signature", ""), validate=True)
     except (binascii.Error, ValueError):
-        given = b""
-    if not given:
+        signature = b""
+    if not signature:
         raise Forged("missing")
-    if not hmac_is_one_of([given], [key.encode() for key in secrets.secrets(account.signing)], request.body):
+    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """LINE has none: it sends an empty list of events, signed."""
+    """Return None: to verify a webhook, LINE posts a signed, empty list of events."""
     return None
 
 
@@ -94,12 +94,12 @@ def _conversation(event: Mapping[str, Any]) -> str | None:
 
 
 def contact_key(request: Request) -> str | None:
-    """The group, room or user of the first event."""
+    """Return the group, room or user of the first event."""
     return _conversation(first(document_of(request).get("events")))
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
-    """Messages and postbacks; follows, joins and the like open no ticket."""
+    """Return messages and postbacks; other events, such as follow and join, open no ticket."""
     document = read_object(record.body)
     if not isinstance(document.get("events"), list):
         raise Unreadable("no events: not a webhook of LINE")
@@ -110,12 +110,12 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
     if line(event.get("type")) not in {"message", "postback"}:
         return None
     message, source = obj(event.get("message")), obj(event.get("source"))
-    # Redelivered events keep their webhookEventId; the message's id is the same too and is what replies quote.
+    # Both ids stay the same when an event is redelivered; quotes refer to the message's id.
     identifier = line(message.get("id")) or line(event.get("webhookEventId"))
     conversation = _conversation(event)
     if identifier is None or conversation is None:
         raise Unreadable("an event without id or source")
-    user = line(source.get("userId")) or conversation  # in a group, a user may not have agreed to be named
+    user = line(source.get("userId")) or conversation  # in a group, LINE omits users who have not consented
     milliseconds = event.get("timestamp")
     seconds = milliseconds / 1000 if isinstance(milliseconds, int | float) and abs(milliseconds) < 1e16 else None
     kind = line(message.get("type")) if event.get("type") == "message" else "postback"
@@ -125,7 +125,7 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
         message_id=identifier,
         sender=Sender(
             (Identity(channel=CHANNEL, account=account.name, id=user, verified=True),),
-            address=conversation,  # an answer to a group goes to the group
+            address=conversation,  # replies to a message in a group go to the group
         ),
         conversation=conversation,
         sent_at=instant(seconds, received_at),
@@ -138,16 +138,16 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
 
 def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: str | None) -> str:
     if kind == "text":
-        return words(message.get("text"))
+        return text_or_empty(message.get("text"))
     if kind == "postback":
         postback = obj(event.get("postback"))
-        return words(obj(postback.get("params")).get("displayText")) or words(postback.get("data"))
+        return text_or_empty(obj(postback.get("params")).get("displayText")) or text_or_empty(postback.get("data"))
     if kind == "location":
-        return "\n".join(filter(None, (words(message.get("title")), words(message.get("address")))))
+        return "\n".join(filter(None, (text_or_empty(message.get("title")), text_or_empty(message.get("address")))))
     if kind == "sticker":
         keywords = message.get("keywords")
-        told = ", ".join(filter(None, map(line, keywords[:5]))) if isinstance(keywords, list) else ""
-        return words(message.get("text")) or clean(f"[sticker: {told}]" if told else "[sticker]")
+        shown = ", ".join(filter(None, map(line, keywords[:5]))) if isinstance(keywords, list) else ""
+        return text_or_empty(message.get("text")) or clean(f"[sticker: {shown}]" if shown else "[sticker]")
     return "" if kind in _MEDIA_TYPES else f"[{line(kind, 40) or 'unknown'}]"
 
 
@@ -177,9 +177,9 @@ def _location(message: Mapping[str, Any]) -> Location | None:
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
-    """A push of up to five messages, taken as a whole. The retry key keeps a second try from becoming a second one.
+    """Return a push of up to five messages, which LINE accepts or refuses as a whole. The retry key deduplicates.
 
-    Of files LINE shows pictures by URL; videos would need a picture beside them and sounds their length.
+    Files must be pictures with a URL: LINE requires a preview picture for videos and the duration of audio.
     """
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a picture")
@@ -206,20 +206,20 @@ def _messages(reply: OutgoingReply) -> list[dict[str, Any]]:
             raise Unsendable(f"LINE takes JPEG and PNG pictures only, and {line(file.name, 100) or 'a file'} is none")
         url = public_url(file, "LINE")
         messages.append({"type": "image", "originalContentUrl": url, "previewImageUrl": url})
-    if len(messages) > _MOST_MESSAGES:
-        raise Unsendable(f"LINE takes at most {_MOST_MESSAGES} messages at once, the text and each picture being one")
+    if len(messages) > _MAX_MESSAGES:
+        raise Unsendable(f"LINE takes at most {_MAX_MESSAGES} messages at once, the text and each picture being one")
     return messages
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
-    """409 says that the retry key was taken before: it is sent."""
+    """Read the response. 409 means that the retry key was accepted before, so the message is sent."""
     if status == 409:
-        return Sent(line(first(glance(body).get("sentMessages")).get("id")))
+        return Sent(line(first(peek(body).get("sentMessages")).get("id")))
     return read_answer(status, headers, body, "sentMessages", 0, "id")
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
-    """The content of the message (LINE, "Get content"), or the URL of a file that LINE does not keep."""
+    """Return the request for a message's content (LINE, "Get content"), or for the URL of an external file."""
     if file.media_id is None:
         return originals.by_url(file)
     parts = urlsplit(originals.api(account, secrets))
@@ -229,6 +229,6 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
 
 
 def message_ids(body: bytes) -> list[str]:
-    """Of messages and postbacks."""
+    """Return the ids of messages and postbacks."""
     events = (event for event in json.loads(body)["events"] if event.get("type") in {"message", "postback"})
     return [str(event.get("message", {}).get("id") or event["webhookEventId"]) for event in events]

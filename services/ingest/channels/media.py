@@ -1,6 +1,6 @@
 """Files on WhatsApp (Cloud API, "Media").
 
-Ours: by URL where there is one, else uploaded first, then named by the message. Theirs: fetched by the id of the media.
+A file to send is referred to by its URL, or uploaded first if it has none. Customers' files are fetched by media id.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from contracts.ticket import Attachment
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account
 from services.ingest.channels import originals
-from services.ingest.channels.reading import glance, line, read_answer
+from services.ingest.channels.reading import line, peek, read_answer
 from services.ingest.core.messages import File, HttpCall, SendFailure, Upload
 
 Message = Callable[[str, Mapping[str, Any]], HttpCall]
-"""Makes the message of a kind (`document`) with its content."""
+"""(Type, content) -> the request that sends a message of this type, such as `document`."""
 
 _KINDS = {"image/jpeg": "image", "image/png": "image", "video/mp4": "video", "video/3gpp": "video"}
 _KINDS |= {f"audio/{each}": "audio" for each in ("aac", "amr", "mpeg", "mp4", "ogg")}
-"""What is shown as itself; anything else is a document, and the API says which of those it takes."""
+"""Media type -> message type; others are sent as documents, and the API may refuse them."""
 
 
 def render(file: File, url: str, login: Mapping[str, str], message: Message) -> HttpCall | Upload:
-    """The message of a file; `url` is where files are uploaded to."""
+    """Return the message for a file, preceded by an upload to `url` if the file has no URL."""
     media_type = line(file.media_type.lower(), 100) or "application/octet-stream"
     name = line(file.name, 200) or "file"
     kind = _KINDS.get(media_type, "document")
@@ -50,13 +50,13 @@ def render(file: File, url: str, login: Mapping[str, str], message: Message) -> 
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:
-    """Two requests: the first says where the file is for the next five minutes (Meta, "Retrieve Media URL")."""
+    """Return two requests: the first returns the file's URL, valid for five minutes (Meta, "Retrieve Media URL")."""
     if file.media_id is None:
         return originals.by_url(file)
     api, login = originals.api(account, secrets), originals.bearer(account, secrets)
 
     def then(status: int, body: bytes) -> HttpCall | SendFailure:
-        url = line(glance(body).get("url"), 4000)
+        url = line(peek(body).get("url"), 4000)
         if status != 200 or url is None:
             return SendFailure(f"HTTP {status}: the file's address was not told", permanent=False)
         return HttpCall("GET", url, login, b"")
@@ -65,7 +65,7 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall |
 
 
 def form(fields: Mapping[str, str], name: str, media_type: str, content: bytes) -> tuple[str, bytes]:
-    """A `multipart/form-data` body (RFC 7578) of fields and one `file`, and its content type."""
+    """Return content type and body of a `multipart/form-data` request (RFC 7578) with fields and one `file`."""
     boundary = hashlib.sha256(content).hexdigest()
     quoted = name.replace("%", "%25").replace('"', "%22")
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]

@@ -1,6 +1,6 @@
-"""WhatsApp over Meta's Cloud API: signature, challenge, messages, statuses, replies. Messenger and Instagram can join.
+"""WhatsApp over Meta's Cloud API: signature, verification request, messages, statuses, replies.
 
-A user may come without a number: `user_id` (business-scoped) is then all there is, so it keys the contact where it is.
+A user may have no phone number, only a business-scoped `user_id`. If there is one, the contact's id is made from it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import media
 from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
 from services.ingest.channels.reading import (
-    LIGHT_LOOK_BYTES,
+    PEEK_BYTES,
     clean,
     degrees,
     each,
+    find_value,
     first,
-    glance,
     instant,
     line,
-    named_in,
     obj,
     objects,
+    peek,
     read_answer,
     read_object,
-    words,
+    text_or_empty,
 )
 from services.ingest.core.messages import (
     Delivery,
@@ -56,14 +56,14 @@ CHANNEL = Channel.WHATSAPP.value
 NEEDS: tuple[str, ...] = ("signing", "external_id")
 ONE_FILE_PER_MESSAGE = True
 HEADERS: frozenset[str] = frozenset()
-KNOWN_BY_SECRET = True
-TAKEN = 200
-"""Meta sends again, and in the end disables, what is not answered by 200."""
-#: The Cloud API takes no key.
+ACCOUNT_BY_SECRET = True
+SUCCESS_STATUS = 200
+"""Meta redelivers webhooks that are not answered with 200, and finally disables them."""
+#: The Cloud API accepts no idempotency key.
 IDEMPOTENT = False
 _MEDIA = {"image", "video", "audio", "document", "sticker"}
 _SILENT = {"reaction", "system", "ephemeral", "request_welcome"}
-"""What opens and continues no conversation."""
+"""Types of messages that neither open nor continue a conversation."""
 _STATES = {state.value: state for state in (Delivery.SENT, Delivery.DELIVERED, Delivery.READ, Delivery.FAILED)}
 _TEXT_LIMIT = 4096
 
@@ -75,40 +75,40 @@ def _values(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def account_id(request: Request) -> str | None:
-    """The phone_number_id of the first change."""
-    if len(request.body) > LIGHT_LOOK_BYTES:
-        return named_in(request.body, "phone_number_id")
-    value: Mapping[str, Any] = next(_values(request.once(glance)), {})
+    """Return the phone_number_id of the first change."""
+    if len(request.body) > PEEK_BYTES:
+        return find_value(request.body, "phone_number_id")
+    value: Mapping[str, Any] = next(_values(request.cached(peek)), {})
     return line(obj(value.get("metadata")).get("phone_number_id"))
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
-    """`X-Hub-Signature-256: sha256=` and the hex HMAC of the body with the app secret."""
+    """Verify `X-Hub-Signature-256: sha256=…`, the hex HMAC of the body with the app secret."""
     scheme, _, digest = request.headers.get("x-hub-signature-256", "").partition("=")
     try:
-        given = bytes.fromhex(digest) if scheme == "sha256" else b""
+        signature = bytes.fromhex(digest) if scheme == "sha256" else b""
     except ValueError:
-        given = b""
-    if not given:
+        signature = b""
+    if not signature:
         raise Forged("missing")
-    if not hmac_is_one_of([given], [key.encode() for key in secrets.secrets(account.signing)], request.body):
+    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:
-    """Echo hub.challenge if the token is the one that we gave to Meta."""
+    """Return hub.challenge if hub.verify_token is one of the account's, else None."""
     token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
     answer = request.query.get("hub.challenge", "")
-    right = False
+    valid = False
     for known in secrets.secrets(account.verify_token):
-        right |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
-    if request.query.get("hub.mode") != "subscribe" or not right:
+        valid |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
+    if request.query.get("hub.mode") != "subscribe" or not valid:
         return None
     return answer if len(answer) <= 1000 and answer.isascii() and answer.isalnum() else None
 
 
 def contact_key(request: Request) -> str | None:
-    """The first sender; of statuses the recipient."""
+    """Return the first sender; for statuses, the recipient."""
     for value in _values(document_of(request)):
         message, status = first(value.get("messages")), first(value.get("statuses"))
         contact = first(value.get("contacts"))
@@ -126,7 +126,7 @@ def contact_key(request: Request) -> str | None:
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
-    """All messages and statuses of all changes."""
+    """Return the messages and statuses of all changes."""
     document = read_object(record.body)
     if not isinstance(document.get("entry"), list):
         raise Unreadable("no entry: not a webhook of the Cloud API")
@@ -137,17 +137,18 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
             found.append(owner)
             continue
         contacts = list(objects(value.get("contacts")))
-        heard = (m for m in objects(value.get("messages")) if line(m.get("type")) not in _SILENT)
-        found += each(heard, partial(_message, contacts=contacts, account=owner, received_at=record.received_at))
+        messages = (m for m in objects(value.get("messages")) if line(m.get("type")) not in _SILENT)
+        found += each(messages, partial(_message, contacts=contacts, account=owner, received_at=record.received_at))
         statuses = objects(value.get("statuses"))
         found += each(statuses, partial(_status, account=owner, received_at=record.received_at))
     return found
 
 
 def _owner(value: Mapping[str, Any], account: Account, accounts: Accounts) -> Account | Faulty:
-    """Whose change it is. One body may speak of several numbers, but only of those that the same secret vouches for.
+    """Return the account of a change, or a foreign Faulty.
 
-    An app may have more numbers than we are given: a change about one of those is refused, and no fault of anybody.
+    One body may contain changes of several numbers, but only of accounts with the same secret. An app may also have
+    numbers that are not configured here; changes about those are foreign.
     """
     named = line(obj(value.get("metadata")).get("phone_number_id"))
     if named is None or named == account.external_id:
@@ -204,15 +205,19 @@ def _text(message: Mapping[str, Any], kind: str | None) -> str:
     content = obj(message.get(kind)) if kind else {}
     if kind == "interactive":
         reply = obj(content.get(str(content.get("type"))))
-        return words(reply.get("title")) or words(reply.get("body"))
+        return text_or_empty(reply.get("title")) or text_or_empty(reply.get("body"))
     if kind == "contacts":
         people = objects(message.get("contacts"))
-        return clean("\n".join(words(obj(person.get("name")).get("formatted_name")) for person in people))
+        return clean("\n".join(text_or_empty(obj(person.get("name")).get("formatted_name")) for person in people))
     if kind == "location":
-        return "\n".join(filter(None, (words(content.get("name")), words(content.get("address")))))
+        return "\n".join(filter(None, (text_or_empty(content.get("name")), text_or_empty(content.get("address")))))
     if kind == "text" or kind in _MEDIA or kind == "button":
-        return words(content.get("body")) or words(content.get("caption")) or words(content.get("text"))
-    return f"[{line(kind, 40) or 'unknown'}]"  # so that the agent sees that there was something
+        return (
+            text_or_empty(content.get("body"))
+            or text_or_empty(content.get("caption"))
+            or text_or_empty(content.get("text"))
+        )
+    return f"[{line(kind, 40) or 'unknown'}]"  # the agent must see that there was a message
 
 
 def _parts(message: Mapping[str, Any], kind: str | None) -> tuple[Part, ...]:
@@ -239,8 +244,8 @@ def _status(status: Mapping[str, Any], account: Account, received_at: datetime) 
     if identifier is None or state is None:
         return None
     fault = first(status.get("errors"))
-    told = line(obj(fault.get("error_data")).get("details")) or line(fault.get("title"))
-    reason = " ".join(filter(None, (line(fault.get("code")), told))) or None
+    detail = line(obj(fault.get("error_data")).get("details")) or line(fault.get("title"))
+    reason = " ".join(filter(None, (line(fault.get("code")), detail))) or None
     return DeliveryStatus(
         channel=CHANNEL,
         account=account.name,
@@ -255,7 +260,7 @@ def _status(status: Mapping[str, Any], account: Account, received_at: datetime) 
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall | Upload:
-    """One message, a text or a file. The API takes no key against duplicates; our id comes back with the statuses."""
+    """Return one message: a text or a file. There is no idempotency key; statuses contain our message id."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
     if len(reply.text) > _TEXT_LIMIT:
@@ -286,17 +291,17 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
-    """`messages[0].id` is the wamid."""
+    """Read the response: `messages[0].id` is the message's id."""
     return read_answer(status, headers, body, "messages", 0, "id")
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:
-    """By the id of the media, or the URL of a file that has none."""
+    """Return the requests for a file by its media id, or by its URL if it has none."""
     return media.original(file, account, secrets)
 
 
 def message_ids(body: bytes) -> list[str]:
-    """Of all changes, whatever number they are about."""
+    """Return the ids of the messages of all changes, whatever number they are about."""
     changes = [change["value"] for entry in json.loads(body)["entry"] for change in entry["changes"]]
     messages = [message for value in changes for message in value.get("messages", ())]
     return [str(message["id"]) for message in messages if message.get("type") not in _SILENT]

@@ -1,7 +1,7 @@
-"""MIME as a tree of bounded size: parts as slices of the one mail, and their contents. What a mail means is email.py's.
+"""Parse MIME into a tree of limited size, whose parts are slices of the mail. email.py interprets it.
 
-Splitting is done here rather than by the standard library's parser, whose recursion and per-line work follow the
-sender's nesting. Everything is linear, and no level of nesting copies what is below it.
+The standard library's parser is not used, since its recursion and its work per line grow with the sender's nesting.
+This one is linear, and no level of nesting copies the levels below it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.ingest.channels.reading import line
 
 MAX_DEPTH = 20
 MAX_TEXT_BYTES = 4 * 1024 * 1024
-"""Encoded bytes of a part that are read as text: more than is shown of any."""
+"""Maximum encoded bytes of a part that are decoded as text; more than is ever shown."""
 
 _RAW_BOUNDARY = re.compile(r"boundary[ \t]*=[ \t]*\"?([^\";]+)", re.IGNORECASE)
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
@@ -30,32 +30,32 @@ _UUENCODED = {"x-uuencode", "uuencode", "uue", "x-uue"}
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A part: either children, or a body that is still transfer-encoded. The body is `source[start:end]`."""
+    """A part with either children or a body, which is `source[start:end]`, still transfer-encoded."""
 
     headers: Message
     source: bytes
     start: int
     end: int
     children: list[Node] = field(default_factory=list)
-    #: Of the root: parts of the whole tree that were not read.
+    #: Only in the root: number of parts of the whole tree that were not read.
     left_out: int = 0
 
     @property
     def media_type(self) -> str:
-        """`text/plain`, in lower case; what is not readable counts as that, as RFC 2045 has it."""
+        """The media type in lower case; `text/plain` if it is unreadable (RFC 2045)."""
         return self.headers.get_content_type()
 
     def leaves(self) -> Iterator[Node]:
-        """The parts without parts, in order."""
+        """Yield the parts that have no children, in order."""
         if not self.children:
             yield self
         for child in self.children:
             yield from child.leaves()
 
     def content(self, limit: int | None = None) -> bytes:
-        """The bytes, decoded from base64, quoted-printable or uuencode, as far as they can be.
+        """Return the bytes, decoded from base64, quoted-printable or uuencode as far as possible.
 
-        `limit` is how many of the encoded bytes are looked at.
+        Only the first `limit` encoded bytes are decoded.
         """
         end = self.end if limit is None else min(self.end, self.start + limit)
         body = memoryview(self.source)[self.start : end]
@@ -67,11 +67,11 @@ class Node:
         return _from_uu(bytes(body)) if encoding in _UUENCODED else bytes(body)
 
     def text(self) -> str:
-        """The text, by the declared charset or, where that is wrong or unknown, the likeliest."""
+        """Return the text, decoded with the declared charset or, if that is wrong or unknown, the likeliest one."""
         return decode(self.content(MAX_TEXT_BYTES), self.parameter("charset"))
 
     def parameter(self, name: str, header: str = "content-type") -> str | None:
-        """A parameter of a header, decoded (RFC 2231), without what no name may have."""
+        """Return a decoded parameter (RFC 2231) of a header on one line; None if it is missing or unreadable."""
         try:
             value = self.headers.get_param(name, header=header)
         except (ValueError, TypeError, MessageError, LookupError, IndexError):
@@ -83,17 +83,17 @@ class Node:
 
     @property
     def disposition(self) -> str:
-        """`attachment`, `inline` or nothing."""
+        """The content disposition in lower case, usually `attachment` or `inline`; "" if there is none."""
         return str(self.headers.get("content-disposition", "")).split(";")[0].strip().lower()
 
     def filename(self) -> str | None:
-        """The name without any folder."""
+        """Return the file name without directories; None if there is none."""
         name = self.parameter("filename", "content-disposition") or self.parameter("name")
         bare = line(re.split(r"[\\/]", name)[-1], 200) if name else None
         return bare if bare not in {".", ".."} else None
 
     def named(self, number: int) -> str:
-        """The name, or one made from the media type."""
+        """Return the file name, or one made from the part's number and media type."""
         return self.filename() or f"part-{number}{mimetypes.guess_extension(self.media_type) or '.bin'}"
 
 
@@ -109,22 +109,22 @@ def _from_base64(body: memoryview) -> bytes:
 
 def _from_uu(body: bytes) -> bytes:
     out = bytearray()
-    begun = False
+    started = False
     for row in body.splitlines():
-        if not begun:
-            begun = row.startswith(b"begin ")
+        if not started:
+            started = row.startswith(b"begin ")
         elif row.strip() in {b"", b"`", b"end"}:
             break
         else:
-            try:  # some encoders pad a line with more than belongs to it
+            try:  # some encoders add too much padding to a line
                 out += binascii.a2b_uu(row[: (((row[0] - 32) & 63) * 4 + 5) // 3])
             except binascii.Error:
                 break
-    return bytes(out) if begun else body
+    return bytes(out) if started else body
 
 
 def read(raw: bytes) -> Node:
-    """The whole tree. Beyond the bounds, parts stay unsplit or are left out; the root says how many."""
+    """Return the tree. Beyond the limits, parts are not split or are omitted; the root has their number."""
     budget = Budget()
     root = _read(raw, 0, len(raw), budget, 0, "text/plain")
     root.left_out = budget.left_out
@@ -165,17 +165,17 @@ def _boundary(headers: Message) -> str | None:
         return None
     if boundary is None or boundary.isascii():
         return boundary
-    # Not allowed, and seen: the library has replaced what is no ASCII, the delimiter lines have it as it came.
+    # Invalid, but it occurs. The library replaced non-ASCII bytes, while the delimiter lines still have them.
     raw = _RAW_BOUNDARY.search(heads.unfolded(headers, "content-type"))
     return raw[1].rstrip() if raw else None
 
 
 def _pieces(node: Node, boundary: str) -> Iterator[tuple[int, int]]:
-    """Where the parts between the delimiter lines begin and end; the last may lack its end."""
+    """Yield begin and end of the parts between delimiter lines; the closing delimiter may be missing."""
     raw, begin, end = node.source, node.start, node.end
     mark = re.escape(b"--" + boundary[:200].rstrip().encode("ascii", "surrogateescape"))
     start = None
-    # It begins with the mark itself, not with a line end: then the search is as fast as one for a plain string.
+    # The pattern begins with the mark, not with a line end, so that the search is as fast as for a plain string.
     for delimiter in re.compile(mark + rb"(--)?[ \t]*(?=\r?\n|\Z)").finditer(raw, begin, end):
         at = delimiter.start()
         if at > begin and raw[at - 1] != 0x0A:

@@ -1,6 +1,6 @@
-"""What of a mail's text is new: quoted text and the signature cut off at the end, in customers' languages.
+"""Find the new text of a mail: remove quotes and the signature at its end, in the customers' languages.
 
-Rule: rather too much than too little. Text between quotes is an answer to them, so then nothing is cut.
+Rule: in doubt, keep text. If the author wrote between or below quoted lines, the quotes are kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_LINES = 20_000
 
 
 def newest(text: str) -> str:
-    """The text that its author wrote this time; the whole text if nothing would be left."""
+    """Return the text without quotes and signature at its end; the whole text if nothing else remains."""
     rows = text.split("\n")
     if len(rows) > _MAX_LINES:
         return text
@@ -62,13 +62,13 @@ def _end_of_new(rows: list[str]) -> int:
 
 
 def _marker(rows: list[str], n: int) -> int:
-    """How many lines here say that what follows is quoted; 0 if none does."""
+    """Return the number of lines at `n` that introduce a quote ("On … wrote:"); 0 if none does."""
     row = rows[n].strip()
     if _ORIGINAL.match(row):
         return 1
     if _FROM.match(row) and any(len(r) <= _MAX_LINE and _SENT.match(r.strip()) for r in rows[n + 1 : n + 4]):
         return 1
-    for width in (1, 2, 3):  # mailers fold the line
+    for width in (1, 2, 3):  # mail programs fold the line
         window = rows[n : n + width]
         joined = " ".join(part.strip() for part in window)
         if len(joined) > _MAX_LINE or not all(part.strip() for part in window) or row.startswith(">"):
@@ -79,7 +79,7 @@ def _marker(rows: list[str], n: int) -> int:
 
 
 def _answers_inside(rows: list[str], start: int) -> bool:
-    """Whether somebody wrote between or below lines quoted with `>`."""
+    """Whether the author wrote between or below lines quoted with `>`."""
     quoted = False
     for n in range(start, len(rows)):
         row = rows[n]
@@ -88,7 +88,7 @@ def _answers_inside(rows: list[str], start: int) -> bool:
         elif row.strip():
             if quoted:
                 return row.rstrip("\r") not in _SIGNATURE
-            if n - start > 2:  # a quotation without marks: it goes on to the end
+            if n - start > 2:  # a quote without ">" marks extends to the end
                 return False
     return False
 

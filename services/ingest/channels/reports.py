@@ -1,4 +1,4 @@
-"""Machines that write mail: reports about mail that we sent (RFC 3464, 8098, `bounces`), and what else is automatic."""
+"""Recognize automated mail, and read reports about mail that we sent (RFC 3464, RFC 8098, other bounces)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MAX_RECIPIENTS = 100
 
 
 def message_ids(text: str) -> tuple[str, ...]:
-    """Message ids, with brackets, each once, in order."""
+    """Return the Message-IDs in a header, with brackets, without duplicates, in order."""
     return tuple(dict.fromkeys(each.encode("ascii", "replace").decode() for each in MESSAGE_ID.findall(text)))
 
 
 def automated_because(headers: Message, return_path: str | None) -> str | None:
-    """Why a machine wrote this; None: a person did, as far as the headers tell.
+    """Return why the mail counts as automated; None if, according to its headers, a person wrote it.
 
-    List-* and Precedence: list do not say so: a support address may be a mailing group, and a person wrote to it.
+    List-* and Precedence: list do not count, since a support address may be a mailing group that people write to.
     """
     submitted = heads.unfolded(headers, "auto-submitted").split(";")[0].strip().lower()
     if submitted and submitted != "no":
@@ -50,7 +50,7 @@ def automated_because(headers: Message, return_path: str | None) -> str | None:
 
 
 def wants_no_answer(headers: Message) -> bool:
-    """Whether no automatic answer may be sent, although a person may have written (RFC 3834, section 2)."""
+    """Whether automatic answers must not be sent (RFC 3834, section 2). A person may have written the mail."""
     return (
         bool(heads.unfolded(headers, "x-auto-response-suppress"))
         or any(name.lower().startswith("list-") for name, _ in headers.raw_items())
@@ -60,18 +60,18 @@ def wants_no_answer(headers: Message) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a mail says about mail of ours: facts about messages, and whether it is a report at all."""
+    """The delivery statuses in a mail, and whether it is a report at all."""
 
-    facts: list[DeliveryStatus] = field(default_factory=list)
+    statuses: list[DeliveryStatus] = field(default_factory=list)
     is_report: bool = False
 
 
 def read(root: mime.Node, return_path: str | None, account: str, at: datetime, ticket: str | None = None) -> Report:
-    """What a report says, in the words of RFC 3464 and 8098 or in a mail system's own; nothing for any other mail.
+    """Read a report in the format of RFC 3464, RFC 8098 or some mail system. Other mail has no statuses.
 
-    `ticket` is whose address it was sent to: enough for a report that does not say which mail it is about.
+    `ticket` is the ticket whose address the mail was sent to; it is used if the report does not name a mail.
     """
-    if not bounces.suspected(root, return_path):
+    if not bounces.may_be_report(root, return_path):
         return Report()
     original = _original(root) or ""
     ticket = None if original else ticket
@@ -84,22 +84,22 @@ def read(root: mime.Node, return_path: str | None, account: str, at: datetime, t
             found.extend(_dispositions(leaf, account, at))
     if found:
         return Report(found, is_report=True)
-    later, never = bounces.failures(root)
-    told = bounces.reason(root) if known and (later or never) else None
-    for recipients, permanent in ((later, False), (never, True)):
+    temporary, final = bounces.failures(root)
+    reason = bounces.reason(root) if known and (temporary or final) else None
+    for recipients, permanent in ((temporary, False), (final, True)):
         found += [
             DeliveryStatus(
                 channel="email", account=account, channel_message_id=original, state=Delivery.BOUNCED, at=at,
-                permanent=permanent, reason=told, recipient=recipient, ticket=ticket,
+                permanent=permanent, reason=reason, recipient=recipient, ticket=ticket,
             )
             for recipient in recipients
             if known
         ]  # fmt: skip
-    return Report(found, is_report=bool(later or never))
+    return Report(found, is_report=bool(temporary or final))
 
 
 def _original(root: mime.Node) -> str | None:
-    """Message-ID of what the report is about: out of the copy that it carries, else out of what it answers."""
+    """Return the Message-ID of the reported mail, from the copy in the report, else from the report's headers."""
     copies = {"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"}
     for leaf in root.leaves():
         if leaf.media_type in copies:
@@ -126,9 +126,9 @@ def _deliveries(
         action = heads.unfolded(group, "action").split()[:1]
         state = _ACTIONS.get(action[0].lower()) if action else None
         if state is None:
-            continue  # the group about the whole message, or an action that nobody has defined
+            continue  # the group about the message as a whole, or an unknown action
         recipient = heads.unfolded(group, "final-recipient") or heads.unfolded(group, "original-recipient")
-        told = [heads.header(group, "status"), _after_type(heads.header(group, "diagnostic-code") or "")]
+        reason = [heads.header(group, "status"), _after_type(heads.header(group, "diagnostic-code") or "")]
         yield DeliveryStatus(
             channel="email",
             account=account,
@@ -136,14 +136,14 @@ def _deliveries(
             state=state,
             at=at,
             permanent=action[0].lower() == "failed",
-            reason=" ".join(filter(None, told)) or None,
+            reason=" ".join(filter(None, reason)) or None,
             recipient=line(_after_type(recipient)),
             ticket=ticket,
         )
 
 
 def _after_type(value: str) -> str:
-    """`rfc822; a@b` -> `a@b`."""
+    """Remove the type: `rfc822; a@b` -> `a@b`."""
     return value.partition(";")[2].strip() or value.strip()
 
 

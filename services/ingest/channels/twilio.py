@@ -1,4 +1,4 @@
-"""SMS through Twilio: signature over the public URL and the form, messages, status callbacks, replies."""
+"""SMS through Twilio: signature of the public URL and the form, messages, status callbacks, replies."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ CHANNEL = Channel.SMS.value
 NEEDS: tuple[str, ...] = ("signing", "external_id", "public_url")
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
-KNOWN_BY_SECRET = False
-TAKEN = 204
-"""Twilio reads a body as TwiML and warns about anything else; 204 says that there is none (warnings 12200, 12300)."""
-#: The Messages API takes no key.
+ACCOUNT_BY_SECRET = False
+SUCCESS_STATUS = 204
+"""Twilio parses a body as TwiML and logs warnings for anything else (12200, 12300), so there is none."""
+#: The Messages API accepts no idempotency key.
 IDEMPOTENT = False
 _MAX_FIELDS = 500
 _MAX_FORM = 64 * 1024
 _TEXT_LIMIT = 1600
-_MOST_MEDIA = 10
+_MAX_MEDIA = 10
 _STATES = {
     "sent": Delivery.SENT,
     "delivered": Delivery.DELIVERED,
@@ -54,36 +54,36 @@ _STATES = {
     "failed": Delivery.FAILED,
 }
 _OPT_OUT = {"STOP", "START", "HELP"}
-"""Words that Twilio answers by itself."""
+"""Keywords that Twilio answers itself."""
 
 
 def _form(body: bytes) -> list[tuple[str, str]]:
-    """The fields of a form; raises ValueError for one that nobody sends."""
+    """Return the fields of a form. Raises ValueError if it is invalid or too large."""
     if len(body) > _MAX_FORM:
         raise ValueError("larger than any form of Twilio's")
     return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """A form as the door sees it, or that it is none."""
+class _Form:
+    """A parsed form; empty if the body is not a form."""
 
     fields: list[tuple[str, str]]
-    named: dict[str, str]
+    by_name: dict[str, str]
     is_form: bool = True
 
 
-def _look(body: bytes) -> _Seen:
+def _read_form(body: bytes) -> _Form:
     try:
         fields = _form(body)
     except ValueError:
-        return _Seen([], {}, is_form=False)
-    return _Seen(fields, dict(fields))
+        return _Form([], {}, is_form=False)
+    return _Form(fields, dict(fields))
 
 
 def account_id(request: Request) -> str | None:
-    """Our number: `To` of a message; status callbacks are about one that came `From` us."""
-    form = request.once(_look).named
+    """Return our number: `To` of a message, `From` of a status callback."""
+    form = request.cached(_read_form).by_name
     return line(form.get("From") if _is_status(form) else form.get("To"))
 
 
@@ -94,7 +94,7 @@ def _is_status(form: Mapping[str, str]) -> bool:
 
 @lru_cache(maxsize=256)
 def _bases(public_url: str) -> tuple[str, str, str]:
-    """The URL without its query, with the port and without; and the query."""
+    """Return the URL without query, with port and without; and the query."""
     parts = urlsplit(public_url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
     user = parts.netloc.rpartition("@")[0]
@@ -105,32 +105,32 @@ def _bases(public_url: str) -> tuple[str, str, str]:
 
 
 def urls(public_url: str, raw_query: str) -> tuple[str, str]:
-    """The URL that Twilio may have signed: with the port and without."""
+    """Return the URLs that Twilio may have signed: with port and without."""
     with_port, without, own = _bases(public_url)
     query = f"{own}&{raw_query}" if own and raw_query else own or raw_query
     return (f"{with_port}?{query}", f"{without}?{query}") if query else (with_port, without)
 
 
 def _signed_texts(request: Request, public_url: str) -> Iterable[bytes]:
-    """What may have been signed. Fields are sorted by name, a name's different values by value."""
-    seen = request.once(_look)
-    if not seen.is_form:
+    """Yield the texts that may have been signed. Fields are sorted by name, then value. Raises Forged for no form."""
+    form = request.cached(_read_form)
+    if not form.is_form:
         raise Forged("body")
-    tail = "".join([name + value for name, value in sorted(set(seen.fields))])
+    tail = "".join([name + value for name, value in sorted(set(form.fields))])
     for url in urls(public_url, request.raw_query):
         yield (url + tail).encode("utf-8", "replace")
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
-    """`X-Twilio-Signature`: base64 HMAC-SHA1 (or, where the settings header says so, SHA-256) of URL and fields.
+    """Verify `X-Twilio-Signature`: base64 HMAC-SHA1 (or SHA-256 if a header says so) of URL and fields.
 
-    There is no signed timestamp; a replay is a message id that was seen before.
+    There is no signed timestamp. A replayed request has a known message id, and is dropped as a duplicate.
     """
     try:
-        given = base64.b64decode(request.headers.get("x-twilio-signature", ""), validate=True)
+        signature = base64.b64decode(request.headers.get("x-twilio-signature", ""), validate=True)
     except (binascii.Error, ValueError):
-        given = b""
-    if not given:
+        signature = b""
+    if not signature:
         raise Forged("missing")
     keys = [key.encode() for key in secrets.secrets(account.signing)]
     settings = request.headers.get("x-twilio-webhooks-signature-settings", "")
@@ -138,25 +138,25 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
     found = False
     for text in _signed_texts(request, secrets.expand(account.public_url or "")):
         for key in keys:
-            right = hmac.digest(key, text, "sha256" if stronger else "sha1")
-            found |= hmac.compare_digest(right, given)
+            expected = hmac.digest(key, text, "sha256" if stronger else "sha1")
+            found |= hmac.compare_digest(expected, signature)
     if not found:
         raise Forged("signature")
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """Twilio has none."""
+    """Return None: Twilio sends no verification request."""
     return None
 
 
 def contact_key(request: Request) -> str | None:
-    """The other side's number."""
-    form = request.once(_look).named
+    """Return the customer's number."""
+    form = request.cached(_read_form).by_name
     return line(form.get("To") if _is_status(form) else form.get("From"))
 
 
 def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> Sequence[Inbound]:  # noqa: ARG001
-    """One message, or one status."""
+    """Return the message or status in the form. Raises Unreadable."""
     try:
         form = dict(_form(record.body))
     except ValueError as error:
@@ -175,7 +175,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
             channel=CHANNEL,
             account=account.name,
             message_id=identifier,
-            # A number is no proof of a person, but all that SMS knows.
+            # A number does not identify a person, but SMS provides nothing else.
             sender=Sender((Identity(channel=CHANNEL, id=number),), address=number, phone=number),
             conversation=number,
             sent_at=record.received_at,
@@ -202,8 +202,8 @@ def _parts(form: Mapping[str, str]) -> tuple[Part, ...]:
 def _status(form: Mapping[str, str], identifier: str, account: Account, at: datetime) -> list[Inbound]:
     state = _STATES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
     if state is None:
-        return []  # queued, sending: nothing that anybody waits for
-    told = " ".join(filter(None, (line(form.get("ErrorCode")), line(form.get("ErrorMessage"))))) or None
+        return []  # queued or sending: not a result
+    reason = " ".join(filter(None, (line(form.get("ErrorCode")), line(form.get("ErrorMessage"))))) or None
     return [
         DeliveryStatus(
             channel=CHANNEL,
@@ -212,7 +212,7 @@ def _status(form: Mapping[str, str], identifier: str, account: Account, at: date
             state=state,
             at=at,
             permanent=state is Delivery.FAILED,
-            reason=told,
+            reason=reason,
             recipient=line(form.get("To")),
         )
     ]
@@ -224,12 +224,12 @@ def _login(sid: str, account: Account, secrets: Secrets) -> dict[str, str]:
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
-    """`POST Messages.json`. The API takes no key against duplicates, and files (MMS) by URL only, up to ten."""
+    """Return `POST Messages.json`. There is no idempotency key. Files (MMS) need a URL; there may be up to ten."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
     media = [public_url(file, "Twilio") for file in reply.files]
-    if len(media) > _MOST_MEDIA:
-        raise Unsendable(f"Twilio takes at most {_MOST_MEDIA} files")
+    if len(media) > _MAX_MEDIA:
+        raise Unsendable(f"Twilio takes at most {_MAX_MEDIA} files")
     if len(reply.text) > _TEXT_LIMIT:
         raise Unsendable(f"Twilio takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None or not account.username or not account.external_id:
@@ -249,12 +249,12 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
-    """`sid` is the message's id, as status callbacks name it."""
+    """Read the response: `sid` is the message's id, which status callbacks contain."""
     return read_answer(status, headers, body, "sid")
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
-    """Twilio asks for the account's credentials, at its own host ("Media subresource")."""
+    """Return the request for a file; with credentials if Twilio stores it ("Media subresource")."""
     ours = account.username is not None and account.base_url is not None
     if ours and (file.url or "").startswith(f"{originals.api(account, secrets)}/"):
         return originals.by_url(file, _login(secrets.expand(account.username or ""), account, secrets))
@@ -262,6 +262,6 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
 
 
 def message_ids(body: bytes) -> list[str]:
-    """A status has no `Body`."""
+    """Return the message's id; none for a status, which has no `Body`."""
     form = dict(parse_qsl(body.decode()))
     return [form["MessageSid"]] if "Body" in form else []

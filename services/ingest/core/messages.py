@@ -68,7 +68,7 @@ class Mail:
 
     message_id: str
     #: The mail had no Message-ID: it was made from a hash of the bytes, and no answer will refer to it.
-    made_up: bool
+    generated_id: bool
     in_reply_to: tuple[str, ...]
     references: tuple[str, ...]
     sender: str

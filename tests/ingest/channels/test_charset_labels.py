@@ -130,7 +130,7 @@ def test_an_undeclared_text_is_guessed_by_its_beginning() -> None:
     [(b"a\xb1", "iso8859-2", "aą"), (b"a", "no such codec", None), (b"\xff", "utf-8", None), (b"+", "utf-7", "")],
 )
 def test_strictly_read_is_all_or_nothing(raw: bytes, codec: str, text: str | None) -> None:
-    assert charsets._strictly(raw, codec) == text
+    assert charsets._decode_strictly(raw, codec) == text
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_character_is_encoded_in_its_composed_form(character: str, codec: str,
     ],
 )
 def test_each_piece_of_japanese_is_read_by_its_escape(raw: bytes, text: str) -> None:
-    assert "".join(charsets._japanese(raw)) == text
+    assert "".join(charsets._decode_iso2022_jp(raw)) == text
 
 
 def test_japanese_is_read_as_far_as_its_bound() -> None:
-    assert "".join(charsets._japanese(b"a" * (charsets.MAX_JAPANESE + 9))) == "a" * charsets.MAX_JAPANESE
+    assert "".join(charsets._decode_iso2022_jp(b"a" * (charsets.MAX_JAPANESE + 9))) == "a" * charsets.MAX_JAPANESE

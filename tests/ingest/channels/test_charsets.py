@@ -22,7 +22,7 @@ from tests.ingest.channels import samples as s
     ],
 )
 def test_iso_2022_jp_is_read_piece_by_piece(raw: bytes, text: str) -> None:
-    assert "".join(charsets._japanese(raw)) == text
+    assert "".join(charsets._decode_iso2022_jp(raw)) == text
 
 
 @pytest.mark.parametrize(

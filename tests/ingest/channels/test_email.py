@@ -249,7 +249,7 @@ def test_a_mail_without_an_id_gets_the_same_one_every_time() -> None:
     again = one(plain("x\r\n", head="Received: from elsewhere\r\n" + head))
     assert first.message_id == again.message_id != one(plain("y", head=head)).message_id
     assert first.mail is not None
-    assert first.mail.made_up
+    assert first.mail.generated_id
 
 
 def test_an_alias_says_the_market_and_tags() -> None:

@@ -42,7 +42,7 @@ def refused(changes: dict[str, str | None], account: Account = s.COUPANG, secret
     try:
         generic.verify(Request(BODY, headers), account, secrets, s.NOW)
     except Forged as refusal:
-        return refusal.why
+        return refusal.reason
     return None
 
 

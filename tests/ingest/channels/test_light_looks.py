@@ -11,7 +11,7 @@ from services.ingest.channels.channel import Request
 @pytest.mark.parametrize("fields", [500, 501])
 def test_a_form_of_too_many_fields_is_none(fields: int) -> None:
     body = b"&".join([b"a=1"] * fields)
-    assert twilio._look(body).is_form == (fields == 500)
+    assert twilio._read_form(body).is_form == (fields == 500)
 
 
 @given(st.text(max_size=40), st.integers(1, 50))
@@ -28,5 +28,5 @@ def test_a_body_is_looked_at_once() -> None:
         return len(body)
 
     request = Request(b"x")
-    assert [request.once(look), request.once(look)] == [1, 1]
+    assert [request.cached(look), request.cached(look)] == [1, 1]
     assert looks == [b"x"]

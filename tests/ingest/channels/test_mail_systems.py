@@ -59,7 +59,7 @@ def test_a_mail_without_a_sender_or_a_subject_is_of_no_mail_system() -> None:
 def test_a_report_is_looked_for_only_where_something_says_that_it_may_be_one(
     raw: bytes, return_path: str | None, *, said: bool
 ) -> None:
-    assert bounces.suspected(root(raw), return_path) is said
+    assert bounces.may_be_report(root(raw), return_path) is said
 
 
 # --- The copy. ---

@@ -76,7 +76,7 @@ def test_a_line_has_500_characters_or_as_many_as_are_asked_for() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [("a\r\nb", "a\nb"), (7, ""), (None, ""), ([], "")])
 def test_words_are_text_or_nothing(value: object, text: str) -> None:
-    assert reading.words(value) == text
+    assert reading.text_or_empty(value) == text
 
 
 # --- JSON. ---
@@ -105,17 +105,17 @@ def test_what_is_no_json_object_is_unreadable_and_says_why(body: bytes, why: str
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b"\xff"])
 def test_a_glance_at_what_is_no_object_shows_nothing(body: bytes) -> None:
-    assert reading.glance(body) == {}
-    assert reading.whole(body) == {}
+    assert reading.peek(body) == {}
+    assert reading.peek_any_size(body) == {}
 
 
 def test_a_glance_is_at_64_kib_at_most_or_as_much_as_is_asked_for() -> None:
     body = b'{"a":1}'
     most = body + b" " * (64 * 1024 - len(body))
-    assert reading.glance(most) == {"a": 1}
-    assert reading.glance(most + b" ") == {}
-    assert reading.whole(most + b" ") == {"a": 1}
-    assert (reading.glance(body, 7), reading.glance(body, 6)) == ({"a": 1}, {})
+    assert reading.peek(most) == {"a": 1}
+    assert reading.peek(most + b" ") == {}
+    assert reading.peek_any_size(most + b" ") == {"a": 1}
+    assert (reading.peek(body, 7), reading.peek(body, 6)) == ({"a": 1}, {})
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_a_glance_is_at_64_kib_at_most_or_as_much_as_is_asked_for() -> None:
     ],
 )
 def test_a_name_is_found_in_json_that_is_not_read(body: bytes, found: str | None) -> None:
-    assert reading.named_in(body, "id") == found
+    assert reading.find_value(body, "id") == found
 
 
 def test_what_is_found_by_its_name_has_100_characters_at_most() -> None:
-    assert reading.named_in(b'{"id":"%s"}' % (b"x" * 100), "id") == "x" * 100
-    assert reading.named_in(b'{"id":"%s"}' % (b"x" * 101), "id") is None
+    assert reading.find_value(b'{"id":"%s"}' % (b"x" * 100), "id") == "x" * 100
+    assert reading.find_value(b'{"id":"%s"}' % (b"x" * 101), "id") is None
 
 
 def test_objects_are_picked_out_of_whatever_stands_in_their_place() -> None:

@@ -135,7 +135,7 @@ def fact(**fields: Any) -> DeliveryStatus:
 def test_each_group_of_a_delivery_report_is_a_fact(group: str, found: dict[str, object] | None, kind: str) -> None:
     root = node(PERSON, "\r\ntext", copy(kind, f"Reporting-MTA: dns; x\r\n\r\n{group}\r\n"), OURS)
     report = reports.read(root, None, "acc", s.NOW, "t-1")
-    assert report.facts == ([fact(**found)] if found else [])
+    assert report.statuses == ([fact(**found)] if found else [])
     assert report.is_report is bool(found)
 
 
@@ -158,7 +158,7 @@ def test_a_report_that_names_no_mail_is_about_the_ticket_that_it_was_sent_to_or_
     group = copy("message/delivery-status", "X: y\r\n\r\nFinal-Recipient: rfc822; a@b.pl\r\nAction: failed")
     wanted = fact(channel_message_id="", ticket="t-1", state=Delivery.BOUNCED, permanent=True, recipient="a@b.pl")
     assert reports.read(node(PERSON, group), None, "acc", s.NOW, "t-1") == reports.Report([wanted], is_report=True)
-    assert reports.read(node(PERSON, group), None, "acc", s.NOW).facts == []
+    assert reports.read(node(PERSON, group), None, "acc", s.NOW).statuses == []
 
 
 def words(head: str, text: str) -> mime.Node:
@@ -175,7 +175,7 @@ def test_a_report_in_a_systems_own_words_has_a_fact_for_each_address() -> None:
 def test_a_report_in_its_own_words_that_names_no_mail_is_still_a_report() -> None:
     root = words("From: mailer-daemon@mx\r\n", "550 no such user")
     assert reports.read(root, None, "acc", s.NOW) == reports.Report([], is_report=True)
-    found = reports.read(root, None, "acc", s.NOW, "t-1").facts
+    found = reports.read(root, None, "acc", s.NOW, "t-1").statuses
     common = {"state": Delivery.BOUNCED, "permanent": True, "reason": "550 no such user", "ticket": "t-1"}
     assert found == [fact(channel_message_id="", **common, recipient=f"{name}@x.pl") for name in "ab"]
 

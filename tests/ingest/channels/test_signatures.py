@@ -39,7 +39,7 @@ def test_a_touched_body_is_refused(channel: str, account: Account, body: bytes, 
     for touched in (body + b" ", body[:-1], body.replace(b"1", b"2", 1)):
         with pytest.raises(Forged) as refusal:
             WEBHOOKS[channel].verify(Request(touched, headers), account, s.SECRETS, s.NOW)
-        assert refusal.value.why in {"signature", "body"}
+        assert refusal.value.reason in {"signature", "body"}
 
 
 @pytest.mark.parametrize(("channel", "account", "body", "headers"), SIGNED)

@@ -32,7 +32,7 @@ def is_right(asked: Request, account: Account = s.SMS) -> bool:
     try:
         twilio.verify(asked, account, s.SECRETS, s.NOW)
     except Forged as refusal:
-        assert refusal.why == "signature"  # noqa: PT017
+        assert refusal.reason == "signature"  # noqa: PT017
         return False
     return True
 

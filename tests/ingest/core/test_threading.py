@@ -13,7 +13,7 @@ from tests.ingest.core.timeline import POLICY, Story, minute
 
 def mail(authentication: Authentication | None) -> Mail:
     return Mail(
-        "<1@x>", made_up=False, in_reply_to=(), references=(), sender="jan@example.org", reply_to=None,
+        "<1@x>", generated_id=False, in_reply_to=(), references=(), sender="jan@example.org", reply_to=None,
         return_path=None, recipients=(), authentication=authentication,
     )  # fmt: skip
 

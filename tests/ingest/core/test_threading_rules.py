@@ -28,7 +28,7 @@ def mail(
 ) -> InboundMessage:
     """A mail that names these ancestors, oldest first."""
     read = Mail(
-        own, made_up=False, in_reply_to=(), references=ancestors, sender="jan@example.org", reply_to=None,
+        own, generated_id=False, in_reply_to=(), references=ancestors, sender="jan@example.org", reply_to=None,
         return_path=None, recipients=(), authentication=said,
     )  # fmt: skip
     return replace(CHAT, channel="email", account="help", conversation=None, mail=read, brand=brand)
