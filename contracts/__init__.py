@@ -1,5 +1,5 @@
-"""What Deskbus services and other systems say to each other: events, commands, topics. Pydantic only.
+"""What Deskbus services and other systems exchange: events, commands, topics. Pydantic only.
 
-Everyone may import this package and it imports nothing else of Deskbus. Start at `contracts.envelope`; the models do no
-IO. `contracts.generate` and `contracts.compat` are tools that keep schemas, documents and examples in step with them.
+Every package may import this one, which imports nothing else of Deskbus. Start at `contracts.envelope`. The models do
+no IO; `contracts.generate` and `contracts.compat` keep schemas, documents and examples consistent with them.
 """

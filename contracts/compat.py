@@ -1,8 +1,8 @@
-"""`python -m contracts.compat`: refuses a change of the contracts that an older reader or writer would trip over.
+"""`python -m contracts.compat`: refuses changes of the contracts that break older readers or writers.
 
-Compares the work tree with the merge base with main, or with the commits before when this is main, and with the last
-release. A change that is refused here needs a new type with the next major version, or a new topic. What is refused and
-meant nevertheless stands in `contracts/accepted.json` with its reason, until the next release.
+Compares the work tree with the merge base with main (on main, with HEAD and its parent) and with the last release. A
+refused change needs a new type with the next major version, or a new topic. To make one on purpose, list it with the
+reason in `contracts/accepted.json`, until the next release.
 """
 
 import argparse
@@ -26,17 +26,17 @@ ACCEPTED = "accepted.json"
 
 
 def load(directory: Path) -> Schemas:
-    """The schemas of a directory."""
+    """Return the schemas of a directory."""
     return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))}
 
 
 def load_all(package: Path) -> Contracts:
-    """The contracts as they are in the work tree."""
+    """Return the contracts in the work tree."""
     return _contracts({path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*.json")})
 
 
 def load_commit(root: Path, commit: str, package: Path) -> Contracts:
-    """The contracts as they were in a commit; empty when it had none."""
+    """Return the contracts in a commit; empty if it has none."""
     inside = package.relative_to(root).as_posix()
     if not _git(root, "ls-tree", commit, "--", inside).strip():
         return Contracts()
@@ -50,7 +50,7 @@ def load_commit(root: Path, commit: str, package: Path) -> Contracts:
 
 
 def _contracts(files: dict[str, bytes]) -> Contracts:
-    """Sort the files of the package, which are named by their path in it."""
+    """Sort the package's files, given by their path in it."""
     found = Contracts()
     for name, raw in sorted(files.items()):
         folder, _, rest = name.removesuffix(".json").partition("/")
@@ -64,9 +64,9 @@ def _contracts(files: dict[str, bytes]) -> Contracts:
 
 
 def bases(root: Path) -> dict[str, str]:
-    """Commit to compare with -> what it is: the merge base with main, or HEAD and its parent; and the last release.
+    """Return commits to compare with and their names: merge base with main, or HEAD and its parent; last release.
 
-    On a release the one before it counts as well: a release must not be compared with itself alone.
+    On a release, the previous one is included: a release must not be compared only with itself.
     """
     head = _commit(root, "HEAD")
     if not head:
@@ -91,7 +91,7 @@ def _commit(root: Path, name: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> bytes:
-    """What git prints; nothing when it fails, is missing, or this is no work tree."""
+    """Return the output of git; empty if it fails, is not installed, or this is not a work tree."""
     try:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False).stdout
     except FileNotFoundError:
@@ -99,14 +99,14 @@ def _git(root: Path, *arguments: str) -> bytes:
 
 
 def accepted(package: Path) -> dict[str, str]:
-    """Refused change, word for word -> why it is meant nevertheless."""
+    """Return accepted changes, as the gate reports them, with their reasons."""
     file = package / ACCEPTED
     reasons: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
     return {fault: str(reason) for fault, reason in reasons.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 when compatible, or when there is nothing to compare with."""
+    """Return the exit code: 0 if compatible, or if there is nothing to compare with."""
     parser = argparse.ArgumentParser(prog="python -m contracts.compat", description=__doc__)
     parser.add_argument("--base", help="commit to compare with")
     chosen = parser.parse_args(arguments).base

@@ -1,6 +1,6 @@
-"""What changes between two states of the contracts, and which changes an older reader or writer would trip over.
+"""Differences between two states of the contracts that break older readers or writers.
 
-Pure: two states go in, the refused changes come out, one line each. Where the states come from is compat.py's.
+Pure: two states go in, the refused changes come out, one line each. `compat.py` obtains the states.
 """
 
 import json
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TOLD_ONLY = {"$schema", "$defs", "$ref", "title", "description", "examples", "x-open-enum", "deprecated"}
-"""Keywords that no reader acts on, or that are followed rather than compared."""
+"""Keywords that do not affect readers, or that are followed rather than compared."""
 GROWING = ("retention.ms", "max.message.bytes")
-"""Settings of a topic that may grow: who counts on the old value has what it counts on."""
+"""Settings of a topic that may increase: readers who rely on the old value lose nothing."""
 
 Schema = dict[str, Any]
 Schemas = dict[str, Any]
@@ -27,7 +27,7 @@ class Contracts:
 
 
 def refused(old: Contracts, new: Contracts) -> list[str]:
-    """Why the new state is not compatible with the old one; empty when it is."""
+    """Return why the new state is incompatible with the old one; empty if it is compatible."""
     return [
         *refusals(old.schemas, new.schemas),
         *topic_refusals(old.channels, new.channels),
@@ -36,10 +36,10 @@ def refused(old: Contracts, new: Contracts) -> list[str]:
 
 
 def refusals(old: Schemas, new: Schemas) -> list[str]:
-    """Why the new schemas are not compatible with the old ones.
+    """Return why the new schemas are incompatible with the old ones.
 
-    Both directions must work: yesterday's events are replayed to today's code, and today's reach subscribers that were
-    built yesterday. A keyword that is not known here is compared as a whole.
+    Both directions must work: new code reads old events, and old subscribers read new events. Keywords that are not
+    known here must be equal.
     """
     faults = [f"{name}: the type disappears" for name in old if name not in new]
     for name in old:
@@ -52,12 +52,12 @@ NOTHING: Schema = {"not": {}}
 
 
 def _object(schema: Schema | bool) -> Schema:
-    """`true` allows everything, as `{}` does; `false` allows nothing."""
+    """Return the schema as an object: `true` allows everything, like `{}`; `false` allows nothing."""
     return schema if isinstance(schema, dict) else {} if schema else NOTHING
 
 
 class _Side:
-    """A schema together with the document that its references point into."""
+    """A schema with the document that its references point into."""
 
     def __init__(self, schema: Schema | bool, root: Schema | None = None, within: frozenset[str] = frozenset()) -> None:
         schema = _object(schema)
@@ -77,7 +77,7 @@ class _Side:
 
 def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
     if old.again and new.again:
-        return  # a definition that contains itself: compared already
+        return  # a recursive definition, already compared
     here = path or "event"
     followed = {"properties", "required", "items", "additionalProperties", "anyOf", "enum"}
     for keyword in sorted((set(old.schema) | set(new.schema)) - TOLD_ONLY - followed):
@@ -98,10 +98,10 @@ def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
 
 
 def _less_new_fields(old: _Side, new: _Side, default: dict[str, Any]) -> dict[str, Any]:
-    """Return a default value without the defaults of fields that it has since: they say nothing that was not said."""
+    """Return a default value without fields added since whose value in it is their own default."""
     fields = new.schema.get("properties", {})
     added = fields.keys() - old.schema.get("properties", {}).keys() - set(new.schema.get("required", ()))
-    # A default that is made anew each time (an empty mapping) does not stand in the schema.
+    # The schema does not contain defaults created by a factory (an empty mapping).
     return {name: v for name, v in default.items() if name not in added or v != fields[name].get("default", v)}
 
 
@@ -141,7 +141,7 @@ def _kinds(side: _Side, options: list[Schema]) -> str:
 
 
 def topic_refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Why the new topics do not keep what the old ones promised: key, types, sources, order, and how long they keep."""
+    """Return how new topics break promises of the old ones: key, types, sources, order, retention."""
     faults = [f"{name}: the topic disappears" for name in old.keys() - new.keys()]
     for name in old.keys() & new.keys():
         faults += [f"{name}: {fault}" for fault in _topic(old[name], new[name])]
@@ -151,7 +151,7 @@ def topic_refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _topic(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     if old["address"] != new["address"]:
         yield f"the address changes from {old['address']} to {new['address']}"
-    if "x-key" in old and old["x-key"] != new.get("x-key"):  # committed before keys were told apart: nothing to compare
+    if "x-key" in old and old["x-key"] != new.get("x-key"):  # older documents have no key
         yield f"the key changes from {old['x-key']} to {new.get('x-key')}"
     if old.get("x-sequenced") and not new.get("x-sequenced"):
         yield "its events have no gap-free sequences any more"
@@ -171,9 +171,9 @@ def _gone(old: Iterable[str], new: Iterable[str]) -> list[str]:
 
 
 def example_refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Which examples were taken away or rewritten: they are what earlier releases said, and all later ones must read.
+    """Return which examples were removed or changed: earlier releases wrote them, and every later one must read them.
 
-    A validator that becomes stricter shows in no keyword; it shows when an example can no longer be read.
+    Stricter validators do not show in the schema; they show when an example can no longer be read.
     """
     faults = [f"example {name} disappears" for name in _gone(old, new)]
     return faults + [

@@ -2,9 +2,9 @@
 
 A key of `Match` is the name of a fact: a field of `TicketFacts` or of its `Market`.
 
-Rule: an omitted key asks for nothing; every key given must hold, by any of its values. A fact that a ticket does not
-have equals the empty string, and `*` matches every value except that. A key without values is refused, since it could
-mean "any" as well as "none".
+Rule: omitted keys match everything; every given key must match with at least one of its values. A fact that a ticket
+does not have equals the empty string; `*` matches every other value. A key without values is refused, since it could
+mean "any" or "none".
 """
 
 from collections.abc import Callable

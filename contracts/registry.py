@@ -1,4 +1,4 @@
-"""All types of events and commands by name. A type that is not in here is unknown: it is skipped and counted."""
+"""All types of events and commands by name. Services skip and count types that are not listed here."""
 
 from contracts import agents, assignments, commands, contacts, notifications, queues, sla, tickets
 from contracts.payload import Payload
@@ -98,7 +98,7 @@ RESERVED: frozenset[str] = frozenset(
         commands.Split,
     )
 )
-"""Types that are described and not in use yet: no service writes these events, none carries out these commands.
+"""Types that are defined but not in use: no service writes these events or carries out these commands.
 
-The catalogue and the AsyncAPI document mark them. tests/architecture holds this against the code, in both directions.
+The catalogue and the AsyncAPI document mark them. tests/architecture compares it with the code, in both directions.
 """

@@ -104,7 +104,7 @@ class ClockStarted(ClockEvent):
 
 
 class ClockPaused(ClockEvent):
-    """The clock was paused while waiting for someone else."""
+    """The clock was paused: someone else has to act, or the ticket is solved."""
 
     type: ClassVar[str] = "deskbus.sla.paused.v1"
     reason: Annotated[str, Open(PauseReason)] = Field(description="Reason.")

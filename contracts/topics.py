@@ -34,7 +34,7 @@ class Topic:
     payloads: tuple[type[Payload], ...] = ()
     consumers: tuple[str, ...] = ()
     sequenced: bool = True
-    """Its events have gap-free sequences, which the audit checks."""
+    """Whether its events have gap-free sequences, which the audit checks."""
     compacted: bool = False
     retention_ms: int = 30 * DAY_MS
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -62,12 +62,12 @@ NOTIFICATIONS = "deskbus.notifications.v1"
 
 
 def dlq(service: str) -> str:
-    """The topic of what a service could not handle."""
+    """Return the topic for records that a service could not handle."""
     return f"deskbus.{service}.dlq.v1"
 
 
 def retry(service: str) -> str:
-    """The topic that replayed dead letters of a service come back on."""
+    """Return the topic on which a service gets its replayed dead letters."""
     return f"deskbus.{service}.retry.v1"
 
 
@@ -191,7 +191,7 @@ PRODUCES: dict[str, tuple[str, ...]] = {
     "sla": (SLA, dlq("sla")),
     "notify": (NOTIFICATIONS, dlq("notify")),
 }
-"""Service -> topics that it may write to. Ingest writes commands for its REST door and for merged tickets."""
+"""Service -> topics that it may write to. Ingest writes commands for its REST API and for merged tickets."""
 
 CONSUMES: dict[str, tuple[str, ...]] = {
     service: tuple(topic.name for topic in TOPICS if service in topic.consumers) for service in SERVICES
@@ -200,7 +200,7 @@ CONSUMES: dict[str, tuple[str, ...]] = {
 
 
 def topic_name(name: str, prefix: str = "") -> str:
-    """The topic's name in an installation, whose prefix goes before "deskbus."."""
+    """Return the topic's name in an installation, with its prefix before "deskbus."."""
     return prefix + name
 
 
@@ -210,12 +210,12 @@ def base_name(name: str, prefix: str = "") -> str:
 
 
 def partitions(environment: Mapping[str, str], default: int = DEFAULT_PARTITIONS) -> int:
-    """Number of partitions that every topic gets. It cannot be changed later without losing order."""
+    """Return the number of partitions of every topic. Changing it later would break the order of events."""
     return int(environment.get(PARTITIONS_VARIABLE) or default)
 
 
 def settings(topic: Topic) -> dict[str, str]:
-    """The topic's configuration as Kafka names it."""
+    """Return the topic's configuration in Kafka's terms."""
     cleanup = (
         {"cleanup.policy": "compact"}
         if topic.compacted

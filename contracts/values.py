@@ -1,4 +1,4 @@
-"""Building blocks that every contract shares: base class, instants, counts, open enums. Nothing here knows a ticket."""
+"""Types that all contracts share: base class, instants, counts, open enums. Nothing here knows tickets."""
 
 import re
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ MAX_INTEGER = 2**53 - 1  # what JSON readers in every language (and BSON's int64
 
 
 class Value(BaseModel):
-    """A value inside an event: immutable, and tolerant of fields that a later release added."""
+    """A value in an event: immutable, and tolerant of fields added by later releases."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def to_instant(moment: datetime) -> datetime:
-    """UTC, truncated to milliseconds: what MongoDB keeps, so that a stored instant equals the published one."""
-    parsed_as_utc = type(moment.tzinfo) is TzInfo and not moment.utcoffset()  # pydantic's fixed offset, spared the cost
+    """Return the instant in UTC, truncated to milliseconds as MongoDB does: stored and published instants are equal."""
+    parsed_as_utc = (
+        type(moment.tzinfo) is TzInfo and not moment.utcoffset()
+    )  # pydantic's fixed offset: no conversion needed
     if moment.tzinfo is not UTC and not parsed_as_utc:
         moment = moment.astimezone(UTC)
     excess = moment.microsecond % 1000
@@ -30,7 +32,7 @@ def to_instant(moment: datetime) -> datetime:
 def _instant(moment: datetime) -> datetime:
     try:
         return to_instant(moment)
-    except OverflowError as error:  # year 1 or 9999 with an offset that leads out of the calendar
+    except OverflowError as error:  # year 1 or 9999, with an offset that leaves the calendar
         raise ValueError("instant is out of range") from error
 
 
@@ -38,19 +40,19 @@ Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
 """A point in time: RFC 3339 with offset on the wire, aware UTC with millisecond precision in memory."""
 
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-"""A number of things, never negative."""
+"""A count, never negative."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds, never negative."""
 
 Units = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""Units of work: what an agent carries, weighted by channel."""
+"""Units of work, in which channels have different weights."""
 
 Milliseconds = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 """A duration in milliseconds, never negative."""
 
 Identifier = Annotated[str, Field(min_length=1)]
-"""An id: opaque, compared as a whole, never empty."""
+"""An id: opaque, never empty."""
 
 SkillLevels = dict[str, Annotated[int, Field(ge=1, le=5)]]
 """Skill name -> level, 1 (basic) to 5 (expert)."""
@@ -63,7 +65,7 @@ def _listed(value: object) -> object:
 
 
 OneOrMany = Annotated[tuple[T, ...], BeforeValidator(_listed)]
-"""A list that people write, in which one value needs no brackets: `tags: vip` is `tags: [vip]`."""
+"""A list in a policy file; a single value needs no brackets: `tags: vip` is `tags: [vip]`."""
 
 
 def country_code(text: str) -> str:
@@ -74,23 +76,23 @@ def country_code(text: str) -> str:
 
 
 Country = Annotated[str, AfterValidator(country_code)]
-"""A country as an operator writes it, in upper case in memory."""
+"""A country code, in upper case in memory, however it was written."""
 
 
 _TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def trace_context(text: str | None) -> str | None:
-    """A `traceparent` as W3C Trace Context 1.0 (3.2.2) writes it in version 00; None for anything else.
+    """Return a valid `traceparent` (W3C Trace Context 1.0, 3.2.2, version 00); None for anything else.
 
-    The recommendation lets whoever receives another form begin a trace of its own, and callers may be strangers.
+    The recommendation lets a receiver of any other form start a new trace, and callers may be unauthenticated.
     """
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 @dataclass(frozen=True)
 class Open:
-    """Marks a string as an open enum: these values are known today, any other is taken as it is.
+    """Marks a string as an open enum: these values are known, any other is accepted unchanged.
 
     In memory an open enum is a plain `str`; members of the StrEnum compare and hash equal to it.
     """
@@ -98,5 +100,5 @@ class Open:
     known: type[StrEnum]
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A string with the values known today as an annotation, which validators ignore."""
+        """Return a string schema with the known values as an annotation, which validators ignore."""
         return {**handler(schema), "x-open-enum": [member.value for member in self.known]}
