@@ -162,7 +162,7 @@ def _default(name: str, field: FieldInfo, fields: dict[str, FieldInfo]) -> str:
         return str(fields["port"].default + 1000)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    return " " if value in (None, "") else str(value)
+    return " " if value in (None, "", ()) else str(value)
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -5,10 +5,11 @@ variables (`${NAME:-default}`) are filled in by `kit.policy.secrets` when it is 
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
 
 from contracts.values import OneOrMany
 from kit.policy.secrets import VARIABLE
@@ -45,14 +46,8 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def hosts(text: str) -> tuple[str, ...]:
-    """Read hosts separated by commas, as a setting has them; raises ValueError."""
-    return tuple(_host(host.strip()) for host in text.split(",") if host.strip())
-
-
-def _checked(text: str) -> str:
-    hosts(text)
-    return text
+def _split(text: Any) -> Any:
+    return [host.strip() for host in text.split(",") if host.strip()] if isinstance(text, str) else text
 
 
 Url = Annotated[str, AfterValidator(_url)]
@@ -61,5 +56,5 @@ Address = Annotated[str, AfterValidator(_address)]
 """A mail address, in lower case in memory: no provider tells addresses apart by case."""
 Hosts = OneOrMany[Annotated[str, AfterValidator(_host)]]
 """Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
-HostsSetting = Annotated[str, AfterValidator(_checked)]
-"""The same in a setting: separated by commas, for `hosts` to read."""
+HostsSetting = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_split), NoDecode]
+"""The same in a setting: separated by commas."""

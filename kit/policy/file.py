@@ -7,8 +7,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -200,6 +199,11 @@ class PolicyFile(Generic[T]):
         log.info("policy reloaded", file=str(self.path), version=self.version)
         return True
 
-    async def watch(self, clock: Clock, seconds: float = 1.0) -> None:
-        """Look at the file again and again, until cancelled."""
-        await every(clock, seconds, partial(asyncio.to_thread, self.reload), "policy file")()
+    async def watch(self, clock: Clock, changed: Callable[[], object] = lambda: None) -> None:
+        """Look at the file about every second, until cancelled; call `changed` when another policy is in force."""
+
+        async def look() -> None:
+            if await asyncio.to_thread(self.reload):
+                changed()
+
+        await every(clock, 1.0, look, "policy file")()

@@ -88,10 +88,8 @@ class Service:
     """Whose outboxes are swept and cleared."""
     background: Mapping[str, Job] = field(default_factory=dict)
     """What runs until the end: tickers, the policy's watch."""
-    ready: Mapping[str, Check] = field(default_factory=dict)
-    """What readiness asks: stores."""
-    door_first: bool = False
-    """Ready as soon as the door and the producer are, whatever the consumer's side needs still."""
+    ready: Mapping[str, Check] | None = field(default_factory=dict)
+    """What readiness asks besides the consumer: stores. None: ready as soon as the door and the producer are."""
     close: Sequence[Callable[[], object]] = ()
     """Called last, and awaited where there is something to await: ways out, stores."""
 
@@ -166,14 +164,15 @@ class _Life:
 
     async def come_up(self) -> None:
         service, health = self.service, self.service.health
-        for name, check in service.ready.items():
+        door_suffices = service.ready is None
+        for name, check in (service.ready or {}).items():
             health.check(name, check)
         if service.producer is not None:
             health.probe("producer", service.producer.fault)
             await self._until_it_works(service.producer.start, "producer")
-        if service.consumer is not None and not service.door_first:
+        if service.consumer is not None and not door_suffices:
             health.assigned = False
-        health.started = service.door_first
+        health.started = door_suffices
         for job in service.prepare:
             await self._until_it_works(job, "preparation")
         if service.consumer is not None:

@@ -5,21 +5,26 @@ A service's `app.py` names its documents, its handling and its doors; the rest i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from faststream.kafka import KafkaRouter
+from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from contracts.topics import CONSUMES, dlq, topic_name
+from contracts.topics import BY_NAME, CONSUMES, dlq, topic_name
+from kit.base import metrics
 from kit.base.clock import Clock, SystemClock
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job
+from kit.http_client import HttpClient
 from kit.kafka.consumer import Consumer
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
+from kit.policy.file import PolicyFile
+from kit.policy.secrets import Secrets
 from kit.process.service import Part, Service
 from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery, Limits
@@ -29,6 +34,7 @@ from kit.protocol.outbox import Documents
 from kit.protocol.record import Record, weight
 
 S = TypeVar("S")
+P = TypeVar("P", bound=BaseModel)
 
 
 class Worker:
@@ -40,8 +46,33 @@ class Worker:
         self.health = Health(self.clock, heartbeat_limit=settings.liveness_seconds)
         self.mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
         self.producer = Producer(settings.kafka, client_id=f"deskbus-{settings.service}")
+        self.secrets = Secrets()
         self._documents: list[Documents[Any]] = []
         self._consumer: Consumer | None = None
+        self._background: dict[str, Job] = {}
+        self._close: list[Callable[[], object]] = []
+
+    def topic(self, name: str) -> str:
+        """Return the full name of a topic in this installation."""
+        return topic_name(name, self.prefix)
+
+    def policy(self, model: type[P], changed: Callable[[], object] = lambda: None) -> Callable[[], P]:
+        """Read the service's policy file; return what gives the policy in force. Raises InvalidPolicy.
+
+        The file is read again when it changes; `changed` is called after another policy came into force.
+        """
+        file = PolicyFile(self.settings.policy_file, model)
+        self._background["policy file"] = partial(file.watch, self.clock, changed)
+        return lambda: file.current
+
+    def http_client(
+        self, allowed: Callable[[], Collection[str]], *, seconds: float, connections: int = 100
+    ) -> HttpClient:
+        """Return the service's HTTP client, which is closed with it. The arguments are those of `HttpClient`."""
+        agent = f"deskbus-{self.settings.service}"
+        client = HttpClient(allowed, agent=agent, seconds=seconds, connections=connections)
+        self._close.append(client.close)
+        return client
 
     def documents(self, kind: Kind[S]) -> Documents[S]:
         """Return the documents of a kind. Their outboxes are swept and cleared while the service runs."""
@@ -63,10 +94,11 @@ class Worker:
         `urgent` and `weigh` are the consumer's.
         """
         settings, name = self.settings, self.settings.service
-        letters = DeadLetters(topic_name(dlq(name), self.prefix), name, self.producer)
+        metrics.declare_groups(metrics.type_group(kind) for topic in CONSUMES[name] for kind in BY_NAME[topic].types)
+        letters = DeadLetters(self.topic(dlq(name)), name, self.producer)
         limits = Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window)
         delivery = Delivery(documents, handling, letters, limits=limits)
-        read = [topic_name(topic, self.prefix) for topic in CONSUMES[name]]
+        read = [self.topic(topic) for topic in CONSUMES[name]]
         consumer = self._consumer = Consumer(
             settings, delivery, read, self.clock, self.health, urgent=urgent, weigh=weigh
         )
@@ -83,11 +115,10 @@ class Worker:
         background: Mapping[str, Job],
         doors: Sequence[Part] = (),
         door_first: bool = False,
-        close: Sequence[Callable[[], object]] = (),
     ) -> Service:
         """Return the service that is made of these parts. Raises ValueError where nothing consumes.
 
-        The arguments are those of `Service`; what `close` names is closed before the store.
+        The arguments are those of `Service`. With `door_first` it is ready as soon as its door and producer are.
         """
         if self._consumer is None:
             raise ValueError("a service consumes")
@@ -104,8 +135,7 @@ class Worker:
             consumer=self._consumer,
             router=router,
             documents=self._documents,
-            background=background,
-            ready={} if door_first else {"MongoDB": self.mongo.ping},
-            door_first=door_first,
-            close=[*close, self.mongo.close],
+            background={**self._background, **background},
+            ready=None if door_first else {"MongoDB": self.mongo.ping},
+            close=[*self._close, self.mongo.close],
         )

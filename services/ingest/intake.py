@@ -9,16 +9,18 @@ import asyncio
 import functools
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 from prometheus_client import Counter
 
 from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
+from contracts.topics import INBOUND, topic_name
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.protocol.ports import Outgoing, Store
 from services.ingest import blobs, metrics
+from services.ingest.settings import IngestSettings
 
 #: Maximum bytes of a record's headers, so that headers and an inline body fit into one record.
 _MAX_HEADERS = 32 * 1024
@@ -66,6 +68,19 @@ class Intake:
         self._sender, self._store, self._clock = sender, store, clock
         self._topic, self._seconds, self._claim_seconds = topic, seconds, claim_seconds
         self._claim_for = claim_for
+
+    @classmethod
+    def from_settings(cls, settings: IngestSettings, sender: RecordSender, store: Store, clock: Clock) -> Self:
+        """Return an intake with the timeouts of the settings."""
+        return cls(
+            sender,
+            store,
+            clock,
+            topic=topic_name(INBOUND, settings.topic_prefix),
+            seconds=settings.door_seconds,
+            claim_seconds=settings.claim_seconds,
+            claim_for=timedelta(days=settings.claim_days),
+        )
 
     async def take(self, envelope: Envelope, body: bytes) -> str:
         """Write a message and return its receipt once Kafka has acknowledged it. Raises TransientError on timeout."""

@@ -1,5 +1,6 @@
 """Settings of ingest, from DESKBUS_INGEST_*; only app.py reads them. Channel accounts are in the policy file."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -8,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq
 from kit.base.settings import ServiceSettings
-from kit.policy.address import HostsSetting, hosts
+from kit.policy.address import HostsSetting
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
 #: A record may become a dead letter on its last day in the inbound topic, and be replayed on the letter's last day.
@@ -72,13 +73,18 @@ class IngestSettings(ServiceSettings):
         10, gt=0, le=45, description="Timeout of one attempt to send a reply, in seconds; below its lease of 60 s."
     )
     allow_hosts: HostsSetting = Field(
-        "", description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
+        (), description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
     )
 
     @property
-    def hosts(self) -> tuple[str, ...]:
-        """Hosts and host:port pairs of `allow_hosts`."""
-        return hosts(self.allow_hosts)
+    def upload_for(self) -> timedelta:
+        """How long an upload may be attached to a reply."""
+        return timedelta(hours=self.upload_hours)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long replies that are being sent may take on shutdown."""
+        return min(self.send_seconds + 1, self.grace_seconds / 2)
 
     @model_validator(mode="after")
     def _relay_is_safe(self) -> Self:

@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from aiosmtpd.smtp import SMTP, syntax
@@ -24,6 +24,7 @@ from services.ingest.accounts import Accounts
 from services.ingest.channels import channel as channels
 from services.ingest.channels import email
 from services.ingest.intake import Envelope, Intake
+from services.ingest.settings import IngestSettings
 
 log = structlog.get_logger(__name__)
 MAX_RECIPIENTS = 50
@@ -163,17 +164,35 @@ class MailDoor:
     policy: Callable[[], Accounts]
     limits: MailLimits
     tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Once it listens, the port it has; 0 picks a free one."""
     _server: asyncio.Server | None = None
     _open: set[_Session] = field(default_factory=set)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port."""
+    @classmethod
+    def from_settings(cls, settings: IngestSettings, intake: Intake, policy: Callable[[], Accounts]) -> Self:
+        """Return the door as the settings describe it. Raises OSError if its certificate cannot be read."""
+        limits = MailLimits(
+            settings.max_body,
+            settings.smtp_sessions,
+            settings.smtp_session_seconds,
+            settings.smtp_idle_seconds,
+            settings.smtp_hostname,
+        )
+        tls = None
+        if settings.smtp_certificate is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.smtp_certificate, settings.smtp_key)
+        return cls(intake, policy, limits, tls, settings.host, settings.smtp_port)
+
+    async def start(self) -> None:
+        """Listen."""
         logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs every command, including addresses
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._session, host, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+        self._server = await loop.create_server(self._session, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self, seconds: float = 5) -> None:
         """Stop listening, wait up to `seconds` for open sessions to end, then close them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import aiosmtplib
 import structlog
@@ -12,6 +13,7 @@ from kit.http_client import Answer, Forbidden, HttpClient, Unreached
 from kit.relay import RelaySession, TlsOptions, tls_options
 from services.ingest.channels.channel import Channel
 from services.ingest.core.messages import HttpCall, MailOut, Rendered, SendFailure, SendOutcome, Sent, Upload
+from services.ingest.settings import IngestSettings
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,13 @@ class Smtp:
     username: str | None = None
     password: str | None = None
     tls: TlsOptions = field(default_factory=lambda: tls_options("none"))
+
+    @classmethod
+    def from_settings(cls, settings: IngestSettings) -> Self:
+        """Return the mail relay that the settings name. Raises OSError if its CA file cannot be read."""
+        password = settings.relay_password.get_secret_value() if settings.relay_password else None
+        tls = tls_options(settings.relay_tls, settings.relay_ca)
+        return cls(settings.relay_host, settings.relay_port, settings.relay_username, password, tls)
 
 
 class Transport:

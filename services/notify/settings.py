@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from kit.base.settings import ServiceSettings
-from kit.policy.address import HostsSetting, hosts
+from kit.policy.address import HostsSetting
 from kit.relay import CA_MEANING, MEANING, RelayTls, refuse_unsafe
 
 
@@ -30,7 +30,7 @@ class NotifySettings(ServiceSettings):
     smtp_ca: Path | None = Field(None, description=CA_MEANING)
 
     allow_hosts: HostsSetting = Field(
-        "", description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
+        (), description="Hosts to allow besides the policy's `allow_hosts`: host or host:port, comma-separated."
     )
     batch_records: int = Field(2000, ge=1, le=5000, description="Maximum number of records per batch.")
     gather_ms: int = Field(
@@ -50,8 +50,3 @@ class NotifySettings(ServiceSettings):
     def _relay_is_safe(self) -> Self:
         refuse_unsafe(self.smtp_tls, self.smtp_ca, password=bool(self.smtp_password))
         return self
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Return the hosts that `allow_hosts` lists."""
-        return hosts(self.allow_hosts)

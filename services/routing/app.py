@@ -2,10 +2,8 @@
 
 from datetime import timedelta
 
-from kit.base import metrics as kit_metrics
 from kit.base.clock import Clock
 from kit.base.turns import every
-from kit.policy.file import PolicyFile
 from kit.process.service import Service
 from kit.process.worker import Worker
 from services.routing import metrics, ticker
@@ -23,31 +21,30 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
     """Build the service; called inside the event loop. Raises InvalidPolicy for a policy that cannot be read."""
     worker = Worker(settings, clock)
     clock = worker.clock
-    policy = PolicyFile(settings.policy_file, RoutingPolicy)
+
+    def look_again() -> None:
+        assigner.claims.freed.set()
+
+    policy = worker.policy(RoutingPolicy, look_again)
     tickets = worker.documents(TICKET_KIND)
     tickets.watch(metrics.count)
     agents = worker.documents(agent_kind(timedelta(hours=settings.announce_hours)))
-    roster = Roster(agents, policy.current)
-    assigner = Assigner(tickets, roster, lambda: policy.current, clock, metrics.Counting())
+    roster = Roster(agents, policy())
+    assigner = Assigner(tickets, roster, policy, clock, metrics.Counting())
     handling = RoutingHandling(assigner)
     consumer = handling.positions = worker.consume(tickets, handling)
     pause = settings.look_ms / 1000
     dispatcher, absence = Dispatcher(assigner, clock), ticker.Absence(assigner, clock)
     reconciler = ticker.Reconciler(assigner, consumer, clock, settings)
-    kit_metrics.declare_groups(("ticket", "message", "note", "command"))
-
-    async def follow_policy() -> None:
-        if policy.reload():
-            assigner.claims.freed.set()
 
     async def read_roster() -> None:
         if await roster.load_all():
-            assigner.claims.freed.set()
+            look_again()
 
     async def prepare() -> None:
         await ensure_indexes(worker.mongo)
         await roster.load_all()
-        assigner.claims.freed.set()
+        look_again()
 
     return worker.service(
         build_app(settings, assigner, clock, ticker.agent_changed(assigner, absence)),
@@ -64,6 +61,5 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
             "absence, all of it": every(clock, settings.reconcile_seconds, absence.sweep, "absence, all of it"),
             "reconciler": every(clock, settings.reconcile_seconds, reconciler.turn, "reconciler"),
             "gauges": every(clock, 15, lambda: ticker.count(assigner, clock), "gauges"),
-            "policy": every(clock, 1, follow_policy, "policy"),
         },
     )

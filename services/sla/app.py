@@ -4,7 +4,6 @@ from functools import partial
 
 from kit.base.clock import Clock
 from kit.base.turns import every
-from kit.policy.file import PolicyFile
 from kit.process.service import Service
 from kit.process.worker import Worker
 from services.sla import http, metrics, store
@@ -18,8 +17,7 @@ def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service
     """Build the service; call it inside the event loop. Raises InvalidPolicy for an unreadable policy file."""
     worker = Worker(settings, clock)
     clock = worker.clock
-    policies = PolicyFile(settings.policy_file, Book)
-    archive = store.Archive(worker.mongo, lambda: policies.current, clock)
+    archive = store.Archive(worker.mongo, worker.policy(Book), clock)
     documents = worker.documents(store.KIND)
     documents.watch(partial(metrics.count, archive))
     consumer = worker.consume(documents, SlaHandling(archive))
@@ -28,7 +26,6 @@ def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service
         prepare=[partial(store.prepare, worker.mongo), archive.load_latest, archive.refresh],
         background={
             "ticker": build_ticker(documents, consumer, archive, settings, clock).run,
-            "policy file": partial(policies.watch, clock),
             "policies": every(clock, 1, build_policy_job(documents, archive, clock), "policies"),
         },
     )

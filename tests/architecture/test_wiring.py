@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 
+from contracts.topics import BY_NAME, CONSUMES
+from kit.base import metrics
 from kit.base.settings import ServiceSettings
 from kit.process.service import Service
 from kit.protocol.outbox import Documents
@@ -31,10 +34,15 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
 COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
 
 
-async def documents_of(root: Path, name: str) -> list[Documents[Any]]:
+async def built(root: Path, name: str) -> Service:
     settings, build = SERVICES[name]
     service = build(settings(policy=root / "deploy" / "config" / f"{name}.yaml", port=0, ops_port=0))
     await service.shut()
+    return service
+
+
+async def documents_of(root: Path, name: str) -> list[Documents[Any]]:
+    service = await built(root, name)
     return [documents for documents in service.documents if isinstance(documents, Documents)]
 
 
@@ -51,3 +59,19 @@ async def test_an_outbox_is_swept_by_the_owner_of_its_partition(root: Path, name
 async def test_decisions_are_counted_where_they_are_written(root: Path, name: str) -> None:
     watchers = [getattr(watcher, "func", watcher) for watcher in (await documents_of(root, name))[0]._watchers]
     assert COUNTS[name] in watchers
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_changed_policy_file_is_noticed(root: Path, name: str) -> None:
+    assert "policy file" in (await built(root, name)).background
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_events_are_counted_from_zero_in_every_group_that_is_read(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = Counter("events_total", "Events.", ("group", "outcome"), registry=CollectorRegistry())
+    monkeypatch.setattr(metrics, "EVENTS", events)
+    await built(root, name)
+    counted = {sample.labels["group"] for family in events.collect() for sample in family.samples}
+    assert counted == {kind.split(".")[1] for topic in CONSUMES[name] for kind in BY_NAME[topic].types}

@@ -50,9 +50,9 @@ def kafka() -> Kafka:
 async def listening(kafka: Kafka, **limits: Any) -> AsyncIterator[tuple[MailDoor, int]]:
     intake = Intake(kafka, away(), FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
     door = MailDoor(intake, lambda: s.ACCOUNTS, MailLimits(**{"max_bytes": 1_000_000, **limits}))
-    port = await door.start("127.0.0.1", 0)
+    await door.start()
     try:
-        yield door, port
+        yield door, door.port
     finally:
         await door.stop(0.1)
 
@@ -195,8 +195,8 @@ async def test_a_mail_cannot_hide_another_behind_a_false_end(kafka: Kafka, endin
 async def test_a_door_that_closes_answers_the_mail_on_its_way_in(kafka: Kafka) -> None:
     intake = Intake(kafka, away(), FakeClock(s.NOW), topic="inbound", seconds=0.2, claim_seconds=0.2)
     door = MailDoor(intake, lambda: s.ACCOUNTS, MailLimits(max_bytes=100_000))
-    port = await door.start("127.0.0.1", 0)
-    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False)
+    await door.start()
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=door.port, start_tls=False)
     await client.connect()
     stopping = asyncio.create_task(door.stop(5))
     await asyncio.sleep(0)
@@ -205,7 +205,7 @@ async def test_a_door_that_closes_answers_the_mail_on_its_way_in(kafka: Kafka) -
     await stopping
     assert len(kafka.taken) == 1
     with pytest.raises(aiosmtplib.SMTPConnectError):
-        await aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False, timeout=1).connect()
+        await aiosmtplib.SMTP(hostname="127.0.0.1", port=door.port, start_tls=False, timeout=1).connect()
 
 
 async def test_the_standard_librarys_client_gets_on_with_it(kafka: Kafka) -> None:

@@ -1,9 +1,12 @@
 """URLs, mail addresses and hosts as policies write them."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import TypeAdapter
 
-from kit.policy.address import Address, Hosts, HostsSetting, Url, hosts
+from kit.base.settings import ServiceSettings
+from kit.policy.address import Address, Hosts, HostsSetting, Url
 
 URLS = [
     "https://api.line.me",
@@ -82,9 +85,21 @@ def test_a_host_is_named_and_nothing_else(text: str) -> None:
 
 
 def test_hosts_of_a_setting_are_separated_by_commas() -> None:
-    text = " Connector:8080,, 10.0.0.1 "
-    assert TypeAdapter(HostsSetting).validate_python(text) == text
-    assert hosts(text) == ("connector:8080", "10.0.0.1")
-    assert hosts("") == ()
+    setting = TypeAdapter(HostsSetting)
+    assert setting.validate_python(" Connector:8080,, 10.0.0.1 ") == ("connector:8080", "10.0.0.1")
+    assert setting.validate_python("") == ()
     with pytest.raises(ValueError, match="'http://x' is not a host or host:port"):
-        TypeAdapter(HostsSetting).validate_python("a,http://x")
+        setting.validate_python("a,http://x")
+
+
+def test_hosts_are_read_from_the_environment_and_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Settings(ServiceSettings, env_prefix="DESKBUS_INGEST_"):
+        allow_hosts: HostsSetting = ()
+
+    monkeypatch.setenv("DESKBUS_INGEST_ALLOW_HOSTS", "connector:8080, 10.0.0.1")
+    assert Settings().allow_hosts == ("connector:8080", "10.0.0.1")
+    monkeypatch.setenv("DESKBUS_INGEST_ALLOW_HOSTS", "")
+    assert Settings().allow_hosts == ()
+    (tmp_path / "deskbus_ingest_allow_hosts").write_text("of.a.file")
+    monkeypatch.setenv("DESKBUS_SECRETS_DIR", str(tmp_path))
+    assert Settings().allow_hosts == ("of.a.file",)

@@ -248,10 +248,12 @@ def test_touching_the_file_changes_nothing(mounted: Path) -> None:
 async def test_watch_takes_the_new_policy(mounted: Path) -> None:
     clock = FakeClock(START)
     file = policy.PolicyFile(mounted, Routing)
-    watching = asyncio.create_task(file.watch(clock))
+    told: list[int] = []
+    watching = asyncio.create_task(file.watch(clock, lambda: told.append(file.current.queues[0].limit)))
     swap(mounted, "v2", GOOD.replace("limit: 3", "limit: 7"))
     async with asyncio.timeout(5):
-        while file.current.queues[0].limit != 7:
+        while not told:
             clock.advance(1)
             await asyncio.sleep(0)
+    assert told == [7]
     watching.cancel()

@@ -10,12 +10,10 @@ from pydantic import ValidationError
 
 from kit.http_client import HttpClient
 from kit.relay import RelayTls, refuse_unsafe, tls_options
-from services.ingest.app import _relay
 from services.ingest.channels import email
 from services.ingest.core.messages import Sent as Taken
 from services.ingest.settings import IngestSettings
 from services.ingest.transport import Smtp, Transport
-from services.notify.app import build_transports
 from services.notify.core.settle import Sent as Notified
 from services.notify.settings import NotifySettings
 from services.notify.sinks.email import EmailSink, Relay
@@ -105,8 +103,7 @@ def test_a_missing_ca_file_stops_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["none", "opportunistic", "required", "implicit"])
 def test_both_services_do_what_their_settings_say(mode: RelayTls) -> None:
     wanted = tls_options(mode)
-    policy: Any = None
-    relay = build_transports(NotifySettings(smtp_tls=mode), policy).relay
-    for tls in (_relay(IngestSettings(relay_tls=mode)).tls, relay.tls):
+    ingest, notify = IngestSettings(relay_tls=mode), NotifySettings(smtp_tls=mode)
+    for tls in (Smtp.from_settings(ingest).tls, Relay.from_settings(notify).tls):
         assert (tls["use_tls"], tls["start_tls"]) == (wanted["use_tls"], wanted["start_tls"])
         assert (tls["tls_context"] is None) == (mode == "none")

@@ -135,7 +135,7 @@ async def test_door_first_service_is_ready_while_its_store_is_away(world: World)
     async def store_is_away() -> None:
         raise TransientError("MongoDB is away")
 
-    world.options = {"door_first": True, "prepare": [store_is_away]}
+    world.options = {"ready": None, "prepare": [store_is_away]}
     async with world.running() as client:
         await world.answers(client, "/readyz", 200)
         assert "consumer starts" not in world.story

@@ -4,6 +4,8 @@ The Message-ID is made from the notification's id, so a resend is the same mail.
 root, so that mail programs show them as a thread.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import EmailMessage
@@ -20,6 +22,7 @@ from kit.relay import RelaySession, TlsOptions, tls_options
 from services.notify.core import text
 from services.notify.core.policy import Receiver, Template
 from services.notify.core.settle import Outcome, PermanentFailure, Sent, TemporaryFailure
+from services.notify.settings import NotifySettings
 from services.notify.sinks.base import Notification
 
 MAX_SUBJECT = 200
@@ -37,6 +40,19 @@ class Relay:
     """`env:NAME` or `file:/path`."""
     tls: TlsOptions = field(default_factory=lambda: tls_options("none"))
     seconds: float = 30.0
+
+    @classmethod
+    def from_settings(cls, settings: NotifySettings) -> Relay:
+        """Return the relay that the settings name. Raises OSError if its CA file cannot be read."""
+        tls = tls_options(settings.smtp_tls, settings.smtp_ca)
+        return cls(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_from,
+            settings.smtp_user,
+            settings.smtp_password,
+            tls,
+        )
 
 
 class EmailReceiver(Receiver):
