@@ -30,11 +30,20 @@ from services.ingest.intake import Envelope, Intake
 
 log = structlog.get_logger(__name__)
 PATH = "/v1/channels/{channel}/webhook"
-_RECEIPT = {"description": "Accepted and stored in Kafka; the receipt is its id", "content": {"application/json": {}}}
+
+
+def _those(holds: Callable[[Webhook], bool]) -> str:
+    return ", ".join(name for name, channel in WEBHOOKS.items() if holds(channel))
+
+
+def _accepted(status: int) -> dict[str, Any]:
+    channels = _those(lambda channel: status == channel.SUCCESS_STATUS)
+    body: dict[str, Any] = {} if status == 204 else {"content": {"application/json": {}}}
+    return {"description": f"Accepted and stored in Kafka. Channels: {channels}", **body}
+
+
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
-    200: {**_RECEIPT, "description": "Accepted and stored in Kafka (WhatsApp and LINE expect 200)"},
-    202: _RECEIPT,
-    204: {"description": "Accepted and stored in Kafka (Twilio expects no body)"},
+    status: _accepted(status) for status in sorted({channel.SUCCESS_STATUS for channel in WEBHOOKS.values()})
 }
 _RETRY = {"retry-after": "2"}
 _BODY_ONLY = HttpRequest()
@@ -94,9 +103,9 @@ def _declared(policy: Callable[[], Accounts], secrets: Secrets) -> Router:
 
     @router.post(
         PATH, status_code=202, responses=_ACCEPTED, summary="Receive a provider's webhook",
-        description="`?account=` names the account. Without it, the account is looked up by the id in the body "
-        "(WhatsApp phone_number_id, LINE destination, Twilio To); a WhatsApp or LINE body without a known id "
-        "belongs to the account whose secret signed it.",
+        description="`?account=` names the account. Without it, the account is looked up by the id in the body, its "
+        "`external_id`. A body without a known id belongs to the account whose secret signed it; channels: "
+        f"{_those(lambda channel: channel.ACCOUNT_BY_SECRET)}.",
         openapi_extra={"parameters": _PARAMETERS, "requestBody": {"content": {"*/*": {"schema": {"type": "string"}}}}},
     )  # fmt: skip
     async def answer(_: Request) -> Response:
