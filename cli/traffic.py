@@ -9,10 +9,12 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -24,6 +26,9 @@ LINE_DESTINATION = "U4e1b0a8c3f5d7e9b2a6c8d0f1e3b5a79"
 SMS_NUMBER = "+442071838750"
 SMS_URL = "https://desk.nimbus.example/v1/channels/sms/webhook"
 MAIL_ADDRESSES = {"support-nimbus": "support@nimbus.example", "help-korale": "help@korale.example"}
+EXAMPLES = Path(__file__).parents[1] / "deploy" / "config"
+SIGNING = {"SECRET_COUPANG_KR", "SECRET_ALLEGRO_PL", "NOTIFY_LEAD_SECRET", "NOTIFY_ONCALL_SECRET"}
+"""Secrets of Standard Webhooks, which have a form of their own."""
 LANGUAGE_OF = {"wa-th": "th", "line-th": "th", "sms-gb": "en", "coupang-kr": "ko", "allegro-pl": "pl"}
 SCOPES = (
     "tickets:read", "commands:write", "agents:read", "agents:write", "routing:read", "sla:read", "escalations:read",
@@ -64,13 +69,17 @@ def webhook_secret(name: str) -> str:
 
 
 def secrets_environment() -> dict[str, str]:
-    """Return the secrets that deploy/config/*.yaml refers to, with generated values, for local runs and tests."""
-    plain = (
-        "SECRET_WA_TH", "TOKEN_WA_TH", "VERIFY_WA_TH", "SECRET_LINE_TH", "TOKEN_LINE_TH", "SECRET_SMS_GB",
-        "SECRET_MAIL_NIMBUS", "SECRET_MAIL_KORALE", "NOTIFY_SLACK_TOKEN",
-    )  # fmt: skip
-    signed = ("SECRET_COUPANG_KR", "SECRET_ALLEGRO_PL", "NOTIFY_LEAD_SECRET", "NOTIFY_ONCALL_SECRET")
-    return {f"DESKBUS_{n}": _generated(n) for n in plain} | {f"DESKBUS_{n}": webhook_secret(n) for n in signed}
+    """The secrets that the example policies name, with made-up values: for local runs and tests."""
+    text = "".join((EXAMPLES / file).read_text("utf-8") for file in ("ingest.yaml", "notify.yaml"))
+    names = re.findall(r"\benv:DESKBUS_(\w+)", text)
+    return {f"DESKBUS_{name}": webhook_secret(name) if name in SIGNING else _generated(name) for name in names}
+
+
+def provider_urls(base: str) -> dict[str, str]:
+    """The variables by which the example accounts find their providers, each with a path of its own below `base`."""
+    text = (EXAMPLES / "ingest.yaml").read_text("utf-8")
+    names = re.findall(r"(?m)^ +base_url: \$\{DESKBUS_(\w+)_URL:-", text)
+    return {f"DESKBUS_{name}_URL": f"{base}/{name.lower()}" for name in names}
 
 
 class LocalToken(NamedTuple):

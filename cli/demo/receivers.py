@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cli.traffic import standard_webhook
+from cli.traffic import provider_urls, standard_webhook
 
 SIGNED = {
     "coupang": "DESKBUS_SECRET_COUPANG_KR",
@@ -69,9 +69,7 @@ def environment(http: int, smtp: int) -> dict[str, str]:
     """Return the variables that point the services to the receivers on these ports."""
     base = f"http://127.0.0.1:{http}"
     return {
-        "DESKBUS_WHATSAPP_URL": f"{base}/whatsapp",
-        "DESKBUS_LINE_URL": f"{base}/line",
-        "DESKBUS_TWILIO_URL": f"{base}/twilio",
+        **provider_urls(base),
         "DESKBUS_COUPANG_URL": f"{base}/signed/coupang",
         "DESKBUS_ALLEGRO_URL": f"{base}/signed/allegro",
         "DESKBUS_NOTIFY_LEAD_URL": f"{base}/signed/lead",

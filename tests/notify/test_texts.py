@@ -31,11 +31,9 @@ def test_every_fact_is_there_and_labels_cannot_take_the_place_of_ours(agent: str
     labels = {"brand": "nim\nbus", "ticket": "forged", "summary": "forged", "other": "x", "queue": "q" * 501}
     alert = Alert(name="A", labels=labels, summary="Too\nlate", started_at=START + timedelta(microseconds=5000))
     assert text.facts("T1", "esc-T1", "breach", alert, agent) == {
-        "ticket": "T1", "escalation": "esc-T1", "what": "breach", "summary": "Too late", "alert": "A", "kind": "",
-        "metric": "", "reason": "", "policy": "", "brand": "nim bus", "channel": "", "account": "",
-        "marketplace": "", "country": "",
-        "priority": "", "tier": "", "language": "", "queue": "q" * 499 + "…", "agent": shown,
-        "since": "2026-11-21T09:00:00Z",
+        **dict.fromkeys(text.FACTS, ""),
+        "ticket": "T1", "escalation": "esc-T1", "what": "breach", "summary": "Too late", "alert": "A",
+        "brand": "nim bus", "queue": "q" * 499 + "…", "agent": shown, "since": "2026-11-21T09:00:00Z",
     }  # fmt: skip
 
 

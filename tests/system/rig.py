@@ -105,11 +105,7 @@ class System:
             **traffic.secrets_environment(),
             "DESKBUS_TOKENS": self.token.setting,
             "DESKBUS_TEST_RECEIVER": receiver.url,
-            "DESKBUS_WHATSAPP_URL": f"{receiver.url}/whatsapp",
-            "DESKBUS_LINE_URL": f"{receiver.url}/line",
-            "DESKBUS_TWILIO_URL": f"{receiver.url}/twilio",
-            "DESKBUS_COUPANG_URL": f"{receiver.url}/coupang",
-            "DESKBUS_ALLEGRO_URL": f"{receiver.url}/allegro",
+            **traffic.provider_urls(receiver.url),
         }
         own = {
             "ingest": {
