@@ -11,7 +11,7 @@ from typing import Any
 from kit.base.clock import Clock
 from kit.protocol.document import Decision, Document
 from services.routing.assignment.assigner import Assigner
-from services.routing.core.moves import placed_anew
+from services.routing.core.moves import place_again
 from services.routing.core.need import Need
 from services.routing.core.picking import queues_behind
 from services.routing.core.policy import RoutingPolicy
@@ -76,7 +76,7 @@ class Dispatcher:
     def _moved(self, state: TicketState, policy: RoutingPolicy) -> Decision[TicketState] | None:
         if state.phase != "waiting":
             return None
-        decision = placed_anew(state, self._clock.now(), policy)
+        decision = place_again(state, self._clock.now(), policy)
         return decision if decision.state != state else None
 
     async def look(self) -> None:

@@ -1,4 +1,4 @@
-"""Routing's doors: agents and their presence, how queues stand, and why a ticket went where it did. No rules here."""
+"""Routing's REST API: agents and their presence, the state of queues, and explanations of decisions. No rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Id = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\s/\x00]+$")
 
 
 class AgentBody(BaseModel):
-    """An agent as they should be. `presence` counts only for one who is new."""
+    """An agent's profile. `presence` is used for new agents only."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1, max_length=200)
@@ -46,14 +46,14 @@ class AgentBody(BaseModel):
 
 
 class PresenceBody(BaseModel):
-    """Whether the agent takes work."""
+    """An agent's presence; only online agents get tickets."""
 
     model_config = ConfigDict(extra="forbid")
     presence: Literal["online", "away", "offline"]
 
 
 class AgentView(BaseModel):
-    """An agent, and what they have in hand."""
+    """An agent with load and open tickets."""
 
     agent: Agent
     load: Units
@@ -62,37 +62,37 @@ class AgentView(BaseModel):
 
 
 class QueueView(BaseModel):
-    """How a queue stands."""
+    """The state of a queue."""
 
     queue: str | None
     depth: int
-    oldest_queued_at: datetime | None = Field(None, description="Since when the one waits that waits longest.")
-    oldest_wait_seconds: float = Field(0.0, description="Time in somebody's hands is not counted.")
+    oldest_queued_at: datetime | None = Field(None, description="Since when the longest waiting ticket waits.")
+    oldest_wait_seconds: float = Field(0.0, description="How long that ticket waits; time while assigned not counted.")
     waiting: dict[str, int] = Field(description="Tickets by priority.")
-    unroutable: int = Field(description="How many of them nobody can serve as things are.")
+    unroutable: int = Field(description="How many of them no agent can serve.")
     agents_online: int
 
 
 class Explanation(BaseModel):
-    """Who would get a ticket now and why everybody else would not; the best are listed, all are counted."""
+    """Which agent would get a ticket now, and why the others would not; the best are listed, all are counted."""
 
     agent: AgentRef | None
-    queue: str | None = Field(None, description="Queue by which they would get it: its own, or one it overflows to.")
+    queue: str | None = Field(None, description="Queue that would serve it: its own, or one that it overflows to.")
     required: SkillLevels
     preferred: SkillLevels
     decision: AssignmentDecision
     passed_over: dict[str, int]
-    nobody: str | None = Field(None, description="Why no agent could ever serve it, were all online and free.")
+    nobody: str | None = Field(None, description="Why no agent could serve it, even if all were online and free.")
 
 
 class DecisionView(BaseModel):
-    """Where a ticket is, why, and what would be decided now if it waits."""
+    """A ticket's state in routing and the last decision; if it waits, also what would be decided now."""
 
     ticket_id: str
     phase: str
     queue: str | None
-    overflow_queues: tuple[str, ...] = Field((), description="Queues that may serve it besides its own.")
-    waits_for: AgentRef | None = Field(None, description="The one agent who may take it until `waits_for_until`.")
+    overflow_queues: tuple[str, ...] = Field((), description="Other queues that may serve it.")
+    waits_for: AgentRef | None = Field(None, description="The only agent who may take it until `waits_for_until`.")
     waits_for_until: datetime | None = None
     queued_at: datetime | None
     agent: AgentRef | None
@@ -104,19 +104,19 @@ class DecisionView(BaseModel):
 
 
 class SimulationBody(BaseModel):
-    """A ticket that there may be."""
+    """A hypothetical ticket."""
 
     model_config = ConfigDict(extra="forbid")
     facts: TicketFacts
     required_skills: SkillLevels = Field(default_factory=dict)
     preferred_skills: SkillLevels = Field(default_factory=dict)
-    queue: str | None = Field(None, description="Queue to wait in; without it the rules say.")
+    queue: str | None = Field(None, description="Queue to wait in; defaults to the one that the rules choose.")
     previous_agent: str | None = None
     waited_seconds: Annotated[float, Field(ge=0, le=86_400 * 365)] = 0
 
 
 class SimulationView(BaseModel):
-    """What would become of it."""
+    """The queue and the decision for a hypothetical ticket."""
 
     queue: str | None
     explanation: Explanation | None
@@ -125,7 +125,7 @@ class SimulationView(BaseModel):
 def build_app(
     settings: RoutingSettings, assigner: Assigner, clock: Clock, changed: Callable[[Document[AgentState]], None]
 ) -> FastAPI:
-    """Build the public door. `changed` is told of every agent that was written."""
+    """Build the public door. `changed` is called for every agent that was written."""
     app = door("Deskbus routing", settings)
     app.include_router(_agents(assigner, clock, changed))
     app.include_router(_insight(assigner, clock))
@@ -140,7 +140,7 @@ def _agents(assigner: Assigner, clock: Clock, changed: Callable[[Document[AgentS
     async def change(
         agent_id: str, decide: Callable[[AgentState | None], Decision[AgentState] | None]
     ) -> tuple[AgentState | None, AgentState | None]:
-        """Change an agent; returns the state before and after."""
+        """Change an agent, and return the state before and after."""
         before: list[AgentState | None] = [None]
 
         def noted(state: AgentState | None) -> Decision[AgentState] | None:
@@ -223,7 +223,7 @@ def _insight(assigner: Assigner, clock: Clock) -> Router:
     async def simulate(body: SimulationBody) -> SimulationView:
         now = clock.now()
         since = now - timedelta(seconds=body.waited_seconds)
-        asked = TicketState(
+        needs = TicketState(
             id="simulated",
             facts=body.facts,
             status=Status.OPEN,
@@ -237,7 +237,7 @@ def _insight(assigner: Assigner, clock: Clock) -> Router:
             waiting_since=since,
             previous=body.previous_agent,
         )
-        placed = asked if body.queue is not None else place(asked, assigner.policy)
+        placed = needs if body.queue is not None else place(needs, assigner.policy)
         if body.queue is not None and body.queue not in assigner.policy.queues:
             raise Problem(422, detail=f"Unknown queue {body.queue}")
         explanation = _explain(placed, assigner, now) if placed.queue is not None else None
@@ -287,22 +287,22 @@ def _queue_view(name: str | None, groups: list[Waiting], assigner: Assigner, now
 
 
 def _explain(state: TicketState, assigner: Assigner, now: datetime) -> Explanation:
-    """Look at every agent, also beyond those that are listed: this answers a person, not a ticket."""
+    """Explain what would be decided now. Judges every agent, unlike an assignment, since a person asked."""
     policy = assigner.follow_policy()
-    asked = need.needs_of(state, policy, now)
+    needs = need.needs_of(state, policy, now)
     everybody = [agent for agent in assigner.roster.states() if agent.removed_at is None]
-    why = need.unplaced(state, policy)
-    choice = assigner.roster.pool.pick(asked) if why is None else None
-    met, chosen = (choice.need, choice.agent.profile) if choice is not None else (asked[0], None)
-    whole = ranking.explain(everybody, asked, policy, now, choice, SHOWN)
+    why = need.why_unplaced(state, policy)
+    choice = assigner.roster.pool.pick(needs) if why is None else None
+    need_met, chosen = (choice.need, choice.agent.profile) if choice is not None else (needs[0], None)
+    decision = ranking.explain(everybody, needs, policy, now, choice, SHOWN)
     if why is None and state.target is None:
-        why = ranking.nobody(everybody, need.least_of(state, policy), policy)
+        why = ranking.why_unroutable(everybody, need.minimal_needs(state, policy), policy)
     return Explanation(
         agent=AgentRef(id=chosen.id, name=chosen.name) if chosen is not None else None,
-        queue=met.queue,
-        required=dict(met.required),
-        preferred=dict(met.preferred),
-        decision=whole,
-        passed_over=whole.passed_over,
+        queue=need_met.queue,
+        required=dict(need_met.required),
+        preferred=dict(need_met.preferred),
+        decision=decision,
+        passed_over=decision.passed_over,
         nobody=f"{why.reason}: {why.detail}" if why else None,
     )

@@ -1,4 +1,4 @@
-"""Every metric of routing. Delivery and lost guards are counted by kit."""
+"""All metrics of routing. kit counts delivery and version conflicts."""
 
 from collections.abc import Iterable
 
@@ -46,7 +46,7 @@ for _presence in Presence:
 
 
 def count(docs: Iterable[Document[TicketState]]) -> None:
-    """Count what was written: a watcher of the tickets' documents."""
+    """Count events of written tickets; called after each write."""
     for doc in docs:
         for event in doc.said:
             if isinstance(event, TicketUnroutable):
@@ -54,17 +54,17 @@ def count(docs: Iterable[Document[TicketState]]) -> None:
 
 
 class Counting:
-    """Counts what happens at the assigner."""
+    """Counts what the assigner does."""
 
     def assigned(self, queue: str, reason: str, waited: float) -> None:
-        """Count a ticket that got an agent."""
+        """Count an assigned ticket; `waited` is in seconds."""
         ASSIGNED.labels(reason).inc()
         WAIT_SECONDS.labels(queue).observe(waited)
 
     def decided(self, seconds: float) -> None:
-        """Count a choice, whether there was somebody or not."""
+        """Record the duration of a choice, whether an agent was found or not."""
         DECISION_SECONDS.observe(seconds)
 
     def claims(self, outcome: str, count: int) -> None:
-        """Count claims."""
+        """Count claims by outcome."""
         CLAIMS.labels(outcome).inc(count)

@@ -1,4 +1,4 @@
-"""What routing reads from its environment. Queues and rules are its policy file's."""
+"""Settings of routing, from DESKBUS_ROUTING_*. Queues and rules are in the policy file."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from kit.base.settings import ServiceSettings
 
 
 class RoutingSettings(ServiceSettings):
-    """Prefix DESKBUS_ROUTING_."""
+    """Settings of the public port and of routing's background jobs."""
 
     model_config = SettingsConfigDict(env_prefix="DESKBUS_ROUTING_")
     service: ClassVar[str] = "routing"

@@ -175,7 +175,7 @@ def test_nobody_is_said_only_when_no_presence_and_no_free_room_would_help(
 ) -> None:
     free = [AgentState(a.profile.model_copy(update={"presence": "online"})) for a in pool_of if a.removed_at is None]
     somebody = ranking.best(free, replace(asked, avoid=frozenset()), POLICY)
-    assert (ranking.nobody(pool_of, [asked], POLICY) is None) == (somebody is not None)
+    assert (ranking.why_unroutable(pool_of, [asked], POLICY) is None) == (somebody is not None)
 
 
 def test_explanation_names_the_step_at_which_each_was_passed_over() -> None:

@@ -59,7 +59,7 @@ def test_rules_that_lead_elsewhere_begin_the_wait_there_anew_but_not_the_wait() 
     state = waiting(
         queue="thai", overflow=(Overflowed("english", at(3)),), looks=7, avoid=("ann",), unroutable="no_queue"
     )
-    after = moves.placed_anew(state, at(60), RULES).state
+    after = moves.place_again(state, at(60), RULES).state
     assert after is not None
     assert (after.queue, after.overflow, after.looks, after.avoid, after.unroutable) == ("english", (), 0, (), None)
     assert (after.entered_at, after.waiting_since, after.queued_at) == (at(60), at(0), at(0))

@@ -146,7 +146,7 @@ def test_a_queue_is_added_after_the_last_ones_wait_and_asks_for_the_own_skills_a
 def test_that_nobody_could_serve_it_is_said_once_when_no_more_queues_come(
     state: TicketState, now: float, people: Any, said: str | None
 ) -> None:
-    decision = looks._tell(state, at(now), RULES, people)
+    decision = looks._announce_unroutable(state, at(now), RULES, people)
     events = [(type(event), event.reason) for event in decision.events if isinstance(event, TicketUnroutable)]
     assert events == ([(TicketUnroutable, said)] if said else [])
     after = decision.state or state
@@ -154,10 +154,10 @@ def test_that_nobody_could_serve_it_is_said_once_when_no_more_queues_come(
 
 
 def test_that_somebody_could_again_is_said_once() -> None:
-    decision = looks._tell(waiting("c", unroutable="no_agent_in_queue"), at(30), RULES, ANN)
+    decision = looks._announce_unroutable(waiting("c", unroutable="no_agent_in_queue"), at(30), RULES, ANN)
     (event,) = decision.events
     assert isinstance(event, TicketRoutable)
     assert (event.reason, event.ticket_id) == ("agent_found", "t1")
     assert decision.state is not None
     assert decision.state.unroutable is None
-    assert not looks._tell(decision.state, at(31), RULES, ANN).events
+    assert not looks._announce_unroutable(decision.state, at(31), RULES, ANN).events

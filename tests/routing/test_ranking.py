@@ -9,7 +9,7 @@ import pytest
 from contracts.assignments import AssignmentDecision, AssignReason, Candidate, PassedOver, UnroutableReason
 from services.routing.core import ranking
 from services.routing.core.agents import AgentState
-from services.routing.core.need import Need, Nobody
+from services.routing.core.need import Need, Unroutable
 from services.routing.core.ranking import NEVER, Choice, Judged
 from tests.routing.scenario import agent, at, policy
 
@@ -113,39 +113,43 @@ TWO = (need(required=(("lang-en", 1), ("vip", 2))), need(queue="thai", required=
         ([agent("a", capacity=1)], [need()], None),
         ([agent("a", queues=("thai",))], TWO, None),
         ([], [need()],
-         Nobody(UnroutableReason.NO_AGENT_IN_QUEUE, "lang-en at 1 in queue english; there are no agents")),
+         Unroutable(UnroutableReason.NO_AGENT_IN_QUEUE, "lang-en at 1 in queue english; there are no agents")),
         ([removed(agent("a"))], [need(required=())],
-         Nobody(UnroutableReason.NO_AGENT_IN_QUEUE, "no skill in queue english; there are no agents")),
+         Unroutable(UnroutableReason.NO_AGENT_IN_QUEUE, "no skill in queue english; there are no agents")),
         ([agent("a", queues=("x",)), removed(agent("b")), agent("c", queues=("x",)), agent("d", brands=("x",))],
          [need(brand="nimbus"), need(queue="thai", brand="nimbus"), need(queue=None, required=(("z", 1),))],
-         Nobody(UnroutableReason.NO_AGENT_IN_QUEUE,
-                "lang-en at 1 in queue english; 1 wrong_brand, 2 wrong_queue, nor in thai, ")),
+         Unroutable(UnroutableReason.NO_AGENT_IN_QUEUE,
+                    "lang-en at 1 in queue english; 1 wrong_brand, 2 wrong_queue, nor in thai, ")),
         ([agent("a"), agent("b", queues=("x",))], [need(required=(("lang-en", 1), ("vip", 2)))],
-         Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS,
-                "lang-en at 1, vip at 2 in queue english; 1 missing_skill, 1 wrong_queue")),
+         Unroutable(UnroutableReason.NO_AGENT_WITH_SKILLS,
+                    "lang-en at 1, vip at 2 in queue english; 1 missing_skill, 1 wrong_queue")),
         ([agent("a"), agent("b", queues=("x",))], [need(required=(("lang-th", 1),), language="lang-th")],
-         Nobody(UnroutableReason.NO_AGENT_WITH_LANGUAGE, "lang-th at 1 in queue english; 1 language, 1 wrong_queue")),
+         Unroutable(UnroutableReason.NO_AGENT_WITH_LANGUAGE,
+                    "lang-th at 1 in queue english; 1 language, 1 wrong_queue")),
         ([agent("a"), agent("b", skills={"lang-th": 1})],
          [need(required=(("lang-th", 1), ("vip", 1)), language="lang-th")],
-         Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS,
-                "lang-th at 1, vip at 1 in queue english; 1 language, 1 missing_skill")),
+         Unroutable(UnroutableReason.NO_AGENT_WITH_SKILLS,
+                    "lang-th at 1, vip at 1 in queue english; 1 language, 1 missing_skill")),
         ([agent("a", capacity=0.5)], [need()],
-         Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS, "lang-en at 1 in queue english; 1 at_capacity")),
+         Unroutable(UnroutableReason.NO_AGENT_WITH_SKILLS, "lang-en at 1 in queue english; 1 at_capacity")),
         ([agent("a", capacity=0.5)], [need(share=0.5)], None),
         ([agent("a", channel_weights={"email": 3})], [need()],
-         Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS, "lang-en at 1 in queue english; 1 at_capacity")),
+         Unroutable(UnroutableReason.NO_AGENT_WITH_SKILLS, "lang-en at 1 in queue english; 1 at_capacity")),
     ],
 )  # fmt: skip
 def test_why_nobody_there_is_could_ever_serve_a_ticket(
-    office: list[AgentState], needs: Any, why: Nobody | None
+    office: list[AgentState], needs: Any, why: Unroutable | None
 ) -> None:
-    assert ranking.nobody(office, needs, POLICY) == why
+    assert ranking.why_unroutable(office, needs, POLICY) == why
 
 
 def test_an_agent_whose_capacity_is_a_sum_of_tenths_has_room_for_it() -> None:
     weights = {"channel_weights": {"email": 0.1 + 0.2}}
-    assert ranking.nobody([agent("a", capacity=0.3)], [need()], POLICY.model_copy(update=weights)) is None
-    assert ranking.nobody([agent("a", capacity=0.3 - 1e-6)], [need()], POLICY.model_copy(update=weights)) is not None
+    assert ranking.why_unroutable([agent("a", capacity=0.3)], [need()], POLICY.model_copy(update=weights)) is None
+    assert (
+        ranking.why_unroutable([agent("a", capacity=0.3 - 1e-6)], [need()], POLICY.model_copy(update=weights))
+        is not None
+    )
 
 
 def test_an_agent_is_judged_by_the_first_need_that_they_could_serve() -> None:

@@ -1,1 +1,1 @@
-"""The rules of routing, as values in and values out. No IO, no clock, no framework."""
+"""The rules of routing, as pure functions. No IO, no clock, no framework."""

@@ -1,6 +1,6 @@
-"""An agent as routing knows them: skills, capacity, presence, and the claims that open work has on them.
+"""An agent in routing: profile, presence, and the claims of open tickets on the agent's capacity.
 
-Rule: a claim is made before the ticket says "assigned" and given up after the ticket says something else.
+Rule: a claim is written before the ticket is assigned, and released after the ticket went elsewhere.
 """
 
 import math
@@ -14,7 +14,7 @@ from kit.protocol.document import Decision
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim of a ticket on an agent. `stamp` is the highest version of the ticket that it was claimed at."""
+    """A ticket's claim on an agent's capacity. `stamp` is the highest version of the ticket that made the claim."""
 
     stamp: int
     weight: float
@@ -23,7 +23,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """What is stored of an agent. `profile` is what everyone may know; `removed` leaves a tombstone."""
+    """An agent's stored state. `profile` is the published part; a removed agent remains as a tombstone."""
 
     profile: Agent
     claims: Mapping[str, Claim] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class AgentState:
     announced_at: datetime | None = None
     touched_at: datetime | None = None
     load: float = field(init=False, compare=False)
-    """Units of open work now; the sum does not depend on the order of the claims. Kept: each pick looks at it."""
+    """Claimed units of capacity; computed once, since each choice reads it. Independent of the claims' order."""
 
     def __post_init__(self) -> None:
         """Add up the claims."""
@@ -40,26 +40,26 @@ class AgentState:
 
     @property
     def relative_load(self) -> float:
-        """Share of the capacity that is used; without capacity there is no room at all."""
+        """Load divided by capacity; infinite without capacity."""
         return self.load / self.profile.capacity if self.profile.capacity else math.inf
 
     @property
     def online(self) -> bool:
-        """Whether the agent takes work."""
+        """Whether the agent accepts tickets."""
         return self.removed_at is None and self.profile.presence == Presence.ONLINE
 
     def has_room(self, weight: float) -> bool:
-        """Whether work of that weight fits."""
+        """Whether the agent has capacity for a ticket of that weight."""
         return has_room(self.profile.capacity, self.load, weight)
 
 
 def has_room(capacity: float, load: float, weight: float) -> bool:
-    """Whether work of that weight fits beside that load. A billionth is left for sums of weights such as 0.1."""
+    """Whether load and weight fit into the capacity; 1e-9 is tolerated for rounding errors of weights such as 0.1."""
     return load + weight <= capacity + 1e-9
 
 
 def put(state: AgentState | None, profile: Agent, now: datetime) -> Decision[AgentState] | None:
-    """Take an agent's profile; presence is changed apart, except for one who is new. The same again changes nothing."""
+    """Create an agent or replace the profile. Return None if nothing changes. Presence is used for new agents only."""
     gone = state is None or state.removed_at is not None
     if state is None or gone:
         version = 1 if state is None else state.profile.version + 1
@@ -77,7 +77,7 @@ def put(state: AgentState | None, profile: Agent, now: datetime) -> Decision[Age
 def set_presence(
     state: AgentState, presence: str, now: datetime, reason: str = PresenceReason.REQUEST
 ) -> Decision[AgentState] | None:
-    """Change whether an agent takes work."""
+    """Set an agent's presence. Return None if it does not change or the agent was removed."""
     old = state.profile.presence
     if state.removed_at is not None or old == presence:
         return None
@@ -89,7 +89,7 @@ def set_presence(
 
 
 def remove(state: AgentState, now: datetime) -> Decision[AgentState] | None:
-    """Let an agent go for good. What is left is a tombstone, and claims until their tickets have gone elsewhere."""
+    """Remove an agent for good. A tombstone remains, with claims until their tickets went elsewhere."""
     if state.removed_at is not None:
         return None
     agent = state.profile.model_copy(update={"presence": Presence.OFFLINE.value, "presence_since": now})
@@ -98,7 +98,10 @@ def remove(state: AgentState, now: datetime) -> Decision[AgentState] | None:
 
 
 def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[AgentState] | None:
-    """Say again who an agent is: on a compacted topic an old record that was confirmed late could be the last one."""
+    """Publish an agent's state again if the last time was `period` ago; return None if not.
+
+    In the compacted topic, an older record that was written late could otherwise remain the last one.
+    """
     if state.announced_at is not None and state.announced_at + period > now:
         return None
     again = replace(state, announced_at=now, touched_at=now)
@@ -108,9 +111,9 @@ def announce(state: AgentState, now: datetime, period: timedelta) -> Decision[Ag
 
 
 def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
-    """Put a ticket's claim on an agent. One that is there keeps its place and the higher stamp (`stamp-max`).
+    """Add a ticket's claim to an agent. An existing claim keeps the higher stamp (`stamp-max`).
 
-    It keeps the higher weight too: another replica may have made it for what the ticket is by now (`claim-heaviest`).
+    It also keeps the higher weight: another replica may have made it for a newer version (`claim-heaviest`).
     """
     old = state.claims.get(ticket)
     claim = Claim(stamp, weight, now) if old is None else Claim(max(old.stamp, stamp), max(old.weight, weight), now)
@@ -118,7 +121,7 @@ def claim(state: AgentState, ticket: str, stamp: int, weight: float, now: dateti
 
 
 def renew(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
-    """Give a ticket's claim the weight that the ticket has in its status now. Nothing is assigned by that."""
+    """Update the weight of a ticket's claim for its current status. Does not count as an assignment."""
     return replace(claim(state, ticket, stamp, weight, now), last_assigned_at=state.last_assigned_at)
 
 

@@ -1,6 +1,6 @@
-"""What its wait makes of a ticket when it is looked at again: more queues, an end of waiting for one agent, a warning.
+"""What waiting does to a ticket: overflow to more queues, end the wait for one agent, announce it as unroutable.
 
-Rule: the longer the wait, the more may serve it; and when nobody there is could, somebody is told.
+Rule: the longer a ticket waits, the more agents may serve it. If no agent could, that is announced.
 """
 
 import zlib
@@ -13,19 +13,19 @@ from contracts.payload import Payload
 from kit.protocol.document import Decision
 from services.routing.core import ranking, transfers
 from services.routing.core.agents import AgentState
-from services.routing.core.moves import placed_anew, routable, widen
-from services.routing.core.need import least_of, unplaced
+from services.routing.core.moves import place_again, routable, widen
+from services.routing.core.need import minimal_needs, why_unplaced
 from services.routing.core.policy import Queue, RoutingPolicy
 from services.routing.core.state import TicketState
 
 People = Mapping[str, AgentState] | None
-"""All agents by id; None as long as they are not known."""
+"""All agents by id; None until they are loaded."""
 
 _Step = Callable[[TicketState, datetime, RoutingPolicy, People], Decision[TicketState]]
 
 
 def look(state: TicketState, now: datetime, policy: RoutingPolicy, people: People) -> Decision[TicketState] | None:
-    """Let time act on a waiting ticket, and set the instant of the next look."""
+    """Apply what is due to a waiting ticket, and schedule the next look. Return None if the ticket does not wait."""
     if state.phase != "waiting" or state.queued_at is None or state.entered_at is None:
         return None
     state, events = replace(state, looks=state.looks + 1), list[Payload]()
@@ -37,9 +37,10 @@ def look(state: TicketState, now: datetime, policy: RoutingPolicy, people: Peopl
 
 
 def next_look(state: TicketState, now: datetime, policy: RoutingPolicy) -> datetime:
-    """Return when to look again: later and later, never all at once, and at each step that the wait brings.
+    """Return the time of the next look: after a growing delay with jitter, or when the next step is due, if earlier.
 
-    Each look is a write; room is given to who waits without one, so that only what was missed depends on looks.
+    Looks are rare since each is a write. Normally a ticket is assigned as soon as capacity is free, without a look;
+    looks find what was missed.
     """
     pause = min(policy.look.most, policy.look.first * (1 << min(2 * state.looks, 20)))
     spread = 0.8 + 0.4 * (zlib.crc32(f"{state.id}/{state.looks}".encode()) % 1000) / 1000
@@ -68,11 +69,11 @@ def _fall_back(state: TicketState, now: datetime, policy: RoutingPolicy, people:
 
 
 def _follow_rules(state: TicketState, now: datetime, policy: RoutingPolicy, _: People) -> Decision[TicketState]:
-    return placed_anew(state, now, policy)
+    return place_again(state, now, policy)
 
 
 def _overflow(state: TicketState, now: datetime, policy: RoutingPolicy, _: People) -> Decision[TicketState]:
-    """Add the queue that the last one overflows to."""
+    """Add the queue that the last one overflows to, once its wait is over."""
     last, since, own = state.queue, state.entered_at, True
     if state.overflow:
         more = state.overflow[-1]
@@ -83,19 +84,21 @@ def _overflow(state: TicketState, now: datetime, policy: RoutingPolicy, _: Peopl
     return widen(state, overflow.to, now, policy, own=own and overflow.keep_required)
 
 
-def _tell(state: TicketState, now: datetime, policy: RoutingPolicy, people: People) -> Decision[TicketState]:
-    """Say once that nobody could serve it, and once that somebody could again."""
+def _announce_unroutable(
+    state: TicketState, now: datetime, policy: RoutingPolicy, people: People
+) -> Decision[TicketState]:
+    """Announce once that no agent could serve the ticket, and once that one could again."""
     if state.target is not None:
-        return Decision(state)  # the one agent it waits for will
+        return Decision(state)  # it waits for one agent, who can serve it
     last, since = (state.overflow[-1].queue, state.overflow[-1].since) if state.overflow else (None, state.entered_at)
     queue = policy.queues.get(last or state.queue or "")
     assert since is not None
-    why = unplaced(state, policy)
+    why = why_unplaced(state, policy)
     if why is None:
         wider = queue is not None and queue.overflow is not None
         if wider or now < since + policy.unroutable_after or people is None:
             return Decision(state)
-        why = ranking.nobody(people.values(), least_of(state, policy), policy)
+        why = ranking.why_unroutable(people.values(), minimal_needs(state, policy), policy)
     if why is None:
         return routable(state, RoutableReason.AGENT_FOUND)
     if state.unroutable is not None:
@@ -107,4 +110,4 @@ def _tell(state: TicketState, now: datetime, policy: RoutingPolicy, people: Peop
     return Decision(replace(state, unroutable=str(why.reason)), [event])
 
 
-_STEPS: tuple[_Step, ...] = (_fall_back, _follow_rules, _overflow, _tell)
+_STEPS: tuple[_Step, ...] = (_fall_back, _follow_rules, _overflow, _announce_unroutable)

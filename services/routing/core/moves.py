@@ -1,6 +1,6 @@
-"""The moves of a ticket that more than one cause makes: into a queue, into more queues, to an agent and back.
+"""Moves of a ticket that have several causes: into a queue, into more queues, to an agent and back.
 
-Each takes the state and gives the state afterwards, with the events that say so. Why it is made is the caller's.
+Each function takes a state and returns the new state with its events. The caller gives the reason.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from services.routing.core.state import Overflowed, TicketState
 
 
 def queue(state: TicketState, reason: QueueReason, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
-    """Let a ticket wait in its queue, and say so. What was said of it as unroutable is taken back."""
+    """Put a ticket into its queue and announce it. If it was announced as unroutable, revoke that."""
     return _enter(state if state.pinned or state.overflow else place(state, policy), reason, now, policy)
 
 
@@ -50,13 +50,13 @@ def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Routi
 
 
 def widen(state: TicketState, to: str, now: datetime, policy: RoutingPolicy, *, own: bool) -> Decision[TicketState]:
-    """Let one more queue serve a waiting ticket; it stays in its own, and keeps its age."""
+    """Let one more queue serve a waiting ticket, which stays in its own queue and keeps its age."""
     more = (*state.overflow, Overflowed(to, now, own))
     return _enter(replace(state, overflow=more, looks=0, avoid=()), QueueReason.OVERFLOW, now, policy)
 
 
 def _narrowed(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
-    """Take away the queues to which a ticket would not overflow any more, as the file has changed."""
+    """Remove overflow queues to which the ticket would no longer overflow, since the policy changed."""
     kept, last, own = list[Overflowed](), state.queue, True
     for more in state.overflow:
         overflow = policy.queues.get(last or "", Queue()).overflow
@@ -68,11 +68,11 @@ def _narrowed(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decis
     return Decision(replace(state, overflow=tuple(kept)))
 
 
-def placed_anew(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
-    """Follow the rules and the facts of a ticket that waits: they may lead to another queue.
+def place_again(state: TicketState, now: datetime, policy: RoutingPolicy) -> Decision[TicketState]:
+    """Apply the current rules to a waiting ticket, which may move it to another queue.
 
-    It stays where somebody put it, and where it is when no rule matches any more, as long as that queue is there. The
-    queues that may serve it besides are those that its own overflows to now.
+    A ticket that was transferred to a queue, or that no rule matches any more, stays while its queue exists. Its
+    overflow queues are reduced to those that the current policy allows.
     """
     there = state.queue in policy.queues
     moved = place(state, policy)
@@ -85,7 +85,7 @@ def placed_anew(state: TicketState, now: datetime, policy: RoutingPolicy) -> Dec
 
 
 def place(state: TicketState, policy: RoutingPolicy) -> TicketState:
-    """Put a ticket where the rules want it."""
+    """Return the ticket with the queue and skills of the first rule that matches; without queue if none does."""
     rule = policy.place(state.facts)
     return replace(
         state,
@@ -107,7 +107,7 @@ def assigned(
     overflow_queue: str | None = None,
     share: float = 1.0,
 ) -> Decision[TicketState]:
-    """Give a waiting ticket to an agent on whom it has a claim."""
+    """Assign a waiting ticket to an agent on whom it has a claim. Raises ValueError if it does not wait."""
     if state.phase != "waiting" or state.queued_at is None:
         raise ValueError("only a waiting ticket can be assigned")
     event = TicketAssigned(
@@ -145,7 +145,7 @@ def assigned(
 
 
 def unassigned(state: TicketState, reason: UnassignReason, now: datetime) -> tuple[TicketState, TicketUnassigned]:
-    """Take the ticket from its agent. Who is in `left` may still hold a claim, which is given up after the write."""
+    """Unassign the ticket. Agents in `left` may still have its claim, which is released after the write."""
     assert state.agent is not None
     event = TicketUnassigned(
         ticket_id=state.id,
@@ -161,7 +161,7 @@ def unassigned(state: TicketState, reason: UnassignReason, now: datetime) -> tup
 
 
 def routable(state: TicketState, reason: RoutableReason) -> Decision[TicketState]:
-    """Take back that nobody can serve a waiting ticket, if that was said."""
+    """Announce that the ticket can be served again, if it was announced as unroutable."""
     if state.unroutable is None:
         return Decision(state)
     event = TicketRoutable(

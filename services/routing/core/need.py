@@ -1,6 +1,6 @@
-"""What a waiting ticket asks of an agent at an instant, in its own queue and in those that may serve it besides.
+"""What a waiting ticket currently requires of an agent, in its own queue and in its overflow queues.
 
-Rule: the longer the wait, the less is asked: preferred skills go step by step.
+Rule: the longer the wait, the less is required: preferred skills are dropped step by step.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,10 @@ _AFTER_ANY_WAIT = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What is asked of an agent: must have `required`, better has `preferred`; `dropped` was given up already.
+    """Requirements of a ticket in one queue: `required` and `preferred` skills; `dropped` are no longer required.
 
-    Nobody but `target` may take it, as long as there is such an agent; `even_absent` says that they need not be online,
-    since they have answered and nothing is owed. `share` is the part of its channel's weight that the ticket takes.
+    Only `target` may take the ticket, while that agent exists; with `even_absent` also when not online, because the
+    agent answered and no further answer is owed. `share` is the fraction of the channel's weight that the ticket takes.
     """
 
     ticket: str
@@ -41,36 +41,36 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
-    """Why no agent there is could serve a ticket, were they all online and free."""
+class Unroutable:
+    """Why no agent could serve a ticket, even if all were online and free."""
 
     reason: UnroutableReason
     detail: str
 
 
 def needs_of(state: TicketState, policy: RoutingPolicy, now: datetime) -> tuple[Need, ...]:
-    """Return what a ticket asks for at an instant: first in its own queue, then in each that it overflows to."""
+    """Return the ticket's current needs: in its own queue, then in each overflow queue."""
     home = _need(state, policy, now, state.queue, state.entered_at, own=True)
     wider = (_need(state, policy, now, more.queue, more.since, own=more.own) for more in state.overflow)
     return (home, *(need for need in wider if need.queue in policy.queues))
 
 
-def unplaced(state: TicketState, policy: RoutingPolicy) -> Nobody | None:
-    """Say why nobody is asked to take a waiting ticket: it is in no queue, nor meant for one agent. None when it is."""
+def why_unplaced(state: TicketState, policy: RoutingPolicy) -> Unroutable | None:
+    """Return why no agent is considered for a waiting ticket: it has neither queue nor target. None if it has one."""
     if state.queue in policy.queues or state.target is not None:
         return None
-    return Nobody(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
+    return Unroutable(UnroutableReason.NO_QUEUE, "no rule of the policy matches the ticket")
 
 
-def least_of(state: TicketState, policy: RoutingPolicy) -> tuple[Need, ...]:
-    """Return what a ticket still asks for in its queues after any wait."""
+def minimal_needs(state: TicketState, policy: RoutingPolicy) -> tuple[Need, ...]:
+    """Return the needs that remain after any wait."""
     return needs_of(state, policy, _AFTER_ANY_WAIT)
 
 
 def _need(
     state: TicketState, policy: RoutingPolicy, now: datetime, name: str | None, since: datetime | None, *, own: bool
 ) -> Need:
-    """Return what is asked in one queue; the ticket's `own` skills and language count only with that."""
+    """Return the need in one queue. Skills and language of the ticket count only with `own`."""
     queue = policy.queues.get(name or "", Queue())
     language = _language_skill(policy, state.facts.language) if own else None
     required = _merge(
@@ -79,11 +79,11 @@ def _need(
         state.required if own else (),
         [(language, policy.language_level)] if language else (),
     )
-    wished = _merge(queue.preferred.items(), state.rule_preferred if own else (), state.preferred if own else ())
-    wished = {skill: level for skill, level in wished.items() if required.get(skill, 0) < level}
-    held, dropped = _relaxed(wished, queue.relax_after, now - (since or now))
-    # "Not at once" is not "never": whoever gave it away may be the only one left.
-    shunned = now - (state.entered_at or now) < policy.unroutable_after
+    preferred = _merge(queue.preferred.items(), state.rule_preferred if own else (), state.preferred if own else ())
+    preferred = {skill: level for skill, level in preferred.items() if required.get(skill, 0) < level}
+    still_required, dropped = _relaxed(preferred, queue.relax_after, now - (since or now))
+    # Agents who gave the ticket away are avoided for a while only: they may be the only ones who can serve it.
+    avoiding = now - (state.entered_at or now) < policy.unroutable_after
     target = state.target
     answered = target is not None and target.command is None
     return Need(
@@ -91,29 +91,29 @@ def _need(
         channel=state.facts.channel,
         queue=name,
         brand=state.facts.brand,
-        required=tuple(sorted(_merge(required.items(), held.items()).items())),
-        preferred=tuple(sorted(wished.items())),
+        required=tuple(sorted(_merge(required.items(), still_required.items()).items())),
+        preferred=tuple(sorted(preferred.items())),
         dropped=dropped,
         language=language,
         sticky=state.previous,
         target=target.agent if target is not None else None,
         target_reason=AssignReason.ANSWERED if answered else AssignReason.TRANSFERRED,
         even_absent=answered and state.status not in OURS_TO_ANSWER,
-        avoid=frozenset(state.avoid) if shunned else frozenset(),
+        avoid=frozenset(state.avoid) if avoiding else frozenset(),
         share=policy.share(state.facts.channel, state.status),
     )
 
 
 def _relaxed(
-    wished: Mapping[str, int], steps: tuple[timedelta, ...], waited: timedelta
+    preferred: Mapping[str, int], steps: tuple[timedelta, ...], waited: timedelta
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Tell preferred skills that are still required from those given up; without steps none is ever required."""
+    """Split preferred skills into those still required and those dropped. Without steps, none is ever required."""
     if not steps:
         return {}, ()
     passed = sum(waited >= step for step in steps)
-    order = sorted(wished, key=lambda skill: (wished[skill], skill))
-    gone = order if passed == len(steps) else order[:passed]
-    return {skill: wished[skill] for skill in order[len(gone) :]}, tuple(gone)
+    order = sorted(preferred, key=lambda skill: (preferred[skill], skill))
+    dropped = order if passed == len(steps) else order[:passed]
+    return {skill: preferred[skill] for skill in order[len(dropped) :]}, tuple(dropped)
 
 
 def _language_skill(policy: RoutingPolicy, language: str | None) -> str | None:

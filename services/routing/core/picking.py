@@ -1,4 +1,4 @@
-"""Who goes first among those who wait, whom each gets, and with which claim. Nothing is written here."""
+"""Which waiting ticket is first, which agent it gets, and with which claim. Nothing is written here."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ from contracts.assignments import AgentRef, AssignmentDecision
 from kit.protocol.document import Decision
 from services.routing.core import agents, moves, ranking
 from services.routing.core.agents import AgentState
-from services.routing.core.need import Need, unplaced
+from services.routing.core.need import Need, why_unplaced
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 from services.routing.core.ranking import Choice
 from services.routing.core.state import TicketState
 
 SMALL = 64
-"""Up to so many agents, those who could not serve may be named too; of more they are counted."""
+"""Up to this number of agents, an explanation may also list agents who cannot serve; beyond, it only counts them."""
 SHOWN = 8
+"""Maximum number of agents listed in an explanation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """An agent picked for a ticket, before the claim is made. `claimed` is the agent as the claim leaves them."""
+    """The choice of an agent for a ticket, before the claim is written. `claimed` is the agent with the claim."""
 
     claimed: AgentState
     lighter: bool
-    """Whether the ticket takes less of them than a claim of an earlier try that stays."""
+    """Whether an earlier attempt's claim remains, which is heavier than the ticket's weight now."""
     reason: str
     load_before: float
     decision: AssignmentDecision
@@ -40,24 +41,27 @@ class Pick:
 
 
 def waits(state: TicketState, policy: RoutingPolicy) -> bool:
-    """Whether there is somebody to ask: those of its queue, or the one agent it is meant for, whatever the queue."""
-    return state.phase == "waiting" and unplaced(state, policy) is None
+    """Whether the ticket waits and has a queue or a target agent."""
+    return state.phase == "waiting" and why_unplaced(state, policy) is None
 
 
 def may_go_first(state: TicketState, backlog: frozenset[str], policy: RoutingPolicy) -> bool:
-    """Whether nobody who waits is overtaken: in its queue, or since it is meant for one agent, or takes no room."""
+    """Whether assigning the ticket now overtakes none that waits.
+
+    That is so if no ticket waits in its queue, if it waits for one agent, or if it takes no capacity.
+    """
     return state.target is not None or state.queue not in backlog or not policy.share(state.facts.channel, state.status)
 
 
 def queues_behind(state: TicketState) -> frozenset[str]:
-    """Return the queues in which others come after this ticket: none after one that waits for a certain agent."""
+    """Return the queues in which others must wait behind this ticket; none if it waits for one agent."""
     if state.phase != "waiting" or state.unroutable is not None or state.target is not None:
         return frozenset()
     return frozenset({state.queue or "", *(more.queue for more in state.overflow)})
 
 
 def turn(state: TicketState) -> tuple[int, datetime, str]:
-    """Return the sort key of a ticket that waits: the most urgent first, and of those who waits longest."""
+    """Return the sort key of a waiting ticket: most urgent first, then longest waiting."""
     assert state.queued_at is not None
     return -state.urgency, state.queued_at, state.id
 
@@ -65,12 +69,12 @@ def turn(state: TicketState) -> tuple[int, datetime, str]:
 def choose(
     needs: Sequence[Need], pool: Pool, holders: Iterable[str], policy: RoutingPolicy, *, skip: int
 ) -> Choice | None:
-    """Choose among `holders`, on whom an earlier try left a claim of this ticket, or else among all."""
+    """Choose one of `holders`, who still have the ticket's claim from an earlier attempt, else one of all agents."""
     return held(needs, (pool.agents[agent_id] for agent_id in sorted(holders)), policy) or pool.pick(needs, skip=skip)
 
 
 def held(needs: Sequence[Need], holders: Iterable[AgentState], policy: RoutingPolicy) -> Choice | None:
-    """Return the first of those on whom a claim of an earlier try was left who would do."""
+    """Return the first agent with a claim from an earlier attempt who can serve the ticket; None if none can."""
     home = needs[0]
     for agent in holders:
         agent_id = agent.profile.id
@@ -95,7 +99,7 @@ def pick(
     now: datetime,
     claimed_at: datetime,
 ) -> Pick:
-    """Put a ticket's claim, made at a version of it, on the agent who was chosen, and say why they were."""
+    """Return the chosen agent with the ticket's claim at `version`, and the explanation of the choice."""
     need, agent = choice.need, choice.agent
     weight = policy.weight(need.channel, agent.profile.channel_weights, need.share)
     claimed = agents.claim(agent, need.ticket, version, weight, claimed_at)
@@ -112,7 +116,7 @@ def pick(
 
 
 def assigned(state: TicketState, picked: Pick, now: datetime) -> Decision[TicketState]:
-    """Give a ticket to the agent on whom its claim was made."""
+    """Assign a ticket to the agent who has its claim."""
     profile = picked.claimed.profile
     return moves.assigned(
         state,
@@ -130,7 +134,7 @@ def assigned(state: TicketState, picked: Pick, now: datetime) -> Decision[Ticket
 def explain(
     needs: Sequence[Need], choice: Choice, pool: Pool, policy: RoutingPolicy, now: datetime
 ) -> AssignmentDecision:
-    """Explain a choice: all agents one by one where they are few, the best of many by the index."""
+    """Explain a choice: up to `SMALL` agents are judged one by one, of more only the best by the index."""
     need = choice.need
     if len(pool.agents) <= SMALL:
         return ranking.explain(pool.agents.values(), needs, policy, now, choice, SHOWN)

@@ -1,6 +1,6 @@
-"""The routing policy: queues, the rules that choose them, and how waiting loosens what is asked for. No agents here.
+"""The routing policy: queues, the rules that choose them, and how waiting relaxes requirements.
 
-Rule: rules are ordered and the first one that matches wins.
+Rule: rules are ordered, and the first one that matches wins.
 """
 
 from collections.abc import Iterator, Mapping
@@ -170,15 +170,15 @@ class RoutingPolicy(Part):
             queue = self.queues[to]
 
     def place(self, facts: TicketFacts) -> Rule | None:
-        """Return the first rule that matches a ticket."""
+        """Return the first rule that matches a ticket; None if none does."""
         return next((rule for rule in self.rules if rule.match.holds(facts)), None)
 
     def weight(self, channel: str, own: Mapping[str, float], share: float = 1.0) -> float:
-        """Return the units that a ticket of a channel takes of an agent with these weights of their own."""
+        """Return the units of capacity that a ticket takes; `own` are the agent's weights, which take precedence."""
         return share * own.get(channel, self.channel_weights.get(channel, self.default_weight))
 
     def share(self, channel: str, status: Status) -> float:
-        """Return the share of its channel's weight that a ticket takes in a status."""
+        """Return the fraction of the channel's weight that a ticket takes in a status."""
         return 1.0 if channel in self.live_channels else getattr(self.status_weights, status.value, 1.0)
 
     @cached_property
@@ -189,7 +189,7 @@ class RoutingPolicy(Part):
 
     @property
     def least_share(self) -> float:
-        """The smallest share of a ticket that awaits our answer."""
+        """The smallest share of a ticket that we owe an answer."""
         return min(self.status_weights.new, self.status_weights.open)
 
     def language_skills(self, languages: tuple[str, ...]) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
-"""Who may serve a ticket and who is best, one agent at a time: the definition that the index must agree with.
+"""Which agents may serve a ticket and which is best, by judging each agent: the definition that the index must match.
 
-Order: the ticket's own queue before those it overflows to, then more preferred skills, then lower share of capacity in
-use, then longest since the last assignment, then the id.
+Order: the ticket's own queue before overflow queues, then more preferred skills, then lower load relative to capacity,
+then longest since the last assignment, then the id.
 """
 
 import math
@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from contracts.agents import Presence
 from contracts.assignments import AssignmentDecision, AssignReason, Candidate, PassedOver, UnroutableReason
 from services.routing.core.agents import AgentState, has_room
-from services.routing.core.need import Need, Nobody
+from services.routing.core.need import Need, Unroutable
 from services.routing.core.policy import RoutingPolicy
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 Order = tuple[int, float, datetime, str]
 
-#: Why those who could have taken the ticket did not get it, where the choice was not by order.
+#: Why other able agents did not get the ticket, if the choice was not by order.
 _INSTEAD = {
     AssignReason.STICKY: PassedOver.NOT_STICKY,
     AssignReason.TRANSFERRED: PassedOver.NOT_NAMED,
@@ -30,7 +30,7 @@ _INSTEAD = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The agent who gets a ticket, by which of its needs, and why. `claimed`: a claim of an earlier try stood."""
+    """The agent who gets a ticket, for which need, and why. `claimed`: the agent has an earlier attempt's claim."""
 
     agent: AgentState
     need: Need
@@ -39,33 +39,33 @@ class Choice:
 
     @property
     def instead(self) -> PassedOver | None:
-        """Why whoever could have taken the ticket did not get it; None: by order."""
+        """Why other able agents did not get the ticket; None if the choice was by order."""
         return PassedOver.NOT_CLAIMED if self.claimed else _INSTEAD.get(self.reason)
 
 
 def reason_of(agent: AgentState, need: Need) -> AssignReason:
-    """Return why an agent gets a ticket that anybody may have."""
+    """Return why an agent gets a ticket without a target: it had the ticket before, or is the best match."""
     return AssignReason.STICKY if agent.profile.id == need.sticky else AssignReason.BEST_MATCH
 
 
 def skills_of(agent: AgentState, policy: RoutingPolicy) -> dict[str, int]:
-    """Return an agent's skills, languages among them."""
+    """Return an agent's skills, including those of languages."""
     return {**policy.language_skills(agent.profile.languages), **agent.profile.skills}
 
 
 def order(agent: AgentState, need: Need, policy: RoutingPolicy) -> Order:
-    """Return the sort key of an agent who may serve a need; the best is the least."""
+    """Return the sort key of an agent who may serve a need; the lowest is the best."""
     return -score(agent, need, policy), agent.relative_load, agent.last_assigned_at or NEVER, agent.profile.id
 
 
 def score(agent: AgentState, need: Need, policy: RoutingPolicy) -> int:
-    """Count the preferred skills that an agent has at the level wanted."""
+    """Count the preferred skills that an agent has at the preferred level."""
     skills = skills_of(agent, policy)
     return sum(skills.get(skill, 0) >= level for skill, level in need.preferred)
 
 
 def unfit(agent: AgentState, need: Need, policy: RoutingPolicy) -> tuple[PassedOver, str] | None:
-    """Say why an agent could not serve a need, even online and free; None when they could."""
+    """Return why an agent could not serve a need, even if online and free; None if the agent could."""
     profile = agent.profile
     if profile.queues and need.queue is not None and need.queue not in profile.queues:
         return PassedOver.WRONG_QUEUE, f"serves {', '.join(profile.queues)}"
@@ -84,7 +84,7 @@ def lacking(skill: str, need: Need) -> PassedOver:
 
 
 def absent(agent: AgentState) -> PassedOver | None:
-    """Say that an agent is away or offline; None when they are online."""
+    """Return AWAY or OFFLINE; None if the agent is online."""
     if agent.online:
         return None
     away = agent.removed_at is None and agent.profile.presence == Presence.AWAY
@@ -92,7 +92,7 @@ def absent(agent: AgentState) -> PassedOver | None:
 
 
 def unavailable(agent: AgentState, need: Need, policy: RoutingPolicy) -> tuple[PassedOver, str] | None:
-    """Say why an agent cannot take a ticket now, whatever it needs; None when they can."""
+    """Return why an agent cannot take any ticket of this weight now; None if the agent can."""
     gone = absent(agent)
     if gone is not None:
         return gone, str(gone)
@@ -105,7 +105,7 @@ def unavailable(agent: AgentState, need: Need, policy: RoutingPolicy) -> tuple[P
 
 
 def awaited(agent: AgentState | None, need: Need, policy: RoutingPolicy) -> bool | None:
-    """Say whether the one agent whom a ticket is meant for can take it now; None when there is no such agent."""
+    """Whether the ticket's target agent can take it now; None if there is no such agent."""
     if agent is None or agent.removed_at is not None or agent.profile.id != need.target:
         return None
     weight = policy.weight(need.channel, agent.profile.channel_weights, need.share)
@@ -113,13 +113,13 @@ def awaited(agent: AgentState | None, need: Need, policy: RoutingPolicy) -> bool
 
 
 def best(agents: Iterable[AgentState], need: Need, policy: RoutingPolicy) -> AgentState | None:
-    """Choose by looking at every agent. Slow and plainly right; the index is held to it."""
+    """Choose by judging every agent. Slow and evidently correct; tests compare the index with it."""
     able = [a for a in agents if unfit(a, need, policy) is None and unavailable(a, need, policy) is None]
     return min(able, key=lambda agent: order(agent, need, policy), default=None)
 
 
-def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: RoutingPolicy) -> Nobody | None:
-    """Say why no agent could ever serve any of a ticket's needs, were all online and free; None when one could."""
+def why_unroutable(agents: Iterable[AgentState], needs: Sequence[Need], policy: RoutingPolicy) -> Unroutable | None:
+    """Return why no agent could serve any of the needs, even if all were online and free; None if one could."""
     closest: Counter[str] = Counter()
     for agent in agents:
         if agent.removed_at is not None:
@@ -135,15 +135,15 @@ def nobody(agents: Iterable[AgentState], needs: Sequence[Need], policy: RoutingP
     besides = f", nor in {', '.join(others)}" if others else ""
     detail = f"{wanted} in queue {home.queue}; {counts or 'there are no agents'}{besides}"
     if closest.keys() <= {PassedOver.WRONG_QUEUE, PassedOver.WRONG_BRAND}:
-        return Nobody(UnroutableReason.NO_AGENT_IN_QUEUE, detail)
+        return Unroutable(UnroutableReason.NO_AGENT_IN_QUEUE, detail)
     if PassedOver.MISSING_SKILL not in closest and PassedOver.LANGUAGE in closest:
-        return Nobody(UnroutableReason.NO_AGENT_WITH_LANGUAGE, detail)
-    return Nobody(UnroutableReason.NO_AGENT_WITH_SKILLS, detail)
+        return Unroutable(UnroutableReason.NO_AGENT_WITH_LANGUAGE, detail)
+    return Unroutable(UnroutableReason.NO_AGENT_WITH_SKILLS, detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One agent beside one ticket: everything that an explanation tells. `rank` counts the needs before theirs."""
+    """One agent judged for one ticket: all that an explanation shows. `rank`: index of the need that they can serve."""
 
     agent: AgentState
     passed: tuple[PassedOver, str] | None
@@ -153,7 +153,7 @@ class Judged:
 
 
 def judge(agent: AgentState, needs: Sequence[Need], policy: RoutingPolicy) -> Judged:
-    """Look at an agent once: by the first need that they could serve, or by the ticket's own queue."""
+    """Judge an agent by the first need that they could serve, or by the ticket's own queue if there is none."""
     misfit = unfit(agent, needs[0], policy)
     for rank, need in enumerate(needs):
         if (unfit(agent, need, policy) if rank else misfit) is None:
@@ -162,14 +162,14 @@ def judge(agent: AgentState, needs: Sequence[Need], policy: RoutingPolicy) -> Ju
 
 
 def able(agent: AgentState, need: Need, policy: RoutingPolicy) -> Judged:
-    """Look at an agent of whom it is known that they can take the ticket."""
+    """Return the judgement of an agent who is known to be able to take the ticket."""
     return Judged(agent, None, fit=True, rank=0, order=order(agent, need, policy))
 
 
 def candidate(
     judged: Judged, now: datetime, choice: Choice | None, why: tuple[PassedOver, str | None] | None
 ) -> Candidate:
-    """Tell of one agent: chosen, or why not."""
+    """Return an agent's entry in an explanation; `why` is the reason for passing the agent over."""
     agent = judged.agent
     idle = None if agent.last_assigned_at is None else max(0.0, (now - agent.last_assigned_at).total_seconds())
     return Candidate(
@@ -187,7 +187,7 @@ def candidate(
 def passed_over(
     judged: Judged, needs: Sequence[Need], choice: Choice | None, chosen: Judged | None
 ) -> tuple[PassedOver, str | None] | None:
-    """Say why an agent did not get the ticket: the first reason. None for the one who did."""
+    """Return the first reason why an agent did not get the ticket; None for the one who did."""
     if choice is not None and judged.agent.profile.id == choice.agent.profile.id:
         return None
     if judged.passed is not None:
@@ -219,13 +219,13 @@ def explain(
     choice: Choice | None,
     cap: int,
 ) -> AssignmentDecision:
-    """Explain a decision over these agents: the best `cap` of them, those who could have done it first."""
+    """Explain a decision over these agents. List the best `cap` of them, able ones first; count all."""
     present = [judge(agent, needs, policy) for agent in agents if agent.removed_at is None]
     best_id = choice.agent.profile.id if choice is not None else None
     present.sort(key=lambda j: (j.agent.profile.id != best_id, not j.fit, j.passed is not None, j.rank, j.order))
     first = present[0] if present and best_id is not None else None
     reasons = [passed_over(judged, needs, choice, first) for judged in present]
-    # Who is not there is counted as that, whatever else they lack.
+    # Absent agents are counted as absent, whatever else they lack.
     counts = Counter(
         str(absent(judged.agent) or why[0]) for judged, why in zip(present, reasons, strict=True) if why is not None
     )
@@ -240,7 +240,7 @@ def explain(
 
 
 def room_share(agents: Iterable[AgentState]) -> float:
-    """Return load over capacity of those agents; 0 without capacity."""
+    """Return the agents' total load divided by their total capacity; 0 without capacity."""
     present = list(agents)
     capacity = math.fsum(agent.profile.capacity for agent in present)
     return math.fsum(agent.load for agent in present) / capacity if capacity else 0.0

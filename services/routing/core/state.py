@@ -1,4 +1,4 @@
-"""A ticket as routing knows it: it waits, somebody has it, or it is aside. What is stored; no rules here."""
+"""A ticket's stored state in routing: waiting, assigned, or aside (no agent is needed). No rules."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ OURS_TO_ANSWER = frozenset({Status.NEW, Status.OPEN})
 
 @dataclass(frozen=True, slots=True)
 class Overflowed:
-    """A queue that may serve a ticket besides its own; with `own` the ticket's skills and language are needed there."""
+    """An overflow queue of a ticket. With `own`, the ticket's skills and language are required there too."""
 
     queue: str
     since: datetime
@@ -24,19 +24,19 @@ class Overflowed:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The one agent who may take a ticket, until an instant: a `command` named them, or they have answered it."""
+    """The only agent who may take a ticket until `until`, because of a transfer (`command`) or their own reply."""
 
     agent: str
     until: datetime
     name: str | None = None
     command: str | None = None
     announced: bool = False
-    """Whether it was said that the ticket waits for them."""
+    """Whether it was announced that the ticket waits for this agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class TicketState:
-    """What is stored of a ticket. `aside`: nobody is wanted (a bot answers, it is solved, closed or merged)."""
+    """A ticket's stored state. Phase `aside`: no agent is needed (a bot answers, or it is solved, closed or merged)."""
 
     id: str
     facts: TicketFacts
@@ -52,11 +52,11 @@ class TicketState:
     overflow: tuple[Overflowed, ...] = ()
     urgency: int = 1
     queued_at: datetime | None = None
-    """Its age in the order of the queue: kept when an agent gives it back."""
+    """Determines its position in the queue; kept when it is unassigned."""
     entered_at: datetime | None = None
-    """Since when it is in its queue."""
+    """When it entered its current queue."""
     waiting_since: datetime | None = None
-    """Since when nobody has it; time in somebody's hands is no waiting."""
+    """Since when it has had no agent; time while assigned does not count as waiting."""
     next_look: datetime | None = None
     looks: int = 0
     unroutable: str | None = None
@@ -64,11 +64,11 @@ class TicketState:
     agent_name: str | None = None
     assigned_at: datetime | None = None
     share: float = 1.0
-    """Share of its channel's weight that its claim on the agent holds."""
+    """Fraction of its channel's weight that its claim on the agent takes."""
     previous: str | None = None
     target: Target | None = None
     aside: str | None = None
-    """Why it is aside, in the words in which a transfer is refused."""
+    """Why it is aside: a TransferReason, with which transfers are refused."""
     avoid: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     decision: AssignmentDecision | None = None

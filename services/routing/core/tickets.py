@@ -1,6 +1,6 @@
-"""What events make of a ticket: it waits, somebody has it, or it is aside. No agents here.
+"""What ticket events do to a ticket in routing: it waits, stays assigned, or is put aside.
 
-Rule: what an event means follows from the ticket it carries; a picture older than the known one means nothing.
+Rule: the ticket in the event decides, not the event's type. A version older than the known one is ignored.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from contracts.assignments import AssignmentEvent, QueueReason, TransferReason, 
 from contracts.ticket import AuthorKind, Status, Ticket
 from contracts.tickets import MessageReceived, MessageSent, TicketEvent, TicketHandedOff, TicketReopened
 from kit.protocol.document import Cause, Decision
-from services.routing.core.moves import pairs, placed_anew, queue, unassigned
+from services.routing.core.moves import pairs, place_again, queue, unassigned
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import OURS_TO_ANSWER, Target, TicketState
 from services.routing.core.transfers import superseded
@@ -27,37 +27,42 @@ def decide(
     available: Callable[[str], bool],
     cause: Cause | None = None,
 ) -> Decision[TicketState]:
-    """Decide on an event of the ticket. `now` is the event's time; `available` says whether an agent takes work."""
+    """Decide an event of the ticket. `now` is the event's time; `available` says whether an agent accepts tickets."""
     ticket = data.ticket
     if state is not None and _is_older(ticket, state):
         return Decision()
-    before, state = state, _seen(state, ticket)
+    before, state = state, _updated(state, ticket)
     if not _wanted(ticket):
         return _put_aside(state, ticket, now)
     if state.phase != "assigned":
-        state, over = _answered(_asked_again(state, data, available), data, now, policy)
+        state, over = _target_author(_drop_absent_target(state, data, available), data, now, policy)
         if state.phase == "aside":
             waiting = replace(state, cause=cause, queued_at=now, overflow=(), pinned=False)
             return queue(waiting, _why_queued(data), now, policy)
-        moved = placed_anew(state, now, policy)
+        moved = place_again(state, now, policy)
         return Decision(moved.state, [*over, *moved.events])
-    if before is not None and woken(before, state) and state.agent is not None and not available(state.agent):
+    if (
+        before is not None
+        and owes_answer_again(before, state)
+        and state.agent is not None
+        and not available(state.agent)
+    ):
         gone = replace(state, cause=cause)
         return evict(gone, state.agent, UnassignReason.AGENT_OFFLINE, now, policy, all_work=True) or Decision(gone)
     return Decision(state)
 
 
-def woken(before: TicketState, after: TicketState) -> bool:
-    """Say whether somebody else owed an answer before, and we do now. Automatic mail changes nothing of that."""
+def owes_answer_again(before: TicketState, after: TicketState) -> bool:
+    """Whether we owe an answer now and did not before. Automated messages do not change that."""
     return before.status not in OURS_TO_ANSWER and after.status in OURS_TO_ANSWER
 
 
 def evict(
     state: TicketState, agent: str, reason: UnassignReason, now: datetime, policy: RoutingPolicy, *, all_work: bool
 ) -> Decision[TicketState] | None:
-    """Take a ticket from an agent who cannot serve it and let it wait again, at the age that it has.
+    """Take a ticket from an agent who cannot serve it, and requeue it with its age. Return None if it stays.
 
-    Without `all_work` only what we owe an answer goes; what waits on the customer stays until they write.
+    Without `all_work`, a ticket stays if it waits for the customer.
     """
     if state.phase != "assigned" or state.agent != agent or not (all_work or state.status in OURS_TO_ANSWER):
         return None
@@ -73,11 +78,11 @@ def _wanted(ticket: Ticket) -> bool:
 
 
 def _is_older(ticket: Ticket, state: TicketState) -> bool:
-    # Events of one change share a version, so only a lower one is an older picture.
+    # Events of one change share a version, so only a lower version is older.
     return None not in (ticket.version, state.ticket_version) and (ticket.version or 0) < (state.ticket_version or 0)
 
 
-def _seen(state: TicketState | None, ticket: Ticket) -> TicketState:
+def _updated(state: TicketState | None, ticket: Ticket) -> TicketState:
     known = state or TicketState(id=ticket.id, facts=ticket.facts(), status=ticket.status)
     return replace(
         known,
@@ -106,18 +111,18 @@ def _put_aside(state: TicketState, ticket: Ticket, now: datetime) -> Decision[Ti
     return Decision(gone, events)
 
 
-def _asked_again(state: TicketState, data: TicketEvent, available: Callable[[str], bool]) -> TicketState:
-    """Keep a ticket no longer for who answered it, when the customer writes again and they are gone."""
+def _drop_absent_target(state: TicketState, data: TicketEvent, available: Callable[[str], bool]) -> TicketState:
+    """Drop the target who answered the ticket if the customer writes again and the agent is not available."""
     target = state.target
     if target is None or target.command is not None or not isinstance(data, MessageReceived):
         return state
     return state if data.message.automated or available(target.agent) else replace(state, target=None)
 
 
-def _answered(
+def _target_author(
     state: TicketState, data: TicketEvent, now: datetime, policy: RoutingPolicy
 ) -> tuple[TicketState, list[AssignmentEvent]]:
-    """Mean a ticket that nobody has for the agent who has answered the customer."""
+    """Make the agent who answered an unassigned ticket its target."""
     if not isinstance(data, MessageSent) or data.message.automated:
         return state, []
     author = data.message.author

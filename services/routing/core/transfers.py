@@ -1,6 +1,6 @@
-"""What becomes of a transfer: it is carried out, waits for the agent, falls back to the queue, or is refused.
+"""Transfers: carried out, waiting for the agent, falling back to the queue, or refused.
 
-Rule: whatever is not carried out at once is said, with its reason, on the bus. A command counts once, by its id.
+Rule: a transfer that is not carried out at once is announced with its reason. A command counts once, by its id.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def transfer(
     cause: Cause | None = None,
     source: str = "",
 ) -> Decision[TicketState]:
-    """Give the ticket to a queue or an agent. Who had it does not get it back at once; its age stays."""
+    """Transfer the ticket to a queue or an agent. It keeps its age; its former agent does not get it back at once."""
     key = f"{source}:{command_id}"
     if key in state.commands:
         return Decision()
@@ -67,7 +67,7 @@ def transfer(
 
 
 def wait(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> Decision[TicketState] | None:
-    """Say that a ticket waits for the agent it was transferred to; None when that was said, or nobody asked."""
+    """Announce that a ticket waits for the agent it was transferred to; None if it does not, or was announced."""
     if state.target is None or state.target.command is None or state.target.announced:
         return None
     event = _answer(state, TransferOutcome.WAITING, *hindrance(state, agent, policy))
@@ -75,7 +75,7 @@ def wait(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) ->
 
 
 def fall_back(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> Decision[TicketState]:
-    """Let everybody of the queue have a ticket again that was meant for one agent."""
+    """End the wait for one agent: any agent of the queue may take the ticket."""
     assert state.target is not None
     gone = replace(state, target=None)
     if state.target.command is None:
@@ -84,20 +84,20 @@ def fall_back(state: TicketState, agent: AgentState | None, policy: RoutingPolic
 
 
 def superseded(state: TicketState, reason: TransferReason) -> list[AssignmentEvent]:
-    """Say of a transfer that waited for its agent, if there was one, that something else has come first."""
+    """Return the event that a transfer waiting for its agent was superseded; empty if none waits."""
     if state.target is None or state.target.command is None:
         return []
     return [_answer(state, TransferOutcome.SUPERSEDED, reason, None)]
 
 
 def unknown_ticket(ticket_id: str) -> TicketState:
-    """Return what is kept of a ticket that is not there: which transfers of it were refused."""
+    """Return the state for an unknown ticket, which records the ids of refused transfers."""
     facts = TicketFacts(channel="unknown")
     return TicketState(ticket_id, facts, Status.CLOSED, aside=TransferReason.UNKNOWN_TICKET.value)
 
 
 def hindrance(state: TicketState, agent: AgentState | None, policy: RoutingPolicy) -> tuple[TransferReason, str | None]:
-    """Say what keeps an agent from taking a ticket that was meant for them."""
+    """Return why the target agent cannot take the ticket now, with a detail."""
     if agent is None or agent.removed_at is not None:
         return TransferReason.AGENT_REMOVED, None
     if not agent.online:
