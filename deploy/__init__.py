@@ -1,1 +1,1 @@
-"""How Deskbus is run: images, charts, examples, and the local stack. No service code."""
+"""Deployment: the image, examples, the generated reference and the local stack. No service code."""

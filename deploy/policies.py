@@ -1,4 +1,4 @@
-"""docs/policies.md, made from the models of the policy files: every key with its default and its meaning."""
+"""Generates docs/policies.md from the models of the policy files: every key with its default and meaning."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from kit.policy import duration
 from services.sla.core.targets import Target
 
 FILES = models()
-"""Service -> what its file is."""
+"""Service -> model of its policy file."""
 _INTRO = """# Policy files
 
 Generated from the code by `python -m deploy.reference`; do not edit. Commented examples are in `deploy/config/`.
@@ -36,7 +36,7 @@ case-sensitive.
 
 
 def page() -> str:
-    """The whole document."""
+    """Return the document."""
     lines = [_INTRO]
     for service, model in FILES.items():
         lines += [f"## {service}.yaml", ""]
@@ -54,29 +54,30 @@ def page() -> str:
 def parts(
     model: type[BaseModel], path: str = "", seen: set[type] | None = None
 ) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The model and all that its fields hold, each once, with the place in the file."""
-    seen = {Target} if seen is None else seen  # a target is written as a duration, or by priority
+    """Yield the model and the models of its fields, recursively, each once, with its path in the file."""
+    seen = {Target} if seen is None else seen  # documented as a value: a duration, or one per priority
     if model in seen:
         return
     seen.add(model)
     yield path, model
     for name, field in model.model_fields.items():
         at = f"{path}.{field.alias or name}" if path else field.alias or name
-        for place, part in _held(field.annotation, at):
+        for place, part in _models_in(field.annotation, at):
             yield from parts(part, place, seen)
 
 
-def _held(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+def _models_in(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models in a type, with the path of each: `*` stands for keys, `[]` for elements."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield path, annotation
         return
-    origin, given = get_origin(annotation), get_args(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None:
         return
     plain = origin in {Union, types.UnionType, Annotated, Literal}
     mapping = not plain and issubclass(origin, Mapping)
-    for inner in given[1:] if mapping else given:
-        yield from _held(inner, path if plain else f"{path}.*" if mapping else f"{path}[]")
+    for inner in arguments[1:] if mapping else arguments:
+        yield from _models_in(inner, path if plain else f"{path}.*" if mapping else f"{path}[]")
 
 
 def _row(key: str, field: FieldInfo) -> str:

@@ -1,6 +1,6 @@
-"""`python -m deploy.reference [--check]`: the reference in docs/ that is made from code: metrics, settings, REST doors.
+"""`python -m deploy.reference [--check]`: generates the reference in docs/: metrics, settings, policies, REST APIs.
 
-Services are built as they would be, and never started: no server is asked.
+Services are built but not started; no server is contacted.
 """
 
 import argparse
@@ -26,40 +26,41 @@ from kit.process.service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-APART = {"port", "ops_port", "policy"}  # in every service, and never the same
+PER_SERVICE = {"port", "ops_port", "policy"}
+"""Settings that all services have, each with its own default."""
 
 
 def outputs() -> dict[Path, str]:
-    """File -> text as it should be."""
-    doors = asyncio.run(_openapi())
+    """Return every generated file with its text."""
+    documents = asyncio.run(_openapi())
     return {
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
         DOCS / "policies.md": policies.page(),
-        **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in doors.items()},
+        **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in documents.items()},
     }
 
 
 def drift(wanted: Mapping[Path, str]) -> list[str]:
-    """What is not as it should be, one line each."""
+    """Return a line for each file that differs from its generated text, is missing, or belongs to no service."""
     faults = [
         f"{path.relative_to(ROOT)}: {'differs' if path.exists() else 'is missing'}"
         for path, text in wanted.items()
         if not path.exists() or path.read_text("utf-8") != text
     ]
-    strange = (path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted)
-    return faults + [f"{path.relative_to(ROOT)}: belongs to no service" for path in strange]
+    unknown = (path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted)
+    return faults + [f"{path.relative_to(ROOT)}: belongs to no service" for path in unknown]
 
 
 def write() -> None:
-    """Bring all files up to date."""
+    """Write all generated files."""
     for path, text in outputs().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
 
 
 def settings_class(service: str) -> type[ServiceSettings]:
-    """The settings of a service, by the name that all of them follow."""
+    """Return the class of a service's settings."""
     found = getattr(importlib.import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
     return cast("type[ServiceSettings]", found)
 
@@ -88,7 +89,7 @@ async def _openapi() -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of the table of metrics."""
+    """A row of the table of metrics."""
 
     name: str
     kind: str
@@ -97,11 +98,11 @@ class MetricRow:
 
 
 def metric_rows() -> list[MetricRow]:
-    """Every metric of kit and of the services, by name."""
+    """Return all metrics of kit and of the services, sorted by name."""
     for service in SERVICES:
         importlib.import_module(f"services.{service}.metrics")
     rows = []
-    for metric in set(REGISTRY._collector_to_names):  # noqa: SLF001 - prometheus_client lists its collectors nowhere else
+    for metric in set(REGISTRY._collector_to_names):  # noqa: SLF001 - prometheus_client has no public list of collectors
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             if family.name.startswith("deskbus_"):
@@ -137,11 +138,13 @@ def _settings() -> str:
         "lower case. A variable that a service's table repeats has another default there. Empty variables are not set.",
     ]
     common = ServiceSettings.model_fields
-    shared = {name: field for name, field in common.items() if name not in APART}
+    shared = {name: field for name, field in common.items() if name not in PER_SERVICE}
     chapters: list[tuple[str, str, dict[str, FieldInfo]]] = [("Every service", "DESKBUS_", shared)]
     for service in SERVICES:
         fields = settings_class(service).model_fields
-        own = {name: field for name, field in fields.items() if name in APART or _differs(field, common.get(name))}
+        own = {
+            name: field for name, field in fields.items() if name in PER_SERVICE or _differs(field, common.get(name))
+        }
         chapters.append((service, f"DESKBUS_{service.upper()}_", own))
     for title, prefix, fields in chapters:
         cells = [
@@ -178,9 +181,9 @@ def _json(document: object) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 when all is as it should be."""
+    """Write the files, or with --check compare them; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when something differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
     if not parser.parse_args(arguments).check:
         write()
         return 0

@@ -1,6 +1,6 @@
 """A local Kafka and MongoDB, with or without Docker. Standard library only: it runs before anything is installed.
 
-`python -m deploy.local up` for people; tests take `KafkaServer` and `MongoServer` and do with them as they like.
+People use `python -m deploy.local up`; tests use `KafkaServer` and `MongoServer` directly.
 """
 
 from deploy.local.kafka import KafkaServer

@@ -1,4 +1,4 @@
-"""The command line of the local stack: `python -m deploy.local up|down|status|env|fetch|build`. No decisions here."""
+"""The command line of the local stack: `python -m deploy.local up|down|status|env|fetch|build`."""
 
 import argparse
 import sys
@@ -12,12 +12,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="A local Kafka and MongoDB.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
-        "up": "start what the environment does not name already, and wait until it is ready",
-        "down": "stop what `up` started; data stays under .local/",
-        "status": "say what answers, and where",
+        "up": "start the servers that the environment does not name, and wait until they are ready",
+        "down": "stop the servers that `up` started; data stays under .local/",
+        "status": "show which servers are ready, and their addresses",
         "env": 'print the addresses for a shell: eval "$(python -m deploy.local env)"',
         "fetch": "only download the servers",
-        "build": "build the fast MongoDB-compatible server with cargo (minutes); used from then on",
+        "build": "build the fast MongoDB-compatible server with cargo (takes minutes); it is used from then on",
     }.items():
         commands.add_parser(name, help=text, description=text)
     command = parser.parse_args().command

@@ -1,4 +1,4 @@
-"""Where downloaded servers are kept, and the one way to put something there. Not for data: that is under `.local/`."""
+"""The cache of downloaded and built servers. Their data is under `.local/`."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from deploy.local.process import LocalError
 
 
 def directory() -> Path:
-    """`DESKBUS_CACHE`, or the user's cache."""
+    """Return the cache directory: `DESKBUS_CACHE`, or `deskbus` in the user's cache."""
     chosen = os.environ.get("DESKBUS_CACHE")
     base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deskbus"
     base.mkdir(parents=True, exist_ok=True)
@@ -20,8 +20,8 @@ def directory() -> Path:
 
 
 @contextmanager
-def filling(name: str) -> Iterator[Path]:
-    """The entry's directory, held by one process at a time; whoever comes second finds it filled."""
+def locked_entry(name: str) -> Iterator[Path]:
+    """Yield the directory of a cache entry, locked: the first process fills it, the others wait and use it."""
     entry = directory() / name
     entry.mkdir(parents=True, exist_ok=True)
     with (directory() / f"{name}.lock").open("w") as lock:
@@ -30,7 +30,7 @@ def filling(name: str) -> Iterator[Path]:
 
 
 def run(command: list[str], what: str, env: dict[str, str] | None = None) -> None:
-    """Run a build or download; its output is shown only when it fails."""
+    """Run a build or download. Raises LocalError, with the end of its output, if it fails."""
     result = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""Ends the processes that a process has started once that process is gone, however it went. Standard library only.
+"""Ends child processes when their parent ends, even by SIGKILL. Standard library only.
 
-Rule: the guardian knows of its parent's end by a pipe that closes with it, so a SIGKILL is noticed as well as an exit.
-What is meant to outlive its starter (`make up`) is not given to it.
+Rule: the guardian detects its parent's end by a pipe that closes. Processes that are to outlive their parent
+(`make up`) are not registered with it.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 from typing import IO
 
-#: Seconds that a process has between SIGTERM and SIGKILL.
 GRACE_SECONDS = 10.0
+"""Time that a process has between SIGTERM and SIGKILL."""
 _POLL_SECONDS = 0.05
 MOUNTED = "mounted "
 
 
 def started(pid: int) -> str:
-    """When a process was started, so that a reused process id is not taken for ours; empty once it has ended."""
+    """Return when a process was started, to detect reused process ids; empty once it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -37,7 +37,7 @@ _lock = threading.Lock()
 
 
 def adopt(pid: int) -> None:
-    """Have `pid`, the leader of a process group of its own, ended when this process ends."""
+    """Let the guardian end `pid`, the leader of a process group, when this process ends."""
     with _lock:
         pipe = _guardian()
         pipe.write(f"{pid} {started(pid)}\n".encode())
@@ -45,7 +45,7 @@ def adopt(pid: int) -> None:
 
 
 def unmount(place: Path) -> None:
-    """Have what is mounted at `place` unmounted when this process ends; does no harm where nothing is mounted then."""
+    """Let the guardian unmount `place` when this process ends, if something is mounted there then."""
     with _lock:
         pipe = _guardian()
         pipe.write(f"{MOUNTED}{place}\n".encode())
@@ -54,15 +54,15 @@ def unmount(place: Path) -> None:
 
 @functools.cache
 def _guardian() -> IO[bytes]:
-    """Start the one guardian of this process; what is written to it is read until this process ends."""
+    """Start the guardian of this process, once; return the pipe to it."""
     child = subprocess.Popen(
         [sys.executable, "-I", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # what ends our group must not end the guardian first
+        start_new_session=True,  # a signal to our process group must not end the guardian
     )
     assert child.stdin is not None
-    child.returncode = 0  # it ends after us: nothing waits for it, and nothing warns that it still runs
+    child.returncode = 0  # it ends after us: do not wait for it, nor warn that it still runs
     return child.stdin
 
 
@@ -78,7 +78,7 @@ def _signal(pids: list[int], *numbers: signal.Signals) -> None:
 
 
 def main() -> None:
-    """Take lines of `pid start` or `mounted PATH` until the pipe closes, then end and unmount what is left of them."""
+    """Read lines of `pid start` or `mounted PATH` until the pipe closes; then end these processes and unmount."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     adopted: dict[int, str] = {}
@@ -89,7 +89,7 @@ def main() -> None:
             continue
         pid, _, since = line.strip().partition(" ")
         adopted = {p: s for p, s in adopted.items() if started(p) == s} | {int(pid): since}
-    _signal(_alive(adopted), signal.SIGTERM, signal.SIGCONT)  # a suspended process sees a signal once it continues
+    _signal(_alive(adopted), signal.SIGTERM, signal.SIGCONT)  # SIGCONT, as a suspended process would not handle SIGTERM
     end = time.monotonic() + GRACE_SECONDS
     while _alive(adopted) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Apache Kafka as one KRaft process, from the artifacts that its project publishes for Maven. No topics here."""
+"""Apache Kafka as one KRaft process, from its Maven artifacts. No topics here."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from deploy.local.process import LocalError, Server, free_port
 
 VERSION = "4.1.1"
 _HEAP = "-Xmx512m"
-# A broker that lives for minutes spends more on optimising itself than it saves: half of its time here, measured.
+# Without the optimising compiler, a broker that lives for minutes takes half the CPU time (measured).
 _COMPILER = "-XX:TieredStopAtLevel=1"
 _PLUGIN = "3.8.1"
 
@@ -71,7 +71,7 @@ class KafkaServer(Server):
     name = "kafka"
 
     def __init__(self, directory: Path | str, port: int, *, advertised_port: int | None = None) -> None:
-        """`advertised_port` is where clients are sent instead of `port`: to a proxy before it."""
+        """Prepare the server. `advertised_port` is the port that clients are sent to, such as that of a proxy."""
         super().__init__(directory, port)
         self._advertised_port = advertised_port or port
 
@@ -101,11 +101,11 @@ class KafkaServer(Server):
         return [*base[:1], _HEAP, _COMPILER, "-XX:+UseSerialGC", *base[1:], "kafka.Kafka", str(properties)]
 
     def _controller_port(self) -> int:
-        """The controller's port is nobody's business, but it must stay the same as long as the data lives."""
-        kept = self.directory / "controller.port"
-        if not kept.exists():
-            kept.write_text(str(free_port()), encoding="ascii")
-        return int(kept.read_text(encoding="ascii"))
+        """Return the controller's port, which must not change while the data exists."""
+        file = self.directory / "controller.port"
+        if not file.exists():
+            file.write_text(str(free_port()), encoding="ascii")
+        return int(file.read_text(encoding="ascii"))
 
 
 def _java() -> list[str]:
@@ -116,8 +116,8 @@ def _java() -> list[str]:
 
 
 def fetch() -> Path:
-    """The jars; downloaded once."""
-    with cache.filling(f"kafka-{VERSION}") as entry:
+    """Return the directory of Kafka's jars, which are downloaded once."""
+    with cache.locked_entry(f"kafka-{VERSION}") as entry:
         libraries, done = entry / "libs", entry / "complete"
         if done.exists():
             return libraries

@@ -1,6 +1,6 @@
-"""A MongoDB server without Docker: `mongod` where there is one, else a compatible server from a package registry.
+"""A MongoDB server without Docker: `mongod` if installed, else a compatible server from a package registry.
 
-Which one is decided here and nowhere else: `mongod`, `secantus` (fast, built with cargo) or `pip` (slow).
+The kinds are `mongod`, `secantus` (fast, built with cargo) and `pip` (slow); `choose` picks one.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ class MongoServer(Server):
         return probes.mongo_answers(self.host, self.port)
 
     def environment(self) -> dict[str, str]:
-        # A replica set's oplog, which nobody here reads: writing it takes a quarter of the compatible servers' time.
+        # Nothing here reads the oplog; writing it takes a quarter of the compatible servers' time.
         return {"SECANTUS_DISABLE_OPLOG": "1"}
 
     def command(self) -> list[str]:
         kind = self.kind or choose()
-        data = self.directory / kind  # the servers' files are not each other's
+        data = self.directory / kind  # the kinds have different file formats
         data.mkdir(exist_ok=True)
         port = str(self.port)
         if kind == "mongod":
@@ -46,17 +46,17 @@ class MongoServer(Server):
         program = secantus() if kind == "secantus" else pip_server()
         if kind == "pip" and shutil.which("cargo"):
             cache.say("this MongoDB server is slow; `make server` builds a fast one")
-        # Without the last flag they acknowledge j:true before the journal is written, and a SIGKILL loses those writes.
+        # Without --sync-on-commit they acknowledge j:true before the journal is written, and a SIGKILL loses writes.
         return [str(program), "--host", self.host, "--port", port, "--storage-path", str(data), "--sync-on-commit"]
 
 
 def choose() -> str:
-    """The server to use: as told by `DESKBUS_MONGO_SERVER`, else the fastest that is here without a long build."""
-    told = os.environ.get("DESKBUS_MONGO_SERVER", "")
-    if told:
-        if told not in _KINDS:
-            raise LocalError(f"DESKBUS_MONGO_SERVER is {told!r}; expected one of {', '.join(_KINDS)}")
-        return told
+    """Return the kind of server to use: `DESKBUS_MONGO_SERVER`, else the fastest that needs no long build."""
+    setting = os.environ.get("DESKBUS_MONGO_SERVER", "")
+    if setting:
+        if setting not in _KINDS:
+            raise LocalError(f"DESKBUS_MONGO_SERVER is {setting!r}; expected one of {', '.join(_KINDS)}")
+        return setting
     if shutil.which("mongod"):
         return "mongod"
     return "secantus" if _secantus_binary().exists() else "pip"
@@ -67,9 +67,9 @@ def _secantus_binary() -> Path:
 
 
 def secantus() -> Path:
-    """The Rust server; built once, which takes several minutes."""
+    """Return the Rust server, which is built once; that takes several minutes."""
     binary = _secantus_binary()
-    with cache.filling(f"secantus-{SECANTUS_VERSION}") as entry:
+    with cache.locked_entry(f"secantus-{SECANTUS_VERSION}") as entry:
         if binary.exists():
             return binary
         cargo = shutil.which("cargo")
@@ -92,10 +92,10 @@ def secantus() -> Path:
 
 
 def pip_server() -> Path:
-    """The Python server, in an environment of its own; every file of it is pinned by hash."""
+    """Return the Python server, installed once in a virtual environment, with all packages pinned by hash."""
     digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-    with cache.filling(f"mongo-pip-{python}-{digest}") as entry:
+    with cache.locked_entry(f"mongo-pip-{python}-{digest}") as entry:
         program, done = entry / "bin" / "secantusd-py", entry / "complete"
         if not done.exists():
             cache.say("installing a MongoDB-compatible server with pip (once)")

@@ -1,4 +1,4 @@
-"""Is a server there? Asked in its own protocol, because an open port says little. No client library, no retries."""
+"""Readiness probes in the servers' own protocols, as an open port proves little. No client library, no retries."""
 
 import socket
 import struct
@@ -8,7 +8,7 @@ _MONGO_OP_MSG = 2013
 
 
 def kafka_answers(host: str, port: int, timeout: float = 2.0) -> bool:
-    """An ApiVersions request; a broker answers it once it has joined its cluster and takes requests."""
+    """Return whether the broker answers an ApiVersions request, as it does once it has joined its cluster."""
     client = b"deskbus-local"
     request = struct.pack(">hhih", _KAFKA_API_VERSIONS, 0, 1, len(client)) + client
     try:
@@ -22,7 +22,7 @@ def kafka_answers(host: str, port: int, timeout: float = 2.0) -> bool:
 
 
 def mongo_answers(host: str, port: int, timeout: float = 2.0) -> bool:
-    """A hello command; true when the server says that it takes writes."""
+    """Return whether the server answers a hello command and accepts writes."""
     elements = b"\x10hello\x00" + struct.pack("<i", 1) + b"\x02$db\x00" + struct.pack("<i", 6) + b"admin\x00"
     document = struct.pack("<i", len(elements) + 5) + elements + b"\x00"
     body = struct.pack("<i", 0) + b"\x00" + document

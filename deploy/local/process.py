@@ -1,6 +1,6 @@
-"""One server process: a pid file, signals, a readiness wait. It ends with its starter unless it is told to outlive it.
+"""One server process: pid file, signals, readiness. It ends with the process that started it, unless `outlives` is set.
 
-Knows nothing of Kafka or MongoDB.
+Nothing about Kafka or MongoDB here.
 """
 
 import os
@@ -20,39 +20,39 @@ _POLL_SECONDS = 0.05
 
 
 class LocalError(Exception):
-    """Something that the person at the keyboard can mend; the message says what."""
+    """A problem that the user can solve; the message says how."""
 
 
-#: Bound and never listening, so that the kernel gives their ports to nobody for as long as this process runs.
+#: Sockets that are bound but never listen, so that the kernel assigns their ports to no one while this process runs.
 _RESERVED: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens, and reserve it for as long as this process runs.
+    """Return a free port, and reserve it while this process runs.
 
-    Servers that allow the address to be reused, as nearly all do, can listen on it and can be restarted on it. No other
-    process is given it meanwhile, neither by this function nor for a connection of its own.
+    Servers that set SO_REUSEADDR, as nearly all do, can listen on it. No other process gets it meanwhile, neither from
+    this function nor as the local port of a connection.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
-        made = socket.socket()
+        reserved = socket.socket()
         try:
-            made.bind(("127.0.0.1", port))
+            reserved.bind(("127.0.0.1", port))
         except OSError:
-            made.close()
+            reserved.close()
             continue
-        # Not before: two that both allow it would both be given the port.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _RESERVED.append(made)
+        # Only after bind: two sockets with SO_REUSEADDR could both bind the port.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _RESERVED.append(reserved)
         return port
 
 
 class Server(ABC):
-    """A server in a directory of its own; data stays there between start and stop."""
+    """A server with its own directory, whose data survives a restart."""
 
     name: str
-    #: Whether it goes on when the process that started it ends.
     outlives = False
+    """Whether it keeps running when the process that started it ends."""
 
     def __init__(self, directory: Path | str, port: int) -> None:
         self.directory = Path(directory).resolve()
@@ -71,22 +71,22 @@ class Server(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """What a client is given."""
+        """The address for clients."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Prepare the directory and say what to run."""
+        """Prepare the directory; return the command to run."""
 
     def environment(self) -> dict[str, str]:
-        """What the process finds in its environment besides ours."""
+        """Return variables to add to the process's environment."""
         return {}
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the server on the port speaks and is ready."""
+        """Return whether the server is ready."""
 
     def start(self) -> None:
-        """Start the process; harmless when it runs already."""
+        """Start the process, unless it runs already. Raises LocalError if its port is in use."""
         if self.pid() is not None:
             running = self._running_port()
             if running != self.port:
@@ -123,29 +123,29 @@ class Server(ABC):
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it in good order; with force once the time is up. Harmless when it does not run."""
+        """Stop the process, if it runs: SIGTERM, then SIGKILL if it does not exit in time."""
         if self._signal(signal.SIGTERM):
-            self._signal(signal.SIGCONT)  # a suspended process would never see the first one
-        if not self._wait_gone(_STOP_SECONDS):
+            self._signal(signal.SIGCONT)  # a suspended process would not handle SIGTERM
+        if not self._wait_stopped(_STOP_SECONDS):
             self.kill()
         self.pid_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """SIGKILL: what a lost machine looks like to its clients."""
+        """Kill the process, as if its machine were lost."""
         self._signal(signal.SIGKILL)
-        if not self._wait_gone(_STOP_SECONDS):
+        if not self._wait_stopped(_STOP_SECONDS):
             raise LocalError(f"{self.name} survived SIGKILL")
         self.pid_file.unlink(missing_ok=True)
 
     def suspend(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Suspend the process: connections stay open, but nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def pid(self) -> int | None:
-        """The process of the pid file, if it is still the one that was started."""
+        """Return the process id from the pid file; None if that process has ended."""
         if self._child is not None and self._child.poll() is not None:
             self._child = None
         try:
@@ -168,14 +168,14 @@ class Server(ABC):
             return False
         return True
 
-    def _wait_gone(self, seconds: float) -> bool:
+    def _wait_stopped(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self.pid() is not None:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
         if self._child is not None:
-            self._child.wait()  # or it stays behind as a zombie of the test session
+            self._child.wait()  # otherwise it would remain a zombie
             self._child = None
         return True
 

@@ -1,4 +1,4 @@
-"""The choice between given addresses, Docker and native servers. How each server runs is not here."""
+"""The local stack: servers that the environment names, Docker containers, or native servers."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ class Addresses:
 
 
 class Stack:
-    """Kafka and MongoDB for one directory. `up` and `down` may be called as often as one likes."""
+    """Kafka and MongoDB with their data in one directory. `up` and `down` are idempotent."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Stack:
         *,
         outlives: bool = False,
     ) -> None:
-        """With `outlives`, the servers go on when the process that started them ends."""
+        """Prepare the stack. With `outlives`, the servers keep running when the process that started them ends."""
         self.directory = directory
         self.given_kafka = os.environ.get("DESKBUS_KAFKA", "")
         self.given_mongo = os.environ.get("DESKBUS_MONGO", "")
@@ -52,15 +52,15 @@ class Stack:
         return Addresses(self.given_kafka or self.kafka.address, self.given_mongo or self.mongo.address)
 
     def up(self) -> Addresses:
-        with self._alone():
-            wanted = self._wanted()
-            if wanted and _use_docker():
-                self._compose("up", "--detach", "--wait", *(server.name for server in wanted))
+        with self._locked():
+            servers = self._to_start()
+            if servers and _use_docker():
+                self._compose("up", "--detach", "--wait", *(server.name for server in servers))
                 self._docker_mark.touch()
             else:
-                for server in wanted:
+                for server in servers:
                     server.start()
-                for server in wanted:
+                for server in servers:
                     server.wait_ready()
             for name, answers in self._answering().items():
                 if not answers:
@@ -68,7 +68,7 @@ class Stack:
         return self.addresses()
 
     def down(self) -> None:
-        with self._alone():
+        with self._locked():
             if self._docker_mark.exists():
                 self._compose("down")
                 self._docker_mark.unlink()
@@ -78,7 +78,7 @@ class Stack:
                 Stack(orphan, 1, 1).discard()
 
     def discard(self) -> None:
-        """Down, and the data with it: for tests."""
+        """Stop the servers and delete their data, for tests."""
         if self._docker_mark.exists():
             self._compose("down", "--volumes")
             self._docker_mark.unlink()
@@ -96,7 +96,7 @@ class Stack:
             lines.append(f"{name:6} {'ready' if answers else 'absent':7} {getattr(addresses, name)} ({whose})")
         return lines
 
-    def _wanted(self) -> list[Server]:
+    def _to_start(self) -> list[Server]:
         servers: list[Server] = []
         if not self.given_kafka:
             servers.append(self.kafka)
@@ -122,13 +122,13 @@ class Stack:
         file = next((file for file in _COMPOSE_FILES if file.exists()), None)
         if file is None or shutil.which("docker") is None:
             raise LocalError(
-                "the Docker way needs docker on PATH and compose.yaml; DESKBUS_LOCAL_STACK=native does without"
+                "docker is not on PATH, or compose.yaml is missing; DESKBUS_LOCAL_STACK=native works without"
             )
         project = "deskbus" if self.directory == DATA else f"deskbus-{self.directory.name}"
         cache.run(["docker", "compose", "-p", project, "-f", str(file), *arguments], "docker compose", env=ports)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -143,12 +143,12 @@ def _port(variable: str, default: int) -> int:
 
 
 def _use_docker() -> bool:
-    """`DESKBUS_LOCAL_STACK` (docker or native) decides; else whether an engine answers and there is a compose file."""
-    told = os.environ.get("DESKBUS_LOCAL_STACK", "")
-    if told not in ("", "docker", "native"):
-        raise LocalError(f"DESKBUS_LOCAL_STACK is {told!r}; expected docker or native")
-    if told:
-        return told == "docker"
+    """Return whether to use Docker: by `DESKBUS_LOCAL_STACK`, else if an engine answers and a compose file exists."""
+    setting = os.environ.get("DESKBUS_LOCAL_STACK", "")
+    if setting not in ("", "docker", "native"):
+        raise LocalError(f"DESKBUS_LOCAL_STACK is {setting!r}; expected docker or native")
+    if setting:
+        return setting == "docker"
     if shutil.which("docker") is None or not any(file.exists() for file in _COMPOSE_FILES):
         return False
     try:
@@ -160,7 +160,7 @@ def _use_docker() -> bool:
 
 
 def _orphans(directory: Path) -> Iterator[Path]:
-    """Directories of test sessions (`test-<pid>`) whose process is gone."""
+    """Yield the directories of test sessions (`test-<pid>`) whose process has ended."""
     for entry in directory.glob("test-*"):
         pid = entry.name.removeprefix("test-")
         if pid.isdigit():

@@ -1,4 +1,5 @@
-"""Opening hours, holidays and working time, for deadlines, shifts and mute times alike. No tickets, no policies.
+"""Opening hours, holidays and working time, for deadlines, shifts and mute times. No tickets, no policies.
 
-hours: how a week is written. working_time: what it comes to in UTC. written: both as a policy file has them.
+`hours` parses the hours of a week or a date, `working_time` computes with them in UTC, `spec` is their form in policy
+files.
 """

@@ -1,4 +1,4 @@
-"""Opening hours as people write them ("mon-fri: 09:00-12:00, 13:00-18:00") as minutes of local days. No time zones."""
+"""Parsing of opening hours ("mon-fri: 09:00-12:00, 13:00-18:00") into minutes of local days. No time zones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ DAY = 24 * 60
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Span = tuple[int, int]
-"""Half-open [open, close) in minutes of a local day; a close of 1440 is 24:00."""
+"""Half-open interval [open, close) in minutes of a local day; 1440 is 24:00."""
 
 Day = tuple[Span, ...]
-"""The spans of one local day, in order and apart; empty means closed."""
+"""The spans of one local day, in order and without overlap; empty: closed."""
 
 Week = tuple[Day, Day, Day, Day, Day, Day, Day]
 """Monday to Sunday."""
@@ -25,7 +25,7 @@ _SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 
 
 def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
-    """Read the hours of a week: `always`, or days and ranges of days ("mon-fri", "daily") with their spans."""
+    """Parse the hours of a week: `always`, or spans by day or range of days ("mon-fri", "daily"). Raises ValueError."""
     if isinstance(hours, str):
         if hours != "always":
             raise ValueError("hours must be 'always' or a mapping of days to spans")
@@ -36,11 +36,11 @@ def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
             for opens, closes in _spans(text):
                 if closes > opens:
                     days[day].append((opens, closes))
-                else:  # over midnight: each part belongs to the local day that it is in
+                else:  # past midnight: split between the two days
                     days[day].append((opens, DAY))
                     days[(day + 1) % 7].append((0, closes))
     monday, tuesday, wednesday, thursday, friday, saturday, sunday = (
-        _apart(spans, name) for spans, name in zip(days, WEEKDAYS, strict=True)
+        _sorted(spans, name) for spans, name in zip(days, WEEKDAYS, strict=True)
     )
     week = (monday, tuesday, wednesday, thursday, friday, saturday, sunday)
     if not any(week):
@@ -49,15 +49,15 @@ def parse_week(hours: str | Mapping[str, str | Sequence[str]]) -> Week:
 
 
 def parse_day(text: str | Sequence[str]) -> Day:
-    """Read the hours of one date; nothing goes over its midnight."""
+    """Parse the hours of one date, which cannot extend past midnight. Raises ValueError."""
     spans = _spans(text)
     if any(closes <= opens for opens, closes in spans):
         raise ValueError("the hours of a single date cannot extend past midnight")
-    return _apart(spans, "this date")
+    return _sorted(spans, "this date")
 
 
 def parse_date(text: str) -> date:
-    """Read an ISO date."""
+    """Parse an ISO date. Raises ValueError."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -90,7 +90,7 @@ def _span(text: str) -> Span:
     opens, closes = _minute(match[1], match[2], text), _minute(match[3], match[4], text)
     if opens in {closes, DAY}:
         raise ValueError(f"{text!r} is empty; a whole day is 00:00-24:00")
-    if closes == 0:  # "18:00-00:00" ends the day
+    if closes == 0:  # "18:00-00:00" closes at 24:00
         closes = DAY
     return opens, closes
 
@@ -102,7 +102,8 @@ def _minute(hour: str, minute: str, text: str) -> int:
     return total
 
 
-def _apart(spans: list[Span], name: str) -> Day:
+def _sorted(spans: list[Span], name: str) -> Day:
+    """Return the spans in order. Raises ValueError if they overlap."""
     ordered = sorted(spans)
     for (_, closes), (opens, _) in pairwise(ordered):
         if opens < closes:

@@ -1,4 +1,4 @@
-"""Calendars and holidays as policy files write them, and the working time that they come to. No names of them here."""
+"""Calendars and holidays as policy files define them. Their names are defined by the file that contains them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -35,12 +35,12 @@ class CalendarSpec(Part):
         return value
 
     def build(self, lists: Iterable[Mapping[str, "Holiday"]]) -> Calendar:
-        """Return the working time, less these lists of holidays."""
+        """Return the calendar with these lists of holidays applied."""
         dates: dict[date, Day] = {}
         for holidays in lists:
             for text, holiday in holidays.items():
                 day, hours = parse_date(text), parse_day(holiday.hours)
-                dates[day] = hours if dates.get(day, hours) else ()  # closed by one list is closed
+                dates[day] = hours if dates.get(day, hours) else ()  # lists that disagree: closed
         return Calendar(self.zone, parse_week(self.hours), dates)
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of policy files: how they are read, and how a duration, a secret, a URL, an address is written.
+"""The vocabulary of policy files: loading them, and the formats of durations, secrets, URLs and addresses.
 
-Rule: a word that two services' files share is written here once; what matches tickets is in contracts/matching.py.
+Rule: a type that two services' files share is defined here once; conditions on tickets are in contracts/matching.py.
 """

@@ -1,7 +1,7 @@
-"""Where things are, as policies write it: URLs, mail addresses, hosts. Nothing is called here.
+"""URLs, mail addresses and hosts in policy files. Nothing is called here.
 
-Rule: what would fail only once it is used is refused when the file is read. A URL holds no user and no password; its
-variables (`${NAME:-default}`) are filled in by `kit.policy.secrets` when it is used.
+Rule: a value that could not be used is refused when the file is read. A URL contains no user or password; its variables
+(`${NAME:-default}`) are expanded by `kit.policy.secrets` when it is used.
 """
 
 import re
@@ -19,10 +19,10 @@ _ADDRESS = re.compile(r"[^\s@<>\"(),:;\[\]\\]+@[A-Za-z0-9.-]+")
 
 
 def _url(text: str) -> str:
-    shown = VARIABLE.sub(lambda match: match[2] or "https://unset", text)
-    if not _URL.fullmatch(shown) or not _parses(shown):
+    example = VARIABLE.sub(lambda match: match[2] or "https://unset", text)
+    if not _URL.fullmatch(example) or not _parses(example):
         raise ValueError("must be an http(s) URL, or ${NAME:-url}")
-    if "@" in urlsplit(shown).netloc:
+    if "@" in urlsplit(example).netloc:
         raise ValueError("must not contain a user or password: use a reference to a secret")
     return text
 
@@ -51,10 +51,10 @@ def _split(text: Any) -> Any:
 
 
 Url = Annotated[str, AfterValidator(_url)]
-"""An http(s) URL as it is written, with its variables."""
+"""An http(s) URL, with variables that are not expanded yet."""
 Address = Annotated[str, AfterValidator(_address)]
-"""A mail address, in lower case in memory: no provider tells addresses apart by case."""
+"""A mail address, converted to lower case: no provider distinguishes addresses by case."""
 Hosts = OneOrMany[Annotated[str, AfterValidator(_host)]]
 """Hosts that may be called even if private or without TLS: `host` or `host:port`, as in the URL."""
 HostsSetting = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_split), NoDecode]
-"""The same in a setting: separated by commas."""
+"""`Hosts` in a setting: comma-separated."""

@@ -1,9 +1,9 @@
-"""Durations as operators write them, the same in every policy file: `90s`, `1h30m`, `1.5h`, `2d`, `0`.
+"""The format of durations in all policy files: `90s`, `1h30m`, `1.5h`, `2d`, `0`.
 
-One or several parts, each a number and a unit (`d`, `h`, `m`, `s`, `ms`), without spaces, the largest unit first and
-each unit once. The last part may have a fraction, as in ISO 8601: `1.5h` is `1h30m`. `0` needs no unit; every other
-number does, since one reader would take it for minutes and the next for seconds. A duration is a whole number of
-milliseconds, as MongoDB keeps instants, and at most MOST.
+One or more parts, each a number and a unit (`d`, `h`, `m`, `s`, `ms`), without spaces, largest unit first, each unit
+once. The last part may have a fraction, as in ISO 8601: `1.5h` is `1h30m`. `0` needs no unit; every other number does,
+as it would be ambiguous. A duration is a whole number of milliseconds, the precision of MongoDB's dates, and at most
+MAXIMUM.
 """
 
 import re
@@ -13,8 +13,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
-MOST = timedelta(days=3650)
-"""Longest duration that a file may name; more is a slip of the pen."""
+MAXIMUM = timedelta(days=3650)
+"""Longest duration allowed; a longer one is taken for a typing error."""
 
 _MS = timedelta(milliseconds=1)
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -25,14 +25,14 @@ _HINT = "write it like 90s, 15m, 1h30m or 2d"
 
 
 def parse(value: object) -> timedelta:
-    """Read a duration; raises ValueError with what to write instead."""
+    """Parse a duration. Raises ValueError with a hint at the format."""
     if isinstance(value, timedelta):
         return value
     if value == "0" or (type(value) is int and value == 0):
         return timedelta(0)
     if not isinstance(value, str):
         unit = f"{value!r} has no unit" if type(value) in {int, float} else f"{value!r} is not a duration"
-        raise ValueError(f"{unit}: {_HINT}")  # noqa: TRY004 - pydantic takes ValueError
+        raise ValueError(f"{unit}: {_HINT}")  # noqa: TRY004 - pydantic requires ValueError
     match = _TEXT.fullmatch(value)
     numbers = match.groups() if match else ()
     parts = [(number, ms) for number, ms in zip(numbers, _UNITS.values(), strict=False) if number]
@@ -41,13 +41,13 @@ def parse(value: object) -> timedelta:
     total = sum(Decimal(number) * ms for number, ms in parts)
     if total != int(total):
         raise ValueError(f"{value!r} is not a whole number of milliseconds")
-    if total > MOST // _MS:
-        raise ValueError(f"{value!r} is longer than {write(MOST)}")
+    if total > MAXIMUM // _MS:
+        raise ValueError(f"{value!r} is longer than {write(MAXIMUM)}")
     return int(total) * _MS
 
 
 def parse_positive(value: object) -> timedelta:
-    """Read a duration that must not be nothing."""
+    """Parse a duration above 0. Raises ValueError."""
     duration = parse(value)
     if not duration:
         raise ValueError("must be longer than 0")
@@ -55,16 +55,16 @@ def parse_positive(value: object) -> timedelta:
 
 
 def write(duration: timedelta) -> str:
-    """Return the shortest text with whole parts that `parse` reads as this duration: `1h30m`, `2d`, `0`."""
-    left, text = duration // _MS, ""
+    """Return the duration in whole units, as `parse` reads it: `1h30m`, `2d`, `0`."""
+    remaining, text = duration // _MS, ""
     for unit, size in _UNITS.items():
-        count, left = divmod(left, size)
+        count, remaining = divmod(remaining, size)
         text += f"{count}{unit}" if count else ""
     return text or "0"
 
 
 _WRITTEN = PlainSerializer(write, return_type=str, when_used="json")
 Duration = Annotated[timedelta, BeforeValidator(parse), _WRITTEN]
-"""From nothing to MOST."""
+"""A duration from 0 to MAXIMUM."""
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_positive), _WRITTEN]
-"""More than nothing, where `0` would mean at once, for ever."""
+"""A duration above 0, for values where `0` would repeat without a pause."""

@@ -1,6 +1,6 @@
-"""Policy files: YAML to a pydantic model, faults with file and line, taken anew when the file changes.
+"""Policy files: YAML validated by a pydantic model, faults reported with file and line, reloaded when the file changes.
 
-Rule: a file that is not valid never takes the policy in force away. Secrets do not belong into these files.
+Rule: an invalid file never replaces the policy in force. Secrets do not belong in these files.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ T = TypeVar("T", bound=BaseModel)
 log = structlog.get_logger(__name__)
 
 MAX_BYTES = 1024 * 1024
-MAX_NODES = 100_000  # aliases counted where they are used: a few lines of them can stand for billions
-_DEEP = 100
+MAX_NODES = 100_000  # counting each use of an alias: a few lines of nested aliases can expand to billions
+_MAX_DEPTH = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the plain types of YAML 1.2: in 1.1 `10:30` is the number 630 and `NO` is false."""
+    """The safe loader with the scalar types of YAML 1.2: in YAML 1.1, `10:30` is the number 630 and `NO` is false."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as its base declares it
 
@@ -58,9 +58,9 @@ def _line(node: yaml.Node) -> int:
 
 
 def _inspect(node: yaml.Node, depth: int = 0) -> int:
-    """Refuse what YAML allows and a policy must not have; returns the number of nodes."""
-    if depth > _DEEP:
-        raise _Fault(_line(node), f"nested deeper than {_DEEP} levels")
+    """Refuse duplicate or complex keys, deep nesting and too many nodes; return the number of nodes."""
+    if depth > _MAX_DEPTH:
+        raise _Fault(_line(node), f"nested deeper than {_MAX_DEPTH} levels")
     count = 1
     if isinstance(node, yaml.MappingNode):
         names = set()
@@ -80,7 +80,7 @@ def _inspect(node: yaml.Node, depth: int = 0) -> int:
 
 
 def _locate(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
-    """The line of what pydantic names: as deep as its path can be followed, past names that are not in the file."""
+    """Return the line of pydantic's `loc`, as far as it exists in the file. Steps that the file lacks are skipped."""
     line = _line(node) if node else 1
     for step in loc:
         if isinstance(node, yaml.MappingNode):
@@ -95,7 +95,7 @@ def _locate(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
 
 
 def parse(name: str, content: bytes, model: type[T]) -> T:
-    """Read a policy out of a file's content; raises InvalidPolicy with every fault found."""
+    """Parse and validate a file's content. Raises InvalidPolicy with all faults found."""
     if len(content) > MAX_BYTES:
         raise InvalidPolicy(name, 1, f"larger than {MAX_BYTES} bytes")
     root: yaml.Node | None = None
@@ -127,13 +127,13 @@ def _reason(error: ErrorDetails, model: type[BaseModel]) -> str:
     where = ".".join(map(str, error["loc"]))
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        today = getattr(model, "renamed_keys", {}).get(str(error["loc"][-1]))
-        text = f"was renamed to {today}" if today else keys.unknown(model, error["loc"])
+        new_name = getattr(model, "renamed_keys", {}).get(str(error["loc"][-1]))
+        text = f"was renamed to {new_name}" if new_name else keys.unknown(model, error["loc"])
     return f"{where}: {text}" if where else text
 
 
 def load(path: Path, model: type[T]) -> T:
-    """Read a policy file once; raises InvalidPolicy."""
+    """Load a policy file once. Raises InvalidPolicy."""
     return parse(str(path), _content(path), model)
 
 
@@ -146,13 +146,13 @@ def _content(path: Path) -> bytes:
 
 
 class PolicyFile(Generic[T]):
-    """The policy in force, and the file it came from."""
+    """A policy file and the policy in force."""
 
     def __init__(self, path: Path, model: type[T]) -> None:
-        """Read the file; raises InvalidPolicy: a service does not start with a policy that it cannot read."""
+        """Load the file. Raises InvalidPolicy: a service does not start without a valid policy."""
         self.path = path
         self._model = model
-        self._stat = self._look()
+        self._stat = self._stat_file()
         content = _content(path)
         self._digest = self._seen = hashlib.sha256(content).hexdigest()
         self.current: T = parse(str(path), content, model)
@@ -162,16 +162,16 @@ class PolicyFile(Generic[T]):
     def _name(self) -> str:
         return f"{self._count}-{self._digest[:12]}"
 
-    def _look(self) -> tuple[int, ...] | None:
+    def _stat_file(self) -> tuple[int, ...] | None:
         try:
-            stat = os.stat(self.path)  # noqa: PTH116 - through symlinks: a ConfigMap changes by swapping one
+            stat = os.stat(self.path)  # noqa: PTH116 - follows symlinks: a ConfigMap is updated by replacing one
         except OSError:
             return None
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def reload(self) -> bool:
-        """Take the file again if it changed; says whether another policy is in force now."""
-        stat = self._look()
+        """Load the file if it changed; return whether the policy in force changed. An invalid file is logged once."""
+        stat = self._stat_file()
         if stat == self._stat:
             return False
         self._stat = stat
@@ -200,10 +200,10 @@ class PolicyFile(Generic[T]):
         return True
 
     async def watch(self, clock: Clock, changed: Callable[[], object] = lambda: None) -> None:
-        """Look at the file about every second, until cancelled; call `changed` when another policy is in force."""
+        """Reload the file when it changes, checking every second until cancelled; call `changed` for a new policy."""
 
-        async def look() -> None:
+        async def reload() -> None:
             if await asyncio.to_thread(self.reload):
                 changed()
 
-        await every(clock, 1.0, look, "policy file")()
+        await every(clock, 1.0, reload, "policy file")()

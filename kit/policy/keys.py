@@ -1,6 +1,6 @@
-"""What to say about a key that a policy file does not have: which keys stand in its place, and which one was meant.
+"""Error messages for unknown keys of policy files: similar keys, or the keys that exist in that place.
 
-Pure: it reads the model that the file is checked against. Where that cannot be followed, nothing is suggested.
+Pure: the keys come from the file's model. Where the model cannot be followed, nothing is suggested.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,37 +10,36 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-_LONGEST = 60
-"""Characters of a key that others are compared with: comparing takes the square of it."""
-_NAMED = 12
-"""Keys that are listed where none is near."""
+_MAX_COMPARED = 60
+"""Longest key to look up similar ones for: the comparison takes quadratic time."""
+_MAX_LISTED = 12
+"""Maximum number of keys listed if none is similar."""
 
 
 def unknown(model: type[BaseModel], loc: Sequence[int | str]) -> str:
-    """Say that the last step of `loc`, a path as pydantic gives it, is no key there, and what may have been meant."""
+    """Return the message for an unknown key: the last step of `loc`, a path as in pydantic's errors."""
     *path, key = loc
-    known = list(dict.fromkeys(name for part in _at(model, path) for name in _names(part)))
-    told = "unknown key"
-    if len(str(key)) <= _LONGEST and (near := get_close_matches(str(key).lower(), known, n=2)):
-        return f"{told}, did you mean {' or '.join(near)}?"
+    known = list(dict.fromkeys(name for part in _models_at(model, path) for name in _names(part)))
+    if len(str(key)) <= _MAX_COMPARED and (similar := get_close_matches(str(key).lower(), known, n=2)):
+        return f"unknown key, did you mean {' or '.join(similar)}?"
     if not known:
-        return told
-    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-    return f"{told}; known keys: {', '.join(sorted(known)[:_NAMED])}{more}"
+        return "unknown key"
+    more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+    return f"unknown key; known keys: {', '.join(sorted(known)[:_MAX_LISTED])}{more}"
 
 
-def _at(model: type[BaseModel], path: Sequence[int | str]) -> Iterator[type[BaseModel]]:
-    """The models that a mapping at this path is checked against."""
-    here: list[Any] = [model]
+def _models_at(model: type[BaseModel], path: Sequence[int | str]) -> Iterator[type[BaseModel]]:
+    """Yield the models that validate the mapping at this path."""
+    types: list[Any] = [model]
     for step in path:
-        here = [inner for each in here for inner in _into(each, step)]
-    for each in here:
-        yield from (plain for plain in _plain(each) if _is_model(plain))
+        types = [inner for each in types for inner in _step_into(each, step)]
+    for each in types:
+        yield from (member for member in _members(each) if _is_model(member))
 
 
-def _into(kind: Any, step: int | str) -> Iterator[Any]:
-    """The types that one step of a path leads to; one that names a member of a union leads to that member."""
-    members = list(_plain(kind))
+def _step_into(kind: Any, step: int | str) -> Iterator[Any]:
+    """Yield the types that one step of a path leads to. A step may name the member of a union."""
+    members = list(_members(kind))
     if len(members) > 1:
         yield from [each for each in members if step in _labels(each)] or members
         return
@@ -54,19 +53,19 @@ def _into(kind: Any, step: int | str) -> Iterator[Any]:
             yield inner[0]
 
 
-def _plain(kind: Any) -> Iterator[Any]:
-    """The types that a value may have, without what is only said about them."""
+def _members(kind: Any) -> Iterator[Any]:
+    """Yield the members of a union, without annotations and None; a type that is no union is its own member."""
     if get_origin(kind) is Annotated:
-        yield from _plain(get_args(kind)[0])
+        yield from _members(get_args(kind)[0])
     elif get_origin(kind) in {Union, UnionType}:
         for member in get_args(kind):
-            yield from _plain(member)
+            yield from _members(member)
     elif kind is not NoneType:
         yield kind
 
 
 def _labels(kind: Any) -> set[object]:
-    """How a path names this member of a union: by its class, or by what its tag says."""
+    """Return the names that a path may use for this member of a union: its class, or the values of its tag."""
     if not _is_model(kind):
         return set()
     tags = (

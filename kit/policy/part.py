@@ -1,4 +1,4 @@
-"""What every part of a policy file is: frozen, with no keys but its own, described by docstrings. No values here."""
+"""The base of all models of policy files: frozen, without extra keys, with descriptions from docstrings."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,4 +11,4 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     renamed_keys: ClassVar[Mapping[str, str]] = {}
-    """Of a whole file: key that it had once -> what to write today. A file with an old key is refused with this."""
+    """On the model of a file: former key -> present key. A file with a former key is refused with a hint."""

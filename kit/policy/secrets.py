@@ -1,7 +1,7 @@
-"""What a policy names and does not hold: secrets (`env:NAME`, `file:/path`), variables (`${NAME}`, `${NAME:-default}`).
+"""References in policy files: to secrets (`env:NAME`, `file:/path`) and variables (`${NAME}`, `${NAME:-default}`).
 
-Rule: a policy names a secret, never holds it; `Secrets` alone looks it up. What is not set is an error, never an empty
-text: a URL without its host, or a signature with an empty key, would look as if all were well.
+Rule: a policy refers to a secret and never contains it; only `Secrets` reads it. A missing value is an error, never an
+empty string: a URL without its host, or a signature with an empty key, would go unnoticed.
 """
 
 import os
@@ -19,38 +19,40 @@ _REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
 
 def _ref(text: str) -> str:
-    if not _REF.fullmatch(text):  # the text may be the secret itself: it is not shown
+    if not _REF.fullmatch(text):  # the message does not quote the text, which may be the secret itself
         raise ValueError("must be a reference to a secret, env:NAME or file:/path, never the secret itself")
     return text
 
 
 SecretRef = Annotated[str, AfterValidator(_ref)]
-"""Where a secret is; never the secret."""
+"""A reference to a secret."""
 SecretRefs = OneOrMany[SecretRef]
-"""One, or several while a secret is being changed."""
+"""One reference, or several while a secret is rotated."""
 
 
 class Unresolved(Exception):
-    """A secret or variable that the policy names is not there, or not usable. It may come: not the caller's fault."""
+    """A secret or variable is not set, or cannot be read. It may be set later."""
 
 
 class Secrets:
-    """Looks up what policies name. Files are read anew when they change, so a rotated secret counts at once."""
+    """Reads secrets and expands variables. A file that changed is read again, so a rotated secret is used at once."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = dict(os.environ) if environ is None else environ  # os.environ decodes at every look
+        self._environ = (
+            dict(os.environ) if environ is None else environ
+        )  # a copy, as os.environ decodes at every access
         self._files: dict[str, tuple[tuple[int, int], str]] = {}
 
     def secret(self, refs: str | tuple[str, ...]) -> str:
-        """The first secret that is there: the one to sign and to log in with. Raises Unresolved."""
+        """Return the first secret that is set, the one to sign and log in with. Raises Unresolved if none is."""
         return self.secrets((refs,) if isinstance(refs, str) else refs)[0]
 
     def secrets(self, refs: tuple[str, ...]) -> list[str]:
-        """All secrets that are there; raises Unresolved if none is."""
+        """Return all secrets that are set. Raises Unresolved if none is."""
         found, missing = [], []
         for ref in refs:
             try:
-                found.append(self._look_up(ref))
+                found.append(self._read_ref(ref))
             except Unresolved as fault:
                 missing.append(str(fault))
         if not found:
@@ -58,7 +60,7 @@ class Secrets:
         return found
 
     def expand(self, text: str) -> str:
-        """Fill in variables; one that is empty counts as not set. Raises Unresolved for one that has no default."""
+        """Expand variables; an empty one counts as not set. Raises Unresolved if one is not set and has no default."""
 
         def fill(match: re.Match[str]) -> str:
             value = self._environ.get(match[1]) or match[2]
@@ -68,7 +70,7 @@ class Secrets:
 
         return VARIABLE.sub(fill, text)
 
-    def _look_up(self, ref: str) -> str:
+    def _read_ref(self, ref: str) -> str:
         kind, _, name = ref.partition(":")
         try:
             value = self._environ.get(name, "").strip() if kind == "env" else self._read(name)
@@ -79,7 +81,7 @@ class Secrets:
         return value
 
     def _read(self, path: str) -> str:
-        stat = os.stat(path)  # noqa: PTH116 - once for every signature: no objects
+        stat = os.stat(path)  # noqa: PTH116 - called for every signature; pathlib is slower
         changed = stat.st_ino, stat.st_mtime_ns
         if path not in self._files or self._files[path][0] != changed:
             self._files[path] = changed, Path(path).read_text(encoding="utf-8").strip()

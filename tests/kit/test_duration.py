@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from kit.policy.duration import MOST, Duration, parse, parse_positive, write
+from kit.policy.duration import MAXIMUM, Duration, parse, parse_positive, write
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from kit.policy.duration import MOST, Duration, parse, parse_positive, write
         ("250ms", timedelta(milliseconds=250)),
         ("0.001s", timedelta(milliseconds=1)),
         ("120m", timedelta(hours=2)),
-        ("3650d", MOST),
+        ("3650d", MAXIMUM),
         ("0", timedelta(0)),
         (0, timedelta(0)),
         ("0s", timedelta(0)),
@@ -96,7 +96,7 @@ def test_a_duration_is_written_with_whole_parts(duration: timedelta, text: str) 
     assert write(duration) == text
 
 
-@given(st.integers(0, MOST // timedelta(milliseconds=1)))
+@given(st.integers(0, MAXIMUM // timedelta(milliseconds=1)))
 def test_what_is_written_is_read_back(ms: int) -> None:
     duration = timedelta(milliseconds=ms)
     assert parse(write(duration)) == duration
@@ -110,4 +110,4 @@ def test_any_text_is_a_duration_within_the_bound_or_refused(text: str) -> None:
         duration = parse(text)
     except ValueError:
         return
-    assert timedelta(0) <= duration <= MOST
+    assert timedelta(0) <= duration <= MAXIMUM

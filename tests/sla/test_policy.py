@@ -157,8 +157,8 @@ holidays:
 """
     )
     shop = book(text).calendar("shop")
-    assert shop.working_between(at(15 * 60), at(39 * 60)) == 0
-    assert shop.working_between(at(39 * 60), at(63 * 60)) == 3 * 3600
+    assert shop.ms_between(at(15 * 60), at(39 * 60)) == 0
+    assert shop.ms_between(at(39 * 60), at(63 * 60)) == 3 * 3_600_000
 
 
 VALID = """\
