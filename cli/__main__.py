@@ -22,11 +22,11 @@ from cli.letters import replay as send_back
 from cli.reading import read
 from cli.replaying import outcome
 from cli.screen import clean, console, say
+from cli.topics import create_topics
 from contracts import topics as catalogue
 from contracts.dlq import REFUSED
 from kit.base.clock import SystemClock
 from kit.base.errors import TransientError
-from kit.kafka.admin import create_topics
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The Deskbus command line."

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cli.letters import Choice, Found, find, replayed
+from cli.topics import committed
 from contracts import topics
 from kit.base.clock import SystemClock
-from kit.kafka.admin import committed
 
 #: Seconds between two requests for the committed offsets.
 _POLL_SECONDS = 0.25

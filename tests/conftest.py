@@ -15,9 +15,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
+from cli.topics import create_topics, delete_topics
 from deploy.local import Stack, free_port
 from deploy.local.stack import DATA, Addresses
-from kit.kafka.admin import create_topics, delete_topics
 
 _NEEDS_STACK = {"kafka", "mongo", "topics", "environment"}
 _PARTITIONS = 4

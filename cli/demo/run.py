@@ -26,6 +26,7 @@ from cli.fleet import ROOT, SERVICES, Fleet, FleetError
 from cli.reading import read
 from cli.running import policies
 from cli.sending import Doors
+from cli.topics import create_topics, delete_topics
 from cli.traffic import Traffic, secrets_environment, tokens
 from contracts import topics
 from contracts.envelope import Event
@@ -33,7 +34,6 @@ from deploy.local import free_port
 from kit.base.clock import SystemClock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
-from kit.kafka.admin import create_topics, delete_topics
 
 SECONDS = 55.0
 """Maximum time from the first message to the checks."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from cli.fleet import ROOT, SERVICES
+from cli.topics import create_topics
 from kit.base.clock import SystemClock
-from kit.kafka.admin import create_topics
 from tests.bench import machine
 from tests.bench.floor import per_ticket, plan
 from tests.bench.load import Feeder, watching

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 from pymongo import MongoClient
 
+from cli.topics import delete_topics
 from deploy.local import MongoServer, free_port
-from kit.kafka.admin import delete_topics
 from tests.bench import machine
 
 MEMORY = Path("/dev/shm")

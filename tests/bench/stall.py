@@ -18,9 +18,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import MongoClient
 
 from cli.fleet import SERVICES, Replica
+from cli.topics import committed
 from contracts import topics
 from kit.base.clock import Clock
-from kit.kafka.admin import committed
 from tests.system.rig import System
 
 SECONDS = 10.0

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from cli.fleet import SERVICES
-from kit.kafka.admin import delete_topics
+from cli.topics import delete_topics
 from tests.bench import machine, written
 from tests.bench.floor_run import floor
 from tests.bench.load import percentile

@@ -20,10 +20,10 @@ import httpx
 import psutil
 
 from cli.fleet import SERVICES
+from cli.topics import delete_topics
 from deploy.local.stack import ROOT
 from kit.base.clock import SystemClock
 from kit.base.ids import uuid7
-from kit.kafka.admin import delete_topics
 from tests.crash.people import Customers, Staff
 from tests.system.rig import System, system
 

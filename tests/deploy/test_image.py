@@ -1,5 +1,6 @@
 """The image and the compose file: what is copied is enough for a service and is nobody else's; what is named exists."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,10 +15,12 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from contracts.topics import SERVICES
+from cli.topics import delete_topics
+from contracts.topics import SERVICES, TOPICS
 from deploy.local import free_port, guardian
 from deploy.local.kafka import VERSION as KAFKA_VERSION
 from deploy.reference import settings_class
+from tests.conftest import Prefix
 
 _LOAD = """
 import importlib, pkgutil, sys, services.{service}
@@ -123,6 +126,29 @@ def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_image_and_what_compose_mounts_are_enough_to_create_the_topics(
+    root: Path, tmp_path: Path, dockerfile: str, compose: dict[str, Any], kafka: str, prefix: Prefix
+) -> None:
+    described = compose["services"]["topics"]
+    copy_as_the_build_does(root, dockerfile, described["build"]["args"]["SERVICE"], tmp_path)
+    for mount in described["volumes"]:
+        source, target, mode = mount.split(":")
+        assert (target.split("/")[1], mode) == ("app", "ro")
+        shutil.copytree(root / source, tmp_path / Path(target).name)
+    given = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix.topics, "DESKBUS_PARTITIONS": "1"}
+    try:
+        result = subprocess.run(
+            [sys.executable, *described["entrypoint"][1:]],
+            cwd=tmp_path, env={**bare_environment(), **given}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"{len(TOPICS)} topics created, 0 reconfigured\n"
+    finally:
+        asyncio.run(delete_topics(kafka, prefix.topics))
 
 
 def test_the_ignore_file_lets_through_what_the_build_copies(root: Path, dockerfile: str) -> None:

@@ -20,12 +20,12 @@ from cli.audit import Audit, Report
 from cli.fleet import SERVICES, Fleet, Replica
 from cli.reading import TopicRecord, read
 from cli.sending import Doors
+from cli.topics import create_topics
 from cli.traffic import Piece, Traffic
 from contracts import topics
 from contracts.envelope import Event
 from deploy.local import free_port
 from kit.base.clock import SystemClock
-from kit.kafka.admin import create_topics
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent.parent / "deploy" / "config"

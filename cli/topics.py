@@ -1,6 +1,11 @@
-"""Topics: made, checked and, by tests, deleted from the table in contracts. No records are read or written here."""
+"""Topics: made, set right and, by tests, deleted after the table in contracts. No records are read or written here.
+
+`python -m cli.topics` makes them without the rest of the command line: with contracts and kit it is enough, so that any
+service's image can do it (compose.yaml).
+"""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
+from cli.screen import say
 from contracts import topics as table
 from kit.base.errors import TransientError
 
@@ -129,3 +135,14 @@ async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
     async with _admin(bootstrap) as client:
         found = await client.list_consumer_group_offsets(group)
     return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+def main(environ: Mapping[str, str]) -> None:
+    """Make the topics that the environment asks for, and say what was done."""
+    prefix, partitions = environ.get("DESKBUS_TOPIC_PREFIX", ""), table.partitions(environ)
+    report = asyncio.run(create_topics(environ["DESKBUS_KAFKA"], prefix, partitions))
+    say(f"{len(report.created)} topics created, {len(report.configured)} reconfigured")
+
+
+if __name__ == "__main__":
+    main(os.environ)

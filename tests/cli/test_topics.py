@@ -6,10 +6,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from cli.topics import create_topics, delete_topics
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.base.errors import TransientError
-from kit.kafka.admin import create_topics, delete_topics
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
 from tests.conftest import Prefix
