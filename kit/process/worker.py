@@ -115,10 +115,12 @@ class Worker:
         background: Mapping[str, Job],
         doors: Sequence[Part] = (),
         door_first: bool = False,
+        close: Sequence[Callable[[], object]] = (),
     ) -> Service:
         """Return the service that is made of these parts. Raises ValueError where nothing consumes.
 
-        The arguments are those of `Service`. With `door_first` it is ready as soon as its door and producer are.
+        The arguments are those of `Service`; `close` is called before clients and the store are closed. With
+        `door_first` it is ready as soon as its door and producer are.
         """
         if self._consumer is None:
             raise ValueError("a service consumes")
@@ -137,5 +139,5 @@ class Worker:
             documents=self._documents,
             background={**self._background, **background},
             ready=None if door_first else {"MongoDB": self.mongo.ping},
-            close=[*self._close, self.mongo.close],
+            close=[*close, *self._close, self.mongo.close],
         )

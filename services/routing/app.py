@@ -58,8 +58,10 @@ def create_service(settings: RoutingSettings, clock: Clock | None = None) -> Ser
                 clock, settings.roster_seconds, lambda: ticker.follow_agents(assigner, absence.told), "roster"
             ),
             "roster, all of it": every(clock, 60, read_roster, "roster, all of it"),
+            "releases": every(clock, settings.release_seconds, assigner.claims.write_releases, "releases"),
             "absence, all of it": every(clock, settings.reconcile_seconds, absence.sweep, "absence, all of it"),
             "reconciler": every(clock, settings.reconcile_seconds, reconciler.turn, "reconciler"),
             "gauges": every(clock, 15, lambda: ticker.count(assigner, clock), "gauges"),
         },
+        close=[assigner.claims.write_releases],
     )

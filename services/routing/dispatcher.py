@@ -55,6 +55,7 @@ class Dispatcher:
         if self._assigner.claims.freed.is_set():
             self._assigner.claims.freed.clear()
             await self.look()
+            await self._assigner.claims.write_releases(missed=True)  # nobody whom we know of needed it
         if self._due:
             due, self._due = sorted(self._due)[:PAGE], set(sorted(self._due)[PAGE:])
             docs = await self._assigner.documents.load(due)

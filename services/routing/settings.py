@@ -23,6 +23,9 @@ class RoutingSettings(ServiceSettings):
         500, ge=10, le=10_000, description="Milliseconds between checks for tickets that are due for another look."
     )
     roster_seconds: float = Field(1, ge=0.05, le=60, description="Seconds between reads of changed agents.")
+    release_seconds: float = Field(
+        1, ge=0.05, le=60, description="Seconds between writes of released claims that no new claim took along."
+    )
     reconcile_seconds: float = Field(
         5, ge=0.1, le=600, description="Seconds between searches for orphaned claims (without their ticket)."
     )

@@ -122,6 +122,8 @@ class Reconciler:
             page = marks[start : start + PAGE]
             metrics.RECONCILED.inc(await self._assigner.claims.look_at([mark[:2] for mark in page], fence=True))
             self._verified.update(dict.fromkeys(page, now))
+        if marks:
+            await self._assigner.claims.write_releases()
 
 
 def build_ticker(

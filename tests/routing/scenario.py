@@ -223,13 +223,16 @@ class Replica:
         return Raw(topic, 0, self._offset, value)
 
     async def hear(self, *payloads: TicketEvent) -> None:
-        """Handle events as one batch."""
+        """Handle events as one batch, and write what it owes to agents, which services do a little later."""
         assert await self.delivery.handle(self.records(*payloads)) == set()
+        await self.assigner.claims.write_releases()
 
     async def command(
         self, ticket_id: str, data: Payload, command_id: str = "c-1", source: str = "/test", **limits: str
     ) -> set[Any]:
-        return await self.delivery.handle([self.asked(ticket_id, data, command_id, source, **limits)])
+        left = await self.delivery.handle([self.asked(ticket_id, data, command_id, source, **limits)])
+        await self.assigner.claims.write_releases()
+        return left
 
     def asked(
         self, ticket_id: str, data: Payload, command_id: str = "c-1", source: str = "/test", **limits: str
@@ -255,6 +258,7 @@ class Replica:
         await self.absence.turn()
         await self.timers.tick()
         await self.dispatcher.turn()
+        await self.assigner.claims.write_releases()
 
     async def ticket(self, ticket_id: str) -> TicketState:
         state = (await self.tickets.load([ticket_id]))[ticket_id].state

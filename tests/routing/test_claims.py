@@ -172,6 +172,7 @@ async def test_work_that_reaches_an_agent_as_they_leave_is_taken_away_again(cloc
     await other.roster.load_all()
     await other.absence.sweep()
     assert (await one.ticket("t1")).agent is None
+    await other.assigner.claims.write_releases()
     assert await one.holders("ann") == {"ann": []}
 
 

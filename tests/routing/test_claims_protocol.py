@@ -110,6 +110,10 @@ CROWDED: dict[str, Scene] = {
         off, b, [told(T1, PENDING, WOKEN), told(T2, T3, SOLVED_2, partition=1)], [ANN, BOB], reads=([0, 1], [1]),
         size=2, early=2, asks=[leaves, returns],
     ),
+    "solved and reopened while others come, with room to spare": lambda off, b: Office(
+        off, b, [told(T1, SOLVED, AGAIN), told(T2, SOLVED_2, T3, partition=1)], [profile("ann", capacity=3)],
+        reads=([0, 1], [1]), size=2, early=2, asks=[lambda door: door.put(profile("ann", capacity=4))],
+    ),
     "handed to somebody who leaves": one(T1, To("t1", "ann"), people=[ANN, BOB], asks=[leaves], early=2),
     "away, and back, while the ticket is solved and reopened": one(T1, SOLVED, AGAIN, asks=[leaves, returns], early=2),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.agents import AgentPresenceChanged, AgentRemoved, AgentUpdated
 from services.routing.core import agents, ranking
-from services.routing.core.agents import AgentState, Claim
+from services.routing.core.agents import AgentState, Claim, Release
 from tests.routing.scenario import at, profile
 
 
@@ -87,9 +87,16 @@ def test_a_claim_keeps_the_higher_stamp_and_weight_and_a_renewal_is_no_assignmen
 
 def test_claims_are_given_up_or_made_lighter() -> None:
     state = AgentState(profile("ann"), {name: Claim(1, 1.0, at(0)) for name in ("a", "b", "c")})
-    after = agents.release(state, {"a"}, at(9), {"b": 0.0, "gone": 0.0})
+    after = agents.release(state, {"a": Release(2), "b": Release(2, 0.0), "gone": Release(2, 0.0)})
     assert after.claims == {"b": Claim(1, 0.0, at(0)), "c": Claim(1, 1.0, at(0))}
-    assert (after.load, after.touched_at) == (1.0, at(9))
+    assert after.load == 1.0
+
+
+def test_a_release_changes_nothing_of_a_claim_that_was_renewed_since_or_is_as_light() -> None:
+    state = AgentState(profile("ann"), {name: Claim(2, 1.0, at(0)) for name in ("a", "b", "c")})
+    late = {"a": Release(2), "b": Release(2, 0.0), "c": Release(3, 1.0)}
+    assert agents.release(state, late) is state
+    assert agents.effective(state, {**late, "d": Release(9)}) == {}
 
 
 @pytest.mark.parametrize(("capacity", "load"), [(0, float("inf")), (4, 0.25)])

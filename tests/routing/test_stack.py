@@ -17,6 +17,7 @@ from contracts.tickets import TicketEvent
 from contracts.topics import ASSIGNMENTS, TICKETS, topic_name
 from kit.base.clock import SystemClock
 from kit.kafka.producer import Producer
+from kit.mongo import MongoStore
 from kit.process.service import Service, run
 from kit.protocol.ports import Outgoing
 from services.routing.app import create_service
@@ -98,14 +99,18 @@ async def bench(kafka: str, topics: str) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def make(kafka: str, mongo: str, prefix: Prefix, tmp_path: Path) -> Callable[[], Service]:
+def settings(kafka: str, mongo: str, prefix: Prefix, tmp_path: Path) -> RoutingSettings:
     policy = tmp_path / "routing.yaml"
     policy.write_bytes(POLICY)
-    settings = RoutingSettings(
+    return RoutingSettings(
         kafka=kafka, mongo=SecretStr(mongo), topic_prefix=prefix.topics, mongo_prefix=prefix.mongo, policy=policy,
         port=0, ops_port=0, tokens=SecretStr(TOKENS), roster_seconds=0.3, reconcile_seconds=1, claim_seconds=2,
         session_timeout_ms=6000,
     )  # fmt: skip
+
+
+@pytest.fixture
+def make(settings: RoutingSettings) -> Callable[[], Service]:
     return lambda: create_service(settings)
 
 
@@ -185,3 +190,20 @@ async def test_agent_who_comes_online_gets_what_waits_and_gives_it_back_on_leavi
         await put(other, "bob", "online")
         await one.put("/v1/agents/ann/presence", json={"presence": "offline"})
         await bench.until(lambda: bench.loads() == {"ann": 0, "bob": 3, "cat": 0}, seconds=10)
+
+
+async def test_service_that_ends_writes_what_it_has_released(
+    bench: Bench, settings: RoutingSettings, mongo: str
+) -> None:
+    later = settings.model_copy(update={"release_seconds": 60})
+    store = MongoStore(mongo, settings.database)
+    async with living(create_service(later)) as door:
+        await put(door, "bob", "online")
+        await bench.say(opened(ticket("t1")))
+        await bench.until(lambda: bench.loads()["bob"] == 1)
+        await bench.say(status(ticket("t1", 2, status=Status.SOLVED)))
+        await bench.until(lambda: bench.loads()["bob"] == 0)
+        before = await store.fetch("agents", ["bob"])
+    after = await store.fetch("agents", ["bob"])
+    store.close()
+    assert [len(row["state"]["claims"]) for row in (*before, *after)] == [1, 0]

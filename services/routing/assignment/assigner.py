@@ -14,9 +14,10 @@ from kit.base.clock import Clock
 from kit.base.errors import TooLarge, TransientError
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents, Saved
-from services.routing.assignment.claims import ROUNDS, Claims, Observer, Versions, Weights
+from services.routing.assignment.claims import ROUNDS, Claims, Observer, Releases
 from services.routing.assignment.shares import Shares
 from services.routing.core import picking, transfers
+from services.routing.core.agents import Release
 from services.routing.core.need import needs_of
 from services.routing.core.picking import Pick
 from services.routing.core.policy import RoutingPolicy
@@ -102,6 +103,9 @@ class Assigner:
                     if pick.agent_id in won:
                         self._give(doc, pick)
                 waiting = [doc for doc, pick in picks if pick.agent_id not in won]
+            else:
+                if waiting:
+                    self.claims.freed.set()  # others were faster each time: there may be room all the same
             self._say_who_is_waited_for(seen, policy)
 
     def _pick(self, waiting: Sequence[Document[TicketState]], policy: RoutingPolicy, *, spread: int) -> list[Picked]:
@@ -168,17 +172,17 @@ class Assigner:
 
     async def settle(self, won: Iterable[Document[TicketState]], lost: Iterable[Document[TicketState]]) -> None:
         """Give up the claims that the write of these tickets made needless. What fails is the reconciler's."""
-        free, lighter = Versions(), Weights()
+        free = Releases()
         for doc in won:
             if doc.state is None:
                 continue
             if doc.id in self.shares.lighter and doc.state.agent is not None:
-                free.setdefault(doc.state.agent, {})[doc.id] = doc.version
-                lighter.setdefault(doc.state.agent, {})[doc.id] = self.claims.weigh(doc.state, doc.state.agent)
+                lighter = Release(doc.version, self.claims.weigh(doc.state, doc.state.agent))
+                free.setdefault(doc.state.agent, {})[doc.id] = lighter
             self.shares.lighter.discard(doc.id)
             gone = self._left.pop(doc.id, set()) | {a for a in doc.state.left if a in self.roster.holders(doc.id)}
             for agent_id in gone - {doc.state.agent}:
-                free.setdefault(agent_id, {})[doc.id] = doc.version
+                free.setdefault(agent_id, {})[doc.id] = Release(doc.version)
             self._count(doc.state, self._given.pop(doc.id, None))
         unsure = []
         for doc in lost:
@@ -187,7 +191,7 @@ class Assigner:
             unsure += [(agent_id, doc.id) for agent_id in self.roster.holders(doc.id)]
         try:
             if free:
-                await self.claims.release(free, lighter)
+                await self.claims.release(free)
             if unsure:
                 await self.claims.look_at(unsure, fence=False)
         except TransientError as fault:

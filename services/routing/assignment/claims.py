@@ -3,6 +3,8 @@
 Rules, by their names in the model of the protocol: a claim moves the agent's version (claim-bumps) and keeps the
 highest version of the ticket it was made at (stamp-max); who loses the ticket looks at it before giving the claim up
 (loser-looks); a claim is released, or made lighter, only once its stamp can win no more (release-fenced).
+
+A release is not written by itself: it goes with the agent's next claim, or with others a little later.
 """
 
 import asyncio
@@ -13,8 +15,7 @@ from typing import Protocol
 from kit.base.clock import Clock
 from kit.protocol.document import Document
 from kit.protocol.outbox import Documents, Saved
-from services.routing.core import agents
-from services.routing.core.agents import AgentState
+from services.routing.core.agents import AgentState, Release
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
 from services.routing.store.roster import Roster
@@ -22,14 +23,14 @@ from services.routing.store.roster import Roster
 ROUNDS = 4
 """Tries against other writers, before something is left to the next look or to the reconciler."""
 
+TOGETHER = 25
+"""Agents whose releases are written at once: so long whoever has claims to make may have to wait."""
+
 Pair = tuple[str, str]
 """Agent and ticket."""
 
-Versions = dict[str, dict[str, int]]
-"""Agent -> ticket -> version of the ticket at which it was surely not the agent's, or lighter."""
-
-Weights = dict[str, dict[str, float]]
-"""Agent -> ticket -> what is left of the weight of a claim that stays."""
+Releases = dict[str, dict[str, Release]]
+"""Agent -> ticket -> what is to be released."""
 
 
 class Observer(Protocol):
@@ -78,46 +79,40 @@ class Claims:
             await self._roster.refresh(lost)  # whoever took these has taken others too
         return won
 
-    async def release(self, free: Versions, lighter: Weights | None = None) -> None:
-        """Release claims made at an older version than the one at which their ticket was written as not the agent's.
+    async def release(self, free: Releases) -> None:
+        """Release claims from here on in this process; the agents are written later.
 
-        Whoever claims for that ticket later does so at that version or above, so a lower stamp can win no more. Those
-        in `lighter` stay the agent's, with that weight.
+        The room is there at once for tickets that are served here, which may be anybody's who waits.
         """
-        left = lighter or {}
-        async with self.lock:
-            unknown = [a for a, t in free.items() if not t.keys() <= self._claims_of(a)]
-            if unknown:
-                await self._roster.reload(unknown)
-            for _ in range(ROUNDS):
-                docs = [doc for a, versions in free.items() if (doc := self._without(a, versions, left.get(a, {})))]
-                if not docs:
-                    return
-                before = {doc.id: len(self._claims_of(doc.id)) for doc in docs}
-                saved = await self._roster.documents.save(docs)
-                for agent_id in self._took(saved):
-                    self._observer.claims("released", max(0, before[agent_id] - len(self._claims_of(agent_id))))
-                    self.freed.set()
-                if not saved.lost:
-                    return
-                await self._roster.reload(doc.id for doc in saved.lost)
+        unknown = [a for a, releases in free.items() if not releases.keys() <= self._claims_of(a)]
+        if unknown:
+            await self._roster.reload(unknown)
+        given_up = sum(self._roster.owe(agent_id, releases) for agent_id, releases in free.items())
+        self._observer.claims("released", given_up)
+        if self._roster.owing(missed=True):
+            self.freed.set()
+
+    async def write_releases(self, *, missed: bool = False) -> None:
+        """Write the releases that no claim has taken along; with `missed` only those that others may wait for."""
+        owing = self._roster.owing(missed=missed)
+        for start in range(0, len(owing), TOGETHER):
+            async with self.lock:
+                await self._write_releases(owing[start : start + TOGETHER])
+
+    async def _write_releases(self, agent_ids: Sequence[str]) -> None:
+        for _ in range(ROUNDS):
+            now, owing = self._clock.now(), set(self._roster.owing())
+            known = [doc.state for i in agent_ids if i in owing and (doc := self._roster.get(i)) is not None]
+            docs = [self._changed(s.profile.id, replace(s, touched_at=now)) for s in known if s is not None]
+            saved = await self._roster.documents.save(docs)
+            self._took(saved)
+            if not saved.lost:
+                return
+            await self._roster.reload(doc.id for doc in saved.lost)
 
     def _claims_of(self, agent_id: str) -> set[str]:
         doc = self._roster.get(agent_id)
         return set(doc.state.claims) if doc is not None and doc.state is not None else set()
-
-    def _without(
-        self, agent_id: str, versions: dict[str, int], lighter: dict[str, float]
-    ) -> Document[AgentState] | None:
-        doc = self._roster.get(agent_id)
-        if doc is None or doc.state is None:
-            return None
-        claims = doc.state.claims
-        old = {t for t, version in versions.items() if t in claims and claims[t].stamp < version}
-        less = {t: lighter[t] for t in old & lighter.keys() if lighter[t] < claims[t].weight}
-        gone = old - lighter.keys()
-        changed = agents.release(doc.state, gone, self._clock.now(), less)
-        return self._changed(agent_id, changed) if gone or less else None
 
     async def look_at(self, pairs: Sequence[Pair], *, fence: bool) -> int:
         """Release those claims whose ticket is not the agent's and cannot become so with that claim.
@@ -139,15 +134,13 @@ class Claims:
         loose = [pair for pair, claim in claims.items() if weights.get(pair, -1.0) < claim.weight]
         if fence:
             await self._fence([docs[t] for a, t in loose if docs[t].version <= claims[a, t].stamp])
-        free, lighter = Versions(), Weights()
+        free = Releases()
         for a, t in loose:
             if docs[t].version > claims[a, t].stamp:
-                free.setdefault(a, {})[t] = docs[t].version
-                if (a, t) in weights:
-                    lighter.setdefault(a, {})[t] = weights[a, t]
+                free.setdefault(a, {})[t] = Release(docs[t].version, weights.get((a, t)))
         if free:
-            await self.release(free, lighter)
-        return sum(len(versions) for versions in free.values())
+            await self.release(free)
+        return sum(len(releases) for releases in free.values())
 
     def weigh(self, state: TicketState, agent_id: str) -> float:
         """Return the units that a ticket takes of an agent in its status."""

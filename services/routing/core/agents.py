@@ -22,6 +22,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """A claim is to be given up, or with `weight` made lighter, if it was made for an older version of its ticket.
+
+    Whoever claims for that ticket later does so at that version or above, so a lower stamp can win no more.
+    """
+
+    version: int
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentState:
     """An agent's stored state. `profile` is the published part; a removed agent remains as a tombstone."""
 
@@ -125,10 +136,16 @@ def renew(state: AgentState, ticket: str, stamp: int, weight: float, now: dateti
     return replace(claim(state, ticket, stamp, weight, now), last_assigned_at=state.last_assigned_at)
 
 
-def release(
-    state: AgentState, tickets: set[str], now: datetime, lighter: Mapping[str, float] | None = None
-) -> AgentState:
-    """Give claims up; those in `lighter` stay, with the weight that stands there."""
-    kept = {t: h for t, h in state.claims.items() if t not in tickets}
-    kept |= {t: replace(kept[t], weight=weight) for t, weight in (lighter or {}).items() if t in kept}
-    return replace(state, claims=kept, touched_at=now)
+def release(state: AgentState, releases: Mapping[str, Release]) -> AgentState:
+    """Give claims up, or make them lighter; those renewed for their ticket since stay (`release-stamped`)."""
+    good = effective(state, releases)
+    kept = {t: claim for t, claim in state.claims.items() if t not in good or good[t].weight is not None}
+    kept |= {t: replace(kept[t], weight=given.weight) for t, given in good.items() if given.weight is not None}
+    return replace(state, claims=kept) if good else state
+
+
+def effective(state: AgentState, releases: Mapping[str, Release]) -> dict[str, Release]:
+    """Return the releases that change something of these claims."""
+    claims = state.claims
+    old = {t: given for t, given in releases.items() if t in claims and claims[t].stamp < given.version}
+    return {t: given for t, given in old.items() if given.weight is None or given.weight < claims[t].weight}

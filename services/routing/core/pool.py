@@ -81,6 +81,15 @@ class Pool:
             return
         self._index(agent, anew=moved)
 
+    def opens(self, before: AgentState, after: AgentState) -> bool:
+        """Say whether an agent has room for some work for which there was none before."""
+        if after.load >= before.load:
+            return False
+        own = after.profile.channel_weights
+        channels = {"", *self.policy.channel_weights, *own}
+        weights = {self.policy.weight(channel, own, share) for channel in channels for share in self.policy.shares}
+        return any(after.has_room(weight) and not before.has_room(weight) for weight in weights)
+
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def pick(self, needs: Sequence[Need], *, skip: int = 0) -> Choice | None:

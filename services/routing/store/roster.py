@@ -1,14 +1,18 @@
 """The agents as this process knows them: documents kept in memory and refreshed, with the index to choose from.
 
 Rule: nothing depends on the roster being right. It may be old; a claim is guarded by the version that was looked at.
+What is owed to an agent, releases that are not written yet, is left out of their claims here: it goes with the next
+write of that agent.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kit.protocol.document import Document
 from kit.protocol.outbox import Documents
-from services.routing.core.agents import AgentState
+from services.routing.core import agents
+from services.routing.core.agents import AgentState, Release
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.pool import Pool
 
@@ -28,9 +32,12 @@ class Roster:
         self._holders: dict[str, set[str]] = {}
         self._latest: datetime | None = None
         self._gone: set[str] = set()
+        self._owed: dict[str, dict[str, Release]] = {}
+        self._missed: set[str] = set()
+        """Agents who have room by what is owed for which others, who do not know of it, may wait."""
 
     def get(self, agent_id: str) -> Document[AgentState] | None:
-        """Return an agent's document as it was last seen."""
+        """Return an agent's document as it was last seen, less what is owed."""
         return self._docs.get(agent_id)
 
     def states(self) -> Collection[AgentState]:
@@ -61,13 +68,54 @@ class Roster:
         known = self._docs.get(doc.id)
         if known is not None and known.version >= doc.version:
             return False
-        before = known.state if known is not None else None
-        self._docs[doc.id] = doc
-        self._hold(doc.id, before, doc.state)
-        self.pool.put(doc.state)
-        if doc.state.claims and not doc.state.online and (before is None or before.online):
+        before, after = known.state if known is not None else None, self._less_owed(doc.state)
+        self._keep(doc, after)
+        if after.claims and not after.online and (before is None or before.online):
             self._gone.add(doc.id)
-        return _gained(before, doc.state)
+        return self._gained(before, after)
+
+    # -- releases that are not written yet ---------------------------------------------------------------------------
+
+    def owe(self, agent_id: str, releases: Mapping[str, Release]) -> int:
+        """Leave out what is released from here on; returns how many claims are given up by it."""
+        doc = self._docs.get(agent_id)
+        if doc is None or doc.state is None:
+            return 0
+        before, good = doc.state, agents.effective(doc.state, releases)
+        if not good:
+            return 0
+        self._owed.setdefault(agent_id, {}).update(good)
+        after = agents.release(before, good)
+        if self.pool.opens(before, after):
+            self._missed.add(agent_id)
+        self._keep(doc, after)
+        return len(before.claims) - len(after.claims)
+
+    def owing(self, *, missed: bool = False) -> list[str]:
+        """Return the agents to whom something is owed; with `missed` those whose room others may wait for."""
+        return sorted(self._missed if missed else self._owed)
+
+    def _less_owed(self, stored: AgentState) -> AgentState:
+        """Leave out what is owed still, and forget the rest: it is written, or has been overtaken."""
+        agent_id = stored.profile.id
+        owed = agents.effective(stored, self._owed.pop(agent_id, {}))
+        self._missed.discard(agent_id)
+        if not owed:
+            return stored
+        self._owed[agent_id] = owed
+        less = agents.release(stored, owed)
+        if self.pool.opens(stored, less):
+            self._missed.add(agent_id)
+        return less
+
+    def _keep(self, doc: Document[AgentState], state: AgentState) -> None:
+        known = self._docs.get(doc.id)
+        self._hold(doc.id, known.state if known is not None else None, state)
+        kept = self._docs[doc.id] = replace(doc)
+        kept.state = state
+        self.pool.put(state)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
 
     def take_gone(self) -> set[str]:
         """Return, once, the agents who were seen to leave with work in hand."""
@@ -135,11 +183,9 @@ class Roster:
         for ticket in after.claims.keys() - old:
             self._holders.setdefault(ticket, set()).add(agent_id)
 
-
-def _gained(before: AgentState | None, after: AgentState) -> bool:
-    if not after.online:
-        return before is not None and before.removed_at is None and after.removed_at is not None
-    if before is None or not before.online:
-        return True
-    free_before, free_after = before.profile.capacity - before.load, after.profile.capacity - after.load
-    return free_after > free_before or before.profile.version != after.profile.version
+    def _gained(self, before: AgentState | None, after: AgentState) -> bool:
+        if not after.online:
+            return before is not None and before.removed_at is None and after.removed_at is not None
+        if before is None or not before.online or before.profile.version != after.profile.version:
+            return True
+        return self.pool.opens(before, after)

@@ -24,10 +24,10 @@ from kit.base.errors import TransientError
 from kit.protocol.document import Decision, Document
 from kit.protocol.ports import Guarded, WriteOutcome
 from services.routing import ticker
-from services.routing.assignment.claims import Claims, Pair, Versions
+from services.routing.assignment.claims import Claims, Pair, Releases
 from services.routing.assignment.shares import Shares
 from services.routing.core import agents
-from services.routing.core.agents import AgentState
+from services.routing.core.agents import AgentState, Release
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import TicketState
 from tests.kit.fake_store import Row
@@ -138,10 +138,12 @@ class Office(Servers):
                 if self.is_behind(mine):
                     await mine.roster.load_all()
                 await mine.dispatcher.turn()
+                await mine.assigner.claims.write_releases()
 
     def news(self, mine: Replica) -> bool:
         claims, dispatcher = mine.assigner.claims, mine.dispatcher
-        return not mine.roster.loaded or claims.freed.is_set() or bool(dispatcher._due) or self.is_behind(mine)
+        told = claims.freed.is_set() or bool(dispatcher._due) or bool(mine.roster.owing())
+        return not mine.roster.loaded or told or self.is_behind(mine)
 
     def is_behind(self, mine: Replica) -> bool:
         known = {i: doc.version for i in self.people() if (doc := mine.roster.get(i)) is not None}
@@ -294,14 +296,18 @@ class Books(StepStore):
         return outcome
 
 
+ALWAYS = Release(1 << 40)
+"""Whatever the claim was made for."""
+
+
 async def _release_unfenced(self: Claims, pairs: Sequence[Pair], *, fence: bool) -> int:
     """Without *release-fenced*: whatever is not the agent's now is given up."""
     docs = await self._tickets.load({t for _, t in pairs})
-    free: Versions = {}
+    free: Releases = {}
     for a, t in pairs:
         state = docs[t].state
         if state is None or state.agent != a:
-            free.setdefault(a, {})[t] = 1 << 40
+            free.setdefault(a, {})[t] = ALWAYS
     await self.release(free)
     return len(free)
 
@@ -313,7 +319,7 @@ async def _loser_does_not_look(self: Claims, pairs: Sequence[Pair], *, fence: bo
     """Without *loser-looks*: who lost the ticket gives up its claim, whoever may be using it."""
     if fence:
         return await _look_at(self, pairs, fence=True)
-    await self.release({a: {t: 1 << 40 for b, t in pairs if a == b} for a, _ in pairs})
+    await self.release({a: {t: ALWAYS for b, t in pairs if a == b} for a, _ in pairs})
     return 0
 
 
@@ -334,15 +340,10 @@ def _last_weight(state: AgentState, ticket: str, stamp: int, weight: float, now:
     return replace(claimed, claims={**claimed.claims, ticket: replace(claimed.claims[ticket], weight=weight)})
 
 
-def _without_stamp(
-    self: Claims, agent_id: str, versions: dict[str, int], lighter: dict[str, float]
-) -> Document[AgentState] | None:
+def _whatever_the_stamp(state: AgentState, releases: Mapping[str, Release]) -> dict[str, Release]:
     """Without *release-stamped*: a claim is given up, or made lighter, whatever it was renewed for since."""
-    doc = self._roster.get(agent_id)
-    if doc is None or doc.state is None or not (old := versions.keys() & doc.state.claims.keys()):
-        return None
-    gone, less = old - lighter.keys(), {t: lighter[t] for t in old & lighter.keys()}
-    return self._changed(agent_id, agents.release(doc.state, gone, self._clock.now(), less))
+    claims = state.claims
+    return {t: given for t, given in releases.items() if t in claims and given.weight != claims[t].weight}
 
 
 async def _wakes_unclaimed(self: Shares, docs: Iterable[Document[TicketState]], policy: RoutingPolicy) -> None:
@@ -371,7 +372,7 @@ async def _make_without_bump(self: Claims, agent_ids: Sequence[str]) -> set[str]
 _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "wake-claims": lambda: patch.object(Shares, "fit", _wakes_unclaimed),
     "release-fenced": lambda: patch.object(Claims, "look_at", _release_unfenced),
-    "release-stamped": lambda: patch.object(Claims, "_without", _without_stamp),
+    "release-stamped": lambda: patch.object(agents, "effective", _whatever_the_stamp),
     "loser-looks": lambda: patch.object(Claims, "look_at", _loser_does_not_look),
     "claim-heaviest": lambda: patch.object(agents, "claim", _last_weight),
     "stamp-max": lambda: patch.object(agents, "claim", _first_stamp),
