@@ -242,3 +242,20 @@ async def test_who_loses_a_claim_learns_at_once_what_else_was_taken() -> None:
     takers = {doc.state.agent for doc in docs.values() if doc.state is not None}
     assert takers <= {f"a{number:02}" for number in range(6, 12)}
     assert len(takers) == 4
+
+
+async def test_replicas_that_own_other_partitions_begin_with_other_agents() -> None:
+    store, clock, log = FakeStore(), fake_clock(), Log()
+    first, second = Replica(store, clock, log), Replica(store, clock, log)
+    for number in range(12):
+        await first.put(profile(f"a{number:02}", capacity=1))
+    await second.put(profile("a00", capacity=2))  # it knows the partitions since then
+    for one, own in ((first, (0, 1)), (second, (2, 3))):
+        await one.roster.load_all()
+        one.agents.owned = lambda own=own: own
+    await first.hear(*(opened(ticket(f"t{n}")) for n in range(4)))
+    await second.hear(*(opened(ticket(f"u{n}")) for n in range(4)))
+    docs = await first.tickets.load([f"{name}{n}" for name in "tu" for n in range(4)])
+    homes = {i: first.agents.home_partition(doc.state.agent or "") for i, doc in docs.items() if doc.state is not None}
+    assert {homes[f"t{n}"] for n in range(4)} <= {0, 1}
+    assert {homes[f"u{n}"] for n in range(4)} <= {2, 3}

@@ -10,7 +10,7 @@ from services.routing.core import ranking
 from services.routing.core.agents import AgentState
 from services.routing.core.need import Need
 from services.routing.core.policy import RoutingPolicy
-from services.routing.core.pool import Pool
+from services.routing.core.pool import NEAR, Pool
 from services.routing.core.ranking import Choice
 from tests.routing.scenario import agent, at
 
@@ -106,6 +106,25 @@ def test_an_agent_chosen_out_of_order_is_counted_by_what_the_others_had_before()
     choice = Choice(agent("b", last=1), need())
     assert pool.passed_over(choice) == {"assigned_later": 1, "equal": 2}
     assert pool.passed_over(replace(choice, agent=agent("d"))) == {"assigned_later": 3}
+
+
+@pytest.mark.parametrize(
+    ("ours", "found"), [("abcz", "a"), ("bcz", "b"), ("c", "c"), ("z", "a"), ("", "a")]
+)  # fmt: skip
+def test_ours_are_taken_first_among_those_who_are_as_good_and_as_busy(ours: str, found: str) -> None:
+    pool = Pool(POLICY, [agent("c", last=2), agent("b", last=1), agent("a"), agent("z", load=0.5)])
+    pool.ours = ours.__contains__
+    assert pool.choose(need()) == pool.agents[found]
+    assert pool.choose(need(required=(("x", 1),))) is None
+    assert pool.choose(need(sticky="b")) == pool.agents["b"]
+
+
+def test_ours_are_sought_among_a_few_only() -> None:
+    pool = Pool(POLICY, [agent(f"a{number:02}") for number in range(NEAR + 1)])
+    pool.ours = f"a{NEAR:02}".__eq__
+    assert pool.choose(need()) == pool.agents["a00"]
+    pool.ours = f"a{NEAR - 1:02}".__eq__
+    assert pool.choose(need()) == pool.agents[f"a{NEAR - 1:02}"]
 
 
 @pytest.mark.parametrize(("skip", "found"), [(0, "a"), (1, "b"), (2, "c"), (3, "a"), (7, "b")])

@@ -18,6 +18,15 @@ PERIOD = 0.05
 """Seconds between two batches of one replica."""
 REFRESH = 1.0
 """Seconds between two looks at agents that others changed: `roster_seconds`."""
+PARTITIONS = 24
+"""Of the tickets' topic; each replica owns as many."""
+
+
+class Divided(Log):
+    """A log of so many partitions."""
+
+    async def partitions(self, topic: str) -> int:
+        return PARTITIONS
 
 
 @dataclass
@@ -47,11 +56,12 @@ class Contention:
 
 async def contention(replicas: int, *, people: int, per_replica: float, seconds: float = 2.0) -> Contention:
     """Let replicas assign for a while, `per_replica` tickets a second each; all agents can serve every ticket."""
-    store, clock, tally, log = FakeStore(), fake_clock(), Tally(), Log()
+    store, clock, tally, log = FakeStore(), fake_clock(), Tally(), Divided()
     desks = [Replica(store, clock, log) for _ in range(replicas)]
     for n in range(people):
         await desks[0].put(profile(f"a{n:05}", capacity=1000))
-    for one in desks:
+    for number, one in enumerate(desks):
+        one.agents.owned = lambda own=number: range(own, PARTITIONS, replicas)
         one.assigner._observer = one.assigner.claims._observer = tally
         await one.roster.load_all()
     tickets, waiting, owed = 0, 0, 0.0

@@ -93,6 +93,7 @@ class Assigner:
 
     async def _claim(self, waiting: list[Document[TicketState]], policy: RoutingPolicy) -> None:
         async with self.claims.lock:
+            self.roster.divide()
             seen = waiting
             for number in range(ROUNDS):
                 picks = self._pick(waiting, policy, spread=number * APART * len(waiting))
@@ -111,8 +112,8 @@ class Assigner:
     def _pick(self, waiting: Sequence[Document[TicketState]], policy: RoutingPolicy, *, spread: int) -> list[Picked]:
         """Pick agents one ticket after the other; each pick takes room from the index at once.
 
-        All replicas see the same agent as the best. Who has lost one to another replica picks anywhere among the first
-        `spread` of those who are as good, so that they do not meet again and again.
+        All replicas see the same agents as the best, and begin with those of their own partitions. Who has lost one to
+        another replica all the same picks anywhere among the first `spread` of those who are as good.
         """
         now, pool, picks = self.clock.now(), self.roster.pool, list[Picked]()
         for doc in waiting:

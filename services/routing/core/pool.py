@@ -7,7 +7,7 @@ assigned at one instant, the id decides. `ranking.best` is the definition of wha
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -28,6 +28,9 @@ from services.routing.core.ranking import (
     unfit,
 )
 
+NEAR = 32
+"""Among so many who are as good as the best, one of ours is looked for."""
+
 Tag = tuple[Any, ...]
 ONLINE: Tag = ("online",)
 
@@ -37,6 +40,8 @@ class Pool:
 
     def __init__(self, policy: RoutingPolicy, agents: Iterable[AgentState] = ()) -> None:
         self.policy = policy
+        self.ours: Callable[[str], bool] = lambda _: True
+        """Tells the agents whom this replica takes first among equals, so that replicas do not all want the same."""
         self._agents: dict[str, AgentState] = {agent.profile.id: agent for agent in agents}
         self._stale = True
         self._masks: dict[Tag, int] = {}
@@ -113,7 +118,13 @@ class Pool:
         if had_it is not None and self._may(had_it, need):
             return had_it
         equals = next(self._equals(need), 0)
-        return next(islice(self._by_idleness(equals), skip % equals.bit_count(), None)) if equals else None
+        if skip and equals:
+            return next(islice(self._by_idleness(equals), skip % equals.bit_count(), None))
+        near = islice(self._by_idleness(equals), NEAR)
+        first = next(near, None)
+        if first is None or self.ours(first.profile.id):
+            return first
+        return next((agent for agent in near if self.ours(agent.profile.id)), first)
 
     def best_first(self, need: Need) -> Iterator[AgentState]:
         """Yield the agents who can take a ticket now, best first."""

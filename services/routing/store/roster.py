@@ -74,6 +74,16 @@ class Roster:
             self._gone.add(doc.id)
         return self._gained(before, after)
 
+    def divide(self) -> None:
+        """Prefer, among equals, the agents of our partitions: other replicas prefer theirs, and claims do not meet."""
+        owned = None if self.documents.owned is None else frozenset(self.documents.owned())
+
+        def ours(agent_id: str) -> bool:
+            home = self.documents.home_partition(agent_id)
+            return owned is None or home is None or home in owned
+
+        self.pool.ours = ours
+
     # -- releases that are not written yet ---------------------------------------------------------------------------
 
     def owe(self, agent_id: str, releases: Mapping[str, Release]) -> int:
