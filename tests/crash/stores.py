@@ -27,7 +27,7 @@ _FIELDS = {"outbox": 1, "seen": 1, "emitted": 1, "due": 1}
 _STATE = {
     ("ingest", "tickets"): ("state.pending.command", "state.ticket.status"),
     ("routing", "tickets"): ("state.phase", "state.agent", "state.unroutable"),
-    ("routing", "agents"): ("state.holds",),
+    ("routing", "agents"): ("state.claims",),
     ("notify", "escalations"): ("state.planned.id",),
 }
 
@@ -93,9 +93,9 @@ def faults(stores: Stores, told: Mapping[tuple[str, str], int]) -> dict[str, lis
 def claims(stores: Stores) -> list[str]:
     """Compare the agents' claims with the tickets' agents, both ways."""
     held = {
-        (hold["ticket"], agent["_id"])
+        (claim["ticket"], agent["_id"])
         for agent in stores["routing", "agents"]
-        for hold in (agent.get("state") or {}).get("holds", ())
+        for claim in (agent.get("state") or {}).get("claims", ())
     }
     has = {
         (ticket["_id"], ticket["state"]["agent"])

@@ -1,20 +1,31 @@
-"""Each check of the stores sees what it is there for."""
+"""Each check of the stores finds the fault that it is meant to find."""
 
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from contracts.agents import Agent
+from services.routing.core.agents import AgentState, Claim
+from services.routing.store.kinds import agent_kind
 from tests.crash import stores
 
 INGEST = "/deskbus/ingest"
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 Rows = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def seen(upto: int, *missing: int) -> dict[str, Any]:
     return {INGEST: {"upto": upto, "missing": list(missing)}}
+
+
+def agent_with_claim(agent_id: str, ticket: str) -> dict[str, Any]:
+    """An agent as routing stores it, so that a renamed field is noticed here."""
+    agent = AgentState(Agent(id=agent_id, name="Ana", capacity=2), {ticket: Claim(1, 1.0, NOW)})
+    return dict(agent_kind(timedelta(hours=6)).dump(agent))
 
 
 def good() -> Rows:
@@ -25,7 +36,7 @@ def good() -> Rows:
         ("routing", "tickets"): [
             {"_id": "t", "emitted": 2, "outbox": [], "seen": seen(1), "state": {"phase": "assigned", "agent": "a"}}
         ],
-        ("routing", "agents"): [{"_id": "a", "emitted": 1, "outbox": [], "state": {"holds": [{"ticket": "t"}]}}],
+        ("routing", "agents"): [{"_id": "a", "emitted": 1, "outbox": [], "state": agent_with_claim("a", "t")}],
         ("sla", "clocks"): [{"_id": "t", "emitted": 1, "outbox": [], "seen": seen(1)}],
         ("notify", "escalations"): [],
     }
@@ -48,7 +59,7 @@ def test_a_quiet_system_has_no_fault() -> None:
         (("sla", "clocks"), {"seen": seen(0)}, "events not taken"),
         (("sla", "clocks"), {"seen": {}}, "events not taken"),
         (("routing", "tickets"), {"state": {"phase": "aside", "agent": None}}, "claims that are not their ticket's"),
-        (("routing", "agents"), {"state": {"holds": []}}, "claims that are not their ticket's"),
+        (("routing", "agents"), {"state": {"claims": []}}, "claims that are not their ticket's"),
         (("routing", "tickets"), {"_id": "u"}, "told by nobody who is stored"),
     ],
 )

@@ -68,7 +68,7 @@ TICKET_KIND: Kind[TicketState] = Kind(
 
 
 def _dump_agent(state: AgentState) -> dict[str, Any]:
-    # Holds and levels are lists: names of skills and ids of tickets are no field names.
+    # Claims and levels are lists, since ids of tickets and names of skills must not be field names.
     profile = state.profile.model_dump(exclude={"skills", "channel_weights"})
     profile["languages"], profile["brands"], profile["queues"] = (
         list(state.profile.languages), list(state.profile.brands), list(state.profile.queues),
