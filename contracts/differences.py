@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-TOLD_ONLY = {"$schema", "$defs", "$ref", "title", "description", "examples", "x-open-enum", "deprecated"}
+NOT_COMPARED = {"$schema", "$defs", "$ref", "title", "description", "examples", "x-open-enum", "deprecated"}
 """Keywords that do not affect readers, or that are followed rather than compared."""
 GROWING = ("retention.ms", "max.message.bytes")
 """Settings of a topic that may increase: readers who rely on the old value lose nothing."""
@@ -62,10 +62,10 @@ class _Side:
     def __init__(self, schema: Schema | bool, root: Schema | None = None, within: frozenset[str] = frozenset()) -> None:
         schema = _object(schema)
         self.root = schema if root is None else root
-        self.within, self.again = within, False
+        self.within, self.recursive = within, False
         while "$ref" in schema:
             name = schema["$ref"].removeprefix("#/$defs/")
-            self.again |= name in self.within
+            self.recursive |= name in self.within
             self.within |= {name}
             target = _object(self.root["$defs"][name])
             schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
@@ -76,11 +76,11 @@ class _Side:
 
 
 def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
-    if old.again and new.again:
+    if old.recursive and new.recursive:
         return  # a recursive definition, already compared
     here = path or "event"
     followed = {"properties", "required", "items", "additionalProperties", "anyOf", "enum"}
-    for keyword in sorted((set(old.schema) | set(new.schema)) - TOLD_ONLY - followed):
+    for keyword in sorted((set(old.schema) | set(new.schema)) - NOT_COMPARED - followed):
         was, now = old.schema.get(keyword), new.schema.get(keyword)
         if keyword == "default" and isinstance(was, dict) and isinstance(now, dict):
             now = _less_new_fields(old, new, now)
@@ -88,9 +88,9 @@ def _compare(old: _Side, new: _Side, path: str) -> Iterator[str]:
             yield f"{here}: {keyword} changes from {json.dumps(was)} to {json.dumps(now)}"
     if (was_enum := old.schema.get("enum")) != (now_enum := new.schema.get("enum")):
         yield f"{here}: closed enum changes from {json.dumps(was_enum)} to {json.dumps(now_enum)}"
-    gone_values = set(old.schema.get("x-open-enum", ())) - set(new.schema.get("x-open-enum", ()))
-    if gone_values:
-        yield f"{here}: open enum forgets {', '.join(sorted(gone_values))}"
+    removed = set(old.schema.get("x-open-enum", ())) - set(new.schema.get("x-open-enum", ()))
+    if removed:
+        yield f"{here}: open enum forgets {', '.join(sorted(removed))}"
     yield from _compare_properties(old, new, path)
     yield from _compare_options(old, new, path)
     for keyword in ("items", "additionalProperties"):
@@ -141,7 +141,7 @@ def _kinds(side: _Side, options: list[Schema]) -> str:
 
 
 def topic_refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return how new topics break promises of the old ones: key, types, sources, order, retention."""
+    """Return why new topics are incompatible with the old ones: key, types, sources, order, retention."""
     faults = [f"{name}: the topic disappears" for name in old.keys() - new.keys()]
     for name in old.keys() & new.keys():
         faults += [f"{name}: {fault}" for fault in _topic(old[name], new[name])]
@@ -155,9 +155,9 @@ def _topic(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         yield f"the key changes from {old['x-key']} to {new.get('x-key')}"
     if old.get("x-sequenced") and not new.get("x-sequenced"):
         yield "its events have no gap-free sequences any more"
-    for word, name in (("messages", "type"), ("x-sources", "source")):
-        for gone in _gone(old.get(word, ()), new.get(word, ())):
-            yield f"{name} {gone} disappears"
+    for keyword, name in (("messages", "type"), ("x-sources", "source")):
+        for removed in _removed(old.get(keyword, ()), new.get(keyword, ())):
+            yield f"{name} {removed} disappears"
     was, now = (side["bindings"]["kafka"]["topicConfiguration"] for side in (old, new))
     for setting in sorted(was.keys() | now.keys()):
         if setting in GROWING and setting in was and now.get(setting, 0) > was[setting]:
@@ -166,7 +166,7 @@ def _topic(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield f"{setting} changes from {json.dumps(was.get(setting))} to {json.dumps(now.get(setting))}"
 
 
-def _gone(old: Iterable[str], new: Iterable[str]) -> list[str]:
+def _removed(old: Iterable[str], new: Iterable[str]) -> list[str]:
     return sorted(set(old) - set(new))
 
 
@@ -175,7 +175,7 @@ def example_refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
     Stricter validators do not show in the schema; they show when an example can no longer be read.
     """
-    faults = [f"example {name} disappears" for name in _gone(old, new)]
+    faults = [f"example {name} disappears" for name in _removed(old, new)]
     return faults + [
         f"example {name} is rewritten" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]
     ]

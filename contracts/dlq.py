@@ -17,16 +17,16 @@ FIELDS = (
     "service", "handler", "error_type", "error", "attempts", "at", "topic", "partition", "offset",
     "source", "subject", "sequence", "doc_id",
 )  # fmt: skip
-"""The fields of a DeadLetter that travel as headers; the rest is the record itself."""
+"""Fields of a DeadLetter that are stored in headers. The others are the record itself."""
 MAX_ERROR_BYTES = 8 * 1024
 MAX_FIELD_BYTES = 2 * 1024
-"""All our headers together stay below what dead-letter topics allow more than others."""
+"""Limits for one header. All our headers together fit into what dead letter topics allow beyond other topics."""
 
 Headers = list[tuple[str, bytes]]
 
 
 def _encodable(text: Any) -> Any:
-    """Make any text encodable: no fault of a record may keep it out of the dead-letter topic."""
+    """Replace characters that UTF-8 cannot encode, as every record must fit into the dead letter topic."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
@@ -54,7 +54,7 @@ class DeadLetter(Value):
     original_headers: tuple[tuple[str, bytes], ...] = Field((), description="The record's own headers.")
 
     def to_headers(self) -> Headers:
-        """The original headers, then ours."""
+        """Return the original headers, then ours."""
         texts = {name: getattr(self, name) for name in FIELDS} | {
             "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         }
@@ -68,11 +68,13 @@ class DeadLetter(Value):
     @classmethod
     def from_kafka(cls, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Self:
         """Read a record of a dead-letter topic. Raises ValueError if it is not a dead letter."""
-        whole = [(name, raw or b"") for name, raw in headers]  # Kafka: a value may be null
+        present = [(name, raw or b"") for name, raw in headers]  # Kafka allows null as a header's value
         texts = {
-            name.removeprefix(PREFIX): raw.decode("utf-8", "replace") for name, raw in whole if name.startswith(PREFIX)
+            name.removeprefix(PREFIX): raw.decode("utf-8", "replace")
+            for name, raw in present
+            if name.startswith(PREFIX)
         }
-        rest = {"key": key, "value": value, "original_headers": tuple(original_headers(whole))}
+        rest = {"key": key, "value": value, "original_headers": tuple(original_headers(present))}
         try:
             return cls.model_validate({**texts, **rest})
         except ValidationError as error:
@@ -81,10 +83,10 @@ class DeadLetter(Value):
 
 
 def is_replay(headers: Iterable[tuple[str, bytes | None]]) -> bool:
-    """Say whether a record is a dead letter that an operator sent back."""
+    """Return whether a record is a replayed dead letter."""
     return any(name == REPLAY_OF for name, _ in headers)
 
 
 def original_headers(headers: Iterable[tuple[str, bytes]]) -> Headers:
-    """The headers without ours: what a replay sends."""
+    """Return the headers without ours, as a replay sends them."""
     return [(name, raw) for name, raw in headers if not name.startswith(PREFIX)]

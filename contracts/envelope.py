@@ -228,9 +228,9 @@ def _json_object(value: bytes | str) -> dict[str, Any]:
     return document
 
 
-def _first_faults(error: ValidationError, *prefix: str, most: int = 3) -> str:
-    """Field and reason of the first faults, without the input: it may be long, and personal."""
+def _first_faults(error: ValidationError, *prefix: str, limit: int = 3) -> str:
+    """Return field and reason of the first faults, without the input, which may be long or personal."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join([*prefix, *map(str, fault['loc'])])}: {fault['msg']}" for fault in faults[:most]]
-    more = [f"and {len(faults) - most} more"] if len(faults) > most else []
-    return "; ".join(told + more)
+    texts = [f"{'.'.join([*prefix, *map(str, fault['loc'])])}: {fault['msg']}" for fault in faults[:limit]]
+    more = [f"and {len(faults) - limit} more"] if len(faults) > limit else []
+    return "; ".join(texts + more)

@@ -1,4 +1,4 @@
-"""`python -m contracts.generate [--check]`: writes, or compares, everything that is generated from the models.
+"""`python -m contracts.generate [--check]`: writes or checks the schemas, the AsyncAPI document and the catalogue.
 
 Examples are written by hand; a type without one is reported in both cases.
 """
@@ -22,7 +22,7 @@ CATALOGUE = PACKAGE.parent / "docs" / "events.md"
 
 
 def outputs() -> dict[Path, str]:
-    """File -> text as it should be."""
+    """Return every generated file with its text."""
     schemas = all_schemas()
     return {
         **{SCHEMAS / f"{kind}.json": _json(schema) for kind, schema in schemas.items()},
@@ -32,7 +32,7 @@ def outputs() -> dict[Path, str]:
 
 
 def drift() -> list[str]:
-    """Return what is out of date, stale or missing, one line each."""
+    """Return a line for each file that is out of date or missing, or belongs to no type, and each missing example."""
     wanted = outputs()
     faults = [
         f"{_show(path)}: {'differs' if path.exists() else 'is missing'}"
@@ -49,7 +49,7 @@ def drift() -> list[str]:
 
 
 def write() -> None:
-    """Bring all generated files up to date."""
+    """Write all generated files, and remove schemas of former types."""
     wanted = outputs()
     for path in SCHEMAS.glob("*"):
         if path not in wanted:

@@ -1,4 +1,4 @@
-"""Languages as BCP 47 names them: tags (RFC 5646) of conversations, and the ranges (RFC 4647) that rules ask for.
+"""Languages by BCP 47: tags of conversations (RFC 5646), and ranges in rules (RFC 4647).
 
 Rule: a range covers a tag by extended filtering (RFC 4647, 3.3.2), whatever the case: `pt` covers `pt-BR`, `pt-BR` does
 not cover `pt`, `zh-TW` covers `zh-Hant-TW`, `*-CH` covers every language of Switzerland. The underscore of locale names
@@ -20,13 +20,13 @@ def canonical(tag: str) -> str:
     parts = tag.replace("_", "-").lower().split("-")
     for place, part in enumerate(parts[1:], start=1):
         if _is_singleton(parts[place - 1]):
-            break  # what follows is in lower case
+            break  # extensions and private use are in lower case
         parts[place] = part.upper() if len(part) == 2 else part.title() if len(part) == 4 else part
     return "-".join(parts)
 
 
 def _is_singleton(part: str) -> bool:
-    """`u` and `x` begin extensions and private use; `*` of a range does not."""
+    """Return whether a subtag starts an extension or private use, such as `u` or `x`. `*` does not."""
     return len(part) == 1 and part != "*"
 
 
@@ -37,14 +37,14 @@ def _language(text: str) -> str:
 
 
 def language_range(text: str) -> str:
-    """Return a range in canonical case; raises ValueError."""
+    """Return a language range in canonical case. Raises ValueError."""
     if not _RANGE.fullmatch(found := canonical(text)):
         raise ValueError(f"{text!r} is not a language (BCP 47), such as pt, pt-BR or zh-TW")
     return found
 
 
 Language = Annotated[str, AfterValidator(_language)]
-"""A language tag as an operator writes it, in canonical case in memory."""
+"""A language tag, converted to canonical case."""
 
 
 def primary(tag: str | None) -> str | None:
@@ -54,21 +54,21 @@ def primary(tag: str | None) -> str | None:
 
 @lru_cache(maxsize=4096)
 def covers(wanted: str, tag: str) -> bool:
-    """Say whether a language range covers the tag of a conversation; an empty tag is no language."""
+    """Return whether a language range covers a tag (RFC 4647, 3.3.2). No range covers an empty tag."""
     if not tag:
         return False
-    ranges, given = canonical(wanted).lower().split("-"), canonical(tag).lower().split("-")
-    if ranges[0] not in ("*", given[0]):
+    ranges, subtags = canonical(wanted).lower().split("-"), canonical(tag).lower().split("-")
+    if ranges[0] not in ("*", subtags[0]):
         return False
     at = 1
     for part in ranges[1:]:
         if part == "*":
             continue
-        while at < len(given) and given[at] != part:
-            if _is_singleton(given[at]):
+        while at < len(subtags) and subtags[at] != part:
+            if _is_singleton(subtags[at]):
                 return False
             at += 1
-        if at == len(given):
+        if at == len(subtags):
             return False
         at += 1
     return True

@@ -31,12 +31,12 @@ _ANYTHING = {ANY, NONE}
 _NOTHING = (NONE,)
 
 _Test = Callable[[tuple[str, ...]], bool]
-"""Whether a condition holds for the values that a ticket has."""
-Given = Callable[[str], tuple[str, ...]]
-"""Key -> the values that a ticket has for it."""
+"""Return whether a condition holds for the values that a ticket has."""
+ValuesOf = Callable[[str], tuple[str, ...]]
+"""Return the values that a ticket or alert has for a key."""
 
 
-def _some(values: object) -> object:
+def _not_empty(values: object) -> object:
     if values is None or values in ([], ()):
         raise ValueError("has no value: omit the key to match any ticket, or give a value")
     return values
@@ -71,7 +71,7 @@ def _tags(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-Values = Annotated[OneOrMany[str], BeforeValidator(_some)]
+Values = Annotated[OneOrMany[str], BeforeValidator(_not_empty)]
 """One or several values, any of which matches."""
 
 
@@ -105,33 +105,33 @@ class Match(BaseModel):
     """All of these tags."""
 
     @model_serializer(mode="wrap")
-    def _what_is_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: values for key, values in write(self).items() if values}
 
     @cached_property
-    def _asked(self) -> tuple[tuple[str, _Test], ...]:
-        """The conditions, made once: most matches have one or two of them, and are tried for every ticket."""
-        asked = ((key, frozenset(getattr(self, key))) for key in type(self).model_fields)
-        return tuple((key, _test(key, wanted)) for key, wanted in asked if wanted)
+    def _conditions(self) -> tuple[tuple[str, _Test], ...]:
+        """The keys that are set, with their tests; cached, as they are evaluated for every ticket."""
+        wanted_by_key = ((key, frozenset(getattr(self, key))) for key in type(self).model_fields)
+        return tuple((key, _test(key, wanted)) for key, wanted in wanted_by_key if wanted)
 
     def holds(self, facts: TicketFacts) -> bool:
         """Return whether a ticket meets all conditions."""
-        for key, test in self._asked:  # noqa: SIM110 - a generator would cost as much as the conditions
-            if not test(_GIVEN[key](facts)):
+        for key, test in self._conditions:  # noqa: SIM110 - a generator would cost as much as the tests
+            if not test(_GETTERS[key](facts)):
                 return False
         return True
 
-    def failing(self, given: Given) -> str | None:
-        """Return the first key that does not hold; None when all do."""
-        return next((key for key, test in self._asked if not test(given(key))), None)
+    def failing(self, values_of: ValuesOf) -> str | None:
+        """Return the first key that does not hold; None if all do."""
+        return next((key for key, test in self._conditions if not test(values_of(key))), None)
 
-    def holding(self, given: Given) -> str | None:
-        """Return the first key that holds; None when none does."""
-        return next((key for key, test in self._asked if test(given(key))), None)
+    def holding(self, values_of: ValuesOf) -> str | None:
+        """Return the first key that holds; None if none does."""
+        return next((key for key, test in self._conditions if test(values_of(key))), None)
 
 
 def _getter(key: str) -> Callable[[TicketFacts], tuple[str, ...]]:
-    """Return what reads a ticket's values for a key: the fact of that name, of the ticket or of its market."""
+    """Return the function that reads a key's values from a ticket's facts, or from its market."""
     fact = "tags" if key == "all_tags" else key
     read: Callable[[TicketFacts], Any] = attrgetter(f"market.{fact}" if fact in Market.model_fields else fact)
     if fact == "tags":
@@ -144,14 +144,14 @@ def _getter(key: str) -> Callable[[TicketFacts], tuple[str, ...]]:
     return one
 
 
-_GIVEN = {key: _getter(key) for key in Match.model_fields}
+_GETTERS = {key: _getter(key) for key in Match.model_fields}
 LABELS = tuple(key for key in Match.model_fields if key not in {"tags", "all_tags"})
-"""Keys of which a ticket has one value: alerts carry them as labels, and templates may use them."""
+"""Keys with a single value per ticket: alerts carry them as labels, and templates may use them."""
 
 
 def labels(facts: TicketFacts) -> dict[str, str]:
-    """Return what a ticket has for each of `LABELS`; what it does not have is left out."""
-    return {key: str(value) for key in LABELS for value in _GIVEN[key](facts)}
+    """Return a ticket's values of `LABELS`, without those that it does not have."""
+    return {key: str(value) for key in LABELS for value in _GETTERS[key](facts)}
 
 
 def _test(key: str, wanted: frozenset[str]) -> _Test:

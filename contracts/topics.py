@@ -41,7 +41,7 @@ class Topic:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types of events or commands on it."""
+        """The types of its events or commands."""
         return (inbound.TYPE,) if self.name == INBOUND else tuple(payload.type for payload in self.payloads)
 
     @property
@@ -175,7 +175,7 @@ def _service_topics(service: str) -> tuple[Topic, ...]:
             consumers=(service,),
             sequenced=False,
             retention_ms=14 * DAY_MS,
-            max_message_bytes=MAX_DLQ_BYTES,  # the record and the mark of its letter
+            max_message_bytes=MAX_DLQ_BYTES,  # the record, and the header that names its letter
         ),
     )
 
@@ -205,7 +205,7 @@ def topic_name(name: str, prefix: str = "") -> str:
 
 
 def base_name(name: str, prefix: str = "") -> str:
-    """The reverse of `topic_name`."""
+    """Return the name without the installation's prefix: the inverse of `topic_name`."""
     return name.removeprefix(prefix)
 
 

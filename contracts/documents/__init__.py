@@ -1,1 +1,1 @@
-"""What is generated from the models: JSON Schemas, the AsyncAPI document, the catalogue. No service needs it."""
+"""Generators of the JSON Schemas, the AsyncAPI document and the catalogue. Not used by services."""

@@ -13,7 +13,7 @@ from contracts.topics import CONSUMES, PRODUCES, TOPICS, Topic
 
 
 def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
-    """The whole document; payloads refer to the files of the schemas."""
+    """Return the document. Payloads refer to the files of the schemas."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -53,7 +53,7 @@ def asyncapi(schemas: dict[str, Schema]) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """Return the project's version, which is stated in pyproject.toml only."""
+    """Return the project's version from pyproject.toml."""
     project = Path(__file__).parents[2] / "pyproject.toml"
     return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
 

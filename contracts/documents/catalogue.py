@@ -35,7 +35,7 @@ RESERVED_COMMAND = "Reserved: refused with reason `unknown_command` for now."
 
 
 def catalogue(schemas: dict[str, Schema]) -> str:
-    """The whole document."""
+    """Return the document."""
     parts = [INTRODUCTION, *_topic_table(), *_envelope(schemas)]
     for topic in TOPICS:
         if topic.types:
@@ -144,12 +144,14 @@ def _type_name(field: Schema) -> str:
     if field.get("type") == "object":
         inner = field.get("additionalProperties")
         return f"map of {_type_name(inner)}" if isinstance(inner, dict) else "object"
-    bounds = [f"{s} {field[k]}" for k, s in (("minimum", "at least"), ("maximum", "at most")) if _telling(field.get(k))]
+    bounds = [
+        f"{s} {field[k]}" for k, s in (("minimum", "at least"), ("maximum", "at most")) if _is_informative(field.get(k))
+    ]
     name = "timestamp" if field.get("format") == "date-time" else str(field.get("type", "any"))
     return f"{name} ({', '.join(bounds)})" if bounds else name
 
 
-def _telling(bound: float | None) -> bool:
+def _is_informative(bound: float | None) -> bool:
     return bound is not None and bound != 0 and abs(bound) < 1000
 
 

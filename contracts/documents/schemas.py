@@ -1,4 +1,4 @@
-"""JSON Schemas (2020-12), one self-contained schema per type: the whole event as it is in the Kafka value."""
+"""JSON Schemas (2020-12), one self-contained schema per type, of the whole Kafka value."""
 
 from functools import cache
 from typing import Any, Literal
@@ -19,13 +19,13 @@ class _Generator(GenerateJsonSchema):
 
 
 def schema_of(model: type[BaseModel]) -> Schema:
-    """A model's schema with what a reader may rely on: required is what is always there."""
+    """Return a model's schema as readers need it: `required` lists the fields that are always present."""
     return model.model_json_schema(schema_generator=_Generator)
 
 
 @cache
 def all_schemas() -> dict[str, Schema]:
-    """Type -> schema, in the order of the registry."""
+    """Return the schema of every type, in the order of the registry."""
     schemas = {}
     for kind, payload in REGISTRY.items():
         envelope: type[BaseModel] = Command if kind in COMMAND_TYPES else Event
@@ -40,7 +40,7 @@ def all_schemas() -> dict[str, Schema]:
 
 
 def inbound_headers() -> Schema:
-    """The Kafka headers of a raw message, as text. Its value is the body and has no schema."""
+    """Return the schema of a raw message's Kafka headers, as text. The value is the body and has no schema."""
     fields = inbound.InboundRecord.model_fields
     fixed = {"ce_specversion": "1.0", "ce_source": inbound.SOURCE, "ce_type": inbound.TYPE}
     return {

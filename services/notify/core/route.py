@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from contracts.matching import Given
+from contracts.matching import ValuesOf
 from services.notify.core.policy import NotifyPolicy, Route
 
 REPEAT_INTERVAL = timedelta(hours=4)
@@ -59,16 +59,16 @@ class Routed:
 def route(policy: NotifyPolicy, labels: Mapping[str, str], tags: tuple[str, ...] = ()) -> Routed:
     """Walk the tree. Every alert reaches at least one destination: the root route's if no other."""
 
-    def given(key: str) -> tuple[str, ...]:
+    def values_of(key: str) -> tuple[str, ...]:
         value = labels.get(key, "")
         return tags if key in {"tags", "all_tags"} else (value,) if value else ()
 
     visits: list[Visit] = []
-    destinations = _enter(policy.route, given, Destination("", None, None, REPEAT_INTERVAL), visits)
+    destinations = _enter(policy.route, values_of, Destination("", None, None, REPEAT_INTERVAL), visits)
     return Routed(tuple(destinations), tuple(visits))
 
 
-def _enter(node: Route, given: Given, parent: Destination, visits: list[Visit]) -> list[Destination]:
+def _enter(node: Route, values_of: ValuesOf, parent: Destination, visits: list[Visit]) -> list[Destination]:
     """Return the destinations that a matching node leads to; append the routes visited to `visits`."""
     own = _inherit(node, parent)
     place = len(visits)
@@ -78,11 +78,11 @@ def _enter(node: Route, given: Given, parent: Destination, visits: list[Visit]) 
         if done:
             visits.append(Visit(child.name, Verdict.NOT_REACHED))
             continue
-        mismatch = _mismatch(child, given)
+        mismatch = _mismatch(child, values_of)
         if mismatch is not None:
             visits.append(mismatch)
             continue
-        destinations += _enter(child, given, own, visits)
+        destinations += _enter(child, values_of, own, visits)
         done = not child.go_on
     visits.insert(place, Visit(node.name, Verdict.ENTERED if destinations else Verdict.TAKEN))
     return destinations or [own]
@@ -95,8 +95,8 @@ def _inherit(node: Route, parent: Destination) -> Destination:
     return Destination(node.name, receiver, chain, node.repeat_interval or parent.repeat_interval)
 
 
-def _mismatch(node: Route, given: Given) -> Visit | None:
-    failing, excluded = node.match.failing(given), node.unless.holding(given)
+def _mismatch(node: Route, values_of: ValuesOf) -> Visit | None:
+    failing, excluded = node.match.failing(values_of), node.unless.holding(values_of)
     if failing is not None:
         return Visit(node.name, Verdict.LABEL_DIFFERS, failing)
     return None if excluded is None else Visit(node.name, Verdict.EXCLUDED, excluded)
