@@ -1,9 +1,6 @@
 """What every service reads from its environment. A service's settings.py adds its own fields; policies are YAML."""
 
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,64 +14,9 @@ from pydantic_settings import (
 )
 
 from contracts.topics import MAX_VALUE_BYTES
+from kit.base.tokens import Caller, parse_tokens
 
 _OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
-
-
-LIMITS = ("brands", "accounts", "authors")
-"""What a token may be limited to: values of these kinds. What they mean is the doors' to say."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """Who may call a door, and for what. `digest` is the SHA-256 of the bearer token, which is stored nowhere.
-
-    `limits` says to what the scopes are limited, by kind (LIMITS); a kind that is not there is not limited.
-    """
-
-    name: str
-    digest: bytes
-    scopes: frozenset[str]
-    limits: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-def parse_tokens(text: str) -> tuple[Token, ...]:
-    """Read `name:sha256hex:scope1,scope2 brands=a,b accounts=c authors=bot/helper`; the limits may be left out.
-
-    Entries are separated by semicolons or line ends; `#` begins a comment. Raises ValueError that names the token.
-    """
-    tokens = []
-    for line in text.splitlines():
-        for entry in filter(None, (part.strip() for part in line.split("#", 1)[0].split(";"))):
-            name, _, rest = entry.partition(":")
-            digest, _, scopes = rest.partition(":")
-            try:
-                raw = bytes.fromhex(digest)
-            except ValueError:
-                raw = b""
-            if not name or len(raw) != hashlib.sha256().digest_size:
-                raise ValueError(f"token {name!r}: expected name:sha256hex:scope1,scope2")
-            words = scopes.split()
-            limits = _limits(name, [word for word in words if "=" in word])
-            tokens.append(Token(name, raw, _values(",".join(word for word in words if "=" not in word)), limits))
-    return tuple(tokens)
-
-
-def _limits(name: str, words: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Read limits. One that is not understood is refused: the token would open more than was meant."""
-    limits: dict[str, frozenset[str]] = {}
-    for word in words:
-        kind, _, values = word.partition("=")
-        if kind not in LIMITS or kind in limits or not _values(values):
-            raise ValueError(
-                f"token {name!r}: invalid limit {word!r}; expected at most one each of {', '.join(LIMITS)}, with values"
-            )
-        limits[kind] = _values(values)
-    return limits
-
-
-def _values(text: str) -> frozenset[str]:
-    return frozenset(filter(None, (value.strip() for value in text.split(","))))
 
 
 class _Unnamed(EnvSettingsSource):
@@ -118,7 +60,10 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Public port; 0 picks a free one.")
     ops_port: int = Field(
-        -1, ge=-1, le=65535, description="Port for health and metrics; defaults to the public port plus 1000."
+        default_factory=lambda given: given["port"] + 1000 if given["port"] else 0,
+        ge=0,
+        le=65535,
+        description="Port for health and metrics; defaults to the public port plus 1000.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     policy: Path | None = Field(None, description="Path of the policy file (YAML).")
@@ -208,15 +153,6 @@ class ServiceSettings(BaseSettings):
         parse_tokens(text)
         return SecretStr(text)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _ops_port(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        merged = dict(values)
-        if "ops_port" not in merged:
-            port = int(merged.get("port", cls.model_fields["port"].default))
-            merged["ops_port"] = port + 1000 if port else 0
-        return merged
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heartbeat_ms * 3 > self.session_timeout_ms:
@@ -243,6 +179,6 @@ class ServiceSettings(BaseSettings):
         return f"{self.mongo_prefix}_{self.service}"
 
     @property
-    def bearer_tokens(self) -> tuple[Token, ...]:
+    def callers(self) -> tuple[Caller, ...]:
         """Who may call the doors."""
         return parse_tokens(self.tokens.get_secret_value())

@@ -6,11 +6,8 @@ The middleware is plain ASGI: a webhook door pays for it on every request.
 import asyncio
 import contextlib
 import functools
-import hashlib
-import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -28,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.base import metrics
 from kit.base.errors import TransientError
-from kit.base.settings import ServiceSettings, Token
+from kit.base.settings import ServiceSettings
+from kit.base.tokens import Caller, find
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
@@ -64,7 +62,7 @@ class Problem(HTTPException):
         **members: Any,
     ) -> None:
         super().__init__(status, detail, dict(headers or {}))
-        title = title or _phrase(status)
+        title = title or HTTPStatus(status).phrase
         self.document = {"type": type, "title": title, "status": status, "detail": detail, **members}
 
     def response(self) -> Response:
@@ -72,13 +70,6 @@ class Problem(HTTPException):
         # What a caller wrote may be quoted here (the name of a field), and JSON can name half of a surrogate pair.
         text = json.dumps({k: v for k, v in self.document.items() if v is not None}, ensure_ascii=False)
         return Response(text.encode("utf-8", "replace"), self.status_code, self.headers, PROBLEM)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
 
 
 def _translate(error: Exception) -> Problem:
@@ -99,35 +90,6 @@ def _translate(error: Exception) -> Problem:
 # --- Who is calling. ---
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Whose token it was, and what it allows."""
-
-    name: str
-    scopes: frozenset[str]
-    limits: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-    def reaches(self, kind: str, value: str | None) -> bool:
-        """Whether the token is not limited in this kind, or to this value among others."""
-        return kind not in self.limits or value in self.limits[kind]
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The bearer tokens that open a door; without any it stays shut."""
-
-    known: Sequence[Token] = field(default=())
-
-    def caller(self, presented: str) -> Caller | None:
-        """Find whose token this is, in the same time whatever it is."""
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
-        found = None
-        for token in self.known:
-            if hmac.compare_digest(token.digest, digest):
-                found = Caller(token.name, token.scopes, token.limits)
-        return found
-
-
 _bearer = HTTPBearer(auto_error=False, description="A token whose SHA-256 the service knows.")
 
 
@@ -142,8 +104,7 @@ def requires(scope: str, *, keeps: Collection[str] = ()) -> Callable[..., Awaita
     async def authorised(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Caller:
-        tokens: Tokens = request.app.state.tokens
-        caller = tokens.caller(credentials.credentials) if credentials else None
+        caller = find(request.app.state.callers, credentials.credentials) if credentials else None
         if caller is None:
             raise Problem(401, detail="A valid bearer token is required", headers={"www-authenticate": "Bearer"})
         if scope not in caller.scopes:
@@ -297,7 +258,7 @@ def door(
         title=title, version=API_VERSION, docs_url=None, redoc_url=None, responses={"default": problem}, **options
     )
     app.router.route_class = _Route
-    app.state.tokens = Tokens(settings.bearer_tokens)
+    app.state.callers = settings.callers
 
     async def answer(_: Request, error: Exception) -> Response:
         return _translate(error).response()

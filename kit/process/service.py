@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 import uvicorn
+import uvloop
 from aiokafka.errors import KafkaError
 from starlette.types import ASGIApp
 
@@ -325,13 +326,7 @@ def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
             return 1
         return await run(built)
 
-    try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(live())
     sys.stdout.flush()
     os._exit(code)  # driver threads that wait for a server that is away must not hold the process back

@@ -15,8 +15,8 @@ from contracts.registry import COMMANDS
 from contracts.ticket import Author, AuthorKind
 from kit.base.clock import Clock
 from kit.base.ids import stable_id
-from kit.base.settings import LIMITS
-from kit.doors.http import Caller, Problem, Router, requires
+from kit.base.tokens import LIMITS, Caller
+from kit.doors.http import Problem, Router, requires
 from kit.protocol.ports import Outgoing
 from services.ingest import metrics
 from services.ingest.core.commands import COMMAND_BYTES

@@ -13,8 +13,8 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from contracts.ticket import Attachment, Ticket
-from kit.base.settings import LIMITS
-from kit.doors.http import Caller, Problem, Router, requires
+from kit.base.tokens import LIMITS, Caller
+from kit.doors.http import Problem, Router, requires
 from kit.protocol.outbox import Documents
 from services.ingest.channels.reading import line
 from services.ingest.core.state import TicketState

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import Depends
 
 from contracts.ticket import Ticket
-from kit.doors.http import Caller, requires
+from kit.base.tokens import Caller
+from kit.doors.http import requires
 
 Reader = Annotated[Caller, Depends(requires("tickets:read", keeps=("brands", "accounts")))]
 _PATHS = (("brands", "state.ticket.brand"), ("accounts", "state.ticket.account"))

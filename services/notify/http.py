@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from contracts.notifications import Alert
 from contracts.values import Instant
 from kit.base.clock import Clock
-from kit.doors.http import Caller, Problem, Router, door, requires
+from kit.base.tokens import Caller
+from kit.doors.http import Problem, Router, door, requires
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
 from services.notify import store

@@ -10,7 +10,7 @@ import pytest
 
 from cli.traffic import Hook, Mail, Piece, Traffic, secrets_environment, standard_webhook, tokens, webhook_secret
 from contracts.inbound import InboundRecord
-from kit.base.settings import parse_tokens
+from kit.base.tokens import parse_tokens
 from kit.policy.file import load
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Accounts

@@ -14,7 +14,8 @@ from starlette.types import Message
 from kit.base import metrics
 from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings
-from kit.doors.http import PROBLEM, Caller, Problem, door, requires
+from kit.base.tokens import Caller
+from kit.doors.http import PROBLEM, Problem, door, requires
 
 
 class Thing(BaseModel):

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.topics import MAX_VALUE_BYTES
-from kit.base.settings import ServiceSettings, parse_tokens
+from kit.base.settings import ServiceSettings
+from kit.base.tokens import parse_tokens
 
 DIGEST = hashlib.sha256(b"let-me").hexdigest()
 
@@ -100,7 +101,7 @@ def test_tokens_come_inline_or_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"# who may\nanna:{DIGEST}:a,b\n\nbob:{DIGEST}: # nothing yet\n")
     for tokens in (f"anna:{DIGEST}:a,b; bob:{DIGEST}:", str(file)):
-        anna, bob = RoutingSettings(tokens=tokens).bearer_tokens
+        anna, bob = RoutingSettings(tokens=tokens).callers
         assert (anna.name, anna.scopes, anna.digest.hex()) == ("anna", frozenset({"a", "b"}), DIGEST)
         assert (bob.name, bob.scopes) == ("bob", frozenset())
 
