@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from cli.audit import Report
+from cli.collector import Report
 from cli.letters import Found, receipt
 from cli.screen import clean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cli.audit import Report
+from cli.collector import Report
 from cli.demo.receivers import Inbox
 from cli.traffic import provider_urls
 from contracts import assignments, notifications, sla, tickets

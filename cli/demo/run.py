@@ -16,7 +16,8 @@ from pymongo import MongoClient
 from rich.live import Live
 
 from cli import screen, table
-from cli.audit import Audit, Report
+from cli.audit import Audit
+from cli.collector import Report
 from cli.demo import receivers
 from cli.demo.board import Board
 from cli.demo.checks import checks

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cli.audit import Report, audit
+from cli.audit import audit
+from cli.collector import Report
 from cli.reading import TopicRecord
 from contracts import agents, assignments, commands, contacts, notifications, sla, tickets, topics
 from contracts.dlq import DeadLetter

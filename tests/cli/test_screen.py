@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import screen, table
-from cli.audit import Report
+from cli.collector import Report
 from cli.demo.board import Board
 from cli.describe import describe
 from cli.letters import Found

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from cli.audit import Audit, Report
+from cli.audit import Audit
+from cli.collector import Report
 from cli.reading import TopicRecord
 from contracts import notifications, sla, tickets, topics
 from contracts.envelope import Event

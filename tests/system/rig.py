@@ -16,7 +16,8 @@ import httpx
 from aiosmtpd.controller import Controller
 
 from cli import traffic
-from cli.audit import Audit, Report
+from cli.audit import Audit
+from cli.collector import Report
 from cli.fleet import SERVICES, Fleet, Replica
 from cli.reading import TopicRecord, read
 from cli.sending import Doors
