@@ -78,8 +78,6 @@ async def _openapi() -> dict[str, dict[str, Any]]:
     documents = {}
     for name in SERVICES:
         service = _build(name)
-        if service.app is None:
-            raise TypeError(f"{name} has no public door")
         transport = httpx.ASGITransport(cast("Any", service.app))
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as caller:
             documents[name] = (await caller.get("/openapi.json")).raise_for_status().json()

@@ -76,15 +76,15 @@ class Service:
     settings: ServiceSettings
     clock: Clock
     health: Health
-    app: ASGIApp | None = None
-    doors: Sequence[Part] = ()
-    """Other public doors, such as SMTP."""
-    producer: Producing | None = None
-    prepare: Sequence[Job] = ()
-    """What must have worked once before anything is consumed: indexes. Tried again while a server is away."""
-    consumer: Consuming | None = None
+    app: ASGIApp
+    producer: Producing
+    consumer: Consuming
     router: Any = None
     """The FastStream router on which the consumer has subscribed."""
+    doors: Sequence[Part] = ()
+    """Other public doors, such as SMTP."""
+    prepare: Sequence[Job] = ()
+    """What must have worked once before anything is consumed: indexes. Tried again while a server is away."""
     documents: Sequence[Sweeping] = ()
     """Whose outboxes are swept and cleared."""
     background: Mapping[str, Job] = field(default_factory=dict)
@@ -155,31 +155,26 @@ class _Life:
         ops = operators_door(settings.service, service.health)
         self._ops = await _Door.open(ops, settings.host, settings.ops_port, 1)
         self._watch("operators' port", self._ops.task)
-        if service.app is not None:
-            self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2)
-            self._watch("public port", self._public.task)
+        self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2)
+        self._watch("public port", self._public.task)
         for door in service.doors:
             await door.start()
-        port = self._public.port if self._public else None
-        log.info("listening", host=settings.host, port=port, ops_port=self._ops.port)
+        log.info("listening", host=settings.host, port=self._public.port, ops_port=self._ops.port)
 
     async def come_up(self) -> None:
         service, health = self.service, self.service.health
         door_suffices = service.ready is None
         for name, check in (service.ready or {}).items():
             health.check(name, check)
-        if service.producer is not None:
-            health.probe("producer", service.producer.fault)
-            await self._until_it_works(service.producer.start, "producer")
-        if service.consumer is not None and not door_suffices:
+        health.probe("producer", service.producer.fault)
+        await self._until_it_works(service.producer.start, "producer")
+        if not door_suffices:
             health.assigned = False
         health.started = door_suffices
         for job in service.prepare:
             await self._until_it_works(job, "preparation")
-        if service.consumer is not None:
-            consumer = service.consumer
-            health.probe("consumer", consumer.fault)
-            await self._until_it_works(lambda: consumer.start(service.router), "consumer")
+        health.probe("consumer", service.consumer.fault)
+        await self._until_it_works(partial(service.consumer.start, service.router), "consumer")
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -198,8 +193,7 @@ class _Life:
             jobs[name] = every(service.clock, age.total_seconds() / 2, partial(documents.sweep, age), name)
             name = f"clearing {number}"
             jobs[name] = every(service.clock, CLEAR_SECONDS, documents.clear, name)
-        if service.consumer is not None:
-            jobs["lag"] = every(service.clock, 5, service.consumer.measure_lag, "lag")
+        jobs["lag"] = every(service.clock, 5, service.consumer.measure_lag, "lag")
         return jobs
 
     async def _until_it_works(self, job: Job, name: str) -> None:
@@ -232,13 +226,11 @@ class _Life:
         steps: list[Awaitable[object]] = [door.stop() for door in service.doors]
         if self._public is not None:
             steps.append(self._public.close())
-        if service.consumer is not None:
-            steps.append(service.consumer.stop())
+        steps.append(service.consumer.stop())
         await _all_of(steps)
         share = service.settings.grace_seconds * 0.15  # a store that hangs must not use up what is left
         await _all_of([asyncio.wait_for(documents.clear(), share) for documents in service.documents])
-        if service.producer is not None:
-            await _all_of([service.producer.stop()])
+        await _all_of([service.producer.stop()])
         await service.shut()
         if self._ops is not None:
             await self._ops.close()

@@ -241,6 +241,7 @@ PROGRAM = """
 import asyncio, sys
 from kit.base.clock import SystemClock
 from kit.base.health import Health
+from kit.doors import http
 from kit.process.service import Service, main
 from kit.base.settings import ServiceSettings
 
@@ -255,9 +256,16 @@ class Slow:
         await asyncio.sleep(float(sys.argv[1]))
     def fault(self): return None
 
+class Consumer:
+    async def start(self, router): pass
+    async def stop(self): pass
+    async def measure_lag(self): pass
+    def fault(self): return None
+
 def build(settings):
     clock = SystemClock()
-    return Service(settings, clock, Health(clock), producer=Slow(), background={"say": say})
+    door = http.door("test", settings)
+    return Service(settings, clock, Health(clock), door, Slow(), Consumer(), background={"say": say})
 
 main(lambda: ServiceSettings(port=0), build)
 """
