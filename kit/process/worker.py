@@ -27,7 +27,7 @@ from kit.policy.file import PolicyFile
 from kit.policy.secrets import Secrets
 from kit.process.service import Part, Service
 from kit.protocol.deadletter import DeadLetters
-from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.delivery import Delivery
 from kit.protocol.document import Kind
 from kit.protocol.handling import Handling
 from kit.protocol.outbox import Documents
@@ -95,9 +95,14 @@ class Worker:
         """
         settings, name = self.settings, self.settings.service
         metrics.declare_groups(metrics.type_group(kind) for topic in CONSUMES[name] for kind in BY_NAME[topic].types)
-        letters = DeadLetters(self.topic(dlq(name)), name, self.producer)
-        limits = Limits(settings.retry_attempts, settings.dlq_stop_share, settings.dlq_stop_window)
-        delivery = Delivery(documents, handling, letters, limits=limits)
+        letters = DeadLetters(
+            self.topic(dlq(name)),
+            name,
+            self.producer,
+            stop_share=settings.dlq_stop_share,
+            stop_window=settings.dlq_stop_window,
+        )
+        delivery = Delivery(documents, handling, letters, attempts=settings.retry_attempts)
         read = [self.topic(topic) for topic in CONSUMES[name]]
         consumer = self._consumer = Consumer(
             settings, delivery, read, self.clock, self.health, urgent=urgent, weigh=weigh

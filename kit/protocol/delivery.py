@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Generic, TypeVar
@@ -21,7 +20,6 @@ from kit.base import metrics
 from kit.base.errors import Full, TransientError, Unloadable, Unparsable
 from kit.base.logging import bind_event, clear_event
 from kit.protocol.batch import Batch
-from kit.protocol.breaker import Breaker
 from kit.protocol.deadletter import DeadLetters, FailedRecord
 from kit.protocol.document import MISSING_CAP, Document
 from kit.protocol.handling import Handling, Incoming
@@ -41,15 +39,6 @@ Lost = dict[str, set[Place]]
 """Documents, and the places of the records that are about them."""
 
 
-@dataclass(slots=True)
-class Limits:
-    """When to give up: after how many tries of a record (for transient faults), and at which share of dead letters."""
-
-    attempts: int = 8
-    stop_share: float = 0.5
-    stop_window: int = 100
-
-
 class Delivery(Generic[S]):
     """Handles batches for one service. The caller commits up to the first of the places that `handle` returns."""
 
@@ -59,26 +48,27 @@ class Delivery(Generic[S]):
         handling: Handling[S],
         dead_letters: DeadLetters,
         *,
-        limits: Limits | None = None,
+        attempts: int = 8,
     ) -> None:
+        """A record that fails for transient reasons becomes a dead letter after so many `attempts`."""
         self.documents, self.handling, self._clock = documents, handling, documents.clock
-        self.limits = limits or Limits()
-        self.stopped: str | None = None
-        self._dead_letters = dead_letters
+        self._dead_letters, self._most_attempts = dead_letters, attempts
         self._attempts: dict[Place, int] = {}
-        self._written = set[Place]()
-        """Records that have a letter in the dead letter topic, while another part of them still waits."""
         self._tally = Tally()
-        self._breaker = Breaker(self.limits.stop_share, self.limits.stop_window)
         self.is_early: Callable[[Place], bool] = lambda _: False
         """Whether a record may wait for something that is still on its way here: its tries are not counted then."""
         self.beat: Callable[[], object] = lambda: None
         """Called with each step of a batch."""
 
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing may be consumed any more; None while all is well."""
+        return self._dead_letters.stopped
+
     async def handle(self, records: Sequence[Record]) -> set[Place]:
         """Handle a batch; returns the places of records that are not handled and must come again."""
         batch = Batch.of(records)
-        self._breaker.begin(len(records))
+        self._dead_letters.begin(len(records))
         try:
             await self._rounds(records, batch)
         except TransientError as fault:
@@ -87,13 +77,12 @@ class Delivery(Generic[S]):
         return batch.undone
 
     def _finish(self, records: Sequence[Record], batch: Batch) -> None:
-        """Forget the tries and letters of what is done, and count what was handled."""
+        """Forget what is known of records that are done."""
         done = {place(record) for record in records} - batch.undone
         for where in done:
             self._attempts.pop(where, None)
-        self._written -= done
         self._tally.end(batch.undone)
-        self._breaker.end(len(done - batch.dead.keys()))
+        self._dead_letters.end(done, batch.dead.keys())
 
     async def _rounds(self, records: Sequence[Record], batch: Batch) -> None:
         """Make passes until no document was lost to another writer; what is lost too often waits for the next poll."""
@@ -135,7 +124,7 @@ class Delivery(Generic[S]):
             batch.hold(where[:2], [where])
             return
         self._bury(Incoming(record, unforeseen=not isinstance(fault, Unloadable)), _reason(fault), batch)
-        await self._write_dead(batch)
+        await self._dead_letters.write(batch.dead)
         await self._pass_by(record)
         batch.settle([record])
 
@@ -183,7 +172,7 @@ class Delivery(Generic[S]):
         await self.handling.before_decide(_loaded(docs.values()))
         self.beat()
         places = self._decide_all(items, docs, batch)
-        await self._write_dead(batch)
+        await self._dead_letters.write(batch.dead)  # before the documents pass their numbers by
         self.beat()
         # A record of which a part could not be decided comes again whole; its other parts are recognised by their ids.
         touched = [doc for doc in docs.values() if doc.changed or doc.outbox]
@@ -274,7 +263,7 @@ class Delivery(Generic[S]):
     def _try_again(self, where: Place, fault: TransientError) -> bool:
         """Count a failed try; returns whether there may be another."""
         self._attempts[where] = attempt = self._attempts.get(where, 0) + (not self.is_early(where))
-        if attempt >= self.limits.attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
+        if attempt >= self._most_attempts * (PATIENCE if isinstance(fault, Unloadable) else 1):
             return False
         log.info("retrying a record later", fault=str(fault), place=where, attempt=attempt)
         metrics.RETRIES.inc()
@@ -347,26 +336,6 @@ class Delivery(Generic[S]):
         exempt = item.exempt or self.handling.is_exempt(record, unforeseen=item.unforeseen)
         letter = FailedRecord(record, reason, attempts, self._clock.now(), item.head, item.unforeseen, exempt)
         batch.dead.setdefault(place(record), letter)
-
-    async def _write_dead(self, batch: Batch) -> None:
-        """Write the dead letters before their numbers are passed by, or stop consuming where there are too many."""
-        dead = {where: letter for where, letter in batch.dead.items() if where not in self._written}
-        if not dead:
-            return
-        counting = sum(not letter.exempt for letter in dead.values())
-        if reason := self._breaker.refuses(counting):
-            self.stopped = reason
-            metrics.STOPPED.set(1)
-            log.critical("consumer stopped: too many dead letters", reason=self.stopped)
-            raise TransientError(self.stopped)
-        await self._dead_letters.write(dead.values())
-        self._breaker.died(counting)
-        metrics.DEAD_LETTERS.inc(len(dead))
-        metrics.UNFORESEEN.inc(sum(letter.unforeseen for letter in dead.values()))
-        for letter in dead.values():
-            metrics.EVENTS.labels("other", "dead").inc()
-            log.warning("dead letter", reason=letter.reason, place=place(letter.record))
-        self._written |= dead.keys()
 
 
 def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:

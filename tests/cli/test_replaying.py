@@ -15,7 +15,7 @@ from cli.replaying import outcome
 from contracts.topics import SLA, TICKETS, dlq, retry
 from kit.base.settings import ServiceSettings
 from kit.protocol.deadletter import DeadLetters
-from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.delivery import Delivery
 from kit.protocol.document import MISSING_CAP
 from tests.clearing import ClearedAtOnce
 from tests.conftest import Prefix
@@ -40,9 +40,9 @@ class SlaRig(Rig):
         self.kind = replace(self.kind, topic=SLA, home_topic=TICKETS)
         self.documents = ClearedAtOnce(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
 
-    def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, object]]:
-        letters = DeadLetters(self.prefix + dlq("sla"), "sla", self.producer)
-        return Delivery(self.documents, self.handling, letters, limits=limits)
+    def delivery(self, attempts: int = 8, stop_window: int = 100) -> Delivery[dict[str, object]]:
+        letters = DeadLetters(self.prefix + dlq("sla"), "sla", self.producer, stop_window=stop_window)
+        return Delivery(self.documents, self.handling, letters, attempts=attempts)
 
 
 @pytest.fixture

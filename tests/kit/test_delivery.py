@@ -14,7 +14,7 @@ from contracts.dlq import DeadLetter
 from contracts.envelope import Event
 from kit.base.errors import TransientError
 from kit.protocol.deadletter import DeadLetters
-from kit.protocol.delivery import PATIENCE, ROUNDS, Delivery, Limits
+from kit.protocol.delivery import PATIENCE, ROUNDS, Delivery
 from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
@@ -90,7 +90,7 @@ class Rig:
         self.store, self.sender, clock = Contested(), Publisher(), FakeClock(START)
         self.documents = ClearedAtOnce(KIND, self.store, self.sender, clock)
         letters = DeadLetters("dlq", "test", self.sender)
-        self.delivery = Delivery(self.documents, Notes(), letters, limits=Limits(**limits))
+        self.delivery = Delivery(self.documents, Notes(), letters, **limits)
 
     async def handle(self, *records: Raw) -> set[Place]:
         return await self.delivery.handle(records)

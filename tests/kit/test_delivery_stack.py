@@ -24,7 +24,7 @@ from kit.kafka.consumer import Consumer
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.deadletter import DeadLetters
-from kit.protocol.delivery import Delivery, Limits
+from kit.protocol.delivery import Delivery
 from kit.protocol.document import MISSING_CAP, Decision, Kind
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.ports import Outgoing
@@ -94,15 +94,15 @@ class Rig:
         )
         self.documents = ClearedAtOnce(self.kind, self.store, self.producer, self.clock, prefix=self.prefix)
 
-    def delivery(self, limits: Limits | None = None) -> Delivery[dict[str, Any]]:
-        letters = DeadLetters(self.prefix + DLQ, "test", self.producer)
-        return Delivery(self.documents, self.handling, letters, limits=limits)
+    def delivery(self, attempts: int = 8, stop_window: int = 100) -> Delivery[dict[str, Any]]:
+        letters = DeadLetters(self.prefix + DLQ, "test", self.producer, stop_window=stop_window)
+        return Delivery(self.documents, self.handling, letters, attempts=attempts)
 
     @asynccontextmanager
-    async def replica(self, limits: Limits | None = None, topics: Sequence[str] = (IN,)) -> AsyncIterator[Consumer]:
+    async def replica(self, topics: Sequence[str] = (IN,), **limits: int) -> AsyncIterator[Consumer]:
         health = Health(self.clock)
         follows = [self.prefix + topic for topic in topics]
-        consumer = Consumer(self.settings, self.delivery(limits), follows, self.clock, health)
+        consumer = Consumer(self.settings, self.delivery(**limits), follows, self.clock, health)
         router = KafkaRouter()
         consumer.subscribe(router)
         await consumer.start(router)
@@ -201,7 +201,7 @@ async def test_a_fault_that_passes_stops_only_its_subject(rig: Rig) -> None:
 async def test_a_fault_that_does_not_pass_in_time_becomes_a_dead_letter(rig: Rig) -> None:
     rig.handling.flaky["T"] = 1000
     await rig.put(poke(1), poke(1, subject="U"))
-    async with rig.replica(Limits(attempts=3)) as consumer:
+    async with rig.replica(attempts=3) as consumer:
         await until(lambda: _handled(consumer))
     (letter,) = await rig.read(DLQ)
     view = DeadLetter.from_kafka(letter.key, letter.value, letter.headers)
@@ -283,8 +283,7 @@ async def test_an_unknown_type_is_skipped_and_counted_never_dead(rig: Rig) -> No
 
 
 async def test_when_too_many_die_consuming_stops_and_nothing_more_reaches_the_dlq(rig: Rig) -> None:
-    limits = Limits(stop_window=10, stop_share=0.5)
-    async with rig.replica(limits) as consumer:
+    async with rig.replica(stop_window=10) as consumer:
         for n in (1, 2, 3):
             await rig.put(poke(n, "poison"))
         await until(lambda: _handled(consumer))

@@ -22,7 +22,6 @@ from kit.kafka.batch_size import BatchSize
 from kit.kafka.reading import PollLoop
 from kit.protocol import document
 from kit.protocol.deadletter import DeadLetters
-from kit.protocol.delivery import Limits
 from kit.protocol.document import MISSING_CAP, Decision, Document, Kind
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
@@ -173,7 +172,7 @@ class Pipe(World):
 
     def consumer(self, me: str) -> SimConsumer:
         letters = DeadLetters(DLQ, "test", SimSender(self))
-        delivery = Careless(self.documents(later=self.later), Recorder(self, me), letters, limits=Limits(attempts=100))
+        delivery = Careless(self.documents(later=self.later), Recorder(self, me), letters, attempts=100)
         delivery.world = self
         return SimConsumer(self, me, delivery)
 
