@@ -57,9 +57,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect; raises TransientError while no broker answers."""
-        async with self._replacing:
-            if self._producer is None:
-                self._producer = await self._fresh()
+        await self._current()
 
     async def stop(self) -> None:
         """Send what is buffered, within the bound, and disconnect."""
@@ -85,8 +83,7 @@ class Producer:
 
         An unconfirmed record may still be appended later.
         """
-        headers = record.headers if isinstance(record.headers, list) else list(record.headers)
-        producer = self._producer
+        producer, headers = self._producer, list(record.headers)
         try:
             async with asyncio.timeout(seconds):
                 producer = producer or await self._current()
@@ -167,9 +164,7 @@ class Producer:
         producer = self._producer
         if producer is None:
             async with self._replacing:
-                if self._producer is None:
-                    self._producer = await self._fresh()
-                return self._producer
+                producer = self._producer = self._producer or await self._fresh()
         return producer
 
     def _replace(self, poisoned: AIOKafkaProducer) -> None:
