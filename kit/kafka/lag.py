@@ -64,7 +64,7 @@ class Lag:
         self._measure_stall({tp: offset for tp, offset in behind.items() if tp not in resting})
 
     def _measure_stall(self, behind: Offsets) -> None:
-        """Report how long partitions have stood still for no reason: no other gauge tells that from load."""
+        """Report how long partitions have stood still for no reason: no other gauge distinguishes that from load."""
         now, before = self._clock.monotonic(), self._progress
         self._progress = {
             tp: before[tp] if tp in before and before[tp][0] == offset else (offset, now)

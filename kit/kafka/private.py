@@ -1,7 +1,7 @@
-"""Everything that is asked of aiokafka and FastStream past their public interface, and why. No other file does so.
+"""All use of private interfaces of aiokafka and FastStream, each with its reason. No other file uses any.
 
-Rule: one function for each thing, which says what the public way lacks. `tests/kit/test_private.py` holds each against
-the real library, so that an upgrade that renames something fails there and not in a service.
+Rule: one function for each use; its docstring names what the public interface lacks. `tests/kit/test_private.py` runs
+each against the real library, so that an upgrade that renames something fails there and not in a service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from faststream.kafka import KafkaBroker
 
 
 def build_consumers_of(broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer]) -> None:
-    """Let a connected broker make its clients of this class.
+    """Make a connected broker create its clients from this class.
 
     FastStream has no setting for the class. `builder` is what its own test broker replaces; connecting sets it.
     """
@@ -24,9 +24,9 @@ def build_consumers_of(broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer
 
 
 def coordination_has_ended(client: AIOKafkaConsumer) -> bool:
-    """Say whether the task that keeps a client in its group has ended.
+    """Whether the task that keeps a client in its group has ended.
 
-    aiokafka raises its error from every poll, where it looks like one that passes.
+    aiokafka raises its error from every poll, where it looks transient.
     """
     task = client._coordinator._coordination_task  # noqa: SLF001
     return task is not None and bool(task.done())
@@ -35,7 +35,7 @@ def coordination_has_ended(client: AIOKafkaConsumer) -> bool:
 async def committed_with_metadata(
     client: AIOKafkaConsumer, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, str]]:
-    """Return the committed offsets, where there are any, and what was stored beside them; raises KafkaError.
+    """Return the committed offsets, where there are any, with their metadata; raises KafkaError.
 
     `AIOKafkaConsumer.committed` drops the metadata. The admin client returns it, but over connections of its own, and
     takes an error of the whole group (its coordinator is loading) for "nothing is committed".
@@ -46,9 +46,9 @@ async def committed_with_metadata(
 
 
 def position(client: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
-    """Return the offset of the next record of a partition without waiting; None while it is not known.
+    """Return the offset of the next record of a partition without waiting; None while it is unknown.
 
-    `AIOKafkaConsumer.position` waits until it is known; this is asked in the middle of deciding.
+    `AIOKafkaConsumer.position` waits until it is known; this is needed while deciding, which cannot wait.
     """
     subscribed = client._subscription.subscription  # noqa: SLF001
     assignment = subscribed.assignment if subscribed is not None else None
@@ -59,7 +59,7 @@ def position(client: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
 
 
 def unreadable(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
-    """Return where the client's reading of what it has fetched has just ended with an error; None if nowhere.
+    """Return the place of the record at which the client has just failed to read what it has fetched; None if nowhere.
 
     A poll that cannot decode a record's headers raises the bare UnicodeDecodeError, without the record's place.
     """
@@ -72,9 +72,9 @@ def unreadable(client: AIOKafkaConsumer) -> tuple[TopicPartition, int] | None:
 
 
 def sender_has_ended(producer: AIOKafkaProducer) -> bool:
-    """Say whether the task that sends a producer's batches has ended.
+    """Whether the task that sends a producer's batches has ended.
 
-    aiokafka has no public look at it, and no send tells it from a broker that is away.
+    aiokafka has no public way to ask, and a send fails just as it does while the broker is away.
     """
     task = producer._sender.sender_task  # noqa: SLF001
     return task is not None and bool(task.done())

@@ -89,9 +89,9 @@ class Worker:
         urgent: Callable[[Record], bool] = lambda _: True,
         weigh: Callable[[Record], int] = weight,
     ) -> Consumer:
-        """Return the consumer of all topics that contracts say this service reads; its records change these documents.
+        """Return the consumer of all topics that the contracts list for this service; its records change `documents`.
 
-        `urgent` and `weigh` are the consumer's.
+        `urgent` and `weigh` are those of `Consumer`.
         """
         settings, name = self.settings, self.settings.service
         metrics.declare_groups(metrics.type_group(kind) for topic in CONSUMES[name] for kind in BY_NAME[topic].types)

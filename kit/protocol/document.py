@@ -144,7 +144,7 @@ class Document(Generic[S]):
     fresh: list[Entry] = field(default_factory=list)
     inserts: list[Insert] = field(default_factory=list)
     changed: bool = False
-    said: list[Payload] = field(default_factory=list)
+    announced: list[Payload] = field(default_factory=list)
     """The events of the decisions since the last write."""
     fault: str | None = None
     _state: S | None = None
@@ -208,7 +208,7 @@ def apply(
         entries.append(entry)
     doc.state = state if decision.state is None else decision.state
     doc.fresh += entries
-    doc.said += decision.events
+    doc.announced += decision.events
     doc.emitted += len(entries)
     doc.inserts += decision.inserts
     doc.changed = doc.changed or decision.state is not None or bool(entries)

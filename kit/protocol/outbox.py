@@ -79,8 +79,8 @@ class Documents(Generic[S]):
     def watch(self, watcher: Callable[[Sequence[Document[S]]], None]) -> None:
         """Call `watcher` with the documents of every write of this process, once it is durable.
 
-        Their `said` has the events of that write, so this is where they are counted once. Documents whose state does
-        not load are left out: nothing was decided about them.
+        Their `announced` has the events of that write, so each can be counted once here. Documents whose state does not
+        load are left out: nothing was decided about them.
         """
         self._watchers.append(watcher)
 
@@ -132,7 +132,7 @@ class Documents(Generic[S]):
         for watcher in self._watchers:
             watcher([doc for doc in written if doc.fault is None])
         for doc in written:
-            doc.said = []
+            doc.announced = []
         won = [doc for doc in docs if doc.id not in outcome.lost]
         return Saved(won, [doc for doc in docs if doc.id in outcome.lost])
 
@@ -184,7 +184,7 @@ class Documents(Generic[S]):
                 del self._publishing[doc_id]
             done.set()
 
-    async def say(self, docs: Iterable[Document[S]]) -> None:
+    async def try_publish(self, docs: Iterable[Document[S]]) -> None:
         """Publish what was written; what cannot be published now is stored, and left to the sweeper."""
         try:
             await self.publish(docs)
@@ -194,7 +194,7 @@ class Documents(Generic[S]):
     async def write(self, docs: Sequence[Document[S]]) -> Saved[S]:
         """Save documents outside the batch loop, and publish their events."""
         saved = await self.save(docs)
-        await self.say(saved.won)
+        await self.try_publish(saved.won)
         return saved
 
     async def change(
@@ -276,7 +276,7 @@ class Documents(Generic[S]):
             if len(ids) == 1:
                 on_fault(ids[0], fault)
                 return Saved()
-        # One of them cannot be read or written, and nothing says which.
+        # One of them cannot be read or written, and it is unknown which.
         alone = [await self._attempt([doc_id], {}, edit, write, on_fault) for doc_id in ids]
         return Saved([doc for saved in alone for doc in saved.won], [doc for saved in alone for doc in saved.lost])
 

@@ -103,7 +103,7 @@ class People:
 
     async def _publish(self) -> None:
         unpublished, self._unpublished = self._unpublished, []
-        await self._documents.say(unpublished)
+        await self._documents.try_publish(unpublished)
 
 
 def _contact_of(

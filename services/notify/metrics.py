@@ -54,7 +54,7 @@ for _sink in SINKS:
 
 def count(docs: Iterable[Document[Escalation]]) -> None:
     """Count the events of documents that were written."""
-    for event in (event for doc in docs for event in doc.said):
+    for event in (event for doc in docs for event in doc.announced):
         match event:
             case EscalationOpened():
                 ALARMS.labels(event.alert.labels.get("kind", "")).inc()

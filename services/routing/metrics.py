@@ -48,7 +48,7 @@ for _presence in Presence:
 def count(docs: Iterable[Document[TicketState]]) -> None:
     """Count events of written tickets; called after each write."""
     for doc in docs:
-        for event in doc.said:
+        for event in doc.announced:
             if isinstance(event, TicketUnroutable):
                 UNROUTABLE.labels(event.reason).inc()
 

@@ -33,7 +33,7 @@ for _counter in _OF.values():
 def count(books: Books, docs: Iterable[Document[TicketClocks]]) -> None:
     """Count the events and new tickets of documents that were written."""
     for doc in docs:
-        for event in doc.said:
+        for event in doc.announced:
             counter = _OF.get(type(event))
             if counter is not None and isinstance(event, ClockEvent):
                 counter.labels(event.metric).inc()

@@ -200,7 +200,7 @@ async def test_who_counts_what_is_written_counts_each_once() -> None:
     sender.go.set()
     said: list[str] = []
     documents.watch(
-        lambda docs: said.extend(event.text for doc in docs for event in doc.said if isinstance(event, Said))
+        lambda docs: said.extend(event.text for doc in docs for event in doc.announced if isinstance(event, Said))
     )
     docs = [await documents.load(["T"]) for _ in range(2)]
     for text, each in zip("ab", docs, strict=True):

@@ -70,7 +70,7 @@ class Assigner:
     def _note(self, docs: Sequence[Document[TicketState]]) -> None:
         """Take from what a write announces which agents have lost a ticket by it."""
         for doc in docs:
-            for event in doc.said:
+            for event in doc.announced:
                 if isinstance(event, TicketUnassigned):
                     self._left.setdefault(doc.id, set()).add(event.agent.id)
 
