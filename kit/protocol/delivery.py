@@ -25,7 +25,6 @@ from kit.protocol.document import MISSING_CAP, Document
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.record import Place, Record, Unread, place
-from kit.protocol.tally import Tally
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -54,7 +53,8 @@ class Delivery(Generic[S]):
         self.documents, self.handling, self._clock = documents, handling, documents.clock
         self._dead_letters, self._most_attempts = dead_letters, attempts
         self._attempts: dict[Place, int] = {}
-        self._tally = Tally()
+        self._counted = set[tuple[Place, int]]()
+        """Parts of records that are counted, and come again since another part waits or an event is not confirmed."""
         self.is_early: Callable[[Place], bool] = lambda _: False
         """Whether a record may wait for something that is still on its way here: its tries are not counted then."""
         self.beat: Callable[[], object] = lambda: None
@@ -81,7 +81,7 @@ class Delivery(Generic[S]):
         done = {place(record) for record in records} - batch.undone
         for where in done:
             self._attempts.pop(where, None)
-        self._tally.end(batch.undone)
+        self._counted = {part for part in self._counted if part[0] in batch.undone}
         self._dead_letters.end(done, batch.dead.keys())
 
     async def _rounds(self, records: Sequence[Record], batch: Batch) -> None:
@@ -141,7 +141,6 @@ class Delivery(Generic[S]):
         except Exception:  # perhaps the hook that has failed: then the event's document is its subject's
             log.info("could not look up the document of a dead letter", place=place(record))
         heads = [(item.doc_id, item.head) for item in numbered if item.doc_id is not None]
-        self._tally.begin()
 
         def miss(doc: Document[S]) -> None:
             for doc_id, head in heads:
@@ -156,13 +155,12 @@ class Delivery(Generic[S]):
         except Exception:
             log.exception("could not keep the number of a dead letter open for a replay", place=place(record))
             return
-        self._tally.written(ids - won.keys())
+        _report(won.values())
         if ids - won.keys():
             raise TransientError("another writer changed the document of a dead letter first")
 
     async def _steps(self, records: Sequence[Record], batch: Batch) -> Lost:
         """Handle records as far as one pass can; returns the documents that were lost, with the places about them."""
-        self._tally.begin()
         items = self._expand(records, batch)
         loaded = await self.handling.locate(items)
         self.beat()
@@ -179,7 +177,8 @@ class Delivery(Generic[S]):
         await self.handling.before_write(_loaded(touched))
         self.beat()
         saved = await self.documents.save(touched)
-        self._tally.written({doc.id for doc in saved.lost})
+        lost = {doc.id: places.get(doc.id, set()) for doc in saved.lost}
+        _report(doc for doc in docs.values() if doc.id not in lost)
         self.beat()
         try:
             published = await self.documents.publish(saved.won, self.beat)
@@ -191,7 +190,6 @@ class Delivery(Generic[S]):
         for doc in saved.won:
             if doc.id not in published:
                 batch.hold(doc.id, places.get(doc.id, ()))
-        lost = {doc.id: places.get(doc.id, set()) for doc in saved.lost}
         batch.settle(records, _places(lost))
         return lost
 
@@ -242,7 +240,7 @@ class Delivery(Generic[S]):
                 if item.fault:
                     self._bury(item, item.fault, batch)
                 else:
-                    self._tally.count(item, "ignored")
+                    self._count(item, "ignored", None)
                 continue
             places.setdefault(doc.id, set()).add(where)
             if doc.id in batch.held:
@@ -275,7 +273,7 @@ class Delivery(Generic[S]):
             if doc.is_below_floor(head.source, head.sequence) and is_replay(item.record.headers):
                 self._refuse(doc, item, head, batch)
             else:
-                self._tally.count(item, "skipped", doc.id)
+                self._count(item, "skipped", doc)
             return
         if item.fault is not None:
             self._kill(doc, item, item.fault, batch)
@@ -285,7 +283,7 @@ class Delivery(Generic[S]):
             self._kill(doc, item, f"gap: {more}", batch)
             return
         if event is not None and not event.known:
-            self._tally.count(item, "unknown", doc.id)
+            self._count(item, "unknown", doc)
             self._take(doc, event)
             return
         item.incomplete = head is not None and doc.lacks(head.source, head.sequence)
@@ -302,19 +300,34 @@ class Delivery(Generic[S]):
             item.unforeseen = True
             self._kill(doc, item, _reason(error), batch)
             return
-        self._tally.count(item, "handled", doc.id)
-        self._tally.once_written(doc.id, partial(self.handling.count, item, decision))
+        self._count(item, "handled", doc)
+        doc.reports.append(partial(self.handling.count, item, decision))
         if head is not None:
             self._take(doc, head)
         if event is not None:
             seconds = max(0.0, (now - event.time).total_seconds())
-            self._tally.once_written(doc.id, partial(metrics.EFFECT_SECONDS.observe, seconds))
+            doc.reports.append(partial(metrics.EFFECT_SECONDS.observe, seconds))
+
+    def _count(self, item: Incoming, outcome: str, doc: Document[S] | None) -> None:
+        """Count the outcome of an item: once, however often it is decided, and only when its document is stored."""
+        part = place(item.record), item.part
+        group = metrics.type_group(item.event.type) if item.event is not None else "other"
+
+        def report() -> None:
+            if part not in self._counted:
+                self._counted.add(part)
+                metrics.EVENTS.labels(group, outcome).inc()
+
+        if doc is None:
+            report()
+        else:
+            doc.reports.append(report)
 
     def _take(self, doc: Document[S], event: Event | Head, *, dead: bool = False) -> None:
         late = event.source not in doc.seen and event.sequence > 1
         gap = doc.take(event.source, event.sequence, dead=dead)
         if gap or late:
-            self._tally.once_written(doc.id, partial(_report_gap, doc.id, event, gap, late=late))
+            doc.reports.append(partial(_report_gap, doc.id, event, gap, late=late))
 
     def _kill(self, doc: Document[S], item: Incoming, reason: str, batch: Batch) -> None:
         if item.head is not None:
@@ -336,6 +349,12 @@ class Delivery(Generic[S]):
         exempt = item.exempt or self.handling.is_exempt(record, unforeseen=item.unforeseen)
         letter = FailedRecord(record, reason, attempts, self._clock.now(), item.head, item.unforeseen, exempt)
         batch.dead.setdefault(place(record), letter)
+
+
+def _report(docs: Iterable[Document[S]]) -> None:
+    for doc in docs:
+        for report in doc.reports:
+            report()
 
 
 def _loaded(docs: Iterable[Document[S]]) -> list[Document[S]]:

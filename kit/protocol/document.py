@@ -146,6 +146,8 @@ class Document(Generic[S]):
     changed: bool = False
     announced: list[Payload] = field(default_factory=list)
     """The events of the decisions since the last write."""
+    reports: list[Callable[[], object]] = field(default_factory=list)
+    """What counts and logs the decisions of a batch. Called once they are stored, and lost with the document."""
     fault: str | None = None
     _state: S | None = None
 
