@@ -24,7 +24,7 @@ class RoutingSettings(ServiceSettings):
     )
     roster_seconds: float = Field(1, ge=0.05, le=60, description="Seconds between reads of changed agents.")
     release_seconds: float = Field(
-        1, ge=0.05, le=60, description="Seconds between writes of released claims that no new claim took along."
+        3, ge=0.05, le=60, description="Seconds between writes of released claims that no new claim took along."
     )
     reconcile_seconds: float = Field(
         5, ge=0.1, le=600, description="Seconds between searches for orphaned claims (without their ticket)."
