@@ -15,6 +15,7 @@ from cli.running import compact
 from contracts import corpus, topics
 from contracts.envelope import Event
 from contracts.inbound import InboundRecord
+from services.ingest.channels import CHANNELS
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -68,27 +69,33 @@ def _record(channel: str, body: bytes) -> InboundRecord:
     return InboundRecord(receipt="r", channel=channel, account="a", key="k", received_at=NOW, body=body, size=len(body))
 
 
-@pytest.mark.parametrize(
-    ("channel", "body", "found"),
-    [
-        ("webhook", b'{"id":"1"}', ["1"]),
-        ("webhook", b'{"type":"status","message_id":"1"}', []),
-        ("line", b'{"events":[{"type":"follow"},{"type":"message","message":{"id":"7"}}]}', ["7"]),
-        ("line", b'{"events":[]}', []),
-        ("whatsapp", b'{"entry":[{"changes":[{"value":{"messages":[{"id":"w","type":"text"}]}}]}]}', ["w"]),
-        ("whatsapp", b'{"entry":[{"changes":[{"value":{"statuses":[{"id":"w"}]}}]}]}', []),
-        ("sms", b"MessageSid=SM1&Body=x", ["SM1"]),
-        ("sms", b"MessageSid=SM1&MessageStatus=sent", []),
-        ("email", b"Message-ID: <1@x>\r\n\r\nhello", ["<1@x>"]),
-        ("email", b"Subject: x\r\n\r\nhello", None),
-        ("webhook", b"[]", None),
-        ("pigeon", b"x", None),
-    ],
-)
+BODIES: list[tuple[str, bytes, list[str] | None]] = [
+    ("webhook", b'{"id":"1"}', ["1"]),
+    ("webhook", b'{"type":"status","message_id":"1"}', []),
+    ("line", b'{"events":[{"type":"follow"},{"type":"message","message":{"id":"7"}}]}', ["7"]),
+    ("line", b'{"events":[]}', []),
+    ("whatsapp", b'{"entry":[{"changes":[{"value":{"messages":[{"id":"w","type":"text"}]}}]}]}', ["w"]),
+    ("whatsapp", b'{"entry":[{"changes":[{"value":{"statuses":[{"id":"w"}]}}]}]}', []),
+    ("whatsapp", b'{"entry":[{"changes":[{"value":{"messages":[{"id":"w","type":"reaction"}]}}]}]}', []),
+    ("sms", b"MessageSid=SM1&Body=x", ["SM1"]),
+    ("sms", b"MessageSid=SM1&MessageStatus=sent", []),
+    ("email", b"Message-ID: <1@x>\r\n\r\nhello", ["<1@x>"]),
+    ("email", b"Subject: x\r\n\r\nhello", None),
+    ("webhook", b"[]", None),
+    ("pigeon", b"x", None),
+]
+"""Channel, body, the ids of the messages in it."""
+
+
+@pytest.mark.parametrize(("channel", "body", "found"), BODIES)
 def test_the_ids_in_a_record_are_found_or_it_is_said_that_nobody_can_tell(
     channel: str, body: bytes, found: list[str] | None
 ) -> None:
     assert message_ids(_record(channel, body)) == found
+
+
+def test_the_bodies_have_a_message_of_every_channel() -> None:
+    assert {channel for channel, _, found in BODIES if found} == set(CHANNELS)
 
 
 def test_the_example_records_of_the_door_are_described() -> None:

@@ -15,7 +15,7 @@ from kit.policy.secrets import SecretRef, Secrets
 from services.notify import policy_file
 from services.notify.core.policy import NotifyPolicy, Receiver
 from services.notify.core.settle import Outcome, Sent, TemporaryFailure
-from services.notify.sinks import SINKS, Kind, Notification, Relay, Transports, build_sinks
+from services.notify.sinks import SINKS, Notification, Relay, SinkKind, Transports, build_sinks
 from services.notify.ticker import Deliverer
 from tests.notify.examples import breached
 from tests.notify.rig import Rig
@@ -49,7 +49,7 @@ def file_model(monkeypatch: pytest.MonkeyPatch) -> type[NotifyPolicy]:
     monkeypatch.setitem(
         SINKS,
         SinkName.PAGERDUTY,
-        Kind(PagerReceiver, lambda by: PagerSink(by.secrets)),
+        SinkKind(PagerReceiver, lambda by: PagerSink(by.secrets)),
     )
     spec = spec_from_file_location("policy_file_of_the_test", Path(policy_file.__file__))
     assert spec is not None
@@ -93,7 +93,7 @@ def test_a_receiver_has_the_keys_of_its_sink(
 
 
 @pytest.mark.parametrize(("name", "kind"), SINKS.items())
-def test_a_receiver_names_the_sink_that_the_table_gives_it(name: str, kind: Kind) -> None:
+def test_a_receiver_names_the_sink_that_the_table_gives_it(name: str, kind: SinkKind) -> None:
     assert get_args(kind.receiver.model_fields["sink"].annotation) == (name,)
 
 

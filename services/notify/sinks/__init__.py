@@ -29,17 +29,17 @@ class Transports:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SinkKind:
     """A kind of sink: the model of its receivers in the policy file, and how to build it."""
 
     receiver: type[Receiver]
     build: Callable[[Transports], Sink]
 
 
-SINKS: Mapping[str, Kind] = {
-    SinkName.WEBHOOK: Kind(WebhookReceiver, lambda by: WebhookSink(by.http_client, by.secrets)),
-    SinkName.SLACK: Kind(SlackReceiver, lambda by: SlackSink(by.http_client, by.secrets)),
-    SinkName.EMAIL: Kind(EmailReceiver, lambda by: EmailSink(by.relay, by.secrets)),
+SINKS: Mapping[str, SinkKind] = {
+    SinkName.WEBHOOK: SinkKind(WebhookReceiver, lambda by: WebhookSink(by.http_client, by.secrets)),
+    SinkName.SLACK: SinkKind(SlackReceiver, lambda by: SlackSink(by.http_client, by.secrets)),
+    SinkName.EMAIL: SinkKind(EmailReceiver, lambda by: EmailSink(by.relay, by.secrets)),
 }
 """Every sink, by its name in policy files, events and metrics."""
 
