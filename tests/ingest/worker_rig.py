@@ -116,7 +116,10 @@ class Worker:
         broker: Broker | None = None,
         signatures: Signatures | None = None,
         accounts: Accounts | None = None,
+        *,
+        beside: bool = True,
     ) -> None:
+        """`beside`: publish contacts beside their tickets, as a task; the simulation has no event loop for one."""
         self.store = store or FakeStore()
         self.clock = clock or FakeClock(START)
         self.broker = broker or Broker()
@@ -126,7 +129,8 @@ class Worker:
         self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)
         self.people = People(self.store, self.contacts, self.clock)
-        self.tickets.watch(lambda _: self.people.begin_to_publish())
+        if beside:
+            self.tickets.watch(lambda _: self.people.begin_to_publish())
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))
         self.woken = 0
         self.channel = ChannelFiles()

@@ -73,7 +73,7 @@ class Post(Servers):
     def boot(self, name: str) -> None:
         """A process starts without memory."""
         log: Any = SimSender(self)
-        self.workers[name] = Worker(Shelf(self), self.clock, log)
+        self.workers[name] = Worker(Shelf(self), self.clock, log, beside=False)
 
     def _posted(self, partition: int, letters: Sequence[Letter]) -> list[Raw]:
         """A partition of inbound."""
@@ -88,7 +88,7 @@ class Post(Servers):
         self.twice = None
 
     async def sweeper(self) -> None:
-        worker = Worker(Shelf(self), self.clock, SimSender(self))  # type: ignore[arg-type]
+        worker = Worker(Shelf(self), self.clock, SimSender(self), beside=False)  # type: ignore[arg-type]
         while True:
             await step("sweep", when=lambda: self.talking("tickets") or self.talking("contacts"))
             self.clock.advance(0.001)
