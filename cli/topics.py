@@ -1,7 +1,7 @@
-"""Topics: made, set right and, by tests, deleted after the table in contracts. No records are read or written here.
+"""Administration of topics: creates and configures them by the table in contracts. Reads and writes no records.
 
-`python -m cli.topics` makes them without the rest of the command line: with contracts and kit it is enough, so that any
-service's image can do it (compose.yaml).
+`python -m cli.topics` creates them without the rest of the command line: it needs only contracts and kit, so that any
+service's image can run it (compose.yaml).
 """
 
 import asyncio
@@ -42,11 +42,12 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 @dataclass(frozen=True)
 class TopicReport:
-    """What `create_topics` did, and whose number of partitions is not the one asked for (that is never changed)."""
+    """The topics that `create_topics` changed."""
 
     created: tuple[str, ...]
     configured: tuple[str, ...]
     other_partitions: tuple[str, ...]
+    """Existing topics with another number of partitions, which is never changed."""
 
 
 async def create_topics(
@@ -57,15 +58,18 @@ async def create_topics(
     *,
     topics: Sequence[table.Topic] = table.TOPICS,
 ) -> TopicReport:
-    """Make the topics that are missing, set the others' configuration right, wait until all can be used."""
+    """Create missing topics, correct the configuration of the others, and wait until all are usable.
+
+    Raises TransientError if no broker answers.
+    """
     wanted = {table.topic_name(topic.name, prefix): table.settings(topic) for topic in topics}
     async with _admin(bootstrap) as admin:
-        there = set(await admin.list_topics())
-        missing = [name for name in wanted if name not in there]
+        existing = set(await admin.list_topics())
+        missing = [name for name in wanted if name not in existing]
         if missing:
             new = [NewTopic(name, partitions, replication, topic_configs=wanted[name]) for name in missing]
             _raise_errors((await admin.create_topics(new)).topic_errors)
-        configured = await _configure(admin, {name: wanted[name] for name in wanted if name in there})
+        configured = await _configure(admin, {name: wanted[name] for name in wanted if name in existing})
         counts = await _await_visible(admin, list(wanted))
     other = tuple(name for name, count in counts.items() if count != partitions)
     if other:
@@ -76,36 +80,36 @@ async def create_topics(
 def _raise_errors(errors: Sequence[tuple[object, ...]]) -> None:
     for topic, code, *why in errors:
         kind = for_code(code)
-        if code and kind is not TopicAlreadyExistsError:  # somebody else was faster: that is what was wanted
+        if code and kind is not TopicAlreadyExistsError:  # another process created it meanwhile
             raise kind(f"{topic}: {why}")
 
 
 async def _configure(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]]) -> tuple[str, ...]:
-    """Alter what differs; returns the names of the topics altered."""
+    """Alter configurations that differ; return the names of these topics."""
     if not wanted:
         return ()
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
-    wrong: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(asked):
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+    changes: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
         for _, _, _, name, entries in response.resources:
             if wanted[name].items() - {(entry[0], entry[1]) for entry in entries}:
-                # Altering replaces all that is set on a topic: what an operator has set beside ours is sent along.
-                theirs = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
-                wrong[name] = theirs | wanted[name]
-    if wrong:
+                # AlterConfigs replaces all overrides of a topic, so those that an operator added are sent along.
+                overrides = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
+                changes[name] = overrides | wanted[name]
+    if changes:
         await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in wrong.items()]
+            [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in changes.items()]
         )
-    return tuple(wrong)
+    return tuple(changes)
 
 
 def _is_override(source: bool | int) -> bool:
-    """Whether a value was set on the topic itself; the first version of the answer says only "is a default"."""
+    """Return whether a value is set on the topic itself. Version 0 of the response only has `is_default`, a bool."""
     return not source if isinstance(source, bool) else source == _SET_ON_TOPIC
 
 
 async def _await_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """Wait until every partition has a leader; returns the number of partitions by topic."""
+    """Wait until every partition has a leader; return the number of partitions by topic."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
             described = await admin.describe_topics(list(names))
@@ -121,7 +125,7 @@ def _is_usable(topic: Mapping[str, Any]) -> bool:
 
 
 async def delete_topics(bootstrap: str, prefix: str) -> None:
-    """Delete every topic of a prefix: for tests, which have one of their own."""
+    """Delete all topics of a prefix, for tests and the demo. Raises ValueError for an empty prefix."""
     if not prefix:
         raise ValueError("refusing to delete topics without a prefix: they may be in use")
     async with _admin(bootstrap) as admin:
@@ -131,14 +135,14 @@ async def delete_topics(bootstrap: str, prefix: str) -> None:
 
 
 async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """Return the committed positions of a consumer group; raises TransientError while no broker answers."""
+    """Return the committed offsets of a consumer group. Raises TransientError if no broker answers."""
     async with _admin(bootstrap) as client:
         found = await client.list_consumer_group_offsets(group)
     return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Make the topics that the environment asks for, and say what was done."""
+    """Create the topics by the variables of the environment, and print a summary."""
     prefix, partitions = environ.get("DESKBUS_TOPIC_PREFIX", ""), table.partitions(environ)
     report = asyncio.run(create_topics(environ["DESKBUS_KAFKA"], prefix, partitions))
     say(f"{len(report.created)} topics created, {len(report.configured)} reconfigured")
