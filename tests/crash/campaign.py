@@ -1,6 +1,6 @@
-"""One campaign: a system on servers of its own works while a seeded schedule breaks it; then quiet, then the verdict.
+"""One campaign: a system on its own servers works under seeded faults; then all work is completed and judged.
 
-What must hold is verdict.py's; what is broken when is schedule.py's.
+schedule.py chooses the faults; verdict.py says what must hold.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from tests.system.rig import PARTITIONS, System, system, until
 PREFIX = "crash"
 CONFIG = Path(__file__).parent / "config"
 WEIGHT = 1.3
-"""What a ticket takes of a capacity, on average."""
+"""Average units of capacity that a ticket takes."""
 
 
 @dataclass
 class Outcome:
-    """What a campaign came to. `folder` holds the logs, and the records where something was found."""
+    """The result of a campaign. `folder` has the logs and, if there were faults, the records."""
 
     seed: int
     folder: Path
@@ -51,7 +51,7 @@ class Outcome:
     left_out: set[str] = field(default_factory=set)
     seconds: float = 0.0
     again: str = ""
-    """The command that does the same again."""
+    """The command that repeats the campaign."""
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {'HOLDS' if not self.faults else 'BROKEN'} after {self.seconds:.0f} s"]
@@ -67,10 +67,10 @@ class Outcome:
 
 @asynccontextmanager
 async def ground(folder: Path) -> AsyncIterator[Ground]:
-    """Servers of one's own, behind proxies."""
+    """Start Kafka and MongoDB for the campaign, behind proxies."""
     kafka_door, mongo_door = free_port(), free_port()
     kafka = KafkaServer(folder / "kafka", free_port(), advertised_port=kafka_door)
-    disk = Disk(folder / "mongo")  # its log lies beside it, where there is room
+    disk = Disk(folder / "mongo")  # the server's log is outside, so that it can be written when the disk is full
     mongo = MongoServer(folder / "mongo", free_port())
     for server in (kafka, mongo):
         server.start()
@@ -86,7 +86,7 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
 
 
 def environment(under: Ground, size: Size) -> dict[str, str]:
-    """What every service is started with."""
+    """Return the environment of all services."""
     return {
         "DESKBUS_KAFKA": f"127.0.0.1:{under.proxies['kafka'].port}",
         "DESKBUS_MONGO": f"mongodb://127.0.0.1:{under.proxies['mongo'].port}/?directConnection=true",
@@ -101,13 +101,13 @@ def environment(under: Ground, size: Size) -> dict[str, str]:
 
 
 def _in_short(found: Mapping[str, int], most: int = 4) -> str:
-    """Name the first few of what is in hand."""
+    """Return the first few entries of what is in progress."""
     told = [f"{what}: {count}" for what, count in list(found.items())[:most]]
     return ", ".join(told + [f"and {len(found) - most} more"] * (len(found) > most)) or "nothing"
 
 
 class Campaign:
-    """One seed, one size."""
+    """A campaign with a seed and a size."""
 
     def __init__(self, seed: int, size: Size, folder: Path | None = None) -> None:
         self.seed, self.size = seed, size
@@ -118,7 +118,7 @@ class Campaign:
         self.outcome = Outcome(seed, self.folder, again=command)
 
     async def run(self) -> Outcome:
-        """Do it. The folder stays where something was found."""
+        """Run the campaign. Its folder is deleted unless there were faults."""
         self.folder.mkdir(parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -176,7 +176,7 @@ class Campaign:
                     replica.environment = {**replica.environment, named: str(own[service])}
 
     async def _quiet(self, made: System, staff: Staff) -> None:
-        """Wait until nothing is in hand. The agents make room as long as somebody waits or may come to wait."""
+        """Wait until all work is done. Agents keep solving tickets while tickets wait or may have to."""
         inbound = topics.topic_name(topics.INBOUND, made.prefix)
         url = made.environment["DESKBUS_MONGO"]
         left: dict[str, int] = {}
@@ -187,12 +187,12 @@ class Campaign:
                 waiting = await asyncio.to_thread(stores.waiting, url, PREFIX)
                 staff.at_rest = not waiting and not any(inbound in what for what in behind)
                 found = behind | waiting
-                if not found:  # reading all documents again and again would be most of what the servers do
+                if not found:  # reading all documents each time would be most of the servers' load
                     found = stores.unsettled(await asyncio.to_thread(stores.read, url, PREFIX))
                 left.clear()
                 left.update(found)
                 self._say(f"in hand: {_in_short(found)}; agents {'rest' if staff.idle else 'work'}")
-                if not staff.idle:  # they may have begun before nobody waited any more
+                if not staff.idle:  # a turn may have begun while tickets still waited
                     left["agents at work"] = 1
             return not left
 
@@ -202,7 +202,7 @@ class Campaign:
             self.outcome.faults["not quiet"] = [str(late), *(f"{what}: {count}" for what, count in left.items())]
 
     async def _lag(self, made: System) -> dict[str, int]:
-        """Count the records that a group has not passed by yet."""
+        """Return the partitions that a consumer group has not committed to their end."""
         behind: dict[str, int] = {}
         names = [topics.topic_name(topic.name, made.prefix) for topic in topics.TOPICS]
         admin = AIOKafkaAdminClient(bootstrap_servers=made.kafka)

@@ -1,4 +1,4 @@
-"""What campaigns need of the machine."""
+"""Requirements of campaigns on the machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from deploy.local.mongo import choose
 
 @pytest.fixture(autouse=True)
 def _quick_store(request: pytest.FixtureRequest) -> None:
-    """A campaign writes thousands of documents; on the server from pip it alone would take half of all tests' time."""
+    """Skip campaigns on the slow server from pip, where they would take half of the time of all tests."""
     if request.node.get_closest_marker("slow") and choose() == "pip":
         pytest.skip("needs mongod, or the server that `make server` builds: the one from pip is ten times slower")

@@ -1,4 +1,4 @@
-"""A disk for one server that can be full: a tmpfs that is made as small as what is in it. Needs root and Linux."""
+"""A disk that can be filled up: a tmpfs whose size is reduced to its contents. Requires root and Linux."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ SIZE = "6g"
 
 
 class Disk:
-    """Mounted while a campaign runs, where that is allowed; `there` says whether."""
+    """Mounted while a campaign runs, if mounting is allowed; `there` says whether it is."""
 
     def __init__(self, place: Path) -> None:
         self.place = place.resolve()
         place.mkdir(parents=True, exist_ok=True)
         self.there = self._mount("-t", "tmpfs", "-o", f"size={SIZE}", "deskbus-crash")
         if self.there:
-            guardian.unmount(self.place)  # a campaign that is killed lets go of nothing itself
+            guardian.unmount(self.place)  # also unmount it if the campaign is killed
 
     def fill(self) -> None:
-        """No byte more than what is in use goes on it."""
+        """Make the disk full: reduce its size to what is in use."""
         state = os.statvfs(self.place)
         used = (state.f_blocks - state.f_bfree) * state.f_frsize
         assert self._mount("-o", f"remount,size={used}"), "a tmpfs can be made as small as what it holds"
 
     def free(self) -> None:
-        """There is room again."""
+        """Restore the disk's size."""
         assert self._mount("-o", f"remount,size={SIZE}")
 
     def close(self) -> None:
-        """Let go of it, and of what is on it."""
+        """Unmount the disk and discard its contents."""
         if self.there:
             subprocess.run(["umount", "-l", str(self.place)], check=False, capture_output=True)
 

@@ -1,6 +1,6 @@
-"""Does to processes, servers and connections what the schedule says, undoes it, and remembers who did not bear it well.
+"""Inject the scheduled faults into processes, servers and connections, undo them, and record unclean exits.
 
-Which fault comes when is schedule.py's; what became of the work is verdict.py's.
+schedule.py chooses the faults; verdict.py judges the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.crash.schedule import Fault
 
 @dataclass
 class Ground:
-    """The servers, the ways to them, and the disk under the store."""
+    """The servers, the proxies in front of them, and MongoDB's disk."""
 
     kafka: KafkaServer
     mongo: MongoServer
@@ -36,7 +36,7 @@ class Ground:
 
 @dataclass
 class Faults:
-    """`say` is told of each fault as it comes. `unclean` names processes that died by themselves or left badly."""
+    """Injects faults. `say` logs each one. `unclean`: processes that crashed by themselves or exited with an error."""
 
     replicas: dict[str, Replica]
     ground: Ground
@@ -45,7 +45,7 @@ class Faults:
     left_out: set[str] = field(default_factory=set)
 
     async def play(self, faults: Sequence[Fault]) -> None:
-        """Run all tracks side by side; when it returns, everything is undone."""
+        """Run all tracks concurrently. On return, all faults are undone."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
 
@@ -61,7 +61,7 @@ class Faults:
                 group.create_task(follow(track))
 
     async def all_up(self) -> None:
-        """Wait until everything answers that should."""
+        """Start all servers and replicas that are down, and wait until they are ready."""
         for name in ("kafka", "mongo"):
             await asyncio.to_thread(self._up, name)
         for replica in self.replicas.values():
@@ -102,7 +102,7 @@ class Faults:
         await asyncio.to_thread(self._recover)
 
     def _recover(self) -> None:
-        """A server may end when it cannot write, as mongod does; one that stays up broken is ended, as operators do."""
+        """Restart MongoDB if it exited because of the full disk; kill and restart it if it is up but cannot write."""
         self._up("mongo")
         server = self.ground.server("mongo")
         with MongoClient[dict[str, Any]](server.address, serverSelectionTimeoutMS=5000, socketTimeoutMS=5000) as client:
@@ -154,14 +154,14 @@ class Faults:
             self.unclean.append(f"{replica.name} left with code {code}")
 
     def _notice(self, replica: Replica) -> None:
-        """A process that ended before anybody ended it is a finding."""
+        """Record and restart a process that ended by itself."""
         if not replica.alive and replica.process is not None:
             self.unclean.append(f"{replica.name} ended by itself with code {replica.process.returncode}")
             replica.start()
 
 
 async def until_open(replica: Replica, seconds: float = 60) -> None:
-    """Wait until its operators' door is open: before that, the signal's default action ends it."""
+    """Wait until the operators' port is open: before, SIGTERM's default action would end the process."""
     deadline = asyncio.get_running_loop().time() + seconds
     while replica.alive and asyncio.get_running_loop().time() < deadline:
         try:

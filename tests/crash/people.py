@@ -1,6 +1,6 @@
 """Customers who write at a steady rate, and agents who answer, solve, come and go, all through the doors.
 
-Every message carries a mark, so that the verdict can look for it. Seeded: what is sent is a function of the seed.
+Every message contains a mark, which the verdict looks for. What is sent depends only on the seed.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from cli.sending import Doors, RefusedError
 from cli.traffic import Piece, Traffic
 from tests.system.rig import System
 
-FEWEST = 12
-"""Agents of a small campaign."""
-AT_ONCE, UNDER_WAY = 80, 240
-"""What agents ask for in one turn, and may have asked for and not seen yet, at most."""
-IN_HAND = 30.0
-"""What one person has in hand, at most; of more work there are more people."""
-TWICE = 0.05
-"""Share of messages that the provider delivers twice."""
-AGAIN = 0.1
-"""Share of messages of somebody who wrote before."""
-QUICK = 0.03
-"""Share of messages whose promise is two seconds."""
-AWAY = (httpx.HTTPError, RefusedError, OSError)
+MIN_AGENTS = 12
+"""Minimum number of agents."""
+COMMANDS_PER_TURN, OPEN_COMMANDS = 80, 240
+"""Maximum number of commands that agents send per turn, and that may be sent without visible effect so far."""
+LOAD_PER_AGENT = 30.0
+"""Capacity per agent; more work means more agents."""
+DUPLICATED = 0.05
+"""Fraction of messages that the provider delivers twice."""
+RETURNING = 0.1
+"""Fraction of messages by customers who wrote before."""
+QUICK_SHARE = 0.03
+"""Fraction of messages with an SLA target of two seconds."""
+UNAVAILABLE = (httpx.HTTPError, RefusedError, OSError)
 
 
 def mark(seed: int, number: int) -> str:
-    """Return what tells a message of a campaign from all others."""
+    """Return a mark that is unique to a message of a campaign."""
     return f"[c{seed}m{number}]"
 
 
 @dataclass
 class Customers:
-    """Write so many messages, each until the door has taken it."""
+    """Send `count` messages, each until a door accepts it."""
 
     traffic: Traffic
     seed: int
@@ -50,7 +50,7 @@ class Customers:
     quick: int = 0
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield all messages, of all channels. Each is signed when it is taken: signatures grow old."""
+        """Yield all messages, of all channels. They are created lazily, since signatures expire."""
         random = Random(f"{self.seed} customers")
         known: list[tuple[int, str]] = []
         for number in range(self.count):
@@ -58,11 +58,11 @@ class Customers:
 
     def _piece(self, random: Random, number: int, known: list[tuple[int, str]]) -> Piece:
         text, traffic = f"hello {mark(self.seed, number)} please help", self.traffic
-        if random.random() < QUICK:
+        if random.random() < QUICK_SHARE:
             self.quick += 1
             return traffic.webhook("allegro-pl", text=text, tags=["quick"])
         kind, sender = random.randrange(7), traffic.person()
-        if known and random.random() < AGAIN:
+        if known and random.random() < RETURNING:
             kind, sender = random.choice(known)
         elif kind in (0, 1, 3, 4):
             sender = traffic.number() if kind == 0 else sender
@@ -84,7 +84,7 @@ class Customers:
                 return traffic.mail(text, account="help-korale", language="ko", html_only=True)
 
     async def write(self, doors: Doors) -> None:
-        """Send at the rate; a message that has to wait does not hold the others back."""
+        """Send at the rate; a message that is retried does not delay the others."""
         loop, random = asyncio.get_running_loop(), Random(f"{self.seed} twice")
         begin = loop.time()
 
@@ -95,13 +95,13 @@ class Customers:
 
         async with asyncio.TaskGroup() as group:
             for number, piece in enumerate(self.pieces()):
-                group.create_task(send(piece, 1 + (random.random() < TWICE)))
+                group.create_task(send(piece, 1 + (random.random() < DUPLICATED)))
                 await asyncio.sleep(max(0.0, begin + (number + 1) / self.rate - loop.time()))
 
 
 @dataclass
 class Staff:
-    """Agents. They look at what they have, answer or solve some of it, and go away now and then."""
+    """Agents, who answer or solve some of their tickets in turns, and are absent now and then."""
 
     system: System
     doors: Doors
@@ -111,23 +111,23 @@ class Staff:
     people: int = 0
     commands: int = 0
     at_rest: bool = False
-    """Asks them to solve nothing for now."""
+    """Set to make the agents pause."""
     idle: bool = False
-    """They rest, and what they asked for before is answered."""
+    """Whether the agents pause; their previous turn has ended."""
     _asked: set[str] = field(default_factory=set)
 
     async def hire(self, room: float) -> None:
-        """Find as many people as have that much room among them."""
-        self.people = max(FEWEST, round(room / IN_HAND))
+        """Create agents with that much capacity in total."""
+        self.people = max(MIN_AGENTS, round(room / LOAD_PER_AGENT))
         await self.system.agents(self.people, max(10.0, round(room / self.people)))
 
     async def work(self) -> None:
-        """Until cancelled."""
+        """Take turns until cancelled."""
         random = Random(f"{self.seed} staff")
         while True:
             self.idle = self.at_rest
             if not self.idle:
-                with contextlib.suppress(*AWAY):
+                with contextlib.suppress(*UNAVAILABLE):
                     await self._turn(random)
             await asyncio.sleep(self.turn_seconds)
 
@@ -135,7 +135,7 @@ class Staff:
         views = await self._routing("GET", "/v1/agents?limit=1000")
         have = {ticket: view["agent"] for view in views for ticket in view["tickets"]}
         self._asked &= have.keys()
-        most = max(0, min(AT_ONCE, UNDER_WAY - len(self._asked)))
+        most = max(0, min(COMMANDS_PER_TURN, OPEN_COMMANDS - len(self._asked)))
         chosen = [t for t in sorted(have.keys() - self._asked) if random.random() < self.share][:most]
         async with asyncio.TaskGroup() as group:
             for ticket in chosen:
@@ -151,7 +151,7 @@ class Staff:
         self.commands += 1
 
     async def come_and_go(self) -> None:
-        """Until cancelled; whoever is away then stays so, see `all_in`."""
+        """Change agents' presence until cancelled; afterwards, `all_in` brings all online."""
         random = Random(f"{self.seed} presence")
         while True:
             await asyncio.sleep(random.uniform(1, 5))
@@ -161,13 +161,13 @@ class Staff:
             await self._presence(agent, "online")
 
     async def all_in(self) -> None:
-        """Everybody is online."""
+        """Set all agents online."""
         for number in range(self.people):
             await self._presence(f"a{number}", "online")
 
     async def _presence(self, agent: str, presence: str) -> None:
         while True:
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*UNAVAILABLE):
                 await self._routing("PUT", f"/v1/agents/{agent}/presence", {"presence": presence})
                 return
             await asyncio.sleep(0.3)

@@ -1,6 +1,6 @@
-"""A TCP proxy between the services and one server: it cuts, stalls, delays and throttles. It reads nothing.
+"""A TCP proxy in front of a server that can cut, stall, delay and throttle connections. It does not parse the data.
 
-It lives in a thread of its own, so that a busy test does not slow the connections down.
+It runs in its own thread, so that a busy test does not slow down the connections.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Self, cast
 
 import uvloop
 
-#: Bytes that wait for their time, or for whoever takes them, before no more are read.
+#: Maximum bytes buffered per direction before reading pauses.
 PENDING = 64 * 1024
 
 
 class Proxy:
-    """One listening port before one port of a server on this machine."""
+    """One listening port in front of a port of a local server."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self.target = port, target
@@ -39,27 +39,27 @@ class Proxy:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
 
-    # -- what can be done to it, from any thread ---------------------------------------------------------------------
+    # -- faults; may be called from any thread -----------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Break all connections, in the middle of whatever they carry, and take no new ones."""
+        """Abort all connections, and accept no new ones."""
         self.open = False
         self.loop.call_soon_threadsafe(self._break_all)
 
     def stall(self) -> None:
-        """Let nothing through; connections stay open and nobody is told."""
+        """Forward nothing; connections stay open."""
         self.flowing = False
 
     def delay(self, seconds: float) -> None:
-        """Let everything arrive so much later."""
+        """Delay all data by `seconds`."""
         self.delayed = seconds
 
     def throttle(self, bytes_a_second: float) -> None:
-        """Let so much through a second, on each connection and way."""
+        """Limit each connection, in each direction, to this rate."""
         self.rate = bytes_a_second
 
     def mend(self) -> None:
-        """Behave like a wire."""
+        """Undo all faults, and forward delayed data at once."""
         self.open, self.delayed, self.rate, self.flowing = True, 0.0, 0.0, True
         self.loop.call_soon_threadsafe(self._go_on)
 
@@ -86,7 +86,7 @@ class Proxy:
 
 
 class End(asyncio.Protocol):
-    """One end of a connection: what comes in here goes out at its peer, in order, when its time has come."""
+    """One end of a connection: data received here is written to the peer, in order, when it is due."""
 
     transport: asyncio.Transport
 
@@ -116,7 +116,7 @@ class End(asyncio.Protocol):
             self.transport.abort()
 
     def meet(self, peer: End) -> None:
-        """Take the other end, which is connected now."""
+        """Set the other end, which is connected now."""
         self._peer = peer
         self.pump()
 
@@ -131,7 +131,7 @@ class End(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Hand on what is due, and read on or not by what is left."""
+        """Forward what is due, and pause or resume reading depending on what remains."""
         peer, loop = self._peer, self._proxy.loop
         if self._timer is not None:
             self._timer.cancel()
@@ -149,7 +149,7 @@ class End(asyncio.Protocol):
         self._read_or_rest()
 
     def hurry(self) -> None:
-        """Hand on all that waits for its time."""
+        """Forward all buffered data at once."""
         self._last = 0.0
         self._pending = deque((0.0, piece) for _, piece in self._pending)
         self.pump()

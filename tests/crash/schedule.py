@@ -1,4 +1,4 @@
-"""What is done to a running system, and when: a pure function of the seed. How a fault is done is faults.py's."""
+"""Which faults are injected into a running system, and when: a pure function of the seed. faults.py injects them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ LINES = ("kafka", "mongo")
 
 @dataclass(frozen=True)
 class Size:
-    """How large a campaign is. Seconds, unless it says otherwise."""
+    """The size of a campaign. Durations are in seconds."""
 
     messages: int
     rate: float
-    """Messages a second."""
+    """Messages per second."""
     session: float
-    """Kafka's session time-out for the services."""
+    """Kafka session timeout of the services."""
     zombie: float
-    """How long a stopped process sleeps at least: longer than the session."""
+    """Minimum time that a process is stopped by SIGSTOP; longer than the session timeout."""
     pause: float
-    """Longest quiet between two faults of one track."""
+    """Maximum pause between two faults of one track."""
     held: float = 0.35
-    """Share of all tickets that the agents can have at once: fewer than there are at the end."""
+    """Fraction of all tickets for which the agents have capacity; below 1, so that tickets have to wait."""
     verify: float = 10
-    """How often routing looks anew at claims that were good."""
+    """Interval at which routing checks valid claims again."""
     calm: float = 300.0
-    """Bound of the wait for quiet; it ends a run that fails."""
+    """Timeout of the wait until all work is done."""
 
     @property
     def seconds(self) -> float:
-        """Return how long the senders take when no door is shut."""
+        """How long sending takes if all doors are available."""
         return self.messages / self.rate
 
 
@@ -43,7 +43,7 @@ FULL = Size(messages=20_000, rate=60, session=10, zombie=40, pause=12, held=0.65
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at `at` and is undone after `seconds`. Faults of one track follow each other."""
+    """A fault that begins at `at` and is undone after `seconds`. Faults of one track do not overlap."""
 
     track: str
     at: float
@@ -51,7 +51,7 @@ class Fault:
     target: str
     seconds: float
     amount: float = 0.0
-    """Seconds of delay, or bytes a second."""
+    """Delay in seconds, or rate in bytes per second."""
 
     def __str__(self) -> str:
         amount = f" ({self.amount:g})" if self.amount else ""
@@ -96,18 +96,20 @@ TRACKS: dict[str, Maker] = {
 
 
 def schedule(seed: int, size: Size) -> list[Fault]:
-    """Return the faults of a campaign in the order of their instants."""
+    """Return the faults of a campaign, ordered by time."""
     faults = [fault for track, make in TRACKS.items() for fault in _track(track, make, seed, size)]
     return sorted(faults, key=lambda fault: fault.at)
 
 
 def _track(track: str, make: Maker, seed: int, size: Size) -> Iterator[Fault]:
     random = Random(f"{seed} {track}")
-    quiet = 3.0 if track in ("servers", "network") else 1.0  # a service that is down is less to bear than a server
+    quiet = (
+        3.0 if track in ("servers", "network") else 1.0
+    )  # a failed service is easier to survive than a failed server
     at = random.uniform(1, 1 + size.pause)
     while at < size.seconds:
         kind, target, seconds, amount = make(random, size)
         if at + seconds > size.seconds:
-            return  # what nobody works beside shows little, and everybody would wait for its end
+            return  # a fault after the last message would show little and prolong the campaign
         yield Fault(track, round(at, 1), kind, target, round(seconds, 1), amount)
         at += seconds + quiet * random.uniform(0.3, 1) * size.pause

@@ -28,7 +28,7 @@ from tests.crash.people import Customers, Staff
 from tests.system.rig import System, system
 
 EVERY = 15.0
-"""Seconds between two looks."""
+"""Seconds between samples."""
 SEED = 1
 MEASURES = {
     "memory_mb": ("memory, MB", 1.1),
@@ -36,13 +36,13 @@ MEASURES = {
     "lag": ("records not yet handled", None),
     "latency_ms": ("from event to effect, ms", 1.5),
 }
-"""Name -> title, and how much the last quarter may be above the second one: what is made once settles in the first."""
+"""Name -> (title, maximum ratio of the last quarter to the second). The first quarter is left out as warm-up."""
 COLOURS = dict(zip(SERVICES, ("#1b6ca8", "#c0392b", "#2e8b57", "#8e6bbf"), strict=True))
 
 
 @dataclass
 class Samples:
-    """What was seen: service -> measure -> (seconds, value)."""
+    """Samples: service -> measure -> list of (seconds, value)."""
 
     points: dict[str, dict[str, list[tuple[float, float]]]] = field(
         default_factory=lambda: {service: {name: [] for name in MEASURES} for service in SERVICES}
@@ -70,7 +70,7 @@ class Samples:
                 mine["latency_ms"].append((seconds, 1000 * (total - total_before) / (count - count_before)))
 
     def growth(self, service: str, measure: str) -> float | None:
-        """Return the median of the last quarter over that of the second one."""
+        """Return the median of the last quarter divided by that of the second; None with too few samples."""
         values = [value for _, value in self.points[service][measure]]
         quarter = len(values) // 4
         if not quarter:
@@ -86,7 +86,7 @@ def _sum(text: str, name: str) -> float:
 
 
 async def soak(minutes: float, rate: float) -> Samples:
-    """Run the services at the rate for so long."""
+    """Run the services at `rate` messages per second for `minutes`, and return the samples."""
     prefix = f"soak{uuid7()[-6:]}"
     environment = {
         "DESKBUS_KAFKA": os.environ["DESKBUS_KAFKA"],
@@ -119,7 +119,7 @@ async def soak(minutes: float, rate: float) -> Samples:
 
 
 def plot(samples: Samples) -> str:
-    """Draw the four measures, one below the other."""
+    """Return an SVG with the four measures, one below the other."""
     wide, high, parts = 900, 150, []
     for row, (name, (title, _)) in enumerate(MEASURES.items()):
         top = 40 + row * (high + 50)
@@ -149,7 +149,7 @@ def table(samples: Samples, minutes: float, rate: float) -> tuple[str, bool]:
         for service in SERVICES:
             values = [value for _, value in samples.points[service][name]]
             if not values:
-                continue  # ingest takes no events, so it has no time from event to effect
+                continue  # ingest consumes no events, so it has no time from event to effect
             growth = samples.growth(service, name)
             holds = most is None or growth is None or growth <= most
             flat = flat and holds
@@ -169,7 +169,7 @@ def table(samples: Samples, minutes: float, rate: float) -> tuple[str, bool]:
 
 
 def main() -> int:
-    """Run it, write the three files; the exit code says whether all stayed flat."""
+    """Run the soak test and write the three files. Return 0 if all measures stayed flat, else 1."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     rate = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
     samples = asyncio.run(soak(minutes, rate))

@@ -1,6 +1,6 @@
-"""What the stores must say when all is quiet: nothing left to tell, nothing missing, no claim without its ticket.
+"""What must hold in the stores once all work is done: empty outboxes, no missing events, no claim without its ticket.
 
-Reads only; it is the one place that looks into all services' databases, which no service may.
+Reads only. This is the only place that reads the databases of all services.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 Row = Mapping[str, Any]
 Stores = Mapping[tuple[str, str], Sequence[Row]]
-"""Service and collection -> its documents."""
+"""(Service, collection) -> documents."""
 
 SOURCES = {
     ("ingest", "tickets"): "/deskbus/ingest",
@@ -33,7 +33,7 @@ _STATE = {
 
 
 def read(url: str, prefix: str) -> Stores:
-    """Read all documents that have an outbox, as far as they are looked at."""
+    """Return the documents of all collections with outboxes, with only the fields that are checked."""
     with MongoClient[dict[str, Any]](url, tz_aware=True) as client:
         return {
             (service, collection): list(
@@ -46,14 +46,14 @@ def read(url: str, prefix: str) -> Stores:
 
 
 def waiting(url: str, prefix: str) -> dict[str, int]:
-    """Count the tickets that wait, without reading them; empty when none does."""
+    """Count the waiting tickets without reading them; empty if there is none."""
     with MongoClient[dict[str, Any]](url) as client:
         count = client[f"{prefix}_routing"]["tickets"].count_documents({"state.phase": "waiting"})
         return {"tickets that wait": count} if count else {}
 
 
 def unsettled(stores: Stores) -> dict[str, int]:
-    """Count what is in hand still; empty when all is quiet."""
+    """Count what is still in progress; empty if all work is done."""
     counts: dict[str, int] = defaultdict(int)
     for (service, collection), rows in stores.items():
         for row in rows:
@@ -68,7 +68,7 @@ def unsettled(stores: Stores) -> dict[str, int]:
 
 
 def faults(stores: Stores, told: Mapping[tuple[str, str], int]) -> dict[str, list[str]]:
-    """Say what is wrong, once nothing is in hand. `told`: source and subject -> the highest number on the log."""
+    """Return the faults, once all work is done. `told`: (source, subject) -> highest sequence number on the topics."""
     last = dict(told)
     found: dict[str, list[str]] = defaultdict(list)
     for where, rows in stores.items():
@@ -91,7 +91,7 @@ def faults(stores: Stores, told: Mapping[tuple[str, str], int]) -> dict[str, lis
 
 
 def claims(stores: Stores) -> list[str]:
-    """Compare the agents' claims with the tickets' agents, both ways."""
+    """Return claims without an assigned ticket, and assigned tickets without a claim."""
     held = {
         (claim["ticket"], agent["_id"])
         for agent in stores["routing", "agents"]
@@ -107,7 +107,7 @@ def claims(stores: Stores) -> list[str]:
 
 
 def behind(stores: Stores) -> list[str]:
-    """Compare what each subscriber took of a ticket with what its owner told."""
+    """Return the subscribers that have not handled all events of a ticket."""
     told = {
         (SOURCES[where], row["_id"]): row.get("emitted", 0)
         for where, rows in stores.items()

@@ -1,4 +1,4 @@
-"""What must hold after a campaign, from topics, stores and what receivers got. Pure: it is handed all of it."""
+"""What must hold after a campaign, checked from topics, stores and received webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARK = re.compile(r"\[c\d+m\d+\]")
 
 
 def report(lines: Iterable[TopicRecord], now: datetime) -> Report:
-    """Audit the topics."""
+    """Return the audit of the topics."""
     whole = Audit()
     for line in lines:
         whole.feed(line)
@@ -28,7 +28,7 @@ def report(lines: Iterable[TopicRecord], now: datetime) -> Report:
 
 
 def events(lines: Iterable[TopicRecord]) -> list[Event]:
-    """Return the events of all topics, each once."""
+    """Return the events of all topics, without duplicates."""
     seen: dict[str, Event] = {}
     for line in lines:
         if line.topic in _SPOKEN:
@@ -40,7 +40,7 @@ def events(lines: Iterable[TopicRecord]) -> list[Event]:
 def faults(
     seed: int, count: int, lines: Sequence[TopicRecord], kept: stores.Stores, told: Iterable[str], audited: Report
 ) -> dict[str, list[str]]:
-    """Return all that does not hold. `told`: ids of the webhooks that receivers took; `audited`: what `report` says."""
+    """Return all violations. `told`: ids of the webhooks that receivers accepted; `audited`: the result of `report`."""
     said = events(lines)
     found: dict[str, list[str]] = defaultdict(list)
     for what, where in (audited.faults | {f"open: {k}": v for k, v in audited.open.items()}).items():
@@ -66,7 +66,7 @@ def _lost(seed: int, count: int, said: Iterable[Event]) -> list[str]:
 
 
 def _escalations(said: Iterable[Event], told: set[str]) -> list[str]:
-    """Every breach has an escalation, which told somebody; what was told is what receivers took, as far as is known."""
+    """Return breaches without escalation, and notifications whose events disagree with what receivers got."""
     breached = {e.subject for e in said if isinstance(e.data, sla.ClockBreached)}
     opened = {e.data.ticket_id for e in said if isinstance(e.data, notifications.EscalationOpened)}
     sent = {e.data.notification_id for e in said if isinstance(e.data, notifications.NotificationSent)}

@@ -1,4 +1,4 @@
-"""The HTTP doors over a Kafka and a store in memory, and how their answers are read."""
+"""The HTTP doors over Kafka and MongoDB in memory, and helpers to read their responses."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ MAX_BODY = 2_000_000
 
 
 class Kafka:
-    """Takes records, or does not."""
+    """Accepts records, or fails while `away` is set."""
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []

@@ -1,4 +1,4 @@
-"""The sender over a worker in memory: a wire that plays the channels, and a process that owns partitions."""
+"""The sender over a worker in memory, with a fake transport and a fake owner of partitions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.ingest.worker_rig import AGENT, Worker
 
 
 @dataclass
-class FakeWire:
-    """Takes what is sent; `outcomes` are the next answers, `before` runs while a message is on its way."""
+class FakeTransport:
+    """Records what is sent. `outcomes`: the next results; `before`: awaited while a message is being sent."""
 
     sent: list[Rendered] = field(default_factory=list)
     outcomes: list[SendOutcome] = field(default_factory=list)
@@ -35,7 +35,7 @@ class FakeWire:
         return self.outcomes.pop(0) if self.outcomes else Sent(f"provider-{len(self.sent)}")
 
 
-class Owning:
+class FakeOwner:
     def __init__(self, *partitions: int) -> None:
         self.partitions = list(partitions)
 
@@ -46,19 +46,21 @@ class Owning:
 ALL = (0, 1, 2, 3)
 
 
-def sender(worker: Worker, wire: FakeWire, *partitions: int) -> ReplySender:
+def sender(worker: Worker, wire: FakeTransport, *partitions: int) -> ReplySender:
     def policy(channel: str, account: str) -> TicketPolicy:
         return policy_of(worker.accounts.named(channel, account))
 
-    way = ReplyDelivery(
+    delivery = ReplyDelivery(
         worker.files, worker.threads, worker.broker, wire, lambda: worker.accounts, worker.secrets,
         worker.clock, commands="deskbus.commands.v1",
     )  # fmt: skip
-    return ReplySender(worker.tickets, worker.store, Owning(*partitions), way, policy, worker.clock, drain_seconds=0.2)
+    return ReplySender(
+        worker.tickets, worker.store, FakeOwner(*partitions), delivery, policy, worker.clock, drain_seconds=0.2
+    )
 
 
 async def served(sender: ReplySender) -> None:
-    """Let the sender do what is due now, to the end."""
+    """Let the sender make the attempts that are due, and wait for them."""
     await sender.serve()
     while sender._busy:
         await asyncio.gather(*sender._busy.values())

@@ -24,7 +24,7 @@ from services.ingest.core.messages import HttpCall
 from services.ingest.policy_file import AccountsFile
 from tests.ingest import fake_channel
 from tests.ingest.door_rig import Kafka, opened_door
-from tests.ingest.sender_rig import ALL, FakeWire, sender, served
+from tests.ingest.sender_rig import ALL, FakeTransport, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
@@ -65,7 +65,7 @@ async def taken(client: httpx.AsyncClient, kafka: Kafka, *hooks: tuple[bytes, di
 
 
 async def test_a_channel_of_the_table_is_all_that_ingest_and_the_audit_need(accounts: Accounts) -> None:
-    kafka, worker, wire = Kafka(), Worker(accounts=accounts), FakeWire()
+    kafka, worker, wire = Kafka(), Worker(accounts=accounts), FakeTransport()
     asked = hook({"id": "m1", "from": "u1", "text": "Where?", "picture": "7"}, {"id": "m2", "from": "u2", "text": "Hi"})
     async with opened_door(kafka, FakeStore(), accounts, worker.secrets) as client:
         forged = await client.post(HOOK, content=asked[0], headers={"x-fake-signature": "00"})

@@ -22,7 +22,7 @@ from services.ingest.core.messages import HttpCall, MailOut, Upload
 from services.ingest.files_http import files_router
 from services.ingest.reply_delivery import FILE_SLOTS
 from tests.ingest.channels import samples as s
-from tests.ingest.sender_rig import ALL, FakeWire, sender, served
+from tests.ingest.sender_rig import ALL, FakeTransport, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
 
 PDF = b"%PDF-1.7"
@@ -133,7 +133,7 @@ async def test_what_left_on_a_ticket_is_its_file_from_then_on(worker: Worker, ht
     await mailed(worker)
     ticket = worker.ticket().id
     await answer(worker, ticket, attached(uploaded["ref"]))
-    await served(sender(worker, FakeWire(), *ALL))
+    await served(sender(worker, FakeTransport(), *ALL))
     assert worker.types()[-2:] == ["message.sent", "ticket.status_changed"]
     assert await answer(worker, ticket, attached(uploaded["ref"]), caller="erp", number="c2") == "waiting"
     assert (await get(http, uploaded["ref"], "nimbus")).content == PDF
@@ -181,7 +181,7 @@ async def test_a_file_is_named_by_its_id_or_by_a_url(worker: Worker, file: Attac
 # --- What leaves. ---
 
 
-async def sent_with(worker: Worker, wire: FakeWire, *files: Attachment, **fields: Any) -> None:
+async def sent_with(worker: Worker, wire: FakeTransport, *files: Attachment, **fields: Any) -> None:
     """A reply with these files, as far as it gets."""
     await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files, **fields), worker.ticket().id))
     for _ in range(4):
@@ -189,7 +189,7 @@ async def sent_with(worker: Worker, wire: FakeWire, *files: Attachment, **fields
 
 
 async def test_files_that_are_kept_here_go_along(worker: Worker) -> None:
-    wire, file = FakeWire(), await mailed(worker)
+    wire, file = FakeTransport(), await mailed(worker)
     await sent_with(worker, wire, attached(file.ref))
     (mail,) = wire.sent
     assert isinstance(mail, MailOut)
@@ -197,7 +197,7 @@ async def test_files_that_are_kept_here_go_along(worker: Worker) -> None:
 
 
 async def test_a_reply_whose_file_is_not_there_fails_and_says_so(worker: Worker) -> None:
-    wire, file = FakeWire(), await mailed(worker)
+    wire, file = FakeTransport(), await mailed(worker)
     del worker.store.rows["blobs"][file.ref or ""]
     await sent_with(worker, wire, attached(file.ref))
     assert wire.sent == []
@@ -209,7 +209,7 @@ async def test_a_reply_whose_file_is_not_there_fails_and_says_so(worker: Worker)
 async def test_on_whatsapp_the_text_and_each_file_leave_by_themselves_and_only_what_left_is_told(
     worker: Worker, http: httpx.AsyncClient
 ) -> None:
-    wire = FakeWire()
+    wire = FakeTransport()
     await worker.take(worker.raw(s.whatsapp(s.wa_text("Where?")), "wa-th", "whatsapp"))
     refs = [(await put(http, name=name))["ref"] for name in ("label.pdf", "gone.pdf")]
     del worker.store.rows["blobs"][refs[1]]
@@ -240,13 +240,13 @@ async def test_files_that_are_too_large_together_fail_before_anything_leaves(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.ingest.reply_delivery.MAX_FILES_BYTES", 10)
-    wire, file = FakeWire(), await mailed(worker, content=b"123456")
+    wire, file = FakeTransport(), await mailed(worker, content=b"123456")
     await sent_with(worker, wire, attached(file.ref), attached(file.ref))
     assert (wire.sent, worker.types()[-1]) == ([], "message.failed")
 
 
 async def test_a_file_that_the_channel_keeps_is_fetched_for_a_reply_and_waited_for(worker: Worker) -> None:
-    wire, file = FakeWire(), await chatted(worker)
+    wire, file = FakeTransport(), await chatted(worker)
     await sent_with(worker, wire, attached(file.ref))
     assert (wire.sent, worker.types()) == ([], ["ticket.opened"])
     worker.channel.kept["https://cdn.example/box.jpg"] = (200, {}, b"JPEG")
@@ -378,7 +378,7 @@ async def test_only_so_many_messages_have_their_files_in_memory_at_once(
         file = await mailed(worker, str(n))
         files = (file,) if n <= FILE_SLOTS else ()  # the last one has none, and waits for nobody
         await worker.take(worker.asks(Reply(by=AGENT, text="Here", attachments=files), worker.ticket().id, f"c{n}"))
-    wire = FakeWire(before=asyncio.Event())
+    wire = FakeTransport(before=asyncio.Event())
     hands = sender(worker, wire, *ALL)
     await hands.serve()
     tasks = list(hands._busy.values())

@@ -12,7 +12,7 @@ from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import MESSAGES, TAKEN_CAP, Draft, TicketState, message_document, taken_id
 from services.ingest.store import TICKETS
 from tests.ingest.channels import samples as s
-from tests.ingest.sender_rig import ALL, FakeWire, reply_queued, sender, served
+from tests.ingest.sender_rig import ALL, FakeTransport, reply_queued, sender, served
 from tests.ingest.worker_rig import AGENT, START, Worker
 from tests.kit.fake_store import FakeStore, Row
 from tests.kit.raw import Raw
@@ -124,7 +124,7 @@ async def test_a_forward_of_a_message_that_a_long_ticket_never_took_is_taken() -
 
 
 async def test_a_reply_that_is_replayed_when_the_ticket_no_longer_remembers_it_leaves_no_second_time() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await reply_queued(worker)
     ticket = worker.ticket().id
     await served(sender(worker, wire, *ALL))
@@ -138,7 +138,7 @@ async def test_a_reply_that_is_replayed_when_the_ticket_no_longer_remembers_it_l
 
 
 async def test_a_reply_that_waits_still_is_not_promised_again() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     ticket = await reply_queued(worker)
     worker.store.rows[TICKETS][ticket]["state"]["commands"] = []
     assert await worker.take(worker.asks(Reply(by=AGENT, text="On its way"), ticket, "On its way")) == set()

@@ -15,14 +15,14 @@ from contracts.envelope import Command
 from kit.base.errors import TransientError
 from services.ingest.core.messages import HttpCall, MailOut, SendFailure
 from services.ingest.store import EARLY
-from tests.ingest.sender_rig import ALL, FakeWire, reply_queued, sender, served
+from tests.ingest.sender_rig import ALL, FakeTransport, reply_queued, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
 
 
 async def test_a_reply_leaves_once_and_is_told() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await reply_queued(worker)
     for _ in range(3):
         await served(sender(worker, wire, *ALL))
@@ -34,7 +34,7 @@ async def test_a_reply_leaves_once_and_is_told() -> None:
 
 
 async def test_only_the_owner_of_the_partition_sends() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     ticket = await reply_queued(worker)
     home = worker.tickets.home_partition(ticket)
     assert home is not None
@@ -45,7 +45,7 @@ async def test_only_the_owner_of_the_partition_sends() -> None:
 
 
 async def test_two_that_believe_to_own_it_send_once() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await reply_queued(worker)
     await asyncio.gather(served(sender(worker, wire, *ALL)), served(sender(worker, wire, *ALL)))
     assert len(wire.sent) == 1
@@ -53,14 +53,14 @@ async def test_two_that_believe_to_own_it_send_once() -> None:
 
 
 async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_after_its_lease() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     await reply_queued(worker)
     dying = sender(worker, wire, *ALL)
     await dying.serve()
     await wire.begun.wait()
     for task in dying._busy.values():
         task.cancel()
-    alive = sender(worker, FakeWire(), *ALL)
+    alive = sender(worker, FakeTransport(), *ALL)
     await served(alive)
     assert "message.sent" not in worker.types()
     worker.clock.advance(61)
@@ -70,7 +70,7 @@ async def test_what_a_dead_process_had_begun_is_sent_again_with_the_same_id_afte
 
 
 async def test_replies_of_one_ticket_leave_in_their_order() -> None:
-    worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
+    worker, wire = Worker(), FakeTransport(outcomes=[SendFailure("away", permanent=False)])
     await reply_queued(worker, "first")
     await reply_queued(worker, "second")
     for _ in range(4):
@@ -82,7 +82,7 @@ async def test_replies_of_one_ticket_leave_in_their_order() -> None:
 
 async def test_each_try_is_signed_with_its_own_time_and_is_the_same_reply() -> None:
     """A receiver refuses a signature that is five minutes old: a try after an outage must not bear the old time."""
-    worker, wire = Worker(), FakeWire(outcomes=[SendFailure("away", permanent=False)])
+    worker, wire = Worker(), FakeTransport(outcomes=[SendFailure("away", permanent=False)])
     await reply_queued(worker)
     tries = []
     for _ in range(2):
@@ -96,7 +96,7 @@ async def test_each_try_is_signed_with_its_own_time_and_is_the_same_reply() -> N
 
 @pytest.mark.parametrize("text", ["", " \n"])
 async def test_what_cannot_be_rendered_fails_for_good(text: str) -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await worker.take(worker.says("Where?", "m1"))
     ticket = worker.ticket().id
     await worker.take(worker.asks(Reply.model_construct(by=AGENT, text=text or " ", attachments=()), ticket))
@@ -107,7 +107,7 @@ async def test_what_cannot_be_rendered_fails_for_good(text: str) -> None:
 
 
 async def test_a_report_that_comes_before_the_answer_is_not_lost() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await reply_queued(worker)
     report = worker.raw(json.dumps({"type": "status", "message_id": "provider-1", "state": "delivered"}).encode())
     await worker.take(report)
@@ -133,7 +133,7 @@ class ClaimingStore(FakeStore):
 
 async def test_a_report_whose_message_is_claimed_while_it_is_kept_is_taken_at_once() -> None:
     store = ClaimingStore()
-    worker, wire = Worker(store), FakeWire()
+    worker, wire = Worker(store), FakeTransport()
     ticket = await reply_queued(worker)
     await served(sender(worker, wire, *ALL))
     message = worker.events()[1].data.message.id
@@ -150,7 +150,7 @@ async def test_a_report_about_a_message_of_another_system_is_nobodys() -> None:
 
 
 async def test_a_customer_who_answers_our_mail_comes_back_to_its_ticket() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await worker.take(worker.mails("Where?", "<1@x>", References="<0@x>"))
     ticket = worker.ticket().id
     await worker.take(worker.asks(Reply(by=AGENT, text="Here"), ticket))
@@ -166,7 +166,7 @@ async def test_a_customer_who_answers_our_mail_comes_back_to_its_ticket() -> Non
 
 
 async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await worker.take(worker.says("one", "m1", "jan"), worker.says("two", "m2", "ola"))
     old, young = worker.opened()
     await worker.take(worker.asks(Merge(by=AGENT, into=old.id), young.id))
@@ -183,7 +183,7 @@ async def test_after_a_merge_the_open_question_reaches_the_older_ticket_once() -
 
 
 async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     await reply_queued(worker)
     worker.store.away = True
     with pytest.raises(TransientError):
@@ -194,7 +194,7 @@ async def test_while_the_store_is_away_nothing_leaves_and_nothing_is_forgotten()
 
 
 async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_after_the_lease() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     await reply_queued(worker)
     hands = sender(worker, wire, *ALL)
     await hands.serve()
@@ -212,7 +212,7 @@ async def test_an_answer_that_is_lost_before_it_was_stored_leads_to_another_try_
 
 
 async def test_our_reply_keeps_a_quiet_chat_on_its_ticket() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     ticket = await reply_queued(worker)
     worker.clock.advance(11 * 3600)
     await served(sender(worker, wire, *ALL))

@@ -8,13 +8,13 @@ from datetime import timedelta
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.sender import CONCURRENT, CONCURRENT_RETRIES
 from services.ingest.store import TICKETS
-from tests.ingest.sender_rig import ALL, FakeWire, reply_queued, sender, served
+from tests.ingest.sender_rig import ALL, FakeTransport, reply_queued, sender, served
 from tests.ingest.worker_rig import START, Worker
 
 
 async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_its_turn() -> None:
     tries = TicketPolicy().send_attempts
-    worker, wire = Worker(), FakeWire(faults=[ValueError("Sender must be provided")] * tries)
+    worker, wire = Worker(), FakeTransport(faults=[ValueError("Sender must be provided")] * tries)
     await reply_queued(worker, "poisoned")
     await reply_queued(worker, "good")
     for _ in range(tries + 1):
@@ -27,7 +27,7 @@ async def test_a_fault_that_nobody_foresaw_is_settled_and_the_next_message_gets_
 
 
 async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_it_may_have_arrived() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     await reply_queued(worker, "deadly")
     tries = TicketPolicy().send_attempts
     for _ in range(tries):
@@ -38,14 +38,14 @@ async def test_a_message_whose_every_try_is_lost_fails_in_the_end_and_says_that_
         for task in dying._busy.values():
             task.cancel()
         worker.clock.advance(61)
-    await served(sender(worker, FakeWire(), *ALL))
+    await served(sender(worker, FakeTransport(), *ALL))
     assert worker.types()[1:] == ["message.failed"]
     assert "may have arrived" in worker.events()[-1].data.error
     assert len(wire.sent) == tries
 
 
 async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn() -> None:
-    worker, wire = Worker(), FakeWire()
+    worker, wire = Worker(), FakeTransport()
     ticket = await reply_queued(worker)
     rows = worker.store._collection(TICKETS)
     for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
@@ -64,7 +64,7 @@ async def test_tickets_that_cannot_be_served_do_not_keep_others_from_their_turn(
 
 
 async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     ticket = await reply_queued(worker)
     rows = worker.store._collection(TICKETS)
     state = {"send_at": START - timedelta(hours=1), "pending": [{"attempts": 1}]}
@@ -89,7 +89,7 @@ async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() 
 
 
 async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     await reply_queued(worker)
     running = asyncio.create_task(sender(worker, wire, *ALL).run())
     await wire.begun.wait()
@@ -103,7 +103,7 @@ async def test_who_is_asked_to_stop_waits_for_what_is_on_its_way() -> None:
 
 
 async def test_who_is_asked_to_stop_waits_only_so_long() -> None:
-    worker, wire = Worker(), FakeWire(before=asyncio.Event())
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
     await reply_queued(worker)
     running = asyncio.create_task(sender(worker, wire, *ALL).run())
     await wire.begun.wait()

@@ -1,4 +1,4 @@
-"""The worker over a store and a broker in memory: records in, events out. Delivery is proven on real ones."""
+"""The worker over a store and a broker in memory: records in, events out. Delivery itself is tested on real servers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ACCOUNTS = {
 
 @dataclass
 class Broker:
-    """What was sent, and whether it is there."""
+    """A producer that records what was sent, and confirms nothing while `away`."""
 
     sent: list[Outgoing] = field(default_factory=list)
     away: bool = False
@@ -90,7 +90,7 @@ class Broker:
 
 
 class ChannelFiles:
-    """Where channels keep files: URL to status, headers and body. What was asked for is noted, with its credentials."""
+    """Fake HTTP for files that channels store: URL -> status, headers, body. Records requests and their credentials."""
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[int, dict[str, str], bytes]] = {}
@@ -158,7 +158,7 @@ class Worker:
         self.woken += 1
 
     async def take(self, *rows: Raw) -> set[int]:
-        """Handle a batch; returns the offsets of what is not handled."""
+        """Handle a batch, and return the offsets of unhandled records."""
         return {place[2] for place in await self.delivery.handle(rows)}
 
     def events(self, topic: str = TICKET_KIND.topic) -> list[Event]:
@@ -168,7 +168,7 @@ class Worker:
         return [event.type.removeprefix("deskbus.").removesuffix(".v1") for event in self.events()]
 
     def ticket(self) -> Ticket:
-        """The ticket after the last event."""
+        """Return the ticket in the last event."""
         ticket: Ticket = self.events()[-1].data.ticket
         return ticket
 
@@ -183,7 +183,7 @@ class Worker:
     def raw(
         self, body: bytes, account: str = "allegro-pl", channel: str = "webhook", after: float = 0, **more: Any
     ) -> Raw:
-        """A raw message that the door took `after` seconds from the start."""
+        """Return the record of a raw message received `after` seconds after the start."""
         record = InboundRecord(
             receipt=f"r{next(self._offsets)}", channel=channel, account=account, key="k",
             received_at=START + timedelta(seconds=after), body=body, size=len(body), http=HttpRequest(), **more,
@@ -191,7 +191,7 @@ class Worker:
         return Raw("inbound", 0, next(self._offsets), record.body, headers=record.to_headers())
 
     def says(self, text: str, number: str, person: str = "jan", after: float = 0, **more: Any) -> Raw:
-        """A message over the generic webhook."""
+        """Return the record of a message over the generic webhook."""
         account = more.pop("account", "allegro-pl")
         body = {"type": "message", "id": number, "from": {"id": person, "name": person.title()}, "text": text, **more}
         return self.raw(json.dumps(body).encode(), account=account, after=after)
@@ -207,7 +207,7 @@ class Worker:
         said: str | None = None,
         **headers: str,
     ) -> Raw:
-        """A mail. `said`: what Korale's own mail server says about its sender (DMARC)."""
+        """Return the record of a mail. `said`: the DMARC result that Korale's own mail server adds."""
         mail = EmailMessage()
         if said is not None:
             domain = sender.rpartition("@")[2]
@@ -222,7 +222,7 @@ class Worker:
         return self.raw(mail.as_bytes(), account=account, channel="email", after=after)
 
     def asks(self, data: CommandPayload, ticket: str, number: str = "c1", source: str = "/crm", **limits: str) -> Raw:
-        """A command. `limits`: the token that it was asked with (`caller`), its `brands` and `accounts`."""
+        """Return the record of a command. `limits`: name (`caller`), `brands` and `accounts` of the caller's token."""
         command = Command.of(data, id=number, source=source, subject=ticket, time=self.clock.now())
         command = command.model_copy(update=limits)
         return Raw("commands", 0, next(self._offsets), command.encode(), ticket.encode())

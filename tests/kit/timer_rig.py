@@ -1,4 +1,4 @@
-"""A ticker over a store in memory, and what a test may do to it."""
+"""A ticker over a store in memory, with faults that tests switch on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KIND: Kind[dict[str, Any]] = Kind(
 
 
 class Counting(FakeStore):
-    """Counts how often it is asked what is due, and refuses to write some documents."""
+    """Counts queries for due documents, and refuses to write those in `refused`."""
 
     asked = 0
     refused = frozenset[str]()
@@ -55,14 +55,14 @@ class Counting(FakeStore):
 
 
 class Place:
-    """Plays the consumer: owns all four partitions, and has read them unless a test says otherwise."""
+    """Stands in for the consumer: owns all four partitions, and has handled them unless a test says otherwise."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock, self.mine, self.behind = clock, [0, 1, 2, 3], set[int]()
         self.until: datetime | None = None
-        """Up to which instant everything is handled; None: now."""
+        """Instant up to which everything is handled; None for now."""
         self.partly: dict[int, datetime] = {}
-        """The same of single partitions."""
+        """Partition -> instant, overriding `until`."""
 
     def owned(self, _: str) -> list[int]:
         return list(self.mine)
@@ -73,7 +73,7 @@ class Place:
 
 
 class Rig:
-    """A ticker of one process, the documents it shares with the rest of it, and those of another process."""
+    """A ticker with the documents of its process (`own`), and the documents of another process (`other`)."""
 
     def __init__(self, limit: int = 500, period: float = PERIOD) -> None:
         self.store, self.clock, sender = Counting(), FakeClock(START), SlowSender()
@@ -85,7 +85,7 @@ class Rig:
         self.broken, self.undecided = set[str](), set[str]()
         self.tries: list[str] = []
         self.again: float | None = None
-        """Seconds after which whatever fires is due once more."""
+        """Seconds after which a fired timer is due again; None for never."""
         self.ticker = Ticker(self.own, self.place, self.fire, grace=GRACE, period=period, limit=limit)
 
     def fire(self, state: dict[str, Any], _: datetime) -> Decision[dict[str, Any]] | None:
@@ -105,15 +105,15 @@ class Rig:
         await (documents or self.own).change(name, lambda _: Decision({"name": name, "due": due}))
 
     async def at(self, seconds: float) -> list[str]:
-        """Let time come to that many seconds after the start, tick, and return what has fired so far."""
+        """Set the time to `seconds` after the start, tick, and return the names that have fired so far."""
         self.clock.set(START + timedelta(seconds=seconds))
         await self.ticker.tick()
         return self.fired
 
     def overdue(self) -> float | None:
-        """How long something has been due, as the gauge says it."""
+        """Return the gauge of the longest overdue timer, in seconds."""
         return REGISTRY.get_sample_value("deskbus_timer_oldest_due_seconds", {"collection": "docs"})
 
     def names(self, partition: int, count: int) -> list[str]:
-        """Return ids of documents whose home is that partition."""
+        """Return `count` ids of documents whose home is that partition."""
         return [n for n in (f"t{i}" for i in range(1000)) if partition_of(n.encode(), 4) == partition][:count]

@@ -1,4 +1,4 @@
-"""Events, policies and instants for the tests of notify."""
+"""Events, a policy and instants for the tests of notify."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ def at(seconds: float) -> datetime:
 
 
 def policy(**changes: Any) -> NotifyPolicy:
-    """Lead at once, on-call after 60 s, all of it once more; warnings to Slack; the rest by mail."""
+    """Return a policy: breaches to lead, to on-call after 60 s, repeated once; warnings to Slack; others by mail."""
     document: dict[str, Any] = {
         "receivers": {
             "lead": {"sink": "webhook", "url": "https://hooks.nimbus.example/lead", "signing": "env:S"},
@@ -188,5 +188,5 @@ def reopened(seconds: float, version: int | None = None, **more: Any) -> Event:
 
 
 def types(events: Sequence[Payload]) -> list[str]:
-    """`escalation.opened` and so on."""
+    """Return the short types of events, such as `escalation.opened`."""
     return [data.type.removeprefix("deskbus.").removesuffix(".v1") for data in events]

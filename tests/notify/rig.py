@@ -1,4 +1,4 @@
-"""Notify over a store in memory: delivery loop, timers, deliverer and doors, with a clock that the test moves."""
+"""Notify over a store in memory: delivery, timers and deliverer, with a clock that the test controls."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from tests.notify.examples import START, policy
 
 @dataclass
 class FakeSender:
-    """Confirms everything, and remembers it."""
+    """A producer that confirms and records everything."""
 
     sent: list[Outgoing] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class FakeSender:
 
 
 class Owner:
-    """Owns every partition, and has handled all there is."""
+    """Stands in for a consumer that owns the partition and has handled everything."""
 
     def __init__(self) -> None:
         self.partitions = [0]
@@ -58,7 +58,7 @@ class Owner:
 
 
 class FakeSink:
-    """Takes all, unless the test says otherwise."""
+    """Accepts all notifications, unless the test sets another `answer`."""
 
     def __init__(self) -> None:
         self.letters: list[Notification] = []
@@ -102,7 +102,7 @@ class Rig:
         assert await self.delivery.handle(records) == set()
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass, then let timers fire and notifications go out until there is nothing to do."""
+        """Advance the time, then fire timers and deliver notifications until nothing is due."""
         self.clock.advance(seconds)
         await self.ticker.tick()
         while await self.deliverer.turn():

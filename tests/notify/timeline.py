@@ -1,4 +1,4 @@
-"""A timeline: one escalation, a clock that the test moves, and receivers that take, refuse or are away."""
+"""A timeline of one escalation, with a clock that the test controls and receivers whose answers it chooses."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ def takes_all(planned: Planned, now: datetime) -> Outcome:
 
 
 class Timeline:
-    """Everything that was said and sent, with its second."""
+    """Records all events and notifications, with their time in seconds."""
 
     def __init__(self, rules: NotifyPolicy | None = None, answer: Answer = takes_all) -> None:
         self.policy = rules or policy()
@@ -28,33 +28,33 @@ class Timeline:
         self.state: Escalation | None = None
         self.now = 0.0
         self.notified: list[tuple[float, str, str]] = []
-        """(second, receiver, kind) of every notification that was taken."""
+        """(Second, receiver, kind) of every notification that was accepted."""
         self.keys: list[tuple[float, str, str]] = []
-        """(second, kind, dedup key) of the same."""
+        """(Second, kind, dedup key) of the same notifications."""
         self.tries: list[tuple[float, str]] = []
         self.said: list[tuple[float, Payload]] = []
         self.lost: list[Event] = []
 
     def happens(self, event: Event) -> None:
-        """Let time pass up to the event, then take it and send what it plans."""
+        """Advance the time to the event, handle it, and deliver what is due."""
         self.until((event.time - START).total_seconds())
         self.takes(event)
         self._deliver()
 
     def loses(self, event: Event) -> None:
-        """Let it become a dead notification."""
+        """Advance the time to the event, which becomes a dead letter."""
         self.until((event.time - START).total_seconds())
         self.lost.append(event)
 
     def replays(self) -> None:
-        """Take what was lost, in order."""
+        """Handle the dead letters, in order."""
         while self.lost:
             self.takes(self.lost[0])
             del self.lost[0]
             self._deliver()
 
     def takes(self, event: Event) -> None:
-        """Take it before anything can be sent."""
+        """Handle an event without delivering notifications."""
         self.now = max(self.now, (event.time - START).total_seconds())
         incomplete = any(lost.source == event.source for lost in self.lost)
         self._apply(escalation.decide(self.state, event, self.policy, at(self.now), incomplete=incomplete))
@@ -67,7 +67,7 @@ class Timeline:
         return decision is not None
 
     def until(self, seconds: float) -> None:
-        """Let everything happen that time makes happen."""
+        """Advance the time, firing timers and delivering notifications when they are due."""
         for _ in range(1000):
             due = self._next()
             if due is None or due > seconds:
@@ -111,7 +111,7 @@ class Timeline:
         self._apply(settle(self.state, planned.id, outcome, self.policy, now=at(self.now), jitter=1.0))
 
     def begins(self, planned: Planned) -> None:
-        """Note a try; what becomes of it is another matter."""
+        """Record the start of an attempt, without its outcome."""
         self.tries.append((self.now, planned.receiver))
         self._apply(begin_attempt(self.state, planned.id, self.policy, now=at(self.now)))
 

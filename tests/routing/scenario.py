@@ -1,4 +1,4 @@
-"""Agents, tickets and events of the routing tests, and one replica of routing over a fake store."""
+"""Agents, tickets and events for the tests of routing, and one replica of routing over a fake store."""
 
 import asyncio
 import functools
@@ -116,7 +116,7 @@ def message(of: Ticket, *, automated: bool = False) -> MessageReceived:
 
 
 def sent(of: Ticket, by: str | Author, *, automated: bool = False) -> MessageSent:
-    """An answer to the customer, by an agent or by whoever is given."""
+    """Return the event of a reply; `by` is an agent's id or an author."""
     author = Author(kind="agent", id=by) if isinstance(by, str) else by
     text = Message(id="r", direction="out", author=author, text="hi", sent_at=START, automated=automated)
     return MessageSent(ticket=of, message=text)
@@ -146,7 +146,7 @@ def urgent(ticket_id: str, **more: Any) -> Ticket:
 
 @dataclass
 class Log:
-    """A producer that keeps what it was given; what it is told to refuse is not confirmed."""
+    """A producer that records events, and confirms none while `refuse` is set."""
 
     events: list[Event] = field(default_factory=list)
     refuse: bool = False
@@ -162,7 +162,7 @@ class Log:
         return 4
 
     def said(self, subject: str) -> list[str]:
-        """The types of the events about something, in short, each once: a resend is the same event."""
+        """Return the short types of a subject's events, in order, without resends."""
         once = {event.id: event for event in self.events if event.subject == subject}
         return [event.type.split(".")[2] for event in sorted(once.values(), key=lambda e: e.sequence)]
 
@@ -171,7 +171,7 @@ class Log:
 
 
 class Everywhere:
-    """Positions of a consumer that owns all partitions and has read everything up to an instant."""
+    """Stands in for a consumer that owns all partitions and has handled everything up to an instant."""
 
     def __init__(self, until: Callable[[], datetime] = lambda: datetime.max.replace(tzinfo=UTC)) -> None:
         self.until = until
@@ -184,7 +184,7 @@ class Everywhere:
 
 
 class Replica:
-    """Routing in one process, without Kafka: events are handed to the real delivery."""
+    """One process of routing without Kafka: records are passed to the real delivery."""
 
     def __init__(self, store: Store, clock: Clock, log: Log, text: bytes = POLICY, **settings: Any) -> None:
         self.clock, self.log, self.store = clock, log, store
@@ -253,7 +253,7 @@ class Replica:
         self.changed(await self.agents.change(agent_id, decide))
 
     async def turn(self) -> None:
-        """Everything that runs in the background does its work once."""
+        """Run each background job once."""
         await ticker.follow_agents(self.assigner, self.absence.told)
         await self.absence.turn()
         await self.timers.tick()
@@ -272,7 +272,7 @@ class Replica:
         return (await self.agents.load([agent_id]))[agent_id]
 
     async def holders(self, *agent_ids: str) -> dict[str, list[str]]:
-        """Agent to the tickets that hold a claim on them."""
+        """Return agent -> tickets with a claim on the agent."""
         return {i: sorted((await self.agent(i)).claims) for i in agent_ids}
 
 
@@ -289,7 +289,7 @@ def pass_time(assigner: Replica, seconds: float) -> None:
 
 
 async def turns(assigner: Replica, seconds: float) -> None:
-    """Let time pass in steps, with a turn after each."""
+    """Advance the time in steps of 5 seconds, with a turn after each."""
     for _ in range(int(seconds // 5)):
         pass_time(assigner, 5)
         await assigner.turn()

@@ -1,4 +1,4 @@
-"""A ticket as ingest would tell it, and clocks that listen: what timelines of tests are written with."""
+"""Timelines for the tests of sla: the events of a ticket as ingest would publish them, and the ticket's clocks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def book(text: str = SIMPLE) -> Book:
     return parse("sla.yaml", text.encode(), Book)
 
 
-class Shelf:
-    """All versions of a policy file that a test has put in force."""
+class BookVersions:
+    """All versions of the policy file that a test has used; `current` is the latest."""
 
     def __init__(self, *books: Book) -> None:
         self.current = books[-1]
@@ -68,13 +68,13 @@ def minute(instant: datetime | None) -> float | None:
 
 
 class Writer:
-    """Ingest's side: makes the events of one ticket, each with the ticket as it is then."""
+    """Makes the events of one ticket, as ingest does: each contains the ticket directly after it."""
 
     def __init__(self, ticket_id: str = "t-1", **facts: Any) -> None:
         self.sequence = 0
         self.unanswered: list[datetime] = []
         self.answers: dict[str, tuple[datetime, datetime, list[datetime]]] = {}
-        """Replies since the last solve: when each went out, when it was given, and what it answered."""
+        """Replies since the last solve: message id -> (sent at, requested at, arrival times of answered messages)."""
         defaults: dict[str, Any] = {
             "channel": "email",
             "account": "support-nimbus",
@@ -125,7 +125,7 @@ class Writer:
     def replied(
         self, t: float, author: Author = AGENT, *, automated: bool = False, asked: float | None = None
     ) -> Event:
-        """A reply that went out at `t`; it was asked for then, or earlier, and answers what had come until that."""
+        """Return the event of a reply sent at `t` and requested at `asked`; it answers what had arrived by then."""
         message = self.message(t, author, automated=automated)
         if author.kind == "bot" or automated:
             return self.event(t, MessageSent, message=message)
@@ -135,7 +135,7 @@ class Writer:
         return self.event(t, MessageSent, message=message, changes=self._waits())
 
     def bounced(self, t: float, message_id: str, *, permanent: bool = True) -> Event:
-        """A reply came back: what it answered waits again, but for what a later reply answers."""
+        """Return the event of a bounce: what the reply answered is unanswered again, unless a later one answers it."""
         for instant in self.answers.pop(message_id)[2] if permanent and message_id in self.answers else ():
             later = next((asked for _, given, asked in self.answers.values() if given >= instant), self.unanswered)
             later.append(instant)
@@ -160,7 +160,7 @@ class Writer:
         )
 
     def _settled(self, new: str) -> dict[str, Any]:
-        """Solving and closing end every wait."""
+        """Return the changes of solving and closing, which count as an answer to everything."""
         if new not in {"solved", "closed"}:
             return {}
         self.unanswered, self.answers = [], {}
@@ -196,10 +196,10 @@ class Writer:
 
 
 class Desk:
-    """One ticket's clocks. `log` has what they said, as (minute it is about, metric, what)."""
+    """One ticket's clocks. `said` has all their events; each method returns the new ones as "metric type"."""
 
     def __init__(self, text: str | Book = SIMPLE, **facts: Any) -> None:
-        self.shelf = Shelf(text if isinstance(text, Book) else book(text))
+        self.shelf = BookVersions(text if isinstance(text, Book) else book(text))
         self.write = Writer(**facts)
         self.state: TicketClocks | None = None
         self.said: list[ClockEvent] = []
@@ -226,7 +226,7 @@ class Desk:
         return self._hear(decision.events)
 
     def due(self, metric: str) -> float | None:
-        """Minute at which the live clock of that metric is due; None while it stands still or there is none."""
+        """Return the minute at which the metric's live clock is due; None if it is paused or there is none."""
         assert self.state is not None
         found = [clock for clock in self.state.live if clock.metric == metric]
         assert len(found) <= 1
@@ -250,4 +250,4 @@ def name(event: ClockEvent) -> str:
     return f"{word} {reason}" if reason else word
 
 
-__all__ = ["AGENT", "BOT", "START", "Desk", "Shelf", "Writer", "at", "book", "minute"]
+__all__ = ["AGENT", "BOT", "START", "BookVersions", "Desk", "Writer", "at", "book", "minute"]

@@ -1,4 +1,4 @@
-"""The service's parts over a store in memory, a sender that keeps what it is given and a clock that stands still."""
+"""The parts of sla over a store in memory, with a producer that records events and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.sla.desk import SIMPLE, START, book
 
 
 class Sent:
-    """A sender whose records are there to be read."""
+    """A producer that records the events that it sent."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -47,7 +47,7 @@ class Sent:
 
 
 class Positions:
-    """A consumer that owns the one partition; `behind` plays one that has not handled everything yet."""
+    """Stands in for a consumer that owns the only partition; with `behind`, it has not handled everything."""
 
     def __init__(self) -> None:
         self.behind = False
@@ -75,6 +75,6 @@ class Rig:
         self.delivery = Delivery(self.documents, self.handling, DeadLetters("dlq", "sla", self.sent))
 
     async def take(self, event: Event) -> None:
-        """Handle an event as the batch loop does."""
+        """Handle an event through the batch loop, at the event's time."""
         self.clock.set(event.time)
         assert await self.delivery.handle([Raw(TICKETS, 0, next(self._offsets), event.encode())]) == set()

@@ -10,7 +10,7 @@ from contracts.envelope import Event
 from contracts.ticket import Status
 from contracts.tickets import TicketEvent, TicketOpened
 from services.sla.core import tickets
-from tests.sla.desk import Shelf, book
+from tests.sla.desk import BookVersions, book
 
 EXAMPLES = corpus.examples(*topics.BY_NAME[topics.TICKETS].types)
 
@@ -24,7 +24,7 @@ def opened(event: Event) -> Event:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.type}/{example.name}")
 def test_an_example_is_decided_for_a_new_ticket_and_for_a_known_one(example: Example) -> None:
-    event, shelf = Event.parse(example.value), Shelf(book())
+    event, shelf = Event.parse(example.value), BookVersions(book())
     if not isinstance(event.data, TicketEvent):  # a refusal: nothing happened to the ticket
         assert tickets.decide(None, event, shelf, event.time).state is None
         return

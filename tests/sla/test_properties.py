@@ -8,7 +8,7 @@ from contracts.sla import ClockBreached, ClockStarted
 from kit.protocol.document import Document, Seen
 from services.sla import store
 from services.sla.core import tickets
-from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book
+from tests.sla.desk import BOT, BookVersions, Desk, Writer, at, book
 
 POLICIES = book(
     """
@@ -121,7 +121,7 @@ def test_a_state_comes_back_from_the_database_as_it_was(story: list[tuple[str, i
 @settings(max_examples=40)
 def test_redelivery_changes_nothing(story: list[tuple[str, int]], repeats: list[int]) -> None:
     events = written(story, bot=False)
-    shelf = Shelf(POLICIES)
+    shelf = BookVersions(POLICIES)
     plain = Desk(POLICIES)
     for event in events:
         plain.take(event)

@@ -21,7 +21,7 @@ from kit.protocol.document import Decision
 from services.sla.core import tickets
 from services.sla.core.clocks import Phase, SlaClock
 from services.sla.core.update import KEPT_BREACHES, KEPT_CLOCKS
-from tests.sla.desk import BOT, Desk, Shelf, Writer, at, book
+from tests.sla.desk import BOT, BookVersions, Desk, Writer, at, book
 from tests.sla.policies import FIRST, RESOLUTION, opened
 
 ALL = """
@@ -132,7 +132,7 @@ def test_a_refused_command_says_nothing_about_clocks() -> None:
         ticket=write.ticket, ticket_id="t-1", command_id="c", command_type="t", reason="invalid", actor=BOT
     )
     event = Event.of(rejected, source="/deskbus/ingest", subject="t-1", sequence=1, time=at(0))
-    assert tickets.decide(None, event, Shelf(book(ALL)), at(0)) == Decision()
+    assert tickets.decide(None, event, BookVersions(book(ALL)), at(0)) == Decision()
 
 
 def test_a_ticket_that_was_split_off_without_a_message_has_a_resolution_to_keep_and_nobody_to_answer() -> None:

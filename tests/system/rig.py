@@ -1,6 +1,6 @@
-"""A whole Deskbus for a test: its own topics and databases, services as processes, local receivers, and the audit.
+"""A complete Deskbus for a test: its own topics and databases, services as processes, local receivers, the audit.
 
-What is asserted is read from topics and doors only, as anybody outside could.
+Rule: assertions use topics and doors only, like an outside observer.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PARTITIONS = 4
 
 
 async def until(true: Callable[[], Awaitable[bool]], seconds: float, what: str, *, pause: float = 0.1) -> None:
-    """Wait for a condition in other processes; the bound ends a test that fails, and names what did not come."""
+    """Wait for a condition in other processes. Raises AssertionError with `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            while not await true():  # noqa: ASYNC110 - it lives in another process
+            while not await true():  # noqa: ASYNC110 - the condition is in another process
                 await asyncio.sleep(pause)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s: {what}") from None
@@ -45,11 +45,11 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float, what: str, 
 
 @dataclass
 class Receiver:
-    """Plays the providers' APIs and the team lead: takes everything, remembers it."""
+    """Stands in for the providers' APIs and the team lead's webhook: accepts and records all requests."""
 
     port: int
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-    #: Answered instead of 200 while it is set.
+    #: HTTP status of all responses.
     status: int = 200
 
     @property
@@ -83,7 +83,7 @@ class Receiver:
 
 
 class MailSink:
-    """Takes every mail."""
+    """Accepts and records every mail."""
 
     def __init__(self) -> None:
         self.mails: list[bytes] = []
@@ -141,7 +141,7 @@ class System:
         return Doors([r.url for r in ingest], smtp, token=self.token.bearer, **options)
 
     async def agents(self, count: int = 12, capacity: float = 100) -> None:
-        """Agents who speak everything, all online."""
+        """Create agents who speak all languages and are online."""
         for n in range(count):
             body = {
                 "name": f"Agent {n}",
@@ -153,13 +153,13 @@ class System:
             answer = await self.http.put(f"{self.one('routing').url}/v1/agents/a{n}", json=body)
             answer.raise_for_status()
 
-    # -- looking -------------------------------------------------------------------------------------------------
+    # -- observing -----------------------------------------------------------------------------------------------
 
     async def lines(self, *names: str) -> list[TopicRecord]:
         return [line async for line in read(self.kafka, names, prefix=self.prefix)]
 
     async def events(self, topic: str, *types: str) -> list[Event]:
-        """The events of a topic, each once, in order of appearance."""
+        """Return the events of a topic, without duplicates, in order of appearance."""
         seen: dict[str, Event] = {}
         for line in await self.lines(topic):
             event = Event.parse(line.value or b"")
@@ -174,7 +174,7 @@ class System:
         return whole.report()
 
     async def texts(self) -> list[str]:
-        """The texts of all messages that tickets have taken."""
+        """Return the texts of all customers' messages in ticket events."""
         opened = await self.events(topics.TICKETS, "deskbus.ticket.opened.v1", "deskbus.message.received.v1")
         return [e.data.message.text for e in opened if e.data.message]
 
@@ -182,7 +182,7 @@ class System:
         return {e.subject for e in await self.events(topic, *types)}
 
     async def settled(self, messages: int, seconds: float = 120) -> Report:
-        """Wait until so many messages are in tickets and every ticket is assigned and clocked; returns the audit."""
+        """Wait until tickets have `messages` messages, and all are assigned and have clocks. Return the audit."""
         last: list[Report] = []
 
         async def done() -> bool:
@@ -199,7 +199,7 @@ class System:
 
 @asynccontextmanager
 async def system(environment: dict[str, str], logs: Path) -> AsyncIterator[System]:
-    """A prepared system; its services are started by the test and end with it."""
+    """Yield a system whose services the test starts; they are stopped at the end."""
     receiver = Receiver(free_port())
     sink = Controller(MailSink(), hostname="127.0.0.1", port=free_port())
     sink.start()
@@ -214,5 +214,5 @@ async def system(environment: dict[str, str], logs: Path) -> AsyncIterator[Syste
 
 
 def pieces(made: System, count: int) -> list[Piece]:
-    """Messages of all channels and languages, each from another customer."""
+    """Return messages of all channels and languages, each from another customer."""
     return list(made.traffic.stream(count))

@@ -1,4 +1,4 @@
-"""A ticket's story told step by step: each step is decided at its minute, and what was announced is kept."""
+"""A ticket's timeline: each step is decided at its minute, and the emitted events are recorded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def minute(number: float) -> datetime:
 
 
 class Story:
-    """The ticket as it is, and all that was said about it."""
+    """A ticket's state, and all events and inserts so far."""
 
     def __init__(self, *, bot: bool = False, policy: TicketPolicy = POLICY) -> None:
         self.state: TicketState | None = None
@@ -91,7 +91,7 @@ class Story:
         given: float | None = None,
         **looked_up: Any,
     ) -> None:
-        """Take a command that was given at that minute, or at another one."""
+        """Handle a command at minute `at`; `given` is when it was sent, by default the same."""
         time = minute(at if given is None else given)
         command = Command.of(data, id=number or f"c{next(self._numbers)}", source="/crm", subject="T1", time=time)
         self._take(decide(self.state, CommandContext(command, **looked_up), self.policy, minute(at)))
@@ -99,7 +99,7 @@ class Story:
     def replies(
         self, at: float, sent_at: float | None = None, by: Author = AGENT, status: Status | None = None
     ) -> None:
-        """A reply that goes out at the first try."""
+        """Handle a reply that is sent at the first attempt."""
         self.asks(at, Reply(by=by, text="On its way", status=status))
         self.tries(at if sent_at is None else sent_at)
 

@@ -1,7 +1,6 @@
 """Ingest's worker under simulation: three processes over one store, messages of one thread in several partitions.
 
-Delivery, handlers, threads, people and the core are the real ones. A rule that is switched off replaces just the piece
-of code that keeps it.
+Delivery, handlers, threads, people and the core are real. Switching off a rule replaces only the code of that rule.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from tests.kit.simulation.servers import SimSender
 from tests.kit.simulation.world import step
 
 Letter = Callable[[Worker], Raw]
-"""Makes a record of a raw message, by one who may look into the store first."""
+"""Makes the record of a raw message; the worker that it is given may be used to look into the store."""
 
 
 class Post(Servers):
-    """`reads`: which partitions each process reads. `before` was handled long ago. `tickets` and so on: what is due.
+    """`reads`: the partitions of each process. `before`: messages handled earlier. `tickets` etc.: expected numbers.
 
-    `asides`: how many more tickets there may be, where it depends on what comes first whether a sender may join.
+    `asides`: how many more tickets are allowed, since the order of messages decides whether a sender may join.
     """
 
     def __init__(
@@ -71,12 +70,12 @@ class Post(Servers):
             self.act("THE DOOR SENDS AGAIN", 0, lambda: self.twice is not None, self._send_again)
 
     def boot(self, name: str) -> None:
-        """A process starts without memory."""
+        """Start a process with empty memory."""
         log: Any = SimSender(self)
-        self.workers[name] = Worker(Shelf(self), self.clock, log, beside=False)
+        self.workers[name] = Worker(PostStore(self), self.clock, log, beside=False)
 
     def _posted(self, partition: int, letters: Sequence[Letter]) -> list[Raw]:
-        """A partition of inbound."""
+        """Return the records of a partition of the inbound topic."""
         return [replace(letter(self.pen), partition=partition, offset=n) for n, letter in enumerate(letters)]
 
     async def _reads(self, name: str, mine: Sequence[int], size: int) -> None:
@@ -88,7 +87,7 @@ class Post(Servers):
         self.twice = None
 
     async def sweeper(self) -> None:
-        worker = Worker(Shelf(self), self.clock, SimSender(self), beside=False)  # type: ignore[arg-type]
+        worker = Worker(PostStore(self), self.clock, SimSender(self), beside=False)  # type: ignore[arg-type]
         while True:
             await step("sweep", when=lambda: self.talking("tickets") or self.talking("contacts"))
             self.clock.advance(0.001)
@@ -137,8 +136,8 @@ class Post(Servers):
 # -- rules, switched off -------------------------------------------------------------------------------------------
 
 
-class Shelf(StepStore):
-    """The store. Without *thread-claim* the last writer of a claim has it."""
+class PostStore(StepStore):
+    """The store. Without *thread-claim*, the last writer of a claim wins."""
 
     w: Post
 
@@ -148,7 +147,7 @@ class Shelf(StepStore):
 
 
 async def _knows_no_holder(self: Threads, arrivals: Sequence[Arrival]) -> list[Any]:
-    """Without *message-stays*: nobody asks which ticket has the message already."""
+    """Without *message-stays*: tickets that already have the message are not looked up."""
     return []
 
 
@@ -156,7 +155,7 @@ _decide = ticket.decide
 
 
 def _takes_everything(state: TicketState | None, what: Any, policy: Any, now: datetime) -> Decision[TicketState]:
-    """Without *message-id*: a ticket does not know what it took."""
+    """Without *message-id*: a ticket does not remember the messages that it took."""
     if state is None or not isinstance(what, Arrival):
         return _decide(state, what, policy, now)
     return _decide(replace(state, taken=tuple(t for t in state.taken if t != what.id)), what, policy, now)
@@ -170,5 +169,5 @@ _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
 
 
 def without(rule: str) -> AbstractContextManager[object]:
-    """Switch a rule off; those that are not here are switched off by the world."""
+    """Switch off a rule. Rules that are not listed here are switched off by the world itself."""
     return _SWITCHES.get(rule, contextlib.nullcontext)()

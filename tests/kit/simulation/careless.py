@@ -1,4 +1,4 @@
-"""Kit's code as the simulated pipe runs it, and with it the rules switched off: each replaces just what keeps it."""
+"""kit's code as the simulated pipe runs it, with rules switched off: each switch replaces only the code of its rule."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class SimStarts(Starts):
-    """The real count of starts, with nothing that needs time."""
+    """The real counting of starts, without what needs time."""
 
     def _forget_later(self) -> Any:
         return lambda: None
 
 
 class SimCommits(Commits):
-    """The real commits, due whenever it comes about."""
+    """The real commits, due at any step."""
 
     async def flush_due(self) -> None:
         if self._pending and await step("time to commit", "not yet") == "ok":
@@ -44,7 +44,7 @@ class SimCommits(Commits):
 
 
 class SimConsumer(Consumer):
-    """The real settling of batches, over a simulated client. Pauses end at once: there is no time here."""
+    """The real consumer over a simulated client. Pauses end at once, since there is no time here."""
 
     def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
         settings: Any = SimpleNamespace(
@@ -61,14 +61,14 @@ class SimConsumer(Consumer):
     def _resume_later(self, tp: Any, failures: int) -> None: ...
 
     async def _handled(self, tp: Any) -> int:
-        """Without *in-hand*: what a poll has taken counts as handled."""
+        """Without *in-hand*: records count as handled once they are polled."""
         if not self.world.on("in-hand"):
             return await self._client().position(tp)  # type: ignore[no-any-return]
         return await super()._handled(tp)
 
 
-class Forgetful(ClearedAtOnce[Any]):
-    """Without *know-the-losers*: whoever lost publishes as if he had won."""
+class PublishesLosers(ClearedAtOnce[Any]):
+    """Without *know-the-losers*: documents whose write conflicted are published as if it had succeeded."""
 
     async def save(self, docs: Sequence[Document[Any]]) -> Saved[Any]:
         saved = await super().save(docs)
@@ -78,26 +78,26 @@ class Forgetful(ClearedAtOnce[Any]):
         return Saved(saved.won + saved.lost)
 
 
-class Forgetting(PollLoop):
-    """Without *go-back*: what a failed poll has dropped is not asked for again."""
+class NoGoBack(PollLoop):
+    """Without *go-back*: records that a failed poll dropped are not polled again."""
 
     async def _go_back(self) -> None: ...
 
 
-class Nothing(set[Any]):
-    """Without *stop-subject*: nothing is held."""
+class HoldsNothing(set[Any]):
+    """Without *stop-subject*: no subject is held back."""
 
     def add(self, _: object) -> None: ...
 
 
 class Careless(Delivery[Any]):
-    """Delivery with the rules that its world has switched off."""
+    """Delivery without the rules that its world has switched off."""
 
     world: Pipe
 
     async def _once(self, records: Sequence[Record], batch: Batch) -> Any:
         if not self.world.on("stop-subject"):
-            batch.held = Nothing()
+            batch.held = HoldsNothing()
         if not self.world.on("stays-held"):
             batch.held.clear()
         return await super()._once(records, batch)

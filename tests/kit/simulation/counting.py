@@ -1,4 +1,4 @@
-"""Says at the end of a test run how many interleavings were run: `pytest -p tests.kit.simulation.counting`."""
+"""Report how many interleavings a test run has executed: `pytest -p tests.kit.simulation.counting`."""
 
 from __future__ import annotations
 

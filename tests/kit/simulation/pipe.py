@@ -1,7 +1,7 @@
-"""The pipe under simulation: input partitions, documents with an outbox, an output log, a DLQ, and kit's code between.
+"""The simulated pipe: input partitions, documents with an outbox, an output log, a dead letter topic, and kit's code.
 
-Delivery, Documents, PollLoop, Consumer's settling and Ticker are the real ones; store, broker and group are simulated.
-A rule that is switched off replaces just the piece of code that keeps it: see `careless.py`.
+Delivery, Documents, PollLoop, Consumer and Ticker are real; store, broker and consumer group are simulated. Switching
+off a rule replaces only the code of that rule: see `careless.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kit.protocol.ports import Outgoing
 from kit.protocol.timers import Ticker
 from tests.clearing import ClearedAtOnce
 from tests.fake_clock import FakeClock
-from tests.kit.simulation.careless import Careless, Forgetful, Forgetting, SimConsumer, at_once
+from tests.kit.simulation.careless import Careless, NoGoBack, PublishesLosers, SimConsumer, at_once
 from tests.kit.simulation.records import START, Done, Ignored, Input, enumerate_records, poke
 from tests.kit.simulation.servers import IN, SimSender, SimStore
 from tests.kit.simulation.world import Killed, World, step
@@ -37,11 +37,11 @@ from tests.kit.simulation.world import Killed, World, step
 DUE = START + timedelta(seconds=1)
 OUT, DLQ = "out", "dlq"
 PERIOD = 0.5
-"""Seconds between two looks of the timers."""
+"""Seconds between polls of the timers."""
 
 
 class Recorder(Handling[dict[str, Any]]):
-    """The simulated service: it notes what it did and says so."""
+    """The simulated service: it records each event that it handled, and emits an event about it."""
 
     begins = "/deskbus/ingest"
 
@@ -83,18 +83,17 @@ KIND: Kind[dict[str, Any]] = Kind(
 
 
 class Pipe(World):
-    """`inputs`: per partition the bytes of its events. Two replicas share the partitions; sweeper and tickers help."""
+    """Two replicas that share the input partitions, a sweeper and tickers. `inputs`: per partition, encoded events."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[bytes]], *,
         timers: bool = False, replicated: bool = False, archive: bool = False, late: Sequence[bytes] = (),
         strange: Sequence[bytes] = (), later: bool = False, gone: int = 0,
     ) -> None:  # fmt: skip
-        """`late` comes into the first partition just before the deadline, `strange` into the last one with it.
+        """`late`: events appended to the first partition just before the deadline; `strange`: to the last one.
 
-        Numbers up to `gone` that are not among the inputs were deleted before anybody read them.
-
-        With `later`, confirmed entries leave the store by an actor of their own, as in the services.
+        `gone`: events up to this sequence number that are not among the inputs were deleted unread. `later`: an actor
+        of its own clears confirmed outbox entries, as in the services.
         """
         super().__init__(budget)
         self.later, self.gone = later, gone
@@ -109,7 +108,7 @@ class Pipe(World):
         self.major = {} if replicated else self.docs
         self.term, self.mended, self.archived = 0, False, False
         self.replayed = 0
-        """Letters that were sent back. What ends processes by chance is one once more, and is sent back once more."""
+        """Number of dead letters replayed. A replayed record that is dead-lettered again is replayed again."""
         self.log: list[Outgoing] = []
         self.limbo: list[Outgoing] = []
         self.gaps: list[tuple[str, str, int, int]] = []
@@ -166,7 +165,7 @@ class Pipe(World):
     # -- actors --------------------------------------------------------------------------------------------------
 
     def documents(self, *, later: bool = False) -> Documents[Any]:
-        promptly = ClearedAtOnce if self.on("know-the-losers") else Forgetful
+        promptly = ClearedAtOnce if self.on("know-the-losers") else PublishesLosers
         make = Documents if later else promptly
         return make(KIND, SimStore(self), SimSender(self), self.clock)
 
@@ -180,11 +179,11 @@ class Pipe(World):
         for p, owner in enumerate(self.owners):
             self.generation[p] += owner == name
         for twin in self.twins if name in self.workers else ():
-            self.begin[name.replace("R", twin)]()  # they live in the same process
+            self.begin[name.replace("R", twin)]()  # actors of the same process
 
     async def replica(self, me: str) -> None:
         consumer = self.consumers[me] = self.consumer(me)
-        make, size = PollLoop if self.on("go-back") else Forgetting, BatchSize(2, 1.0, 1000)
+        make, size = PollLoop if self.on("go-back") else NoGoBack, BatchSize(2, 1.0, 1000)
         size.note(1, 0.0)  # it has been up for a while
         polls = make(
             consumer._client(), self.clock, running=lambda: True, beat=lambda: None,
@@ -194,7 +193,7 @@ class Pipe(World):
         while True:
             try:
                 polled = await polls.getmany()
-            except KafkaError:  # FastStream rests for some seconds and polls again
+            except KafkaError:  # FastStream sleeps for some seconds and polls again
                 await step("rest")
                 continue
             await consumer._batch([record for records in polled.values() for record in records])
@@ -220,7 +219,7 @@ class Pipe(World):
                 continue
 
     async def ticker(self, me: str) -> None:
-        await step("start timers")  # the process has begun anew by then
+        await step("start timers")  # by now the process has restarted
         consumer = self.consumers[me]
         if not self.on("barrier"):
             consumer.handled_until = at_once  # type: ignore[method-assign, assignment]
@@ -234,7 +233,7 @@ class Pipe(World):
                 continue
 
     def has_to_do(self, ticker: Ticker[Any], consumer: SimConsumer) -> bool:
-        """Whether the timers' rest is over: a look is due, or what they know of is."""
+        """Whether the ticker has to act: a poll of the store is due, or a timer that it already knows."""
         now, until = self.clock.now(), ticker._until
         look = until is None or until <= now or ticker._owned != consumer.owned(IN)
         return self.due() and (look or any(at <= now for at, _ in ticker._soon.values()))
@@ -248,7 +247,7 @@ class Pipe(World):
 
         return decide
 
-    # -- the broker's group --------------------------------------------------------------------------------------
+    # -- the consumer group --------------------------------------------------------------------------------------
 
     def position(self, me: str, p: int) -> int:
         generation, offset = self.positions.get((me, p), (-1, 0))
@@ -265,7 +264,7 @@ class Pipe(World):
         self.owners[p] = r
         self.generation[p] += 1
 
-    # -- what befalls it -----------------------------------------------------------------------------------------
+    # -- dead letters, replays and faults ------------------------------------------------------------------------
 
     def letters(self) -> list[Outgoing]:
         return [record for record in self.log if record.topic == DLQ]
@@ -279,12 +278,12 @@ class Pipe(World):
         return list(seen.values())
 
     def letters_of(self, record: Input) -> list[DeadLetter]:
-        """Dead letters that say where a record stands which nobody could read."""
+        """Return the dead letters about an unreadable record, found by its partition and offset."""
         letters = [DeadLetter.from_kafka(r.key, r.value, r.headers) for r in self.letters()]
         return [letter for letter in letters if (letter.partition, letter.offset) == (record.partition, record.offset)]
 
     def refused(self) -> list[Outgoing]:
-        """Letters of replays that came too late: the document no longer knows whether it has taken them."""
+        """Return dead letters of refused replays: the document no longer knows whether it handled the event."""
         return [r for r in self.letters() if dict(r.headers)["deskbus_dlq_error_type"] == REFUSED.encode()]
 
     def mend(self) -> None:
@@ -305,7 +304,7 @@ class Pipe(World):
         self.clock.set(DUE + timedelta(milliseconds=1))
 
     def forget(self) -> None:
-        """The ticket ages out; later its subject has another event."""
+        """Archive the document; its subject gets another event afterwards."""
         self.archived = True
         doc = self.docs.pop("T")
         self.forgotten += doc["state"]["done"]
@@ -360,7 +359,7 @@ class Pipe(World):
                 assert self.letters_of(record), f"passed by without a letter: {record.partition}@{record.offset}"
                 continue
             if head.sequence + MISSING_CAP < self.gone and record.value in [letter.value for letter in self.refused()]:
-                continue  # it died by chance, and its hole was the oldest when more was missing than is remembered
+                continue  # dead-lettered after crashes, and its hole was dropped as the oldest of too many
             assert done.count([head.source, head.subject, head.sequence]) == 1, f"lost: {head}"
         for doc in self.docs.values():
             assert not doc["outbox"], f"outbox of {doc['_id']} is never published"

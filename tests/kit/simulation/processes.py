@@ -1,7 +1,7 @@
-"""Processes over simulated servers: a store with collections, a broker's log, input partitions and their positions.
+"""Processes over simulated servers: a store with collections, a broker's log, input partitions and committed offsets.
 
-What a service brings (its handlers, stores, tickers) is the real code. A process has several actors that share its
-memory and die together; a partition may be read by several at once, as by a zombie and the new owner.
+Handlers, stores and tickers of the service are real. A process has several actors, which share its memory and crash
+together. A partition may be read by several processes at once, as by a zombie and the new owner.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LATER = "timed out, written later"
 
 
 class Servers(World):
-    """What outlives every process."""
+    """State that survives crashes of processes: the store, the log, inputs and offsets."""
 
     def __init__(self, budget: int, inputs: Sequence[Sequence[Record]]) -> None:
         super().__init__(budget)
@@ -47,11 +47,11 @@ class Servers(World):
             self.act(f"LATE WRITE {i}", 0, lambda: bool(self.writes), partial(self._write, i))
 
     def on(self, rule: str) -> bool:
-        """The rules of kit are all on here; they have scenes of their own."""
+        """Whether a rule of kit is on: all are here, since kit's own simulation tests them."""
         return True
 
     def process(self, name: str, boot: Callable[[], object], actors: Mapping[str, Actor]) -> None:
-        """Start a process: `boot` makes its memory, its actors share it."""
+        """Start a process, and restart it after crashes: `boot` creates its memory, which its actors share."""
 
         def again() -> None:
             for actor in actors:
@@ -72,7 +72,7 @@ class Servers(World):
         at_once(self.writes.pop(i)())
 
     async def read(self, delivery: Delivery[Any], partitions: Sequence[int], size: int = 1) -> None:
-        """Consume partitions, from wherever somebody committed last; nobody refuses a commit that goes backwards."""
+        """Consume partitions from the committed offset. Like Kafka, accept commits that go backwards."""
         while True:
             await step("poll", when=lambda: any(self.committed[p] < len(self.inputs[p]) for p in partitions))
             for p in partitions:
@@ -85,12 +85,12 @@ class Servers(World):
                     self.committed[p] = start + done
 
     def grown(self) -> bool:
-        """Whether the log has more than when this was last asked."""
+        """Whether the log has grown since the last call."""
         before, self._known = self._known, len(self.log)
         return self._known > before
 
     def events(self, topic: str) -> list[Event]:
-        """First appearances on a topic, in their order per subject; a resend must be the same event."""
+        """Return the first occurrence of each event on a topic. A resend must be the same event, and in order."""
         first: dict[tuple[str, str, int], Outgoing] = {}
         events = []
         for record in self.log:
@@ -105,19 +105,19 @@ class Servers(World):
         return events
 
     def silent(self) -> None:
-        """Everything was read, said and stored."""
+        """Assert that all inputs were handled without dead letters, and all outboxes published."""
         assert not [r for r in self.log if "dlq" in r.topic], "a dead letter"
         assert self.committed == [len(records) for records in self.inputs], f"not read: {self.committed}"
         waiting = [row["_id"] for rows in self.rows.values() for row in rows.values() if row.get("outbox")]
         assert not waiting, f"never published: {waiting}"
 
     def talking(self, collection: str) -> bool:
-        """Whether an outbox of this collection waits."""
+        """Whether an outbox in this collection has entries."""
         return any(row.get("outbox") for row in self.rows.get(collection, {}).values())
 
 
 class StepStore(FakeStore):
-    """One process's connection to the store. A write may fail, be half done, be done unheard, or be done later."""
+    """One process's connection to the store. A write may fail, succeed partly, unconfirmed, or later."""
 
     def __init__(self, world: Servers) -> None:
         super().__init__()
@@ -144,11 +144,11 @@ class StepStore(FakeStore):
         return outcome if out == "ok" else WriteOutcome(unknown=True)
 
     def unguarded(self, collection: str, writes: Sequence[Guarded]) -> Sequence[Guarded]:
-        """Where a world switches off a guard, it takes the versions that are there."""
+        """Return the writes; subclasses remove the guards of a rule that is switched off."""
         return writes
 
     def as_there(self, collection: str, write: Guarded) -> Guarded:
-        """The same write, behind no guard."""
+        """Return the write without its guard: with the version that is stored."""
         row = self.rows.get(collection, {}).get(write.id)
         return write if row is None else replace(write, version=row["version"])
 
@@ -209,7 +209,7 @@ class StepEvent:
 
 
 def by_hand(patch: pytest.MonkeyPatch) -> None:
-    """Let services wait for each other in steps instead of in an event loop."""
+    """Replace asyncio's primitives by versions that wait in steps of the simulation."""
     patch.setattr(asyncio, "Lock", StepLock)
     patch.setattr(asyncio, "Event", StepEvent)
     patch.setattr(asyncio, "gather", in_turn)
@@ -218,7 +218,7 @@ def by_hand(patch: pytest.MonkeyPatch) -> None:
 
 @types.coroutine
 def in_turn(*parts: Coroutine[Any, Any, Any]) -> Generator[Step, str, list[Any]]:
-    """An asyncio.gather without an event loop: the parts take their steps in turn, and the others may come between."""
+    """An asyncio.gather without an event loop: the parts run in turn, one step each, with other actors in between."""
     results: list[Any] = [None] * len(parts)
     fault: BaseException | None = None
     waiting: list[tuple[int, Coroutine[Any, Any, Any], str | None]] = [(n, p, None) for n, p in enumerate(parts)]
@@ -242,7 +242,7 @@ def in_turn(*parts: Coroutine[Any, Any, Any]) -> Generator[Step, str, list[Any]]
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """Do something without anything coming between."""
+    """Run a coroutine to its end without steps of other actors in between, and return its result."""
     answer: str | None = None
     try:
         while True:

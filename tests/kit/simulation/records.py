@@ -1,4 +1,4 @@
-"""What the simulated pipe carries: events of its input and output, as bytes and as Kafka records."""
+"""Events and Kafka records of the simulated pipe."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Poke(Payload):
-    """What the simulated input carries."""
+    """An input event."""
 
     type: ClassVar[str] = "deskbus.test.poke.v1"
     kind: str
 
 
 class Ignored(Payload):
-    """A type that this service does not know."""
+    """An event of a type that the simulated service does not know."""
 
     type: ClassVar[str] = "deskbus.test.unheard.v1"
 
 
 class Done(Payload):
-    """What the simulated service answers with."""
+    """The event that the simulated service emits."""
 
     type: ClassVar[str] = "deskbus.test.done.v1"
     what: str
@@ -40,12 +40,12 @@ class Input(Raw):
 
     @property
     def unreadable(self) -> bool:
-        """Whether the client library fails on it."""
+        """Whether the client library fails to decode it."""
         return b'"kind":"unreadable"' in self.value
 
 
 def poke(sequence: int, kind: str = "plain", *, source: str = "/deskbus/ingest", subject: str = "T") -> bytes:
-    """An event of the input, as bytes."""
+    """Return an encoded input event."""
     payload: Payload = Ignored() if kind == "ignored" else Poke(kind=kind)
     event = Event.of(payload, source=source, subject=subject, sequence=sequence, time=START).encode()
     return event.replace(b'"kind":"garbled"', b'"kind":7') if kind == "garbled" else event

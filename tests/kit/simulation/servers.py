@@ -1,4 +1,4 @@
-"""The simulated servers: a store, a broker's log and a group's positions, with the faults that they may have."""
+"""The simulated servers and their faults: a store, a broker's log, a consumer group's positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN = "in"
 
 
 class SimStore:
-    """One collection. With `replicated`, what is acknowledged without a majority can be rolled back."""
+    """One collection. With `replicated`, writes acknowledged without a majority can be rolled back."""
 
     def __init__(self, world: Pipe) -> None:
         self.w = world
@@ -79,7 +79,7 @@ class SimStore:
 
 
 class Wire(Protocol):
-    """What a broker's log asks of its world."""
+    """What SimSender requires of its world."""
 
     log: list[Outgoing]
     limbo: list[Outgoing]
@@ -88,7 +88,7 @@ class Wire(Protocol):
 
 
 class SimSender:
-    """The broker's log, with lost records, lost confirmations and late appends."""
+    """A producer whose records may be lost, unconfirmed or appended late."""
 
     def __init__(self, world: Wire) -> None:
         self.w = world
@@ -112,10 +112,10 @@ class SimSender:
 
 
 class SimClient:
-    """What Consumer asks of aiokafka. The coordinator refuses no commit, not even a zombie's.
+    """The part of aiokafka that Consumer uses. The coordinator accepts all commits, even a zombie's.
 
-    A record that cannot be read fails the whole poll. As with the real one, the partitions before it have moved on
-    then although nobody has got their records, and nothing tells of the record but the reader that has ended.
+    An unreadable record fails the whole poll. As in aiokafka, the positions of the partitions polled before it have
+    advanced although their records were not returned, and only the ended reader identifies the record.
     """
 
     def __init__(self, world: Pipe, me: str) -> None:
@@ -125,7 +125,9 @@ class SimClient:
 
     async def getmany(self, *only: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         partitions = [tp.partition for tp in only]
-        await step("poll", when=lambda: bool(only or self.w.waiting(self.me)))  # one for some partitions ends by itself
+        await step(
+            "poll", when=lambda: bool(only or self.w.waiting(self.me))
+        )  # a poll of given partitions does not wait
         polled = {}
         for p in self.w.waiting(self.me):
             if partitions and p not in partitions:

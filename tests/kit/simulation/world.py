@@ -1,7 +1,7 @@
-"""A world without time: actors are coroutines, and at each of their steps anything else may happen.
+"""Deterministic simulation of concurrency: actors are coroutines, and between their steps any other actor may run.
 
-Kit's own code runs here, driven by hand instead of by an event loop. What it awaits (a write, a send) is a step; the
-world chooses who goes on and whether a fault strikes. The same seed makes the same choices.
+Real code runs here without an event loop. Each await of a server (a write, a send) is a step; the world chooses which
+actor continues and whether a fault occurs. Equal seeds make equal choices.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any
 
-#: How many interleavings were run by this process.
+#: Number of interleavings that this process has run.
 RUN = [0]
 
 Step = tuple[str, tuple[str, ...], Callable[[], bool] | None]
@@ -20,17 +20,17 @@ Step = tuple[str, tuple[str, ...], Callable[[], bool] | None]
 
 @types.coroutine
 def step(label: str, *faults: str, when: Callable[[], bool] | None = None) -> Generator[Step, str, str]:
-    """What an actor does next; `when` says whether it can run now. Returns "ok" or the fault that struck."""
+    """Wait for the world to run this step, once `when` is true. Return "ok" or the fault that occurred."""
     return (yield label, ("ok", *faults), when)
 
 
 class Killed(BaseException):
-    """Ends the process of the actor that raises it, there and then."""
+    """Crashes the process of the actor that raises it."""
 
 
 @dataclass
 class Act:
-    """Something that the world does to the actors: a crash, a rebalance, a late append."""
+    """An act of the world: a crash, a rebalance, a late append. `cost` is deducted from the budget of faults."""
 
     cost: int
     when: Callable[[], bool]
@@ -38,7 +38,7 @@ class Act:
 
 
 class World:
-    """Actors, what may befall them, and how many faults are left."""
+    """Actors, acts of the world, and a budget of faults."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -47,7 +47,7 @@ class World:
         self.begin: dict[str, Callable[[], None]] = {}
 
     def start(self, name: str, make: Callable[[], Coroutine[Any, Any, None]], *, crashes: bool = True) -> None:
-        """Let an actor begin; `crashes` says whether it can die alone."""
+        """Start an actor. `crashes`: it may crash by itself, and restarts."""
 
         def begin() -> None:
             if name in self.actors:
@@ -62,7 +62,7 @@ class World:
             self.acts[f"CRASH {name}"] = Act(1, lambda: not self.idle(name), begin)
 
     def died(self, name: str) -> None:
-        """Forget what an actor had in memory; its next life begins."""
+        """Discard the memory of a crashed actor, which is about to restart."""
 
     def act(self, label: str, cost: int, when: Callable[[], bool], do: Callable[[], object]) -> None:
         self.acts[label] = Act(cost, when, do)
@@ -95,10 +95,10 @@ class World:
         return f"{name}: {label}" + ("" if option == "ok" else f" [{option}]")
 
     def check(self) -> None:
-        """Raise AssertionError when something is wrong that must never be."""
+        """Raise AssertionError if an invariant is violated. Called after every step."""
 
     def final(self) -> None:
-        """Raise AssertionError when something is missing now that nothing more happens."""
+        """Raise AssertionError if something is missing at the end, when no actor can run."""
 
     def close(self) -> None:
         for actor, _ in self.actors.values():
@@ -106,9 +106,9 @@ class World:
 
 
 def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, list[str]] | None:
-    """Random choices with faults while the budget lasts, then quiet. Returns what broke, with the trace, or None.
+    """Run one random interleaving, with faults at first. Return what failed, with the trace, or None.
 
-    Now and then an actor falls asleep for some steps of the others, as a process does that is paused or swapped out.
+    Sometimes an actor sleeps for some steps of the others, like a process that is paused or swapped out.
     """
     RUN[0] += 1
     world, trace, chance = make(), list[str](), random.Random(seed)
@@ -135,7 +135,7 @@ def storm(make: Callable[[], World], seed: int, steps: int = 150) -> tuple[str, 
 
 
 def first_broken(make: Callable[[], World], storms: int, because: str = "") -> tuple[int, str, list[str]] | None:
-    """Run storms until one breaks for that reason; returns its seed, what broke and how."""
+    """Run seeds until one fails with `because` in its message. Return seed, message and trace; None if none fails."""
     for seed in range(storms):
         broken = storm(make, seed)
         if broken is not None and because in broken[0]:

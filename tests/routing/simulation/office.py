@@ -1,7 +1,7 @@
 """Routing under simulation: two processes over one store, tickets that come and go, a door that changes agents.
 
-Delivery, assigner, claims, roster, dispatcher, timers, absence and reconciler are real. A rule that is switched off
-replaces just the piece of code that keeps it.
+Delivery, assigner, claims, roster, dispatcher, timers, absence and reconciler are real. Switching off a rule replaces
+only the code of that rule.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from tests.kit.simulation.world import step
 from tests.routing.scenario import START, Replica, fake_clock, transfer
 
 Change = Callable[[Replica], Any]
-"""What somebody asks of the door."""
+"""A change of an agent through the door."""
 OLD = 131.0
-"""Seconds after which a claim is suspect, also one that was found to be right."""
+"""Age in seconds from which the reconciler checks a claim, including one that it found valid before."""
 
 
 @dataclass(frozen=True)
 class To:
-    """A command: this ticket is handed to that agent."""
+    """A command that transfers a ticket to an agent."""
 
     ticket: str
     agent: str
 
 
 def told(*payloads: TicketEvent | To, partition: int = 0) -> list[Raw]:
-    """One partition of tickets: what ingest says, numbered per ticket, and what people ask of routing in between."""
+    """Return the records of one partition: ticket events, numbered per ticket, with transfers in between."""
     numbers: dict[str, Iterator[int]] = {}
     records = []
     for offset, payload in enumerate(payloads):
@@ -70,7 +70,7 @@ def told(*payloads: TicketEvent | To, partition: int = 0) -> list[Raw]:
 
 
 class Office(Servers):
-    """`reads`: which partitions each of the two processes reads. `early`: background work that waits for no calm."""
+    """`reads`: the partitions of each process. `early`: how many background jobs may run before all is idle."""
 
     def __init__(
         self, off: Collection[str], budget: int, inputs: Sequence[Sequence[Raw]], people: Sequence[Agent], *,
@@ -109,9 +109,9 @@ class Office(Servers):
         return actors
 
     def boot(self, p: str) -> None:
-        """A process starts without memory."""
+        """Start a process with empty memory."""
         log: Any = SimSender(self)
-        self.replicas[p] = Replica(Books(self), self.clock, log)
+        self.replicas[p] = Replica(OfficeStore(self), self.clock, log)
 
     def calm(self) -> bool:
         return self.idle(*self.busy)
@@ -125,7 +125,7 @@ class Office(Servers):
     # -- actors --------------------------------------------------------------------------------------------------
 
     async def looks(self, p: str) -> None:
-        """What runs all the time: changed agents are read, work of those who left is taken, those who wait are seen."""
+        """Run the continuous jobs: read changed agents, requeue tickets of absent ones, assign waiting tickets."""
         mine = self.replicas[p]
         while True:
             await step("look", when=lambda: self.news(mine))
@@ -179,7 +179,7 @@ class Office(Servers):
                 await mine.absence.sweep()
 
     async def sweeper(self, kind: str) -> None:
-        documents = getattr(Replica(Books(self), self.clock, SimSender(self)), kind)  # type: ignore[arg-type]
+        documents = getattr(Replica(OfficeStore(self), self.clock, SimSender(self)), kind)  # type: ignore[arg-type]
         while True:
             await step("sweep", when=lambda: self.talking(kind) and self._now_or_early())
             self._begin()
@@ -188,7 +188,7 @@ class Office(Servers):
                 await documents.sweep(timedelta(0))
 
     async def door(self) -> None:
-        """Whoever asks, asks again until there is an answer."""
+        """Send the changes in order, each until it succeeds."""
         while self.asked < len(self.asks):
             await step("ask the door")
             with contextlib.suppress(TransientError):
@@ -227,7 +227,7 @@ class Office(Servers):
         return 0.0 if row["state"]["status"] == "pending" else 1.0
 
     def heavy(self) -> list[Pair]:
-        """Claims that weigh more than their tickets do."""
+        """Return claims that are heavier than their tickets."""
         having = {i: row for i, row in self.tickets().items() if row["state"]["agent"]}
         whose = [(row["state"]["agent"], i) for i, row in having.items()]
         return [(a, i) for a, i in whose if self.claims(a)[i]["weight"] > self._weight(having[i])]
@@ -278,8 +278,8 @@ class Office(Servers):
 # -- rules, switched off -------------------------------------------------------------------------------------------
 
 
-class Books(StepStore):
-    """The store. Without *claim-bumps* or *claim-guarded* it takes claims as a careless claimant would write them."""
+class OfficeStore(StepStore):
+    """The store. Without *claim-bumps*, claims do not increase the version; without *claim-guarded*, they ignore it."""
 
     w: Office
 
@@ -301,7 +301,7 @@ ALWAYS = Release(1 << 40)
 
 
 async def _release_unfenced(self: Claims, pairs: Sequence[Pair], *, fence: bool) -> int:
-    """Without *release-fenced*: whatever is not the agent's now is given up."""
+    """Without *release-fenced*: every claim of a ticket that is not assigned to the agent now is released."""
     docs = await self._tickets.load({t for _, t in pairs})
     free: Releases = {}
     for a, t in pairs:
@@ -316,7 +316,7 @@ _look_at = Claims.look_at
 
 
 async def _loser_does_not_look(self: Claims, pairs: Sequence[Pair], *, fence: bool) -> int:
-    """Without *loser-looks*: who lost the ticket gives up its claim, whoever may be using it."""
+    """Without *loser-looks*: a replica that lost the ticket releases the claim, even if another one uses it."""
     if fence:
         return await _look_at(self, pairs, fence=True)
     await self.release({a: {t: ALWAYS for b, t in pairs if a == b} for a, _ in pairs})
@@ -327,7 +327,7 @@ _claim = agents.claim
 
 
 def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
-    """Without *stamp-max*: a claim that is there keeps the stamp it was made with."""
+    """Without *stamp-max*: an existing claim keeps its first stamp."""
     claimed, old = _claim(state, ticket, stamp, weight, now), state.claims.get(ticket)
     if old is None:
         return claimed
@@ -335,7 +335,7 @@ def _first_stamp(state: AgentState, ticket: str, stamp: int, weight: float, now:
 
 
 def _last_weight(state: AgentState, ticket: str, stamp: int, weight: float, now: datetime) -> AgentState:
-    """Without *claim-heaviest*: a claim takes the weight that the last claimant knew."""
+    """Without *claim-heaviest*: a claim gets the last claimant's weight."""
     claimed = _claim(state, ticket, stamp, weight, now)
     return replace(claimed, claims={**claimed.claims, ticket: replace(claimed.claims[ticket], weight=weight)})
 
@@ -381,5 +381,5 @@ _SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
 
 
 def without(rule: str) -> AbstractContextManager[object]:
-    """Switch a rule off; those that are not here are switched off by the world."""
+    """Switch off a rule. Rules that are not listed here are switched off by the world itself."""
     return _SWITCHES.get(rule, contextlib.nullcontext)()
