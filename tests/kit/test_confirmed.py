@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 
 from kit.base.errors import TransientError
 from kit.protocol import confirmed
-from kit.protocol.confirmed import CLEARED
+from kit.protocol.confirmed import CLEARED, Confirmed
 from kit.protocol.document import OUTBOX_CAP, Decision
 from kit.protocol.outbox import Documents
 from tests.fake_clock import FakeClock
-from tests.kit.fake_store import FakeStore
+from tests.kit.fake_store import FakeStore, copied
 from tests.kit.test_outbox import KIND, START, Said, SlowSender, decided, rig
 
 
@@ -54,6 +55,35 @@ async def test_what_a_document_had_when_it_was_loaded_is_not_sent_again_after_it
     assert len(sender.sent) == 1
 
 
+async def test_only_the_latest_entries_are_remembered_once_they_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmed, "REMEMBERED", 2)
+    known = Confirmed()
+
+    async def pulled(_: Mapping[str, Sequence[str]]) -> None:
+        """Take them all."""
+
+    known.add("T", ["T:1", "T:2", "T:3", "T:4"])
+    known.add("U", ["U:1"])
+    await known.clear(pulled)
+    assert [entry for entry in ("T:1", "T:2", "T:3", "T:4", "U:1") if entry in known] == ["T:4", "U:1"]
+
+
+async def test_entries_that_are_back_in_the_store_leave_again_unsaid() -> None:
+    """A failover may roll back the statement that cleared them."""
+    store, sender, clock = FakeStore(), SlowSender(), FakeClock(START)
+    documents = Documents(KIND, store, sender, clock)
+    sender.go.set()
+    await decided(documents, "T")
+    before = copied(store.rows["docs"]["T"])
+    await documents.publish((await documents.load(["T"])).values())
+    await documents.clear()
+    store.rows["docs"]["T"] = before
+    await documents.publish((await documents.load(["T"])).values())
+    await documents.clear()
+    assert (await documents.load(["T"]))["T"].outbox == []
+    assert len(sender.sent) == 1
+
+
 async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     store, sender, clock = FakeStore(), SlowSender(), FakeClock(START)
     documents = Documents(KIND, store, sender, clock)
@@ -66,6 +96,20 @@ async def test_entries_that_could_not_leave_leave_at_the_next_try() -> None:
     store.away = False
     await documents.clear()
     assert (await documents.load(["T"]))["T"].outbox == []
+
+
+async def test_after_a_long_outage_entries_leave_one_by_one_at_first() -> None:
+    documents, store = await owing(3)
+    store.away = True
+    for _ in range(CLEARED.bit_length() + 1):
+        with pytest.raises(TransientError):
+            await documents.clear()
+    store.away = False
+    store.statements.clear()
+    async with asyncio.timeout(5):
+        await documents.clear()
+    assert store.statements == [1, 2]
+    assert store.left() == 0
 
 
 async def owing(count: int, entries: int = 1) -> tuple[Documents[dict[str, Any]], Clearing]:

@@ -1,0 +1,52 @@
+"""Saving documents: what is published afterwards is what the store has acknowledged, in order and complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.envelope import Event
+from kit.base.errors import TransientError
+from kit.protocol.document import Decision
+from kit.protocol.outbox import Documents
+from tests.fake_clock import FakeClock
+from tests.kit.fake_store import FakeStore
+from tests.kit.test_outbox import KIND, START, Said, SlowSender, decided, rig
+
+
+def sent(sender: SlowSender) -> list[tuple[str, int]]:
+    events = [Event.parse(value or b"") for value in sender.sent]
+    return [(event.subject, event.sequence) for event in events]
+
+
+async def test_events_left_over_from_before_a_change_are_published_first() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    await decided(documents, "T")
+    doc = (await documents.load(["T"]))["T"]
+    documents.apply(doc, Decision({}, [Said()]))
+    await documents.publish((await documents.save([doc])).won)
+    assert sent(sender) == [("T", 1), ("T", 2)]
+
+
+async def test_a_document_without_changes_wins_beside_one_that_changes() -> None:
+    documents, sender, _ = rig()
+    sender.go.set()
+    await decided(documents, "T")
+    docs = await documents.load(["T", "U"])
+    documents.apply(docs["U"], Decision({}, [Said()]))
+    await documents.publish((await documents.save(list(docs.values()))).won)
+    assert sent(sender) == [("T", 1), ("U", 1)]
+
+
+async def test_nothing_counts_as_written_whose_outcome_is_unknown() -> None:
+    store = FakeStore()
+    store.lose_answers = 1
+    documents = Documents(KIND, store, SlowSender(), FakeClock(START))
+    counted: list[object] = []
+    documents.watch(counted.append)
+    doc = (await documents.load(["T"]))["T"]
+    documents.apply(doc, Decision({}, [Said()]))
+    with pytest.raises(TransientError):
+        await documents.save([doc])
+    assert not counted
+    assert not doc.outbox
