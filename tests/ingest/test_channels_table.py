@@ -39,6 +39,10 @@ accounts:
     base_url: https://graph.example
 """
 SECRET = b"whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+REASONS = (
+    "missing", "signature", "stale", "body", "unknown_channel", "unknown_account", "foreign", "too_large", "secret",
+    "away",
+)  # fmt: skip
 HOOK = "/v1/channels/messenger/webhook"
 
 
@@ -124,7 +128,17 @@ def test_a_channel_is_of_the_public_vocabulary_and_needs_what_accounts_have(name
     assert set(module.NEEDS) <= set(Account.model_fields), "a key of its own is a field of Account"
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", [*CHANNELS, "other"])
 def test_every_channel_is_counted_from_zero(name: str) -> None:
-    assert REGISTRY.get_sample_value("deskbus_ingest_accepted_total", {"channel": name}) is not None
-    assert REGISTRY.get_sample_value("deskbus_ingest_sent_total", {"channel": name, "outcome": "sent"}) is not None
+    """Alerts ask how much a counter has grown: one that begins with its first fault has not."""
+    expected = [
+        ("accepted", {}),
+        ("unreadable", {}),
+        ("duplicates", {}),
+        *(("refused", {"reason": reason}) for reason in REASONS),
+        *(("parsed", {"kind": kind}) for kind in ("message", "status")),
+        *(("sent", {"outcome": outcome}) for outcome in ("sent", "refused", "failed")),
+    ]
+    values = {"channel": name}
+    samples = [(f"deskbus_ingest_{metric}_total", values | labels) for metric, labels in expected]
+    assert [each for each in samples if REGISTRY.get_sample_value(*each) is None] == []

@@ -13,6 +13,7 @@ from kit.http_client import HttpClient
 from kit.policy.file import parse
 from kit.policy.secrets import SecretRef, Secrets
 from services.notify import policy_file
+from services.notify.core.alerts import Kind as Alarm
 from services.notify.core.policy import NotifyPolicy, Receiver
 from services.notify.core.settle import Outcome, Sent, TemporaryFailure
 from services.notify.sinks import SINKS, Notification, Relay, SinkKind, Transports, build_sinks
@@ -97,8 +98,24 @@ def test_a_receiver_names_the_sink_that_the_table_gives_it(name: str, kind: Sink
     assert get_args(kind.receiver.model_fields["sink"].annotation) == (name,)
 
 
+async def test_a_sink_sends_to_the_receivers_of_its_own_file() -> None:
+    http_client = HttpClient(set, agent="test")
+    sinks = build_sinks(Transports(http_client, Relay("127.0.0.1", 25, "a@b.example"), Secrets({})))
+    files = {name: (kind.receiver.__module__, type(sinks[name]).__module__) for name, kind in SINKS.items()}
+    assert files == {name: (f"services.notify.sinks.{name}",) * 2 for name in SINKS}
+    await http_client.close()
+
+
 @pytest.mark.parametrize("name", SINKS)
 def test_every_sink_is_counted_from_zero(name: str) -> None:
-    labels = {"sink": name, "outcome": "failed"}
-    assert REGISTRY.get_sample_value("deskbus_notify_notifications_total", labels) is not None
-    assert REGISTRY.get_sample_value("deskbus_notify_send_seconds_count", {"sink": name}) is not None
+    for outcome in ("sent", "later", "failed", "dropped"):
+        labels = {"sink": name, "outcome": outcome}
+        assert REGISTRY.get_sample_value("deskbus_notify_notifications_total", labels) is not None
+    for histogram in ("send_seconds", "delay_seconds"):
+        assert REGISTRY.get_sample_value(f"deskbus_notify_{histogram}_count", {"sink": name}) is not None
+
+
+@pytest.mark.parametrize("kind", [kind.value for kind in Alarm])
+def test_every_kind_of_alert_is_counted_from_zero(kind: str) -> None:
+    for counter in ("alarms", "resolved"):
+        assert REGISTRY.get_sample_value(f"deskbus_notify_{counter}_total", {"kind": kind}) is not None
