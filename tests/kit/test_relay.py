@@ -107,3 +107,24 @@ def test_both_services_do_what_their_settings_say(mode: RelayTls) -> None:
     for tls in (Smtp.from_settings(ingest).tls, Relay.from_settings(notify).tls):
         assert (tls["use_tls"], tls["start_tls"]) == (wanted["use_tls"], wanted["start_tls"])
         assert (tls["tls_context"] is None) == (mode == "none")
+
+
+def test_both_services_log_in_as_their_settings_say() -> None:
+    ingest = Smtp.from_settings(
+        IngestSettings(relay_host="r", relay_port=587, relay_tls="implicit", relay_username="u", relay_password="p")
+    )
+    assert (ingest.host, ingest.port, ingest.username, ingest.password) == ("r", 587, "u", "p")
+    notify = Relay.from_settings(
+        NotifySettings(
+            smtp_host="r", smtp_port=587, smtp_tls="implicit", smtp_from="a@b", smtp_user="u", smtp_password="env:P"
+        )
+    )
+    assert (notify.host, notify.port, notify.sender, notify.user, notify.password) == ("r", 587, "a@b", "u", "env:P")
+
+
+def test_both_services_read_the_ca_file_of_their_settings(tmp_path: Path) -> None:
+    missing = tmp_path / "none.pem"
+    with pytest.raises(OSError, match="No such file"):
+        Smtp.from_settings(IngestSettings(relay_tls="required", relay_ca=missing))
+    with pytest.raises(OSError, match="No such file"):
+        Relay.from_settings(NotifySettings(smtp_tls="required", smtp_ca=missing))
