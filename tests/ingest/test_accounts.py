@@ -1,9 +1,13 @@
 """The accounts policy: what it refuses, whose address is whose, and that secrets come from outside only."""
 
+from datetime import timedelta
+
 import pytest
 
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
+from services.ingest.core.policy import TicketPolicy
+from services.ingest.handlers import defaults_of, policy_of
 from services.ingest.policy_file import AccountsFile
 from tests.ingest.channels import samples as s
 
@@ -15,6 +19,11 @@ from tests.ingest.channels import samples as s
         ("{name: a, channel: webhook}", "requires signing"),
         ("{name: a, channel: webhook, signing: hunter2}", "signing"),
         ("{name: a, channel: sms, signing: env:X, external_id: '+1'}", "requires public_url"),
+        ("{name: a, channel: sms, signing: env:X, public_url: 'https://x.example'}", "requires external_id"),
+        ("{name: a, channel: whatsapp, signing: env:X}", "requires external_id"),
+        ("{name: a, channel: line}", "requires signing"),
+        ("{name: a, channel: email, addresses: [a@b.example]}", "requires signing"),
+        ("{name: a, channel: email, signing: env:X}", "requires addresses"),
         ("{name: a, channel: email, signing: env:X, addresses: [nobody]}", "not a mail address"),
         ("{name: a, channel: webhook, signing: env:X, base_url: ftp://x}", "http"),
         (
@@ -73,3 +82,31 @@ def test_mail_finds_its_account_by_address(address: str, owner: str | None) -> N
 
 def test_the_example_names_its_secrets_and_holds_none() -> None:
     assert {ref.partition(":")[0] for ref in s.ACCOUNTS.secret_refs()} == {"env"}
+
+
+def test_an_accounts_keys_are_the_policy_and_the_defaults_of_its_tickets() -> None:
+    text = b"""
+accounts:
+  - name: a
+    channel: whatsapp
+    signing: env:X
+    external_id: "1"
+    quiet_after: 1h
+    reopen_window: 2d
+    retry_for: 3h
+    brand: nimbus
+    market: {country: PL}
+    language: pl
+    tags: [vip]
+    bot: true
+"""
+    (account,) = parse("ingest.yaml", text, AccountsFile).accounts
+    assert policy_of(account) == TicketPolicy(
+        quiet=timedelta(hours=1),
+        reopen_window=timedelta(days=2),
+        send_for=timedelta(hours=3),
+        one_file_per_message=True,
+    )
+    found = defaults_of(account)
+    assert (found.brand, found.market.country, found.language) == ("nimbus", "PL", "pl")
+    assert (found.tags, found.bot) == (("vip",), True)

@@ -17,6 +17,7 @@ from services.ingest.core.arrivals import Arrival
 from services.ingest.store import THREADS
 from tests.ingest.core.timeline import Story
 from tests.ingest.worker_rig import Broker, Worker
+from tests.kit.fake_store import Contested
 
 
 def arrival(number: str, *identities: str) -> Arrival:
@@ -113,4 +114,30 @@ async def test_contacts_and_tickets_of_a_batch_are_published_side_by_side() -> N
     async with asyncio.timeout(5):
         assert await worker.take(worker.says("Gdzie jest paczka?", "m1")) == set()
     assert [event.type for event in worker.events(CONTACTS)] == ["deskbus.contact.updated.v1"]
+    assert worker.types() == ["ticket.opened"]
+
+
+async def test_a_message_that_comes_again_publishes_what_its_contact_still_has_to_say() -> None:
+    worker = Worker()
+    asked = worker.says("Gdzie jest paczka?", "m1")
+    worker.broker.away = True
+    assert await worker.take(asked) == {asked.offset}
+    (ticket,) = worker.store.rows["tickets"].values()
+    ticket["outbox"] = []  # another replica has published it, and ended before the contact's turn
+    worker.broker.away = False
+    assert await worker.take(asked) == set()
+    assert [event.type for event in worker.events(CONTACTS)] == ["deskbus.contact.updated.v1"]
+
+
+async def test_a_message_waits_while_others_keep_changing_its_contact() -> None:
+    other, store = Worker(), Contested()
+    await other.take(other.says("Gdzie jest paczka?", "m1"))
+    (contact,) = other.store.rows["contacts"]
+    store.loses[contact] = 1000
+    worker = Worker(store)
+    asked = worker.says("Gdzie jest paczka?", "m1")
+    assert await worker.take(asked) == {asked.offset}
+    assert worker.types() == []
+    store.loses.clear()
+    assert await worker.take(asked) == set()
     assert worker.types() == ["ticket.opened"]

@@ -372,3 +372,21 @@ async def test_whoever_watches_is_not_told_of_what_does_not_load(aged: Rig) -> N
     assert told == []
     assert aged.store.rows["docs"]["T"]["seen"]["/deskbus/ingest"]["upto"] == 2
     assert aged.store.rows["docs"]["T"]["state"] == {"newer": True}
+
+
+async def test_a_service_is_told_of_what_was_written_although_it_cannot_be_published(
+    poked: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+
+    async def unreachable(_: object) -> list[int]:
+        raise TransientError("no broker")
+
+    async def after(won: Sequence[Document[Any]], _: object) -> None:
+        told.extend(doc.id for doc in won)
+
+    monkeypatch.setattr(poked.delivery.handling, "after_write", after)
+    monkeypatch.setattr(poked.sender, "send_runs", unreachable)
+    monkeypatch.setattr(poked.delivery.handling, "decide", lambda *_: Decision({"offsets": []}, [Poke(kind="plain")]))
+    assert len(await poked.handle(event(1, "U"))) == 1
+    assert told == ["U"]

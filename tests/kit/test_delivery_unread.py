@@ -9,11 +9,11 @@ import pytest
 
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event, Head
-from kit.protocol.document import Document
+from kit.protocol.document import Decision, Document
 from kit.protocol.handling import Incoming
 from kit.protocol.record import Unread
 from tests.kit.simulation.records import Poke
-from tests.kit.test_delivery import Pokes, Rig, event
+from tests.kit.test_delivery import BUG, Pokes, Rig, counted, event
 
 SOURCE = "/deskbus/ingest"
 
@@ -102,3 +102,18 @@ async def test_the_hole_is_in_the_document_whose_the_event_is() -> None:
     assert await rig.handle(event(1)) == set()
     assert set(rig.store.rows["docs"]) == {"Q"}
     assert upto(rig, "Q") == 1
+
+
+async def test_an_event_of_a_type_that_the_service_does_not_read_counts_as_seen(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.delivery.handling, "event_types", frozenset(), raising=False)
+    monkeypatch.setattr(rig.delivery.handling, "decide", lambda *_: Decision())
+    assert await rig.handle(event(2)) == set()
+    assert rig.store.rows["docs"]["T"]["seen"][SOURCE]["upto"] == 2
+
+
+async def test_what_a_bug_in_a_hook_stops_is_unforeseen() -> None:
+    made, before = Rig(), counted("unforeseen_faults")
+    assert await made.handle(BUG) == set()
+    assert (made.letters(), counted("unforeseen_faults") - before) == (1, 1)

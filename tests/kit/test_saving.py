@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.envelope import Event
-from kit.base.errors import TransientError
+from kit.base.errors import TooLarge, TransientError
 from kit.protocol.document import Decision
 from kit.protocol.outbox import Documents
 from tests.fake_clock import FakeClock
@@ -50,3 +50,11 @@ async def test_nothing_counts_as_written_whose_outcome_is_unknown() -> None:
         await documents.save([doc])
     assert not counted
     assert not doc.outbox
+
+
+async def test_an_event_above_the_limit_of_the_installation_is_refused() -> None:
+    documents = Documents(KIND, FakeStore(), SlowSender(), FakeClock(START), limit=2_000)
+    doc = (await documents.load(["T"]))["T"]
+    with pytest.raises(TooLarge):
+        documents.apply(doc, Decision({}, [Said(text="x" * 2_000)]))
+    assert not doc.changed
