@@ -1,8 +1,8 @@
-"""The index that finds the best agent without looking at all of them: one bit an agent, one mask a property.
+"""The index that finds the best agent without judging all of them: one bit per agent, one mask per property.
 
-Rule: a mask is an integer whose bit at an agent's place is set when the agent has the property. Places rise with the
-time of the last assignment, so that of agents equal in skill and load the lowest bit is the one to take; of those
-assigned at one instant, the id decides. `ranking.best` is the definition of what is found here.
+Rule: a mask is an integer in which an agent's bit is set if the agent has the property. Bits are ordered by the time of
+the last assignment, so that of agents with equal skill and load the lowest bit is the best; of those assigned at the
+same instant, the id decides. `ranking.best` defines the result.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -36,7 +36,7 @@ ONLINE: Tag = ("online",)
 
 
 class Pool:
-    """Agents by what they can and how busy they are. Not pure, yet without IO: a cache that answers like `ranking`."""
+    """Agents indexed by skills and load. Not pure, but without IO: a cache with the same results as `ranking`."""
 
     def __init__(self, policy: RoutingPolicy, agents: Iterable[AgentState] = ()) -> None:
         self.policy = policy
@@ -49,26 +49,26 @@ class Pool:
         self._places: dict[str, int] = {}
         self._at: list[str] = []
         self._instants: list[datetime] = []
-        """When the agent of each place had been assigned last; it never falls."""
+        """Position -> time of the last assignment, in ascending order."""
         self._tags: dict[str, frozenset[Tag]] = {}
         self._last = NEVER
         self._sorted = 0
         self._channels: frozenset[str] = frozenset()
 
-    # -- what is in it ----------------------------------------------------------------------------------------------
+    # -- agents -----------------------------------------------------------------------------------------------------
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """All agents, also those who are gone but still have claims."""
+        """All agents by id, including removed ones, which may still have claims."""
         return self._agents
 
     def set_policy(self, policy: RoutingPolicy) -> None:
-        """Follow another policy."""
+        """Replace the policy."""
         self.policy = policy
         self._stale = True
 
     def put(self, agent: AgentState) -> None:
-        """Take an agent as they are now."""
+        """Add an agent or replace its state."""
         agent_id = agent.profile.id
         before = self._agents.get(agent_id)
         self._agents[agent_id] = agent
@@ -79,7 +79,7 @@ class Pool:
             return
         moved = before.last_assigned_at != agent.last_assigned_at
         if moved and (agent.last_assigned_at or NEVER) < self._last:
-            self._stale = True  # not the latest: all places are given anew before the next choice
+            self._stale = True  # not the latest assignment: positions are recomputed before the next choice
             return
         if moved and len(self._at) > 2 * len(self._agents) + 64:
             self._stale = True
@@ -127,19 +127,19 @@ class Pool:
         return next((agent for agent in near if self.ours(agent.profile.id)), first)
 
     def best_first(self, need: Need) -> Iterator[AgentState]:
-        """Yield the agents who can take a ticket now, best first."""
+        """Yield the agents who can take the ticket now, best first."""
         for equals in self._equals(need):
             yield from self._by_idleness(equals)
 
     def _equals(self, need: Need) -> Iterator[int]:
-        """Split those who can take a ticket by skill and then by load, the best first."""
+        """Yield masks of agents who can take the ticket, grouped by skill, then load, best first."""
         for equal in self._by_score(self.able(need), need):
             for load in self._loads:
                 if mask := equal & self._masks[("load", load)]:
                     yield mask
 
     def able(self, need: Need) -> int:
-        """Return the mask of the agents who can take a ticket now."""
+        """Return the mask of the agents who can take the ticket now."""
         self._refresh()
         channel = need.channel if need.channel in self._channels else None
         able = self._mask(ONLINE) & self._mask(("room", channel, need.share))
@@ -171,12 +171,12 @@ class Pool:
 
     @property
     def channels(self) -> frozenset[str]:
-        """Channels that the policy or an agent gives a weight of their own."""
+        """Channels with a weight in the policy or in an agent's profile."""
         self._refresh()
         return self._channels
 
     def passed_over(self, choice: Choice) -> dict[str, int]:
-        """Count those who did not get a ticket, by the reason and by the need that was met; all of them are counted."""
+        """Count the agents who did not get the ticket, by reason, for the need that was met."""
         self._refresh()
         need, chosen = choice.need, 1 << self._places[choice.agent.profile.id]
         absent_for = (PassedOver.AWAY, PassedOver.OFFLINE)
@@ -198,7 +198,7 @@ class Pool:
         return {str(reason): count for reason, count in sorted(counts.items()) if count}
 
     def _hurdles(self, need: Need) -> Iterator[tuple[int, PassedOver]]:
-        """Yield what whoever is online must pass to take a ticket, in the order in which reasons are given."""
+        """Yield the conditions for online agents as (mask, reason if not met), in the order of reasons."""
         if need.queue is not None:
             yield self._mask(("queue", None)) | self._mask(("queue", need.queue)), PassedOver.WRONG_QUEUE
         if need.brand is not None:
@@ -213,7 +213,7 @@ class Pool:
         return unavailable(agent, need, self.policy) is None and unfit(agent, need, self.policy) is None
 
     def _by_score(self, able: int, need: Need) -> Iterator[int]:
-        """Split a mask by the number of preferred skills, the most first."""
+        """Split a mask by the number of preferred skills, highest first."""
         at_least = [able] + [0] * len(need.preferred)
         for skill in need.preferred:
             mask = self._mask(("skill", *skill))
@@ -226,7 +226,7 @@ class Pool:
             better |= mask
 
     def _by_idleness(self, mask: int) -> Iterator[AgentState]:
-        """Yield agents equal in score and load, the longest idle first; of those assigned at one instant, by id."""
+        """Yield agents with equal score and load, longest idle first; by id if assigned at the same instant."""
         while mask:
             lowest = mask & -mask
             place = lowest.bit_length() - 1
@@ -275,7 +275,7 @@ class Pool:
         self._stale = False
 
     def _index(self, agent: AgentState, *, anew: bool) -> None:
-        """Change the masks of one agent; `anew` gives them the last place, since they were assigned last."""
+        """Update the masks of one agent; with `anew`, also move it to the last position, as the last assigned."""
         agent_id = agent.profile.id
         before, after = self._tags[agent_id], self._tags_of(agent)
         old = 1 << self._places[agent_id]
