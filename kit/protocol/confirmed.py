@@ -12,8 +12,8 @@ from itertools import islice
 
 #: Number of confirmed entries that a process remembers: a document loaded before they were cleared still has them.
 REMEMBERED = 10_000
-#: Most entries in one statement that clears them; halved when a statement fails, doubled when one succeeds.
-CLEARED = 1_000
+#: Most entries in one statement that clears them: the store takes these fastest. Halved when a statement fails.
+CLEARED = 400
 
 
 class Confirmed:
