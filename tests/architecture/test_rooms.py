@@ -94,12 +94,3 @@ def test_time_and_identity_come_from_kit(files: list[Path], root: Path) -> None:
         if str(file.relative_to(root)) not in TIME_AND_IDENTITY and banned.search(file.read_text(encoding="utf-8"))
     ]
     assert found == []
-
-
-@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_the_files_that_a_guide_names_exist(document: str, root: Path) -> None:
-    """A path that begins with a room is one from the root; others follow from the words around them."""
-    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+/?)`", (root / document).read_text("utf-8"))
-    paths = {path for path in named if path.partition("/")[0] in {*ROOMS, "docs"}}
-    assert len(paths) > 5
-    assert {path for path in paths if not (root / path).exists()} == set()

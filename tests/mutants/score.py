@@ -54,12 +54,12 @@ def pick(names: Sequence[str], count: int, random: Random) -> list[str]:
 
 
 def module(name: str) -> str:
-    """`kit.timers.xǁTickerǁtick__mutmut_3` -> `kit.timers`."""
+    """`kit.protocol.timers.xǁTickerǁtick__mutmut_3` -> `kit.protocol.timers`."""
     return name.rsplit(".", 1)[0]
 
 
 def source(name: str) -> str:
-    """`kit.timers.xǁTickerǁtick__mutmut_3` -> `kit/timers.py`."""
+    """`kit.protocol.timers.xǁTickerǁtick__mutmut_3` -> `kit/protocol/timers.py`."""
     return module(name).replace(".", "/") + ".py"
 
 
