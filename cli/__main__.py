@@ -43,6 +43,7 @@ Reason = Annotated[str | None, typer.Option(help="Only letters whose reason cont
 Receipt = Annotated[str | None, typer.Option(help="Only the letter with this receipt.")]
 Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; repeatable.")]
 _LOCAL = "127.0.0.1:9092"
+POLICIES = ROOT / "deploy" / "config"
 T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 
@@ -50,7 +51,9 @@ LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 @app.command()
 def run(
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each service.")] = 1,
-    config: Annotated[Path, typer.Option(help="Directory with the policy files.")] = ROOT / "deploy" / "config",
+    config: Annotated[
+        Path, typer.Option(help="Directory with the policy files.", show_default="deploy/config")
+    ] = POLICIES,
     kafka: Annotated[str | None, typer.Option(envvar="DESKBUS_KAFKA", help=f"Bootstrap servers ({_LOCAL}).")] = None,
     prefix: Annotated[
         str | None, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="Prefix of every topic name.")
@@ -83,8 +86,10 @@ def demo(
 def topics(
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
-    partitions: Annotated[int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1)] = LOCAL_PARTITIONS,
-    replication: Annotated[int, typer.Option(min=1)] = 1,
+    partitions: Annotated[
+        int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1, help="Partitions of topics that are created.")
+    ] = LOCAL_PARTITIONS,
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition of topics that are created.")] = 1,
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
     say(_create(kafka, prefix, partitions, replication))
@@ -99,7 +104,11 @@ def _create(kafka: str, prefix: str, partitions: int, replication: int = 1) -> s
 
 
 @checks.command("config")
-def check_config(folder: Annotated[Path, typer.Argument(help="Directory with one YAML file per service.")]) -> None:
+def check_config(
+    folder: Annotated[
+        Path, typer.Argument(help="Directory with one YAML file per service.", show_default="deploy/config")
+    ] = POLICIES,
+) -> None:
     """Check the policy files; prints each fault as file:line: reason."""
     found = list(faults(folder))
     for fault in found:

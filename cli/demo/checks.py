@@ -29,16 +29,16 @@ def checks(
     languages = {data.ticket.language for data in payloads if isinstance(data, tickets.TicketOpened)}
     channels = {data.ticket.channel for data in payloads if isinstance(data, tickets.TicketOpened)}
     came = report.counts["inbound"]
-    yield f"{came} messages came, {twice} of them a second time; {taken} were taken", came - twice == taken == sent > 0
+    yield f"{came} messages received, {twice} of them duplicates; {taken} handled", came - twice == taken == sent > 0
     yield f"tickets from every channel: {', '.join(sorted(channels))}", channels == set(CHANNELS)
     yield f"in four languages: {', '.join(sorted(filter(None, languages)))}", {"th", "pl", "ko", "en"} <= languages
     yield "a clock ran out and was announced", seen(sla.ClockBreached)
     yield "the escalation reached its second step", _second_step(payloads)
     firing = [each for name in ("lead", "oncall") for each in inbox.of(name) if _kind(each.document) == "firing"]
-    yield "it arrived at the local receivers with valid signatures", len(firing) >= 3
-    yield "it was acknowledged over REST", seen(notifications.EscalationAcknowledged)
+    yield "the alarm reached the local receivers with valid signatures", len(firing) >= 3
+    yield "the escalation was acknowledged over REST", seen(notifications.EscalationAcknowledged)
     late = [data for data in payloads if isinstance(data, notifications.EscalationResolved)]
-    yield "the late answer ended it", any(data.reason == "stopped_late" for data in late)
+    yield "the late reply ended the escalation", any(data.reason == "stopped_late" for data in late)
     yield "replies stopped clocks", seen(sla.ClockMet)
     yield f"every reply reached its customer once: {len(answers)} sent, {replies} arrived", len(answers) == replies > 0
     yield "nothing was refused by the receivers", not inbox.refused
@@ -47,8 +47,8 @@ def checks(
     ]
     assigned = [d.ticket_id for d in payloads if isinstance(d, assignments.TicketAssigned)]
     reassigned = bool(requeued) and all(assigned.count(ticket) > 1 for ticket in requeued)
-    yield f"tickets of the agent who left went to others: {len(requeued)} tickets", reassigned
-    yield "everything was done in the end", settled
+    yield f"all tickets of the agent who left were assigned to others: {len(requeued)}", reassigned
+    yield "no work was left unfinished", settled
     yield "audit: clean, every message accounted for, gaps 0, duplicates in effect 0", report.holds(settled=True)
 
 

@@ -97,7 +97,8 @@ class DemoRun:
         await create_topics(self.kafka, self.prefix, topics.LOCAL_PARTITIONS)
         async with receivers.receiving(self.inbox, self.http_port, self.smtp_port):
             await self._ready()
-            self.say(f"four services started after {self.clock.monotonic() - begin:.0f} s; logs: {self.logs}")
+            self.say(f"four services started after {self.clock.monotonic() - begin:.0f} s")
+            self.say(f"logs, kept if the demo fails or with --keep: {self.logs}")
             return await self._play()
 
     async def _ready(self) -> None:

@@ -115,9 +115,9 @@ def parse(name: str, content: bytes, model: type[T]) -> T:
         raise InvalidPolicy(name, 1, "nested too deeply") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InvalidPolicy(name, mark.line + 1 if mark else 1, error.problem or "not YAML") from error
+        raise InvalidPolicy(name, mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise InvalidPolicy(name, 1, f"not YAML: {error}") from error
+        raise InvalidPolicy(name, 1, f"not valid YAML: {error}") from error
     except ValidationError as error:
         faults = sorted((_locate(root, e["loc"]), _reason(e, model)) for e in error.errors())
         raise InvalidPolicy(name, *faults[0], *faults[1:]) from error

@@ -18,6 +18,11 @@ def test_the_examples_are_in_order(root: Path, folder: str) -> None:
     assert (result.exit_code, result.output.endswith("OK\n")) == (0, True)
 
 
+def test_without_a_directory_the_examples_are_checked(root: Path) -> None:
+    result = CliRunner().invoke(app, ["check", "config"])
+    assert (result.exit_code, result.output.replace("\n", "")) == (0, f"{root / 'deploy' / 'config'}: OK")
+
+
 @pytest.mark.parametrize("service", ["ingest", "routing", "sla", "notify"])
 def test_a_fault_is_named_with_file_line_and_reason(root: Path, tmp_path: Path, service: str) -> None:
     shutil.copytree(root / "deploy" / "config", tmp_path / "config", symlinks=True)
@@ -40,6 +45,15 @@ def test_an_old_key_is_told_what_it_is_called_today(root: Path, tmp_path: Path) 
     line = text[: text.index("match: {tier: gold}")].count("\n") + 1
     assert (result.exit_code, "was renamed to match" in result.output) == (1, True)
     assert f"{path}:{line}: policies.0.when: " in result.output.replace("\n", "")
+
+
+def test_a_file_that_is_not_yaml_is_called_that(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "deploy" / "config", tmp_path / "config", symlinks=True)
+    path = tmp_path / "config" / "sla.yaml"
+    path.write_text("policies: [", encoding="utf-8")
+    assert list(faults(tmp_path / "config")) == [
+        f"{path}:1: not valid YAML: expected the node content, but found '<stream end>'"
+    ]
 
 
 def test_a_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
