@@ -176,7 +176,7 @@ class DemoRun:
 
     def _check(self, scenario: Scenario, took: float, *, settled: bool) -> bool:
         report: Report = self.audit.report(self.clock.now())
-        counts = {"sent": scenario.sent, "twice": scenario.duplicates}
+        counts = {"sent": scenario.sent, "twice": scenario.duplicates, "retries": scenario.retries}
         results = list(checks(self.events, self.inbox, report, **counts, settled=settled))
         self.say(f"\n{scenario.sent} messages in {took:.0f} s, {scenario.duplicates} of them delivered twice")
         self.console.print(table.audit_table(report, settled=True))

@@ -50,6 +50,11 @@ class Scenario:
         self.acknowledged = asyncio.Event()
         self.faults: list[str] = []
 
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again because the answer was an error or did not come."""
+        return self._doors.retries
+
     async def close(self) -> None:
         """Cancel pending work."""
         for task in self._tasks:

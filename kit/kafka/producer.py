@@ -90,7 +90,7 @@ class Producer:
                 await (await producer.send(record.topic, record.value, key=record.key, headers=headers))
         except (KafkaError, TimeoutError) as error:
             if producer is not None and _fatal(error):
-                self._replace(producer)
+                self._replace(producer, error)
             raise TransientError(f"not confirmed by Kafka: {error!r}") from error
 
     async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
@@ -108,8 +108,8 @@ class Producer:
                 lane = lanes[topic, partition_of(run[0].key, counts[topic])]
                 lane.extend((index, record) for record in run)
         sent = await asyncio.gather(*(self._send_lane(producer, lane, confirmed, *tp) for tp, lane in lanes.items()))
-        if any(sent):
-            self._replace(producer)
+        if (fatal := next(filter(None, sent), None)) is not None:
+            self._replace(producer, fatal)
         return confirmed
 
     async def _reached(self, topics: Collection[str]) -> tuple[AIOKafkaProducer, dict[str, int]]:
@@ -128,8 +128,8 @@ class Producer:
         confirmed: list[int],
         topic: str,
         partition: int,
-    ) -> bool:
-        """Send a partition's records batch after batch, up to the first failure; returns whether that was fatal."""
+    ) -> Exception | None:
+        """Send a partition's records batch after batch, up to the first failure; return that error if it is fatal."""
         start = 0
         while start < len(lane):
             builder = producer.create_batch()
@@ -142,11 +142,11 @@ class Producer:
                     await (await producer.send_batch(builder, topic, partition=partition))
             except (KafkaError, TimeoutError) as error:
                 log.warning("records not confirmed", topic=topic, partition=partition, error=repr(error))
-                return _fatal(error)
+                return error if _fatal(error) else None
             for index, _ in lane[start:end]:
                 confirmed[index] += 1
             start = end
-        return False
+        return None
 
     async def _fresh(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**self._options)
@@ -167,14 +167,14 @@ class Producer:
                 producer = self._producer = self._producer or await self._fresh()
         return producer
 
-    def _replace(self, poisoned: AIOKafkaProducer) -> None:
+    def _replace(self, poisoned: AIOKafkaProducer, error: Exception) -> None:
         """Drop a producer that a refused or hanging record has poisoned; the next send makes a new one.
 
         Callers set a deadline, so this never waits. Of several sends that failed on one producer, the first drops it.
         """
         if self._producer is poisoned:
             self._producer = None
-            log.warning("replacing the producer")
+            log.warning("replacing the producer", error=repr(error))
             self._farewell(poisoned)
 
     def _farewell(self, producer: AIOKafkaProducer) -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cli.audit import audit
-from cli.demo.checks import checks
+from cli.demo.checks import checks, received
 from cli.demo.receivers import Inbox
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -57,8 +57,25 @@ def test_an_interrupted_demo_leaves_no_process(root: Path, environment: dict[str
 
 
 def test_a_demo_in_which_nothing_happened_has_not_held() -> None:
-    kept = dict(checks([], Inbox({}), audit([], NOW), sent=0, twice=0, settled=False))
+    kept = dict(checks([], Inbox({}), audit([], NOW), sent=0, twice=0, retries=0, settled=False))
     assert [promise for promise, held in kept.items() if held] == [
         "nothing was refused by the receivers",
         "audit: clean, every message accounted for, gaps 0, duplicates in effect 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("came", "taken", "retries", "held"),
+    [
+        (61, 60, 0, True),  # one was sent twice
+        (62, 60, 1, True),  # one more was retried after its confirmation came too late
+        (61, 60, 3, True),  # what was retried had not been accepted
+        (62, 60, 0, False),  # accepted again, and nobody had sent it again
+        (63, 60, 1, False),
+        (60, 60, 0, False),  # the second delivery is missing
+        (62, 61, 1, False),  # a retry took effect
+        (61, 59, 0, False),
+    ],
+)
+def test_a_retry_may_be_received_again_and_not_handled_again(came: int, taken: int, retries: int, held: bool) -> None:
+    assert received(came, taken, sent=60, twice=1, retries=retries) is held

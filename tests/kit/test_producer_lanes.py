@@ -106,7 +106,9 @@ async def test_two_sends_that_one_producer_fails_replace_it_once() -> None:
     async def late() -> None:
         sent = producer._producer
         await renewed()
-        producer._replace(sent)  # as the second of two does, whose send fails after the first has renewed it
+        producer._replace(
+            sent, TimeoutError()
+        )  # as the second of two does, whose send fails after the first has renewed it
 
     await late()
     assert producer._producer is fresh
