@@ -1,26 +1,33 @@
 """What each service must be wired with, whatever it does: nothing is started here, and no server is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from contracts.topics import BY_NAME, CONSUMES
+from contracts.topics import BY_NAME, COMMAND, CONSUMES, topic_name
 from kit.base import metrics
 from kit.base.settings import ServiceSettings
+from kit.http_client import HttpClient
 from kit.kafka.consumer import Consumer
 from kit.process.service import Service
+from kit.protocol.document import Kind
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Ticker
 from services.ingest.app import create_service as ingest
 from services.ingest.handlers import IngestHandling, weigh
+from services.ingest.reply_delivery import ReplyDelivery
+from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
+from services.ingest.transport import Transport
 from services.notify import metrics as notify_metrics
 from services.notify.app import create_service as notify
 from services.notify.handlers import FOLLOWED
 from services.notify.settings import NotifySettings
+from services.notify.ticker import Deliverer
 from services.routing import metrics as routing_metrics
 from services.routing.app import create_service as routing
 from services.routing.settings import RoutingSettings
@@ -47,7 +54,8 @@ READ_LATER = {
 
 async def built(root: Path, name: str, **given: Any) -> Service:
     settings, build = SERVICES[name]
-    service = build(settings(policy=root / "deploy" / "config" / f"{name}.yaml", port=0, ops_port=0, **given))
+    policy = root / "deploy" / "config" / f"{name}.yaml"
+    service = build(settings(**{"policy": policy, "port": 0, "ops_port": 0, **given}))
     await service.shut()
     return service
 
@@ -57,9 +65,12 @@ def consumer_of(service: Service) -> Consumer:
     return service.consumer
 
 
+def owners(methods: Iterable[object]) -> list[object]:
+    return [getattr(method, "__self__", None) for method in methods]
+
+
 def tickers(service: Service) -> list[Ticker[Any]]:
-    owners = (getattr(job, "__self__", None) for job in service.background.values())
-    return [owner for owner in owners if isinstance(owner, Ticker)]
+    return [owner for owner in owners(service.background.values()) if isinstance(owner, Ticker)]
 
 
 async def documents_of(root: Path, name: str) -> list[Documents[Any]]:
@@ -106,6 +117,49 @@ async def test_every_setting_is_read(root: Path, name: str) -> None:
     await SERVICES[name][1](given).shut()
     unread = set(settings.model_fields) - read - READ_LATER
     assert not unread, "operators may set them, and nothing happens"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_no_event_may_be_larger_than_the_settings_say(root: Path, name: str) -> None:
+    service = await built(root, name, max_record_bytes=50_000)
+    assert {documents.limit for documents in service.documents if isinstance(documents, Documents)} == {50_000}
+
+
+@pytest.mark.parametrize("name", ["ingest", "notify"])
+async def test_hosts_may_be_allowed_in_the_policy_and_in_the_settings(root: Path, tmp_path: Path, name: str) -> None:
+    policy = tmp_path / f"{name}.yaml"
+    policy.write_text(f"{(root / 'deploy' / 'config' / f'{name}.yaml').read_text()}\nallow_hosts: [crm.internal]\n")
+    service = await built(root, name, policy=policy, allow_hosts="relay.internal")
+    (http_client,) = (owner for owner in owners(service.close) if isinstance(owner, HttpClient))
+    assert set(http_client._allowed()) == {"crm.internal", "relay.internal"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_documents_with_timers_have_a_ticker(root: Path, name: str) -> None:
+    service = await built(root, name)
+    (never,) = (field.default for field in fields(Kind) if field.name == "due")
+    kinds = [documents.kind for documents in service.documents if isinstance(documents, Documents)]
+    timed = {kind.collection for kind in kinds if kind.due is not never}
+    assert timed == {ticker._documents.kind.collection for ticker in tickers(service)}
+
+
+async def test_replies_are_sent_as_the_settings_say(root: Path) -> None:
+    service = await built(root, "ingest", topic_prefix="test.", send_seconds=3, grace_seconds=60)
+    (sender,) = (owner for owner in owners(service.background.values()) if isinstance(owner, ReplySender))
+    handling, delivery = consumer_of(service).delivery.handling, sender._delivery
+    assert isinstance(handling, IngestHandling)
+    assert isinstance(delivery, ReplyDelivery)
+    assert sender._commands == delivery._commands == topic_name(COMMAND, "test.")
+    assert isinstance(delivery._transport, Transport)
+    assert (sender._drain_seconds, delivery._transport._seconds) == (4, 3)
+    handling._wake_sender()
+    assert sender._wake.is_set()
+
+
+async def test_notifications_are_sent_as_the_settings_say(root: Path) -> None:
+    service = await built(root, "notify", topic_prefix="test.", send_at_once=7, send_ms=20)
+    (deliverer,) = (owner for owner in owners(service.background.values()) if isinstance(owner, Deliverer))
+    assert (deliverer._home, deliverer._at_once, deliverer._period) == ("test.deskbus.sla.v1", 7, 0.02)
 
 
 async def test_accepting_messages_requires_kafka_only(root: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from contracts.topics import BY_NAME, DAY_MS, INBOUND, dlq, retry
@@ -228,15 +229,21 @@ async def hang(seconds: float) -> None:
     raise TransientError("out of time")
 
 
+def refused_while_away() -> float:
+    labels = {"channel": "webhook", "reason": "away"}
+    return REGISTRY.get_sample_value("deskbus_ingest_refused_total", labels) or 0.0
+
+
 @pytest.mark.parametrize("away", [refuse, hang])
 async def test_without_kafka_the_answer_is_503_in_time(client: httpx.AsyncClient, kafka: Kafka, away: Any) -> None:
-    kafka.away = away
+    kafka.away, before = away, refused_while_away()
     async with asyncio.timeout(2):
         answer = await client.post(COUPANG, content=GENERIC, headers=s.sign_generic(GENERIC))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
     refusal(answer)
     assert kafka.taken == []
+    assert refused_while_away() == before + 1, "an alert asks for it"
 
 
 async def test_a_large_body_leaves_a_claim_check(client: httpx.AsyncClient, kafka: Kafka, store: FakeStore) -> None:

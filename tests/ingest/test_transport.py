@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from kit.http_client import HttpClient
+from kit.http_client import Answer, HttpClient
 from services.ingest.channels import email, generic, meta
 from services.ingest.core.messages import File, MailOut, SendFailure, Sent
 from services.ingest.transport import Smtp, Transport
@@ -112,6 +112,30 @@ async def test_a_file_is_uploaded_and_its_message_names_it() -> None:
     await http_client.close()
     assert refused == SendFailure("HTTP 400: no such type", permanent=True)
     assert len(provider.requests) == 1
+
+
+class TakesTime(HttpClient):
+    """Takes 0.1 s for each call, and notes how long each may take."""
+
+    def __init__(self) -> None:
+        super().__init__(set, agent="test")
+        self.limits: list[float] = []
+
+    async def call(self, *_: Any, seconds: float | None = None, **__: Any) -> Answer:
+        self.limits.append(seconds or 0.0)
+        await asyncio.sleep(0.1)
+        return Answer(200, {}, b'{"id": "media-7"}')
+
+
+async def test_an_upload_and_its_message_share_the_time_of_one_attempt() -> None:
+    """Beyond its lease, the next owner of the ticket would send the reply as well."""
+    http_client, files = TakesTime(), (File("a.pdf", "application/pdf", content=b"%PDF"),)
+    call = meta.render(s.reply("", to="66811111111", files=files), s.WA, s.SECRETS)
+    await Transport(Smtp(), http_client, seconds=5).send(call, meta)
+    await http_client.close()
+    upload, message = http_client.limits
+    assert upload == 5
+    assert 0 < message <= 4.9
 
 
 def mail() -> MailOut:
