@@ -57,6 +57,21 @@ async def test_each_move_gives_a_load_its_time_again() -> None:
         await running
 
 
+async def test_a_load_that_has_not_moved_yet_has_as_long_to_begin() -> None:
+    clock, ended = FakeClock(START), asyncio.Event()
+    clock.advance(100)
+
+    async def load() -> None:
+        async with stall.watched(lambda: 0.0, nothing, clock, 10):
+            await ended.wait()
+
+    running = asyncio.create_task(load())
+    await asleep(clock)
+    assert not running.done()
+    ended.set()
+    await running
+
+
 async def test_a_load_that_ends_is_watched_no_longer() -> None:
     clock = FakeClock(START)
     async with stall.watched(clock.monotonic, nothing, clock, 10):

@@ -11,9 +11,10 @@ from contracts.dlq import DeadLetter
 from contracts.envelope import Event, Head
 from kit.protocol.document import Decision, Document
 from kit.protocol.handling import Incoming
-from kit.protocol.record import Unread
+from kit.protocol.ports import Outgoing
+from kit.protocol.record import Unread, place
 from tests.kit.simulation.records import Poke
-from tests.kit.test_delivery import BUG, Pokes, Rig, counted, event
+from tests.kit.test_delivery import BUG, Pokes, Rig, counted, event, record
 
 SOURCE = "/deskbus/ingest"
 
@@ -117,3 +118,16 @@ async def test_what_a_bug_in_a_hook_stops_is_unforeseen() -> None:
     made, before = Rig(), counted("unforeseen_faults")
     assert await made.handle(BUG) == set()
     assert (made.letters(), counted("unforeseen_faults") - before) == (1, 1)
+
+
+async def test_records_whose_letters_are_not_all_confirmed_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, records = Rig(), [record(1, "T:poison"), record(2, "U:poison")]
+
+    async def first_only(runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        return [1] + [0] * (len(runs) - 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(made.sender, "send_runs", first_only)
+        assert await made.handle(*records) == {place(each) for each in records}
+    assert await made.handle(*records) == set()
+    assert made.letters() == 2

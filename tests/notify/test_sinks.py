@@ -247,6 +247,29 @@ async def test_addresses_that_are_all_refused(mail: MailReceiver, answer: str, k
     assert isinstance(await mail_sink(mail).deliver(notification(**TO_DESK)), kind)
 
 
+async def test_a_mail_is_tried_again_as_long_as_one_address_may_take_it_later(
+    mail: MailReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_server: Any, _session: Any, _envelope: Any, address: str, _options: Any) -> str:
+        return "550 unknown" if address.startswith("a@") else "450 busy"
+
+    monkeypatch.setattr(mail, "handle_RCPT", refused)
+    assert isinstance(await mail_sink(mail).deliver(notification(**TO_DESK)), TemporaryFailure)
+
+
+async def test_a_mail_whose_relay_is_lost_at_the_end_may_have_arrived(
+    mail: MailReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(server: Any, _session: Any, _envelope: Any) -> str:
+        server.transport.close()
+        return "250 OK"
+
+    monkeypatch.setattr(mail, "handle_DATA", lost)
+    outcome = await mail_sink(mail).deliver(notification(**TO_DESK))
+    assert isinstance(outcome, TemporaryFailure)
+    assert outcome.unsure
+
+
 async def test_no_relay_is_tried_again_and_has_surely_taken_nothing(mail: MailReceiver) -> None:
     sink = mail_sink(mail)
     await mail.stop()
