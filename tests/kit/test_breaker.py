@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import REGISTRY
 
+from kit.base import metrics
 from kit.protocol.breaker import Breaker
 from kit.protocol.record import place
 from tests.kit.raw import Raw
-from tests.kit.test_delivery import BUG, Rig, record
+from tests.kit.test_delivery import BUG, Rig, counted, record
 
 
 def batch(good: int, dead: int, start: int = 0) -> list[Raw]:
@@ -32,11 +34,19 @@ async def test_consuming_stops_by_the_share_of_a_large_batch_and_not_by_the_numb
 
 
 async def test_a_stop_says_how_many_of_how_many_and_nothing_of_the_pass_is_a_dead_letter() -> None:
-    rig = Rig()
+    metrics.STOPPED.set(0)
+    rig, before = Rig(), counted("dead_letters")
     records = batch(99, 101)
     assert await rig.handle(*records) == {place(each) for each in records}
     assert rig.delivery.stopped == "101 of the last 200 records could not be handled"
-    assert rig.letters() == 0
+    assert (rig.letters(), counted("dead_letters")) == (0, before)
+    assert REGISTRY.get_sample_value("deskbus_consumer_stopped") == 1, "an alert asks for it"
+
+
+async def test_dead_letters_are_counted() -> None:
+    before = counted("dead_letters")
+    await Rig().handle(*batch(10, 3))
+    assert counted("dead_letters") == before + 3
 
 
 @pytest.mark.parametrize("good", [0, 60])
