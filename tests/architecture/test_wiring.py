@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -17,6 +18,7 @@ from kit.process.service import Service
 from kit.protocol.document import Kind
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Ticker
+from services.ingest import store as ingest_store
 from services.ingest.app import create_service as ingest
 from services.ingest.handlers import IngestHandling, weigh
 from services.ingest.reply_delivery import ReplyDelivery
@@ -24,6 +26,7 @@ from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
 from services.ingest.transport import Transport
 from services.notify import metrics as notify_metrics
+from services.notify import store as notify_store
 from services.notify.app import create_service as notify
 from services.notify.handlers import FOLLOWED
 from services.notify.settings import NotifySettings
@@ -32,6 +35,7 @@ from services.routing import metrics as routing_metrics
 from services.routing.app import create_service as routing
 from services.routing.settings import RoutingSettings
 from services.sla import metrics as sla_metrics
+from services.sla import store as sla_store
 from services.sla.app import create_service as sla
 from services.sla.settings import SlaSettings
 
@@ -45,6 +49,7 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
 COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
 
 
+PREPARES = {"ingest": ingest_store.ensure_indexes, "notify": notify_store.prepare, "sla": sla_store.prepare}
 #: Settings that are read while the service runs, not when it is put together.
 READ_LATER = {
     "allow_hosts", "gather_ms", "grace_seconds", "host", "log_level", "ops_port", "port", "retry_backoff_max_ms",
@@ -160,6 +165,20 @@ async def test_notifications_are_sent_as_the_settings_say(root: Path) -> None:
     service = await built(root, "notify", topic_prefix="test.", send_at_once=7, send_ms=20)
     (deliverer,) = (owner for owner in owners(service.background.values()) if isinstance(owner, Deliverer))
     assert (deliverer._home, deliverer._at_once, deliverer._period) == ("test.deskbus.sla.v1", 7, 0.02)
+
+
+async def test_no_webhook_may_be_larger_than_the_settings_say(root: Path) -> None:
+    service = await built(root, "ingest", max_body=600_000)
+    assert service.app is not None
+    transport = httpx.ASGITransport(service.app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as client:
+        answer = await client.post("/v1/channels/line/webhook", content=bytes(600_001))
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("name", "prepares"), PREPARES.items())
+async def test_indexes_are_made_before_anything_is_consumed(root: Path, name: str, prepares: object) -> None:
+    assert prepares in [getattr(job, "func", job) for job in (await built(root, name)).prepare]
 
 
 async def test_accepting_messages_requires_kafka_only(root: Path) -> None:

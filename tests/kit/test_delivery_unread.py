@@ -13,6 +13,7 @@ from kit.protocol.document import Decision, Document
 from kit.protocol.handling import Incoming
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import Unread, place
+from tests.kit.raw import Raw
 from tests.kit.simulation.records import Poke
 from tests.kit.test_delivery import BUG, Pokes, Rig, counted, event, record
 
@@ -131,3 +132,13 @@ async def test_records_whose_letters_are_not_all_confirmed_come_again(monkeypatc
         assert await made.handle(*records) == {place(each) for each in records}
     assert await made.handle(*records) == set()
     assert made.letters() == 2
+
+
+async def test_a_letter_keeps_its_record_as_it_was() -> None:
+    made = Rig()
+    headers: list[Any] = [("null", None), ("trace", b"1")]  # Kafka allows a header without a value
+    assert await made.handle(Raw("in", 0, 1, b'["T:poison"]', key=b"T", headers=headers)) == set()
+    (sent,) = made.sender.sent
+    assert (sent.key, sent.value) == (b"T", b'["T:poison"]')
+    letter = DeadLetter.from_kafka(sent.key, sent.value, sent.headers)
+    assert letter.original_headers == (("null", b""), ("trace", b"1"))
