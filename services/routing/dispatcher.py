@@ -52,7 +52,8 @@ class Dispatcher:
     async def _turn(self) -> None:
         if self._rules is not self._assigner.policy:
             await self.follow_rules()
-        if self._assigner.claims.freed.is_set():
+        # Others may have filled an agent since with whom a release opened no room: it opens some now, for who waits.
+        if self._assigner.claims.freed.is_set() or self._assigner.roster.owing(missed=True):
             self._assigner.claims.freed.clear()
             await self.look()
             await self._assigner.claims.write_releases(missed=True)  # nobody whom we know of needed it

@@ -180,3 +180,19 @@ async def test_ticket_that_lost_all_its_tries_is_looked_at_again(monkeypatch: py
         await take(replica, opened(ticket("t1")))
     await replica.dispatcher.turn()
     assert (await replica.ticket("t1")).agent == "ann"
+
+
+async def test_release_is_given_away_at_once_when_others_have_taken_the_rest_of_the_room() -> None:
+    store, clock, log = FakeStore(), fake_clock(), Log()
+    one, other = Replica(store, clock, log), Replica(store, clock, log)
+    await one.put(profile("ann", capacity=3))
+    await take(one, opened(ticket("t1")))
+    await one.dispatcher.turn()
+    await take(one, SOLVED)
+    assert not one.assigner.claims.freed.is_set(), "there was room anyway"
+    await take(other, opened(ticket("t2")), opened(ticket("t3")), opened(ticket("t4")))
+    assert await other.holders("ann") == {"ann": ["t1", "t2", "t3"]}
+    await ticker.follow_agents(one.assigner, one.absence.told)
+    await one.dispatcher.turn()
+    assert (await one.ticket("t4")).agent == "ann"
+    assert await one.holders("ann") == {"ann": ["t2", "t3", "t4"]}
