@@ -108,13 +108,15 @@ class Reconciler:
         kept: dict[tuple[str, str, int], datetime] = {}
         for state in list(self._assigner.roster.states()):
             for ticket, claim in state.claims.items():
+                partition = self._assigner.documents.home_partition(ticket)
+                if partition is not None and partition not in owned:
+                    continue  # its owner looks; once that has ended, what was verified here may have changed since
                 mark = (state.profile.id, ticket, claim.stamp)
                 verified = self._verified.get(mark)
                 if verified is not None:
                     kept[mark] = verified
-                partition = self._assigner.documents.home_partition(ticket)
                 fresh = claim.since + self._age > now or (verified is not None and verified + self._verify > now)
-                if not fresh and (partition is None or partition in owned):
+                if not fresh:
                     suspects[mark] = now
         self._verified = kept
         marks = list(suspects)

@@ -1,6 +1,7 @@
 """Claims that are given up: the room is there at once; the agent is written with the next claim, or a little later."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from contracts.ticket import Status
 from contracts.tickets import TicketEvent
 from services.routing import ticker
 from tests.kit.fake_store import Contested, FakeStore
-from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, reopened, status, ticket
+from tests.routing.scenario import Log, Replica, fake_clock, opened, profile, reopened, routing_settings, status, ticket
 from tests.routing.stepping import Stepping
 
 SOLVED = status(ticket("t1", 2, status=Status.SOLVED))
@@ -196,3 +197,34 @@ async def test_release_is_given_away_at_once_when_others_have_taken_the_rest_of_
     await one.dispatcher.turn()
     assert (await one.ticket("t4")).agent == "ann"
     assert await one.holders("ann") == {"ann": ["t2", "t3", "t4"]}
+
+
+class Own:
+    """Positions of a consumer whose partitions change."""
+
+    def __init__(self, *partitions: int) -> None:
+        self.partitions = list(partitions)
+
+    def owned(self, topic: str) -> list[int]:
+        return self.partitions
+
+    async def handled_until(self, topics: Any, partitions: Any) -> dict[int, datetime]:
+        raise NotImplementedError
+
+
+async def test_release_that_ended_with_its_process_is_found_by_the_next_owner_who_had_assigned_the_ticket() -> None:
+    store, clock, log, mine = FakeStore(), fake_clock(), Log(), Own()
+    gone, heir = Replica(store, clock, log), Replica(store, clock, log)
+    heir.reconciler = ticker.Reconciler(heir.assigner, mine, clock, routing_settings())
+    await take(gone, opened(ticket("t1")))
+    await heir.put(profile("ann", capacity=3))
+    await heir.dispatcher.turn()
+    await gone.roster.load_all()
+    await take(gone, SOLVED)
+    clock.advance(5)
+    await heir.reconciler.turn()
+    assert await heir.holders("ann") == {"ann": ["t1"]}
+    mine.partitions = [0, 1, 2, 3]
+    clock.advance(routing_settings().claim_seconds)
+    await heir.reconciler.turn()
+    assert await heir.holders("ann") == {"ann": []}
