@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,6 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
     "sla": (SlaSettings, sla),
 }
 COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
-
-
 PREPARES = {"ingest": ingest_store.ensure_indexes, "notify": notify_store.prepare, "sla": sla_store.prepare}
 #: Settings that are read while the service runs, not when it is put together.
 READ_LATER = {
@@ -146,6 +145,23 @@ async def test_documents_with_timers_have_a_ticker(root: Path, name: str) -> Non
     kinds = [documents.kind for documents in service.documents if isinstance(documents, Documents)]
     timed = {kind.collection for kind in kinds if kind.due is not never}
     assert timed == {ticker._documents.kind.collection for ticker in tickers(service)}
+
+
+@pytest.mark.parametrize("name", ["notify", "routing"])
+async def test_timers_look_as_often_as_the_settings_say(root: Path, name: str) -> None:
+    service = await built(root, name, timer_ms=20)
+    periods = {ticker._documents.kind.collection: ticker._period for ticker in tickers(service)}
+    first = next(iter(service.documents))
+    assert isinstance(first, Documents)
+    assert periods[first.kind.collection] == timedelta(milliseconds=20)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_events_go_to_the_topics_of_their_own_installation(root: Path, name: str) -> None:
+    service = await built(root, name, topic_prefix="test.")
+    for documents in service.documents:
+        assert isinstance(documents, Documents)
+        assert documents.topic == topic_name(documents.kind.topic, "test.")
 
 
 async def test_replies_are_sent_as_the_settings_say(root: Path) -> None:
