@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -119,8 +119,14 @@ def parse(name: str, content: bytes, model: type[T]) -> T:
     except yaml.YAMLError as error:
         raise InvalidPolicy(name, 1, f"not valid YAML: {error}") from error
     except ValidationError as error:
-        faults = sorted((_locate(root, e["loc"]), _reason(e, model)) for e in error.errors())
+        faults = sorted((_locate(root, e["loc"]), _reason(e, model)) for e in _causes(error.errors()))
         raise InvalidPolicy(name, *faults[0], *faults[1:]) from error
+
+
+def _causes(errors: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Leave out lists that pydantic calls too short only because it dropped their invalid items, which it names too."""
+    above = {error["loc"][:end] for error in errors for end in range(len(error["loc"]))}
+    return (error for error in errors if error["type"] != "too_short" or error["loc"] not in above)
 
 
 def _reason(error: ErrorDetails, model: type[BaseModel]) -> str:
@@ -129,6 +135,9 @@ def _reason(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         new_name = getattr(model, "renamed_keys", {}).get(str(error["loc"][-1]))
         text = f"was renamed to {new_name}" if new_name else keys.unknown(model, error["loc"])
+    if error["type"] == "too_short":
+        least = error["ctx"]["min_length"]
+        text = f"must have at least {least} item{'s' if least > 1 else ''}"
     return f"{where}: {text}" if where else text
 
 

@@ -43,7 +43,7 @@ class Queue(Strict):
 
 
 class Routing(Strict):
-    queues: list[Queue]
+    queues: tuple[Queue, ...] = Field(min_length=1)
     default: str
 
     @model_validator(mode="after")
@@ -131,6 +131,13 @@ def test_a_key_of_any_length_is_told() -> None:
 def test_every_fault_is_told_at_once() -> None:
     told = faults(GOOD.replace("limit: 3", "limit: 0").replace("room:", "romo:"))
     assert [line for line, _ in told] == [5, 10, 10]
+
+
+def test_a_list_is_not_called_empty_for_an_item_that_is_invalid() -> None:
+    first = GOOD[: GOOD.index("  - name: second")]
+    ((line, told),) = faults(first.replace("limit: 3", "limit: 0"))
+    assert (line, told.partition(":")[0]) == (5, "queues.0.limit")
+    assert faults("queues: []\ndefault: x\n") == [(1, "queues: must have at least 1 item")]
 
 
 @pytest.mark.parametrize(
