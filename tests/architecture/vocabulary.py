@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, NamedTuple, get_args
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from cli.checking import models
 from deploy.policies import parts
@@ -88,8 +88,14 @@ def fields(what: Any) -> Iterator[str]:
     for service, model in models().items():
         for path, part in parts(model):
             for name, field in part.model_fields.items():
-                if what in types(field.annotation):
+                if what in types(field.annotation) or what in field.metadata:
                     yield f"{service}: {path}.{name}"
+
+
+def marker(kind: Any) -> AfterValidator:
+    """What distinguishes a type of text, such as `Url`: the function that checks it."""
+    (check,) = (found for found in types(kind) if isinstance(found, AfterValidator))
+    return check
 
 
 def types(annotation: Any) -> set[Any]:
