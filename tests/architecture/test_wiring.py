@@ -15,6 +15,7 @@ from kit.base import metrics
 from kit.base.settings import ServiceSettings
 from kit.http_client import HttpClient
 from kit.kafka.consumer import Consumer
+from kit.policy.file import PolicyFile
 from kit.process.service import Service
 from kit.protocol.document import Kind
 from kit.protocol.outbox import Documents
@@ -34,6 +35,7 @@ from services.notify.settings import NotifySettings
 from services.notify.ticker import Deliverer
 from services.routing import metrics as routing_metrics
 from services.routing.app import create_service as routing
+from services.routing.handlers import RoutingHandling
 from services.routing.settings import RoutingSettings
 from services.sla import metrics as sla_metrics
 from services.sla import store as sla_store
@@ -162,6 +164,24 @@ async def test_events_go_to_the_topics_of_their_own_installation(root: Path, nam
     for documents in service.documents:
         assert isinstance(documents, Documents)
         assert documents.topic == topic_name(documents.kind.topic, "test.")
+
+
+async def test_waiting_tickets_are_looked_at_once_the_policy_has_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Callable[[], object]] = []
+
+    async def watch(_: object, __: object, changed: Callable[[], object] = lambda: None) -> None:
+        told.append(changed)
+
+    monkeypatch.setattr(PolicyFile, "watch", watch)
+    service = await built(root, "routing")
+    handling = consumer_of(service).delivery.handling
+    assert isinstance(handling, RoutingHandling)
+    await service.background["policy file"]()
+    handling._assigner.claims.freed.clear()
+    told[0]()
+    assert handling._assigner.claims.freed.is_set()
 
 
 async def test_replies_are_sent_as_the_settings_say(root: Path) -> None:
