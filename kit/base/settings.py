@@ -165,7 +165,10 @@ class ServiceSettings(BaseSettings):
     def policy_file(self) -> Path:
         """The policy file; raises ValueError when none is named."""
         if self.policy is None:
-            raise ValueError(f"DESKBUS_{self.service.upper()}_POLICY must be the path of a policy file")
+            name = f"DESKBUS_{self.service.upper()}_POLICY"
+            raise ValueError(
+                f"{name} is not set; it must be the path of a policy file, such as deploy/config/{self.service}.yaml"
+            )
         return self.policy
 
     @property

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from kit.base import logging
 from kit.base.clock import Clock
-from kit.base.errors import TransientError
+from kit.base.errors import InvalidPolicy, TransientError
 from kit.base.health import Check, Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job, every
@@ -279,8 +279,8 @@ async def run(service: Service, stop: asyncio.Event | None = None) -> int:
     await asyncio.wait({rising, stopping}, return_when=asyncio.FIRST_COMPLETED)
     code = 0
     if rising.done() and not stopping.done():
-        if rising.exception() is not None:
-            log.critical("startup failed", exc_info=rising.exception())
+        if (error := rising.exception()) is not None:
+            log.critical("startup failed", reason=str(error), exc_info=error)
             code = 1
         else:
             await stopping
@@ -305,7 +305,8 @@ async def _rise(life: _Life) -> None:
 def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
     """Run a service as this process until asked to stop, and leave it with its exit code.
 
-    `read` reads its settings; `build` is called inside the event loop.
+    `read` reads its settings; `build` is called inside the event loop. A missing or invalid policy file is logged as
+    `reason`, without a traceback.
     """
     settings = read()
     logging.configure(settings.service, settings.log_level)
@@ -313,8 +314,8 @@ def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
     async def live() -> int:
         try:
             built = build(settings)
-        except Exception:
-            log.exception("startup failed")
+        except Exception as error:
+            log.error("startup failed", reason=str(error), exc_info=not isinstance(error, InvalidPolicy))
             return 1
         return await run(built)
 

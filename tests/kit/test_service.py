@@ -1,6 +1,7 @@
 """How a service comes up while others are away, and how it ends."""
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -299,3 +300,19 @@ async def test_second_signal_ends_it_at_once(root: Path) -> None:
     await _line(process, b"stopping")
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 5) == 1
+
+
+async def test_a_start_without_a_valid_policy_ends_with_the_reason_and_no_traceback(root: Path) -> None:
+    refusal = 'from kit.base.errors import InvalidPolicy; raise InvalidPolicy("sla.yaml", 3, "unknown key")'
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM.replace("clock = SystemClock()", refusal),
+        cwd=root,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    entry = json.loads(output)
+    assert process.returncode == 1
+    assert (entry["message"], entry["level"], entry["reason"]) == ("startup failed", "error", "sla.yaml:3: unknown key")
+    assert "exception" not in entry
