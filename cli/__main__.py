@@ -159,7 +159,9 @@ def show_letter(
     """Show one dead letter in full."""
     found = _find(kafka, service, Choice(places=frozenset([offset])), prefix)
     if not found:
-        raise _fail(f"unknown letter {offset}")
+        raise _fail(
+            f"there is no letter {offset} in the dead letters of {service}; expected PARTITION/OFFSET, such as 3/120"
+        )
     say("\n".join(table.letter_lines(found[0])))
 
 
@@ -228,7 +230,8 @@ def tail(
     """Follow the topics, one line per event."""
     names = [each.name for each in catalogue.TOPICS if not topic or any(each.name.split(".")[1] == t for t in topic)]
     if not names:
-        raise _fail(f"unknown topic: {', '.join(topic or ())}")
+        known = sorted({each.name.split(".")[1] for each in catalogue.TOPICS})
+        raise _fail(f"unknown topic: {', '.join(topic or ())}; topics: {', '.join(known)}")
 
     async def follow() -> None:
         async for record in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
