@@ -10,7 +10,9 @@ from aiokafka import TopicPartition
 from kit.kafka.consumer import Consumer
 from kit.protocol.record import Place, Record, place
 from tests.kit.raw import Raw
-from tests.kit.test_consumer_away import consumer
+from tests.kit.test_consumer_away import _soon, consumer
+
+__all__ = ["_soon"]
 
 FIRST, SECOND, OTHER = Raw("in", 0, 7, b""), Raw("in", 0, 8, b""), Raw("in", 1, 3, b"")
 
