@@ -1,4 +1,4 @@
-"""The sender's rules: what was reply_queued leaves once, from whoever owns it, and what becomes of it is told."""
+"""The sender's rules: a queued reply leaves once, sent by the owner of its partition, and its outcome is published."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contracts.envelope import Command
 from kit.base.errors import TransientError
 from services.ingest.core.messages import HttpCall, MailOut, SendFailure
 from services.ingest.store import EARLY
+from tests.ingest.channels import samples as s
 from tests.ingest.sender_rig import ALL, FakeTransport, reply_queued, sender, served
 from tests.ingest.worker_rig import AGENT, Worker
 from tests.kit.fake_store import FakeStore
@@ -116,6 +117,17 @@ async def test_a_report_that_comes_before_the_answer_is_not_lost() -> None:
     assert worker.types() == ["ticket.opened", "message.sent", "ticket.status_changed", "message.delivered"]
     await worker.take(report)
     assert worker.types().count("message.delivered") == 1
+
+
+async def test_a_report_finds_its_message_by_our_id_where_the_providers_never_reached_us() -> None:
+    worker, wire = Worker(), FakeTransport()
+    await worker.take(worker.raw(s.whatsapp(s.wa_text("Where?")), "wa-th", "whatsapp"))
+    await reply_queued(worker)
+    await served(sender(worker, wire, *ALL))
+    ours = worker.events()[1].data.message.id
+    status = {"id": "wamid.OTHER", "status": "delivered", "biz_opaque_callback_data": ours}
+    await worker.take(worker.raw(s.whatsapp(statuses=[status]), "wa-th", "whatsapp"))
+    assert (worker.types()[-1], worker.events()[-1].data.message_id) == ("message.delivered", ours)
 
 
 class ClaimingStore(FakeStore):
