@@ -132,6 +132,7 @@ def test_with_every_rule_nothing_breaks(scene: str) -> None:
     assert first_broken(lambda: make((), 5), STORMS) is None
 
 
+@pytest.mark.timeout(240)  # some scenes break in one of two thousand stories only; HUNT bounds them
 @pytest.mark.parametrize("scene", SCENES)
 def test_without_its_rule_the_scene_breaks(scene: str) -> None:
     rule, why, make = SCENES[scene]
