@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -35,6 +35,19 @@ def _files(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ..
     folder = os.environ.get("DESKBUS_SECRETS_DIR")
     prefixes = (settings.model_config.get("env_prefix", ""), "DESKBUS_")
     return tuple(SecretsSettingsSource(settings, folder, env_prefix=prefix) for prefix in prefixes) if folder else ()
+
+
+def explain(error: ValidationError, settings: object) -> list[str]:
+    """Return what is wrong with each variable of the environment, without its value, which may be a secret."""
+    prefix = getattr(settings, "model_config", {}).get("env_prefix", "DESKBUS_")
+    faults = []
+    for fault in error.errors(include_input=False):
+        if fault["type"] == "default_factory_not_called":
+            continue  # it depends on another field, whose fault is reported
+        field = "_".join(map(str, fault["loc"])).upper()
+        name = next((p + field for p in (prefix, "DESKBUS_") if p + field in os.environ), prefix + field)
+        faults.append(f"{name}: {fault['msg']}" if field else fault["msg"])
+    return faults
 
 
 class ServiceSettings(BaseSettings):
@@ -149,7 +162,11 @@ class ServiceSettings(BaseSettings):
     def _tokens_read(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
         if text and ":" not in text:
-            text = Path(text).read_text(encoding="utf-8")  # a missing file must stop the start, not open a door
+            try:
+                text = Path(text).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:  # must stop the start, not open a door
+                why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                raise ValueError(f"neither tokens nor a file that can be read: {why}") from None
         parse_tokens(text)
         return SecretStr(text)
 

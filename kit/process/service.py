@@ -22,13 +22,14 @@ import structlog
 import uvicorn
 import uvloop
 from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from kit.base import logging
 from kit.base.clock import Clock
 from kit.base.errors import InvalidPolicy, TransientError
 from kit.base.health import Check, Health
-from kit.base.settings import ServiceSettings
+from kit.base.settings import ServiceSettings, explain
 from kit.base.turns import Job, every
 from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door
@@ -305,10 +306,15 @@ async def _rise(life: _Life) -> None:
 def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
     """Run a service as this process until asked to stop, and leave it with its exit code.
 
-    `read` reads its settings; `build` is called inside the event loop. A missing or invalid policy file is logged as
-    `reason`, without a traceback.
+    `read` reads its settings; `build` is called inside the event loop. What is wrong with settings or the policy file
+    is logged as `reason`, without a traceback.
     """
-    settings = read()
+    try:
+        settings = read()
+    except ValidationError as error:
+        logging.configure("deskbus", "info")
+        log.error("startup failed", reason="; ".join(explain(error, read)))
+        sys.exit(1)
     logging.configure(settings.service, settings.log_level)
 
     async def live() -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -316,3 +317,18 @@ async def test_a_start_without_a_valid_policy_ends_with_the_reason_and_no_traceb
     assert process.returncode == 1
     assert (entry["message"], entry["level"], entry["reason"]) == ("startup failed", "error", "sla.yaml:3: unknown key")
     assert "exception" not in entry
+
+
+async def test_a_start_with_invalid_settings_names_the_variables_and_not_their_values(root: Path) -> None:
+    given = {"DESKBUS_BATCH_RECORDS": "many", "DESKBUS_SLA_PORT": "99999", "DESKBUS_SLA_TOKENS": "s3cret"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.sla", cwd=root, env=os.environ | given, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    entry = json.loads(output)
+    assert (process.returncode, entry["message"]) == (1, "startup failed")
+    faults = entry["reason"].split("; ")
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "DESKBUS_SLA_PORT", "DESKBUS_SLA_TOKENS", "DESKBUS_BATCH_RECORDS",
+    ]  # fmt: skip
+    assert not any(value in output for value in (b"many", b"99999", b"s3cret", b"Traceback"))
