@@ -131,7 +131,7 @@ class Dispatcher:
                 break
             seen |= {doc.id for doc, _ in fresh}
             since = fresh[-1][1].queued_at
-            page = [doc for doc, state in fresh if any(name in queues for name in _served_by(state))]
+            page = [doc for doc, state in fresh if any(name in queues for name in state.queues)]
             if len(page) < len(fresh) / 2:
                 asked = queues  # those in front wait for somebody else: no use in reading them all
             await self._assigner.serve(page)
@@ -166,7 +166,3 @@ class Dispatcher:
 
     async def _find(self, query: dict[str, Any], limit: int) -> list[Document[TicketState]]:
         return await self._assigner.documents.find(query, sort=[("state.queued_at", 1)], limit=limit)
-
-
-def _served_by(state: TicketState) -> tuple[str | None, ...]:
-    return (state.queue, *(more.queue for more in state.overflow))

@@ -207,7 +207,7 @@ def _insight(assigner: Assigner, clock: Clock) -> Router:
             ticket_id=ticket_id,
             phase=state.phase,
             queue=state.queue,
-            overflow_queues=tuple(more.queue for more in state.overflow),
+            overflow_queues=state.overflow_queues,
             waits_for=AgentRef(id=state.target.agent, name=state.target.name) if state.target else None,
             waits_for_until=state.target.until if state.target else None,
             queued_at=state.queued_at,

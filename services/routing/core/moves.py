@@ -44,7 +44,7 @@ def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Routi
         required_skills=dict(state.required),
         preferred_skills=dict(state.preferred),
         queued_at=queued_at,
-        overflow_queues=tuple(more.queue for more in state.overflow),
+        overflow_queues=state.overflow_queues,
     )
     return Decision(waiting, [*cleared.events, event])
 

@@ -57,7 +57,7 @@ def queues_behind(state: TicketState) -> frozenset[str]:
     """Return the queues in which others must wait behind this ticket; none if it waits for one agent."""
     if state.phase != "waiting" or state.unroutable is not None or state.target is not None:
         return frozenset()
-    return frozenset({state.queue or "", *(more.queue for more in state.overflow)})
+    return frozenset(name or "" for name in state.queues)
 
 
 def turn(state: TicketState) -> tuple[int, datetime, str]:

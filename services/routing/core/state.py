@@ -74,3 +74,13 @@ class TicketState:
     decision: AssignmentDecision | None = None
     commands: tuple[str, ...] = ()
     cause: Cause | None = None
+
+    @property
+    def overflow_queues(self) -> tuple[str, ...]:
+        """The queues that the ticket has overflowed to, in that order."""
+        return tuple(more.queue for more in self.overflow)
+
+    @property
+    def queues(self) -> tuple[str | None, ...]:
+        """All queues that may serve the ticket: its own, None before it has one, then those it has overflowed to."""
+        return self.queue, *self.overflow_queues

@@ -28,7 +28,7 @@ def _dump_ticket(state: TicketState) -> dict[str, Any]:
         **{name: [list(pair) for pair in getattr(state, name)] for name in _PAIRS},
         **{name: list(getattr(state, name)) for name in _LISTS},
         "overflow": [{"queue": more.queue, "since": more.since, "own": more.own} for more in state.overflow],
-        "queues": [state.queue, *(more.queue for more in state.overflow)],  # to be found by
+        "queues": list(state.queues),  # to be found by
         "target": _dump_target(state.target) if state.target else None,
         "status": state.status.value,
         "facts": state.facts.model_dump(mode="json", exclude_defaults=True),
