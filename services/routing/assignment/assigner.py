@@ -1,6 +1,6 @@
-"""The assigner where waiting tickets get agents: a claim on the agent first, then the ticket's own guarded write.
+"""Assign waiting tickets: a claim on the agent first, then the ticket's own guarded write.
 
-Who wants a ticket changed outside the batch loop (a timer, a door, the dispatcher) also comes here.
+Changes of a ticket outside the batch loop (by a timer, a door, the dispatcher) are made here as well.
 """
 
 from collections.abc import Callable, Iterable, Sequence
