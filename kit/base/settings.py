@@ -30,22 +30,27 @@ class _Unnamed(EnvSettingsSource):
         return {name: value for name, value in super().__call__().items() if name in shared}
 
 
+def _prefixes(settings: type[BaseSettings]) -> tuple[str, str]:
+    """Return what names of variables begin with: a service's own first, then what all services share."""
+    return settings.model_config.get("env_prefix", ""), "DESKBUS_"
+
+
 def _files(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ...]:
     """Secrets mounted as files named like the variables (`deskbus_mongo`), in the folder DESKBUS_SECRETS_DIR."""
     folder = os.environ.get("DESKBUS_SECRETS_DIR")
-    prefixes = (settings.model_config.get("env_prefix", ""), "DESKBUS_")
-    return tuple(SecretsSettingsSource(settings, folder, env_prefix=prefix) for prefix in prefixes) if folder else ()
+    if not folder:
+        return ()
+    return tuple(SecretsSettingsSource(settings, folder, env_prefix=prefix) for prefix in _prefixes(settings))
 
 
-def explain(error: ValidationError, settings: object) -> list[str]:
+def explain(error: ValidationError, settings: type[BaseSettings]) -> list[str]:
     """Return what is wrong with each variable of the environment, without its value, which may be a secret."""
-    prefix = getattr(settings, "model_config", {}).get("env_prefix", "DESKBUS_")
-    faults = []
+    faults, prefixes = [], _prefixes(settings)
     for fault in error.errors(include_input=False):
         if fault["type"] == "default_factory_not_called":
             continue  # it depends on another field, whose fault is reported
         field = "_".join(map(str, fault["loc"])).upper()
-        name = next((p + field for p in (prefix, "DESKBUS_") if p + field in os.environ), prefix + field)
+        name = next((p + field for p in prefixes if p + field in os.environ), prefixes[0] + field)
         faults.append(f"{name}: {fault['msg']}" if field else fault["msg"])
     return faults
 

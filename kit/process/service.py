@@ -303,17 +303,17 @@ async def _rise(life: _Life) -> None:
     await life.come_up()
 
 
-def main(read: Callable[[], S], build: Callable[[S], Service]) -> None:
+def main(settings_type: type[S], build: Callable[[S], Service]) -> None:
     """Run a service as this process until asked to stop, and leave it with its exit code.
 
-    `read` reads its settings; `build` is called inside the event loop. What is wrong with settings or the policy file
-    is logged as `reason`, without a traceback.
+    Its settings are read from the environment; `build` is called inside the event loop. What is wrong with settings or
+    the policy file is logged as `reason`, without a traceback.
     """
     try:
-        settings = read()
+        settings = settings_type()
     except ValidationError as error:
         logging.configure("deskbus", "info")
-        log.error("startup failed", reason="; ".join(explain(error, read)))
+        log.error("startup failed", reason="; ".join(explain(error, settings_type)))
         sys.exit(1)
     logging.configure(settings.service, settings.log_level)
 

@@ -269,7 +269,10 @@ def build(settings):
     door = http.door("test", settings)
     return Service(settings, clock, Health(clock), door, Slow(), Consumer(), background={"say": say})
 
-main(lambda: ServiceSettings(port=0), build)
+class Settings(ServiceSettings):
+    port: int = 0
+
+main(Settings, build)
 """
 
 
