@@ -10,21 +10,16 @@ from kit.base.ids import uuid7
 from kit.mongo import MongoStore
 from services.ingest import blobs
 from services.ingest.store import ensure_indexes
+from tests.kit.both_stores import BOTH, Store, one_of
 from tests.kit.fake_store import FakeStore
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
-Store = MongoStore | FakeStore
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+@pytest.fixture(params=BOTH)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "fake":
-        yield FakeStore()
-        return
-    real = MongoStore(request.getfixturevalue("mongo"), f"kit_{uuid7()[-12:]}")
-    yield real
-    await real._client.drop_database(real._database.name)
-    real.close()
+    async with one_of(request, "kit") as made:
+        yield made
 
 
 @pytest.mark.parametrize("size", [0, 1, blobs.SIZE, 1_300_001])

@@ -11,22 +11,16 @@ from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.mongo import MongoStore, _passing
 from kit.protocol.ports import Guarded, WriteOutcome
-from tests.kit.fake_store import FakeStore
+from tests.kit.both_stores import BOTH, Store, one_of
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
 NAME = "things"
-Store = MongoStore | FakeStore
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+@pytest.fixture(params=BOTH)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "fake":
-        yield FakeStore()
-        return
-    real = MongoStore(request.getfixturevalue("mongo"), f"kit_{uuid7()[-12:]}")
-    yield real
-    await real._client.drop_database(real._database.name)
-    real.close()
+    async with one_of(request, "kit") as made:
+        yield made
 
 
 def guarded(doc_id: str, version: int, outbox: Sequence[str] = (), **values: Any) -> Guarded:

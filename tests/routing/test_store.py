@@ -9,7 +9,6 @@ import pytest
 
 from contracts.assignments import AssignmentDecision, Candidate
 from contracts.ticket import Status
-from kit.base.ids import uuid7
 from kit.mongo import MongoStore
 from kit.protocol.document import Cause, Decision, Document
 from services.routing.core import agents
@@ -17,22 +16,17 @@ from services.routing.core.agents import AgentState
 from services.routing.core.state import Overflowed, Target, TicketState
 from services.routing.dispatcher import LEAST
 from services.routing.store.kinds import ensure_indexes
+from tests.kit.both_stores import BOTH, Store, one_of
 from tests.kit.fake_store import FakeStore
 from tests.routing.scenario import Log, Replica, at, fake_clock, opened, profile, ticket, urgent
 
-Store = MongoStore | FakeStore
 
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+@pytest.fixture(params=BOTH)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "fake":
-        yield FakeStore()
-        return
-    real = MongoStore(request.getfixturevalue("mongo"), f"routing_{uuid7()[-12:]}")
-    await ensure_indexes(real)
-    yield real
-    await real._client.drop_database(real._database.name)
-    real.close()
+    async with one_of(request, "routing") as made:
+        if isinstance(made, MongoStore):
+            await ensure_indexes(made)
+        yield made
 
 
 @pytest.fixture
