@@ -1,7 +1,7 @@
 """Administration of topics: creates and configures them by the table in contracts. Reads and writes no records.
 
-`python -m cli.topics` creates them without the rest of the command line: it needs only contracts and kit, so that any
-service's image can run it (compose.yaml).
+`python -m cli.topics` creates them without importing the services, as the rest of the command line does, so that the
+image of any service can run it (compose.yaml).
 """
 
 import asyncio
