@@ -61,7 +61,7 @@ async def _wait(bootstrap: str, service: str, places: set[Place], prefix: str, s
     clock, topic = SystemClock(), topics.topic_name(topics.retry(service), prefix)
     end = clock.monotonic() + seconds
     while True:
-        offsets = await committed(bootstrap, f"{prefix}deskbus.{service}")
+        offsets = await committed(bootstrap, topics.group_name(service, prefix))
         done = {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic}
         ahead = {(partition, offset) for partition, offset in places if offset >= done.get(partition, 0)}
         if not ahead or not offsets or clock.monotonic() >= end:  # without offsets, the group has never run

@@ -204,6 +204,11 @@ def topic_name(name: str, prefix: str = "") -> str:
     return prefix + name
 
 
+def group_name(service: str, prefix: str = "") -> str:
+    """Return the consumer group of a service in an installation."""
+    return f"{prefix}deskbus.{service}"
+
+
 def base_name(name: str, prefix: str = "") -> str:
     """Return the name without the installation's prefix: the inverse of `topic_name`."""
     return name.removeprefix(prefix)

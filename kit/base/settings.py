@@ -13,7 +13,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from contracts.topics import MAX_VALUE_BYTES
+from contracts.topics import MAX_VALUE_BYTES, group_name
 from kit.base.tokens import Caller, parse_tokens
 
 _OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
@@ -196,7 +196,7 @@ class ServiceSettings(BaseSettings):
     @property
     def group(self) -> str:
         """The consumer group."""
-        return f"{self.topic_prefix}deskbus.{self.service}"
+        return group_name(self.service, self.topic_prefix)
 
     @property
     def database(self) -> str:
