@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from deploy.local import kafka, mongo
+from deploy.local import jars, mongo
 from deploy.local.process import LocalError
 from deploy.local.stack import Stack
 
@@ -34,7 +34,7 @@ def _run(command: str) -> None:
         case "build":
             print(mongo.secantus())
         case "fetch":
-            kafka.fetch()
+            jars.fetch()
             {"mongod": lambda: None, "secantus": mongo.secantus, "pip": mongo.pip_server}[mongo.choose()]()
         case "env":
             for name, value in Stack().addresses().environment().items():

@@ -1,36 +1,16 @@
-"""Apache Kafka as one KRaft process, from its Maven artifacts. No topics here."""
+"""Apache Kafka in KRaft mode: one broker, or the brokers of a cluster. No topics here."""
 
 import base64
 import hashlib
-import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import cache, probes
-from deploy.local.process import LocalError, Server, free_port
+from deploy.local import cache, jars, probes
+from deploy.local.process import Server, free_port
 
-VERSION = "4.1.1"
-_HEAP = "-Xmx512m"
 # Without the optimising compiler, a broker that lives for minutes takes half the CPU time (measured).
 _COMPILER = "-XX:TieredStopAtLevel=1"
-_PLUGIN = "3.8.1"
-
-_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>deskbus.local</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
-
 _LOGGING = """Configuration:
   status: ERROR
   Appenders:
@@ -43,37 +23,61 @@ _LOGGING = """Configuration:
       AppenderRef: {ref: out}
 """
 
-_PROPERTIES = """process.roles=broker,controller
-node.id=1
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=BROKER://127.0.0.1:{advertised}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:{controller}
-log.dirs={data}
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=2
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-num.network.threads=2
-num.io.threads=4
-"""
+_HEAP_MB = 512
+_CLUSTER_HEAP_MB = 256
+"""Brokers of a cluster share a machine and its load."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port for clients beside the plaintext one, such as one with TLS or SASL."""
+
+    name: str
+    """In capitals, as Kafka names listeners: `listener.name.<lower case>.…` are its properties."""
+    port: int
+    protocol: str
+    """SSL, SASL_PLAINTEXT, SASL_SSL or PLAINTEXT."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Which broker of its cluster a server is."""
+
+    node: int
+    voters: tuple[str, ...]
+    """`node@host:port` of all controllers."""
+    cluster: str
+    """The cluster's id, the same on all its brokers."""
 
 
 class KafkaServer(Server):
+    """One broker, which is also a controller; alone, unless `brokers` made it."""
+
     name = "kafka"
 
-    def __init__(self, directory: Path | str, port: int, *, advertised_port: int | None = None) -> None:
-        """Prepare the server. `advertised_port` is the port that clients are sent to, such as that of a proxy."""
+    def __init__(
+        self,
+        directory: Path | str,
+        port: int,
+        *,
+        advertised_port: int | None = None,
+        listeners: Sequence[Listener] = (),
+        properties: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
+        heap_mb: int = _HEAP_MB,
+    ) -> None:
+        """Prepare the server. `advertised_port` is the port that clients are sent to, such as that of a proxy.
+
+        `listeners` are opened besides the plaintext listener on `port`, over which brokers talk to each other and
+        readiness is probed; its principal is `User:ANONYMOUS`, a super user if there is to be an authorizer.
+        `properties` are added to server.properties, and replace those of the same name: key stores, SASL mechanisms,
+        `authorizer.class.name`. `format_options` go to `kafka-storage format`, once: `--add-scram …` makes first users.
+        """
         super().__init__(directory, port)
         self._advertised_port = advertised_port or port
+        self._listeners, self._properties = tuple(listeners), dict(properties or {})
+        self._format_options, self._heap_mb = tuple(format_options), heap_mb
+        self._member: Member | None = None
 
     @property
     def address(self) -> str:
@@ -82,59 +86,90 @@ class KafkaServer(Server):
     def answers(self) -> bool:
         return probes.kafka_answers(self.host, self.port)
 
+    def join(self, member: Member) -> None:
+        """Make the server a broker of a cluster, before its first start."""
+        self._member = member
+        self.name = f"kafka-{member.node}"
+
     def command(self) -> list[str]:
-        java = _java()
+        java = jars.java()
         properties = self.directory / "server.properties"
         logging = self.directory / "log4j2.yaml"
-        data = self.directory / "data"
-        values = {"port": self.port, "advertised": self._advertised_port, "controller": self._controller_port()}
-        properties.write_text(_PROPERTIES.format(**values, data=data), encoding="utf-8")
+        member = self._member or Member(1, (f"1@{self.host}:{self.controller_port()}",), _cluster_id(self.directory))
+        lines = (f"{name}={value}\n" for name, value in self._server_properties(member).items())
+        properties.write_text("".join(lines), encoding="utf-8")
+        properties.chmod(0o600)  # it may hold passwords
         logging.write_text(_LOGGING, encoding="utf-8")
         base = [*java, f"-Dlog4j2.configurationFile={logging}"]
-        if not (data / "meta.properties").exists():
-            identity = base64.urlsafe_b64encode(hashlib.sha256(str(self.directory).encode()).digest()[:16])
-            cluster = identity.decode().rstrip("=").replace("-", "x")
-            cache.run(
-                [*base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
-                "formatting Kafka's storage",
-            )
-        return [*base[:1], _HEAP, _COMPILER, "-XX:+UseSerialGC", *base[1:], "kafka.Kafka", str(properties)]
+        if not (self.directory / "data" / "meta.properties").exists():
+            tool = ["kafka.tools.StorageTool", "format", "-t", member.cluster, "-c", str(properties)]
+            cache.run([*base, *tool, *self._format_options], "formatting Kafka's storage")
+        heap = f"-Xmx{self._heap_mb}m"
+        return [*base[:1], heap, _COMPILER, "-XX:+UseSerialGC", *base[1:], "kafka.Kafka", str(properties)]
 
-    def _controller_port(self) -> int:
+    def _server_properties(self, member: Member) -> dict[str, str]:
+        copies = len(member.voters)
+        in_sync = copies // 2 + 1
+        clients = [Listener("BROKER", self.port, "PLAINTEXT"), *self._listeners]
+        ports = {each.name: each.port for each in clients}
+        advertised = ports | {"BROKER": self._advertised_port}
+        protocols = {each.name: each.protocol for each in clients} | {"CONTROLLER": "PLAINTEXT"}
+        return {
+            "process.roles": "broker,controller",
+            "node.id": str(member.node),
+            "listeners": self._urls(ports | {"CONTROLLER": self.controller_port()}),
+            "advertised.listeners": self._urls(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+            "inter.broker.listener.name": "BROKER",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": ",".join(member.voters),
+            "log.dirs": str(self.directory / "data"),
+            "auto.create.topics.enable": "false",
+            "unclean.leader.election.enable": "false",
+            "default.replication.factor": str(copies),
+            "min.insync.replicas": str(in_sync),
+            "offsets.topic.replication.factor": str(copies),
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": str(copies),
+            "transaction.state.log.min.isr": str(in_sync),
+            "transaction.state.log.num.partitions": "2",
+            "share.coordinator.state.topic.replication.factor": str(copies),
+            "share.coordinator.state.topic.min.isr": str(in_sync),
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # 128 MiB would be half of a cluster's heap
+            **self._properties,
+        }
+
+    def _urls(self, ports: Mapping[str, int]) -> str:
+        return ",".join(f"{name}://{self.host}:{port}" for name, port in ports.items())
+
+    def controller_port(self) -> int:
         """Return the controller's port, which must not change while the data exists."""
         file = self.directory / "controller.port"
         if not file.exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
             file.write_text(str(free_port()), encoding="ascii")
         return int(file.read_text(encoding="ascii"))
 
 
-def _java() -> list[str]:
-    java = shutil.which("java")
-    if java is None:
-        raise LocalError("Kafka requires Java 17 or newer on PATH (Debian: apt-get install default-jre-headless)")
-    return [java, "-cp", f"{fetch()}/*"]
+def brokers(directory: Path, ports: Sequence[int], *, advertised: Sequence[int] = ()) -> list[KafkaServer]:
+    """Return the brokers of one cluster, with their data in directories `1`, `2` … below `directory`.
+
+    Every topic has a copy on each broker, and a write needs a majority of them.
+    """
+    made = [
+        KafkaServer(directory / str(node), port, advertised_port=shown, heap_mb=_CLUSTER_HEAP_MB)
+        for node, (port, shown) in enumerate(zip(ports, advertised or ports, strict=True), start=1)
+    ]
+    voters = tuple(f"{node}@{broker.host}:{broker.controller_port()}" for node, broker in enumerate(made, start=1))
+    for node, broker in enumerate(made, start=1):
+        broker.join(Member(node, voters, _cluster_id(directory.resolve())))
+    return made
 
 
-def fetch() -> Path:
-    """Return the directory of Kafka's jars, which are downloaded once."""
-    with cache.locked_entry(f"kafka-{VERSION}") as entry:
-        libraries, done = entry / "libs", entry / "complete"
-        if done.exists():
-            return libraries
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise LocalError("Kafka is downloaded with Maven, which is not on PATH (Debian: apt-get install maven)")
-        cache.say(f"fetching Apache Kafka {VERSION} (once, about a minute)")
-        pom = entry / "pom.xml"
-        pom.write_text(_POM.format(version=VERSION), encoding="utf-8")
-        copy = [
-            maven,
-            "-q",
-            "-B",
-            "-f",
-            str(pom),
-            f"org.apache.maven.plugins:maven-dependency-plugin:{_PLUGIN}:copy-dependencies",
-        ]
-        cache.run([*copy, f"-DoutputDirectory={libraries}", "-DincludeScope=runtime"], "fetching Kafka")
-        done.touch()
-        return libraries
+def _cluster_id(directory: Path) -> str:
+    identity = base64.urlsafe_b64encode(hashlib.sha256(str(directory).encode()).digest()[:16])
+    return identity.decode().rstrip("=").replace("-", "x")

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from cli.topics import delete_topics
 from contracts.topics import SERVICES, TOPICS
 from deploy.local import free_port, guardian
-from deploy.local.kafka import VERSION as KAFKA_VERSION
+from deploy.local.jars import VERSION as KAFKA_VERSION
 from deploy.reference import settings_class
 from tests.conftest import Prefix
 
