@@ -94,6 +94,19 @@ POLICY_REFUSED = Gauge(
     "deskbus_policy_refused", "1 if the policy file on disk is invalid and an older policy is in force."
 )
 
+# --- Certificates. `name` is where one is used: door, smtp, mongo, kafka. Absent where none is. ---
+CERTIFICATE_EXPIRY = Gauge(
+    "deskbus_certificate_expiry_timestamp_seconds",
+    "Unix time at which a certificate in use expires, or the first in its chain.",
+    ("name",),
+)
+CERTIFICATE_RELOADS = Counter(
+    "deskbus_certificate_reloads_total", "Reloads of a changed certificate by outcome.", ("name", "outcome")
+)
+CERTIFICATE_REFUSED = Gauge(
+    "deskbus_certificate_refused", "1 if the certificate on disk is invalid and an older one is in use.", ("name",)
+)
+
 for _outcome in OUTCOMES:
     EVENTS.labels("other", _outcome)
 for _outcome in ("accepted", "refused"):

@@ -85,9 +85,13 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     door.include_router(commands_router(intake, clock, commands))
     door.include_router(tickets_router(tickets, mongo))
     door.include_router(files_router(files, tickets))
+    mail_doors = []
+    if settings.smtp_enabled:
+        certificate = worker.certificate("smtp", settings.smtp_certificate, settings.smtp_key)
+        mail_doors = [MailDoor.from_settings(settings, intake, accounts, certificate)]
     return worker.service(
         with_webhooks(door, intake, accounts, secrets, clock, max_body=settings.max_body),
-        doors=[MailDoor.from_settings(settings, intake, accounts)] if settings.smtp_enabled else [],
+        doors=mail_doors,
         prepare=[partial(store.ensure_indexes, mongo)],
         background={"sender": sender.run, "closing": closing.run},
         door_first=True,
