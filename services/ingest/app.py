@@ -12,7 +12,7 @@ from kit.doors import http as kit_http
 from kit.process.service import Service
 from kit.process.worker import Worker
 from kit.protocol.timers import Ticker
-from services.ingest import store
+from services.ingest import metrics, store
 from services.ingest.accounts import Accounts
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.commands_http import commands_router
@@ -51,6 +51,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
 
     tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
+    tickets.watch(metrics.count)
     tickets.watch(lambda _: people.begin_to_publish())  # beside the tickets of the batch, which are published next
     files = Files(
         mongo, clock, http_client, accounts, secrets, max_bytes=settings.max_body, upload_for=settings.upload_for

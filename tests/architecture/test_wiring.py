@@ -20,6 +20,7 @@ from kit.process.service import Service
 from kit.protocol.document import Kind
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Ticker
+from services.ingest import metrics as ingest_metrics
 from services.ingest import store as ingest_store
 from services.ingest.app import create_service as ingest
 from services.ingest.handlers import IngestHandling, weigh
@@ -51,7 +52,12 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
     "routing": (RoutingSettings, routing),
     "sla": (SlaSettings, sla),
 }
-COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
+COUNTS = {
+    "ingest": ingest_metrics.count,
+    "notify": notify_metrics.count,
+    "routing": routing_metrics.count,
+    "sla": sla_metrics.count,
+}
 PREPARES = {"ingest": ingest_store.ensure_indexes, "notify": notify_store.prepare, "sla": sla_store.prepare}
 #: Settings that are read while the service runs, not when it is put together.
 READ_LATER = {
