@@ -1,4 +1,5 @@
-"""`python -m deploy.reference [--check]`: generates the reference in docs/: metrics, settings, policies, REST APIs.
+"""`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, REST APIs) and
+parts of the Helm chart.
 
 Services are built but not started; no server is contacted.
 """
@@ -20,7 +21,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
-from deploy import policies
+from deploy import chart, policies
+from deploy.settings import settings_class
 from kit.base.settings import ServiceSettings
 from kit.process.service import Service
 
@@ -34,6 +36,7 @@ def outputs() -> dict[Path, str]:
     """Return every generated file with its text."""
     documents = asyncio.run(_openapi())
     return {
+        **chart.outputs(),
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
         DOCS / "policies.md": policies.page(),
@@ -48,8 +51,8 @@ def drift(wanted: Mapping[Path, str]) -> list[str]:
         for path, text in wanted.items()
         if not path.exists() or path.read_text("utf-8") != text
     ]
-    unknown = (path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted)
-    return faults + [f"{path.relative_to(ROOT)}: belongs to no service" for path in unknown]
+    unknown = [path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted] + chart.strays(wanted)
+    return faults + [f"{path.relative_to(ROOT)}: is generated from nothing" for path in unknown]
 
 
 def write() -> None:
@@ -57,12 +60,6 @@ def write() -> None:
     for path, text in outputs().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-
-
-def settings_class(service: str) -> type[ServiceSettings]:
-    """Return the class of a service's settings."""
-    found = getattr(importlib.import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
-    return cast("type[ServiceSettings]", found)
 
 
 def _build(service: str) -> Service:

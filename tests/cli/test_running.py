@@ -15,7 +15,7 @@ from cli.running import doors, environment, from_file, ports
 from cli.traffic import tokens
 from contracts import topics
 from contracts.topics import LOCAL_PARTITIONS
-from deploy.reference import settings_class
+from deploy.settings import settings_class
 
 FOLDER = Path("policies")
 

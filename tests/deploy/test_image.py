@@ -19,7 +19,7 @@ from cli.topics import delete_topics
 from contracts.topics import SERVICES, TOPICS
 from deploy.local import free_port, guardian
 from deploy.local.jars import VERSION as KAFKA_VERSION
-from deploy.reference import settings_class
+from deploy.settings import settings_class
 from tests.conftest import Prefix
 
 _LOAD = """

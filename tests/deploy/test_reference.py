@@ -7,6 +7,7 @@ import pytest
 
 from contracts.topics import SERVICES
 from deploy import policies, reference
+from deploy.settings import settings_class
 from kit.base.settings import ServiceSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -53,7 +54,7 @@ def test_a_secret_s_variable_is_in_it_and_never_a_value(outputs: dict[Path, str]
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_default_that_a_service_has_of_its_own_is_in_its_table(service: str, outputs: dict[Path, str]) -> None:
     table = outputs[reference.DOCS / "settings.md"]
-    fields, common = reference.settings_class(service).model_fields, ServiceSettings.model_fields
+    fields, common = settings_class(service).model_fields, ServiceSettings.model_fields
     mine = {name: field for name, field in fields.items() if name in common}
     own = {name: field.default for name, field in mine.items() if name not in reference.PER_SERVICE}
     changed = {name: default for name, default in own.items() if default != common[name].default}

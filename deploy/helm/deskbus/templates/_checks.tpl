@@ -1,0 +1,76 @@
+{{/* What a JSON schema cannot say about the values: each fault names the keys and what to do. */}}
+
+{{- define "deskbus.check" -}}
+{{- $v := .Values -}}
+{{- $auth := include "deskbus.kafkaAuth" . -}}
+{{- if eq $v.image.tag "latest" -}}
+{{- fail "image.tag is latest: name a version, or the digests in image.digests" -}}
+{{- end -}}
+{{- if and $v.trial.enabled $v.kafka.bootstrap -}}
+{{- fail "trial.enabled runs its own Kafka: leave kafka.bootstrap empty, or set trial.enabled to false" -}}
+{{- end -}}
+{{- if and $v.trial.enabled (ne $v.kafka.security "plaintext") -}}
+{{- fail "trial.enabled runs a Kafka without TLS and SASL: kafka.security must be plaintext" -}}
+{{- end -}}
+{{- if and $v.trial.enabled (ne $v.topics.by "job") -}}
+{{- fail "trial.enabled needs topics.by=job" -}}
+{{- end -}}
+{{- if not (or $v.trial.enabled $v.kafka.bootstrap) -}}
+{{- fail "kafka.bootstrap is empty: name the brokers (host:port, separated by commas), or set trial.enabled" -}}
+{{- end -}}
+{{- if and $v.kafka.clientCertificate (not (has $v.kafka.security (list "ssl" "sasl_ssl"))) -}}
+{{- fail "kafka.clientCertificate needs kafka.security=ssl or sasl_ssl" -}}
+{{- end -}}
+{{- if and (eq $v.secrets.source "external") (not $v.secrets.external.store) -}}
+{{- fail "secrets.source=external needs secrets.external.store" -}}
+{{- end -}}
+{{- if and (or $v.strimzi.users (eq $v.topics.by "strimzi")) (not $v.strimzi.cluster) -}}
+{{- fail "strimzi.cluster is empty: name the Kafka resource" -}}
+{{- end -}}
+{{- if and $v.strimzi.users (ne $auth (ternary "password" "certificate" (eq $v.strimzi.authentication "scram-sha-512"))) -}}
+{{- fail (printf "strimzi.authentication=%s does not fit kafka.security=%s, kafka.mechanism=%s, kafka.clientCertificate=%t" $v.strimzi.authentication $v.kafka.security $v.kafka.mechanism $v.kafka.clientCertificate) -}}
+{{- end -}}
+{{- if and $v.strimzi.users $v.kafka.credentials.secret -}}
+{{- fail "strimzi.users makes the Secrets: leave kafka.credentials.secret empty" -}}
+{{- end -}}
+{{- if and $v.strimzi.users (eq $v.topics.by "job") $v.topics.job.hook -}}
+{{- fail "with strimzi.users the hook would wait for a user that is not made yet: set topics.by=strimzi or topics.job.hook=false" -}}
+{{- end -}}
+{{- if and $v.tls.enabled (not $v.tls.secret) -}}
+{{- fail "tls.enabled needs tls.secret" -}}
+{{- end -}}
+{{- if and $v.gateway.enabled (not $v.gateway.parents) -}}
+{{- fail "gateway.enabled needs gateway.parents" -}}
+{{- end -}}
+{{- if and $v.tracing.enabled (not $v.tracing.endpoint) -}}
+{{- fail "tracing.enabled needs tracing.endpoint" -}}
+{{- end -}}
+{{- range $name := list "ingest" "routing" "sla" "notify" -}}
+{{- include "deskbus.checkService" (dict "root" $ "name" $name "auth" $auth) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "deskbus.checkService" -}}
+{{- $s := include "deskbus.service" . | fromYaml -}}
+{{- $partitions := int .root.Values.kafka.partitions -}}
+{{- $at := printf "services.%s" .name -}}
+{{- if gt (int $s.replicas) $partitions -}}
+{{- fail (printf "%s.replicas is %d, more than kafka.partitions (%d): the rest would have nothing to do" $at (int $s.replicas) $partitions) -}}
+{{- end -}}
+{{- if gt (int $s.autoscaling.max) $partitions -}}
+{{- fail (printf "%s.autoscaling.max is %d, more than kafka.partitions (%d): the rest would have nothing to do" $at (int $s.autoscaling.max) $partitions) -}}
+{{- end -}}
+{{- if and (ne $s.autoscaling.by "none") (gt (int $s.autoscaling.min) (int $s.autoscaling.max)) -}}
+{{- fail (printf "%s.autoscaling.min is %d, more than its max (%d)" $at (int $s.autoscaling.min) (int $s.autoscaling.max)) -}}
+{{- end -}}
+{{- if and (eq $s.autoscaling.by "keda") (eq .auth "token") (not $s.autoscaling.authentication) -}}
+{{- fail (printf "%s.autoscaling.authentication is empty: with kafka.mechanism=oauthbearer, name a TriggerAuthentication" $at) -}}
+{{- end -}}
+{{- if and .root.Values.strimzi.users (eq (include "deskbus.secretName" .) (include "deskbus.kafkaUser" .)) -}}
+{{- fail (printf "secrets.name and the KafkaUser of %s have the same name, and both are Secrets: change secrets.name or kafka.username" .name) -}}
+{{- end -}}
+{{- $given := or $s.policy (ne $s.policyConfigMap (printf "%s-policy" $s.fullname)) .root.Values.trial.enabled -}}
+{{- if and $s.enabled (not $given) -}}
+{{- fail (printf "%s.policy is empty: give the file with --set-file %s.policy=%s.yaml, or name a ConfigMap in %s.policyConfigMap" $at $at .name $at) -}}
+{{- end -}}
+{{- end -}}
