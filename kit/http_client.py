@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from kit.base import tracing
+from kit.base.tracing import Span
+
 MOST_ANSWER = 64 * 1024
 """Bytes of an answer that are read: an id, or a reason."""
 _BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
@@ -134,6 +137,11 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
+def _context(span: Span) -> dict[str, str]:
+    """Return the headers by which the other side continues the trace."""
+    return {} if span.traceparent is None else {"traceparent": span.traceparent}
+
+
 class HttpClient:
     """A service's HTTP client. `allowed` gives the hosts that may be called although private or without TLS."""
 
@@ -178,9 +186,15 @@ class HttpClient:
             left = left or event.endswith(_LEAVES)
 
         within = self._seconds if seconds is None else min(seconds, self._seconds)
+        known = {"http.request.method": method, "server.address": urlsplit(url).hostname}
         try:
-            async with asyncio.timeout(within):
-                return await self._send(method, url, headers, body, most, trace)
+            with tracing.within(method, "client", known) as span:
+                async with asyncio.timeout(within):
+                    answer = await self._send(method, url, {**_context(span), **headers}, body, most, trace)
+                span.note({"http.response.status_code": answer.status})
+                if answer.status >= 400:
+                    span.fail(str(answer.status))
+                return answer
         except TimeoutError:
             raise Unreached(f"no answer within {within:g} s", unsure=left) from None
         except _BROKEN_OFF as fault:

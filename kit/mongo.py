@@ -25,6 +25,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
+from kit.base import tracing
 from kit.base.errors import TransientError
 from kit.protocol.ports import Guarded, WriteOutcome
 
@@ -77,6 +78,14 @@ def _passing() -> Iterator[None]:
         if error.code not in _OUR_FAULT:
             raise TransientError(f"MongoDB cannot answer at the moment: code {error.code}") from error
         raise
+
+
+@contextlib.contextmanager
+def _asking(command: str, collection: str) -> Iterator[None]:
+    """Ask the store on behalf of the span at hand. What it answers, and with which ids, is not an attribute."""
+    known = {"db.system.name": "mongodb", "db.operation.name": command, "db.collection.name": collection}
+    with tracing.within(f"{command} {collection}", "client", known), _passing():
+        yield
 
 
 def _codes(error: BulkWriteError) -> set[int]:
@@ -136,7 +145,7 @@ class MongoStore:
         """Load documents by id, as a majority has them; for no id nobody is asked."""
         if not ids:
             return []
-        with _passing():
+        with _asking("find", collection):
             return await self._collection(collection).find({"_id": {"$in": list(ids)}}).to_list(None)
 
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
@@ -150,7 +159,7 @@ class MongoStore:
             return WriteOutcome()
         ids = [write.id for write in writes]
         try:
-            with _passing():
+            with _asking("bulk_write", collection):
                 try:
                     await self._collection(collection).bulk_write([_operation(w) for w in writes], ordered=False)
                 except BulkWriteError as error:
@@ -197,7 +206,7 @@ class MongoStore:
         projection: Mapping[str, Any] | Sequence[str] | None = None,
     ) -> list[Row]:
         """Documents that match, at most `limit`."""
-        with _passing():
+        with _asking("find", collection):
             cursor = self._collection(collection).find(dict(query), projection, limit=limit)
             if sort:
                 cursor = cursor.sort(list(sort))
@@ -210,7 +219,7 @@ class MongoStore:
         """
         names = {f"by{number}": {"$ifNull": [f"${path}", None]} for number, path in enumerate(by)}
         group = {"_id": names, "count": {"$sum": 1}, "least": {"$min": f"${least}"}}
-        with _passing():
+        with _asking("aggregate", collection):
             rows = (
                 await self._collection(collection).aggregate([{"$match": dict(query)}, {"$group": group}]).to_list(None)
             )
@@ -223,20 +232,12 @@ class MongoStore:
         """Insert those that are not there; returns the ids of those that were, and stay as they are."""
         if not documents:
             return set()
-        with _passing():
+        with _asking("bulk_write", collection):
             try:
                 await self._collection(collection).bulk_write([InsertOne(dict(d)) for d in documents], ordered=False)
             except BulkWriteError as error:
                 return set(_duplicates(error, [d["_id"] for d in documents]))
         return set()
-
-    async def set_each(self, collection: str, field: str, values: Mapping[str, Any]) -> None:
-        """Set a field of documents, to a value for each, without guard or version: while nobody else writes them."""
-        if not values:
-            return
-        with _passing():
-            changes = [UpdateOne({"_id": i}, {"$set": {field: value}}) for i, value in values.items()]
-            await self._collection(collection).bulk_write(changes, ordered=False)
 
     async def unset(self, collection: str, ids: Sequence[str], field: str) -> None:
         """Remove a field from documents; one that is not there is no fault."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from kit.base import tracing
+
 _SECRET_KEY = re.compile(r"token|secret|authorization|password|passwd|signature|cookie|api_?key", re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _MASK = "***"
@@ -33,13 +35,13 @@ def bind_event(event: Traced) -> None:
         event=event.id,
         correlation=event.correlationid,
         causation=event.causationid,
-        trace=trace[1] if len(trace) == 4 else None,
+        trace_id=trace[1] if len(trace) == 4 else None,
     )
 
 
 def clear_event() -> None:
     """Forget the event at hand."""
-    structlog.contextvars.unbind_contextvars("event", "correlation", "causation", "trace")
+    structlog.contextvars.unbind_contextvars("event", "correlation", "causation", "trace_id")
 
 
 def _masked(key: str, value: Any) -> Any:
@@ -61,6 +63,13 @@ def mask_secrets(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapp
     return line
 
 
+def add_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the span at hand, so that a trace leads to its log lines and back."""
+    if (ids := tracing.ids()) is not None:
+        line["trace_id"], line["span_id"] = ids
+    return line
+
+
 def configure(service: str, level: str = "info") -> None:
     """Set up logging for this process, once, before anything is logged."""
 
@@ -73,6 +82,7 @@ def configure(service: str, level: str = "info") -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.processors.EventRenamer("message"),
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,

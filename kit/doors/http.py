@@ -17,16 +17,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import Counter, Histogram
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kit.base import metrics
+from contracts.values import trace_context
+from kit.base import metrics, tracing
 from kit.base.errors import TransientError
-from kit.base.series import Counter, Histogram
 from kit.base.settings import ServiceSettings
 from kit.base.tokens import Caller, find
+from kit.base.tracing import Span
 
 log = structlog.get_logger(__name__)
 PROBLEM = "application/problem+json"
@@ -36,6 +38,7 @@ API_VERSION = "1"
 _AWAY_BYTES, _AWAY_SECONDS = 64 * 1024 * 1024, 5.0
 #: What a request may take by default: bytes of its body, seconds to its answer.
 MAX_BODY, SECONDS = 1 << 20, 15.0
+_UNRECORDED = Span()
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -167,6 +170,10 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with _span(scope) as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         status = 0
@@ -211,6 +218,8 @@ class Guard:
             requests, seconds = _counters(route, _known(scope["method"]), str(status or 499))  # 499: the caller left
             requests.inc()
             seconds.observe(loop.time() - begin)
+            if tracing.is_on():
+                _describe(span, route, _known(scope["method"]), status or 499)
 
     def _check_length(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -238,6 +247,22 @@ async def _read_away(receive: Receive) -> None:
 @functools.cache  # routes, methods and statuses are few: finding a metric's child costs more than counting
 def _counters(route: str, method: str, status: str) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route)
+
+
+def _span(scope: Scope) -> Span:
+    """Begin the span of a request, below the caller's if it sent a valid one."""
+    if not tracing.is_on():
+        return _UNRECORDED
+    parent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+    return tracing.span(_known(scope["method"]), "server", parent=trace_context(parent) or tracing.ROOT)
+
+
+def _describe(span: Span, route: str, method: str, status: int) -> None:
+    """Say what the request was, by its route's template: path and query may hold ids of contacts."""
+    span.rename(f"{method} {route}")
+    span.note({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status >= 500:
+        span.fail(str(status))
 
 
 def _known(method: str) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from kit.base.tracing import Span
 from kit.protocol.deadletter import FailedRecord
 from kit.protocol.record import Lane, Place, Record, place
 
@@ -24,6 +26,9 @@ class Batch:
     held: set[str | Lane] = field(default_factory=set)
     """Documents about which nothing more is decided in this batch, and partitions of which nothing more is read."""
     dead: dict[Place, FailedRecord] = field(default_factory=dict)
+    trace: Span = field(default_factory=Span)
+    """The batch as a span, to which those of its records are linked."""
+    began: datetime | None = None
     looked: bool = False
     """Whether a pass was made: documents that it took for new may exist."""
 

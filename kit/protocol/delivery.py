@@ -19,13 +19,13 @@ from contracts.envelope import Event, Head
 from kit.base import metrics
 from kit.base.errors import Full, TransientError, Unloadable, Unparsable
 from kit.base.logging import bind_event, clear_event
-from kit.base.series import exemplar
 from kit.protocol.batch import Batch
 from kit.protocol.deadletter import DeadLetters, FailedRecord
 from kit.protocol.document import MISSING_CAP, Document
 from kit.protocol.handling import Handling, Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.record import Place, Record, Unread, place
+from kit.protocol.traced import batch_span, record_span
 
 S = TypeVar("S")
 log = structlog.get_logger(__name__)
@@ -70,10 +70,13 @@ class Delivery(Generic[S]):
         """Handle a batch; returns the places of records that are not handled and must come again."""
         batch = Batch.of(records)
         self._dead_letters.begin(len(records))
-        try:
-            await self._rounds(records, batch)
-        except TransientError as fault:
-            log.warning("batch not handled, retrying", fault=str(fault), records=len(batch.undone))
+        with batch_span(records) as batch.trace:
+            batch.began = self._clock.now()
+            try:
+                await self._rounds(records, batch)
+            except TransientError as fault:
+                batch.trace.fail(type(fault).__name__)
+                log.warning("batch not handled, retrying", fault=str(fault), records=len(batch.undone))
         self._finish(records, batch)
         return batch.undone
 
@@ -288,12 +291,18 @@ class Delivery(Generic[S]):
             self._take(doc, event)
             return
         item.incomplete = head is not None and doc.lacks(head.source, head.sequence)
+        span = record_span(item, batch)
         try:
-            decision = self.handling.decide(doc.state, item, now)
-            self.documents.apply(doc, decision, cause=item.cause)
-        except TransientError:
+            with span.at_hand():
+                decision = self.handling.decide(doc.state, item, now)
+                self.documents.apply(doc, decision, cause=item.cause)
+        except TransientError as fault:
+            span.fail(type(fault).__name__)
+            span.end()
             raise
         except Exception as error:
+            span.fail(type(error).__name__)
+            span.end()
             if event is not None:
                 bind_event(event)
             log.exception("an event cannot be handled", document=doc.id)
@@ -301,13 +310,14 @@ class Delivery(Generic[S]):
             item.unforeseen = True
             self._kill(doc, item, _reason(error), batch)
             return
+        doc.reports.append(span.end)
         self._count(item, "handled", doc)
         doc.reports.append(partial(self.handling.count, item, decision))
         if head is not None:
             self._take(doc, head)
         if event is not None:
             seconds = max(0.0, (now - event.time).total_seconds())
-            doc.reports.append(partial(metrics.EFFECT_SECONDS.observe, seconds, exemplar(event.traceparent)))
+            doc.reports.append(partial(metrics.EFFECT_SECONDS.observe, seconds))
 
     def _count(self, item: Incoming, outcome: str, doc: Document[S] | None) -> None:
         """Count the outcome of an item: once, however often it is decided, and only when its document is stored."""

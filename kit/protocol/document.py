@@ -149,6 +149,8 @@ class Document(Generic[S]):
     reports: list[Callable[[], object]] = field(default_factory=list)
     """What counts and logs the decisions of a batch. Called once they are stored, and lost with the document."""
     fault: str | None = None
+    trace: str | None = None
+    """Trace of the last decision that published events: timers and attempts to send continue it."""
     _state: S | None = None
 
     @property
@@ -190,9 +192,16 @@ class Document(Generic[S]):
 
 
 def apply(
-    kind: Kind[S], doc: Document[S], decision: Decision[S], *, now: datetime, cause: Cause | None, limit: int
+    kind: Kind[S],
+    doc: Document[S],
+    decision: Decision[S],
+    *,
+    now: datetime,
+    cause: Cause | None,
+    limit: int,
+    trace: str | None = None,
 ) -> None:
-    """Apply a decision to a document, or raise and leave it unchanged.
+    """Apply a decision to a document, or raise and leave it unchanged. `trace` is for events whose cause has none.
 
     Raises TooLarge for an event above `limit` bytes or for more events than an outbox may hold, Full when the outbox
     already holds too many, and Unloadable.
@@ -203,8 +212,9 @@ def apply(
     if len(doc.outbox) + len(doc.fresh) + len(decision.events) > OUTBOX_CAP:
         raise Full(f"more than {OUTBOX_CAP} events are waiting to be published")
     entries = []
+    trace = (cause.traceparent if cause else None) or trace
     for number, payload in enumerate(decision.events, start=doc.emitted + 1):
-        entry = _entry(kind, doc.id, number, payload, now=now, cause=cause)
+        entry = _entry(kind, doc.id, number, payload, now=now, cause=cause, trace=trace)
         if len(entry.event) > limit:
             raise TooLarge(f"{payload.type} has {len(entry.event)} bytes, at most {limit} are allowed")
         entries.append(entry)
@@ -214,9 +224,19 @@ def apply(
     doc.emitted += len(entries)
     doc.inserts += decision.inserts
     doc.changed = doc.changed or decision.state is not None or bool(entries)
+    doc.trace = trace if trace and entries else doc.trace
 
 
-def _entry(kind: Kind[S], doc_id: str, sequence: int, payload: Payload, *, now: datetime, cause: Cause | None) -> Entry:
+def _entry(
+    kind: Kind[S],
+    doc_id: str,
+    sequence: int,
+    payload: Payload,
+    *,
+    now: datetime,
+    cause: Cause | None,
+    trace: str | None,
+) -> Entry:
     own = event_id(kind.source, doc_id, sequence)
     event = Event.of(
         payload,
@@ -226,7 +246,7 @@ def _entry(kind: Kind[S], doc_id: str, sequence: int, payload: Payload, *, now: 
         time=now,
         correlationid=cause.correlationid if cause else own,
         causationid=cause.id if cause else None,
-        traceparent=cause.traceparent if cause else None,
+        traceparent=trace,
     )
     return Entry(own, sequence, now, event.encode())
 
@@ -239,6 +259,7 @@ def read(kind: Kind[S], raw: Mapping[str, Any]) -> Document[S]:
         seen={_unfield(s): _seen(v) for s, v in raw.get("seen", {}).items()},
         emitted=raw.get("emitted", 0),
         outbox=outbox(raw),
+        trace=raw.get("trace"),
     )
     state = raw.get("state")
     try:
@@ -255,10 +276,12 @@ def outbox(raw: Mapping[str, Any]) -> list[Entry]:
 
 def fields(kind: Kind[S], doc: Document[S], partition: int | None) -> dict[str, Any]:
     """Return what a guarded write sets: all but `_id`, `version`, `outbox`, and a state that did not load."""
-    taken = {
+    taken: dict[str, Any] = {
         "seen": {_field(s): _stored(v) for s, v in doc.seen.items()},
         "emitted": doc.emitted,
     }
+    if doc.trace is not None:
+        taken["trace"] = doc.trace
     if doc.fault is not None:
         return taken
     return taken | {

@@ -19,7 +19,7 @@ import structlog
 
 from contracts.envelope import HEADERS
 from contracts.topics import topic_name
-from kit.base import metrics
+from kit.base import metrics, tracing
 from kit.base.clock import Clock
 from kit.base.errors import TransientError, Unloadable
 from kit.protocol import document
@@ -110,7 +110,8 @@ class Documents(Generic[S]):
 
     def apply(self, doc: Document[S], decision: Decision[S], *, cause: Cause | None = None) -> None:
         """Apply a decision to a document; raises TooLarge, Full or Unloadable and then leaves it unchanged."""
-        document.apply(self.kind, doc, decision, now=self.clock.now(), cause=cause, limit=self.limit)
+        now, trace = self.clock.now(), tracing.current()
+        document.apply(self.kind, doc, decision, now=now, cause=cause, limit=self.limit, trace=trace)
 
     async def save(self, docs: Sequence[Document[S]]) -> Saved[S]:
         """Write the changed documents in one guarded bulk write; raises TransientError if the outcome is unknown."""

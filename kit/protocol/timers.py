@@ -16,7 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from contracts.topics import topic_name
-from kit.base import metrics
+from kit.base import metrics, tracing
+from kit.base.tracing import Span
 from kit.base.turns import turns, woken
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
@@ -169,14 +170,15 @@ class Ticker(Generic[S]):
         ready = dict(islice(over.items(), self._limit))
         if not ready:
             return 0
-        fired, failed = set[str](), set[str]()
+        fired, failed = dict[str, Span](), set[str]()
 
         def fire(doc: Document[S]) -> None:
             state = doc.state
             self._soon.pop(doc.id, None)  # if it stays due, the next look finds it
             if (decision := self._decide(state, until[ready[doc.id][1]])) is not None:
-                self._documents.apply(doc, decision)
-                fired.add(doc.id)
+                fired[doc.id] = span = self._span(doc, ready[doc.id][0])
+                with span.at_hand():
+                    self._documents.apply(doc, decision)
 
         def set_aside(doc_id: str, fault: Exception) -> None:
             failed.add(doc_id)
@@ -190,11 +192,17 @@ class Ticker(Generic[S]):
             raise
         if len(saved) + len(failed) < len(ready):
             self._until = None  # another process was faster: what is due now is in the store
-        fired &= saved.keys()
         stored = self._clock.now()
-        for doc_id in fired:
+        for doc_id in fired.keys() & saved.keys():
+            fired[doc_id].end()
             metrics.TIMER_LATENESS.observe((stored - ready[doc_id][0]).total_seconds())
-        return len(fired)
+        return len(fired.keys() & saved.keys())
+
+    def _span(self, doc: Document[S], due: datetime) -> Span:
+        """Begin the span of a timer, which continues the trace of what the document published last."""
+        name = f"timer {self._documents.kind.collection}"
+        told = {"deskbus.document": doc.id, "deskbus.due": due.isoformat()}
+        return tracing.span(name, parent=doc.trace or tracing.ROOT, attributes=told)
 
     def _set_aside(self, doc_id: str, now: datetime, fault: Exception) -> None:
         failures = self._aside.get(doc_id, (now, 0))[1] + 1

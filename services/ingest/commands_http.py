@@ -13,6 +13,7 @@ from contracts.commands import CommandPayload, Forward
 from contracts.envelope import HEADERS, Command
 from contracts.registry import COMMANDS
 from contracts.ticket import Author, AuthorKind
+from kit.base import tracing
 from kit.base.clock import Clock
 from kit.base.ids import stable_id
 from kit.base.tokens import LIMITS, Caller
@@ -138,6 +139,7 @@ def commands_router(intake: Intake, clock: Clock, topic: str) -> Router:
             source=SOURCE,
             subject=body.ticket_id,
             time=clock.now(),
+            traceparent=tracing.current(),
             caller=caller.name,
             brands=_limit(caller, "brands"),
             accounts=_limit(caller, "accounts"),

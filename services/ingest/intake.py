@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, Self
 
+from prometheus_client import Counter
+
 from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
 from contracts.topics import INBOUND, topic_name
+from kit.base import tracing
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
-from kit.base.series import Counter
 from kit.protocol.ports import Outgoing, Store
 from services.ingest import blobs, metrics
 from services.ingest.settings import IngestSettings
@@ -83,6 +85,10 @@ class Intake:
 
     async def take(self, envelope: Envelope, body: bytes) -> str:
         """Write a message and return its receipt once Kafka has acknowledged it. Raises TransientError on timeout."""
+        with tracing.span(f"accept {envelope.channel}", "producer") as span:
+            return await self._take(envelope, body, span.traceparent or envelope.traceparent)
+
+    async def _take(self, envelope: Envelope, body: bytes, traceparent: str | None) -> str:
         receipt = uuid7()
         begin = self._clock.monotonic()
         claim = None
@@ -99,7 +105,7 @@ class Intake:
             claim=claim,
             verified=envelope.verified,
             http=envelope.http,
-            traceparent=envelope.traceparent,
+            traceparent=traceparent,
         )
         if sum([len(name) + len(value) for name, value in headers]) > _MAX_HEADERS:
             raise ValueError("the headers of a message are too large")

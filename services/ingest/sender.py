@@ -16,6 +16,7 @@ import structlog
 
 from contracts.ticket import Ticket
 from contracts.topics import COMMAND, topic_name
+from kit.base import tracing
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.base.turns import turns, woken
@@ -162,10 +163,13 @@ class ReplySender:
                 begun.extend([] if attempt is None else [(decision.state, attempt)])
             return decision
 
-        await self._documents.change(ticket_id, begin)
-        if not begun:
-            return
-        state, attempt = begun[0]
+        doc = await self._documents.change(ticket_id, begin)
+        if begun:
+            told = {"deskbus.document": ticket_id, "deskbus.message": begun[0][1].message.id}
+            with tracing.span("reply", parent=doc.trace or tracing.ROOT, attributes=told):
+                await self._attempt(ticket_id, *begun[0])
+
+    async def _attempt(self, ticket_id: str, state: TicketState, attempt: Pending) -> None:
         outcome = await self._delivery.deliver(state, attempt)
         if attempt.into is None and state.ticket is not None:
             metrics.SENT.labels(state.ticket.channel, _outcome_label(outcome)).inc()

@@ -19,7 +19,6 @@ from aiosmtpd.smtp import SMTP, syntax
 
 from contracts.inbound import HttpRequest
 from kit.base.errors import TransientError
-from kit.doors.tls import DoorCertificate
 from services.ingest import metrics
 from services.ingest.accounts import Accounts
 from services.ingest.channels import channel as channels
@@ -173,14 +172,8 @@ class MailDoor:
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def from_settings(
-        cls,
-        settings: IngestSettings,
-        intake: Intake,
-        policy: Callable[[], Accounts],
-        certificate: DoorCertificate | None = None,
-    ) -> Self:
-        """Return the door as the settings describe it; with a certificate it offers STARTTLS."""
+    def from_settings(cls, settings: IngestSettings, intake: Intake, policy: Callable[[], Accounts]) -> Self:
+        """Return the door as the settings describe it. Raises OSError if its certificate cannot be read."""
         limits = MailLimits(
             settings.max_body,
             settings.smtp_sessions,
@@ -188,7 +181,10 @@ class MailDoor:
             settings.smtp_idle_seconds,
             settings.smtp_hostname,
         )
-        tls = certificate.context if certificate else None
+        tls = None
+        if settings.smtp_certificate is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.smtp_certificate, settings.smtp_key)
         return cls(intake, policy, limits, tls, settings.host, settings.smtp_port)
 
     async def start(self) -> None:

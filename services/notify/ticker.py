@@ -17,6 +17,7 @@ import structlog
 from contracts import topics
 from contracts.notifications import NotificationFailed
 from contracts.topics import topic_name
+from kit.base import tracing
 from kit.base.clock import Clock
 from kit.base.turns import turns, woken
 from kit.protocol.document import Decision, Document
@@ -111,18 +112,18 @@ class Deliverer:
         since: datetime | None = None
         for _ in range(PAGES):
             docs = await store.due_for_attempt(self._documents, owned, now, since=since, limit=PAGE)
-            started += sum(self._start_all(doc.id, doc.state, now) for doc in docs if doc.state is not None)
+            started += sum(self._start_all(doc, doc.state, now) for doc in docs if doc.state is not None)
             last = docs[-1].state if docs else None
             if len(docs) < PAGE or last is None or last.next_try == since or len(self._in_flight) >= self._at_once:
                 break
             since = last.next_try
         return started
 
-    def _start_all(self, doc_id: str, state: Escalation, now: datetime) -> int:
+    def _start_all(self, doc: Document[Escalation], state: Escalation, now: datetime) -> int:
         started = 0
         for planned in state.planned:
-            if self._may_start(doc_id, planned, now):
-                self._start(doc_id, state, planned)
+            if self._may_start(doc.id, planned, now):
+                self._start(doc.id, state, planned, doc.trace)
                 started += 1
         return started
 
@@ -145,10 +146,10 @@ class Deliverer:
         resumes = self._backing_off.get(planned.receiver)
         return (resumes is None or resumes <= now) and self._load[planned.receiver] < max(1, self._at_once // 4)
 
-    def _start(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+    def _start(self, doc_id: str, state: Escalation, planned: Planned, trace: str | None) -> None:
         self._load[planned.receiver] += 1
         self._busy[doc_id, planned.receiver] += 1
-        task = asyncio.create_task(self._deliver(doc_id, state, planned))
+        task = asyncio.create_task(self._deliver(doc_id, state, planned, trace))
         self._in_flight[planned.id] = task
         metrics.IN_FLIGHT.set(len(self._in_flight))
 
@@ -161,12 +162,14 @@ class Deliverer:
 
         task.add_done_callback(done)
 
-    async def _deliver(self, doc_id: str, state: Escalation, planned: Planned) -> None:
+    async def _deliver(self, doc_id: str, state: Escalation, planned: Planned, trace: str | None) -> None:
+        told = {"deskbus.document": doc_id, "deskbus.notification": planned.id, "deskbus.receiver": planned.receiver}
         try:
-            if planned.withdrawn:
-                await self._settle(doc_id, planned, Dropped())
-            elif await self._record_attempt(doc_id, planned):
-                await self._settle(doc_id, planned, await self._send(state, planned))
+            with tracing.span(f"notify {planned.sink}", parent=trace or tracing.ROOT, attributes=told):
+                if planned.withdrawn:
+                    await self._settle(doc_id, planned, Dropped())
+                elif await self._record_attempt(doc_id, planned):
+                    await self._settle(doc_id, planned, await self._send(state, planned))
         except Exception as fault:
             # It stays planned and is sent again: a duplicate with the same id is better than a missed notification.
             log.warning("could not store the outcome of a notification", notification=planned.id, fault=repr(fault))

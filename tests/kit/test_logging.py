@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kit.base import logging as kit_logging
+from kit.base import tracing
 
 
 @dataclass
@@ -59,7 +61,7 @@ def test_line_carries_the_ids_of_the_event_at_hand(lines: Lines) -> None:
         "agent": "a1",
         "event": "routing:t1:3",
         "correlation": "ingest:t1:1",
-        "trace": "0af7651916cd43dd8448eb211c80319c",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
     }
     assert first["at"].endswith("Z")
     assert "event" not in second
@@ -105,3 +107,17 @@ def test_lines_below_the_level_are_not_written(lines: Lines) -> None:
     structlog.get_logger("x").debug("noise")
     logging.getLogger("aiokafka").info("noise")
     assert lines.read() == []
+
+
+async def test_lines_name_the_span_at_hand(lines: Lines) -> None:
+    lines.configure()
+    tracing.start("routing", InMemorySpanExporter())
+    log = structlog.get_logger("x")
+    with tracing.span("x") as span:
+        log.info("at hand")
+    log.info("idle")
+    await tracing.stop(1)
+    first, second = lines.read()
+    assert span.traceparent is not None
+    assert [first["trace_id"], first["span_id"]] == span.traceparent.split("-")[1:3]
+    assert "trace_id" not in second
