@@ -9,7 +9,7 @@ ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down status server run demo test test-unit simulate check check-alerts format generate lock bench scale mutants crash fuzz soak clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.* ## .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -70,6 +70,9 @@ check-alerts: ## test the alerts; needs promtool, which comes with Prometheus
 generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contracts/, and the reference in docs/ from the code
 	$(BIN)/python -m contracts.generate
 	$(BIN)/python -m deploy.reference
+
+dist: $(READY) ## build the wheel deskbus-contracts for subscribers into dist/; see docs/subscribers.md
+	$(BIN)/python -m deploy.dist
 
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra tracing $(LOCK) -o requirements.lock
