@@ -8,6 +8,10 @@ PYTEST := $(BIN)/python -m pytest
 ROOMS := $(wildcard cli contracts deploy kit services tests)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
+ifdef BROKERS
+export DESKBUS_LOCAL_BROKERS := $(BROKERS)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.* ## .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .NOTPARALLEL:
@@ -23,7 +27,7 @@ $(READY): requirements-dev.lock
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
-up: $(READY) ## start Kafka and MongoDB for this directory (ports: DESKBUS_LOCAL_KAFKA_PORT, DESKBUS_LOCAL_MONGO_PORT)
+up: $(READY) ## start Kafka and MongoDB for this directory; BROKERS=3: three brokers, with data of their own (ports: DESKBUS_LOCAL_KAFKA_PORT, DESKBUS_LOCAL_MONGO_PORT)
 	$(BIN)/python -m deploy.local up
 
 down: ## stop Kafka and MongoDB; data stays under .local/

@@ -89,13 +89,20 @@ def topics(
     partitions: Annotated[
         int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1, help="Partitions of topics that are created.")
     ] = LOCAL_PARTITIONS,
-    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition of topics that are created.")] = 1,
+    replication: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Copies of each partition of topics that are created.",
+            show_default="default.replication.factor of the brokers",
+        ),
+    ] = None,
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
     say(_create(kafka, prefix, partitions, replication))
 
 
-def _create(kafka: str, prefix: str, partitions: int, replication: int = 1) -> str:
+def _create(kafka: str, prefix: str, partitions: int, replication: int | None = None) -> str:
     report = _connected(create_topics(kafka, prefix, partitions, replication))
     lines = [f"{len(report.created)} topics created, {len(report.configured)} reconfigured"]
     if report.other_partitions:

@@ -23,6 +23,7 @@ from kit.base.errors import TransientError
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0
+_IN_SYNC = "min.insync.replicas"
 _SET_ON_TOPIC = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG
 
 
@@ -54,27 +55,36 @@ async def create_topics(
     bootstrap: str,
     prefix: str = "",
     partitions: int = table.DEFAULT_PARTITIONS,
-    replication: int = 1,
+    replication: int | None = None,
     *,
     topics: Sequence[table.Topic] = table.TOPICS,
 ) -> TopicReport:
     """Create missing topics, correct the configuration of the others, and wait until all are usable.
 
-    Raises TransientError if no broker answers.
+    Without `replication`, the brokers' `default.replication.factor` counts. Writes need a majority
+    of a topic's copies. Raises TransientError if no broker answers.
     """
     wanted = {table.topic_name(topic.name, prefix): table.settings(topic) for topic in topics}
     async with _admin(bootstrap) as admin:
         existing = set(await admin.list_topics())
         missing = [name for name in wanted if name not in existing]
         if missing:
-            new = [NewTopic(name, partitions, replication, topic_configs=wanted[name]) for name in missing]
+            new = [_new(name, partitions, replication, wanted[name]) for name in missing]
             _raise_errors((await admin.create_topics(new)).topic_errors)
-        configured = await _configure(admin, {name: wanted[name] for name in wanted if name in existing})
-        counts = await _await_visible(admin, list(wanted))
+        usable = await _await_visible(admin, list(wanted))
+        configured = await _configure(admin, wanted, usable)
+    counts = {name: len(topic["partitions"]) for name, topic in usable.items()}
     other = tuple(name for name, count in counts.items() if count != partitions)
     if other:
         log.warning("topics exist with another number of partitions", topics=other, wanted=partitions)
-    return TopicReport(tuple(missing), configured, other)
+    return TopicReport(tuple(missing), tuple(name for name in configured if name in existing), other)
+
+
+def _new(name: str, partitions: int, replication: int | None, config: dict[str, str]) -> NewTopic:
+    if replication is not None:
+        return NewTopic(name, partitions, replication, topic_configs=config)
+    # With -1 the brokers' default counts; the client library takes it only beside an assignment, which may be empty.
+    return NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=config)
 
 
 def _raise_errors(errors: Sequence[tuple[object, ...]]) -> None:
@@ -84,7 +94,9 @@ def _raise_errors(errors: Sequence[tuple[object, ...]]) -> None:
             raise kind(f"{topic}: {why}")
 
 
-async def _configure(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]]) -> tuple[str, ...]:
+async def _configure(
+    admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]], described: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
     """Alter configurations that differ; return the names of these topics."""
     if not wanted:
         return ()
@@ -92,10 +104,10 @@ async def _configure(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str
     changes: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
         for _, _, _, name, entries in response.resources:
-            if wanted[name].items() - {(entry[0], entry[1]) for entry in entries}:
-                # AlterConfigs replaces all overrides of a topic, so those that an operator added are sent along.
-                overrides = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
-                changes[name] = overrides | wanted[name]
+            present = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
+            copies = min(len(partition["replicas"]) for partition in described[name]["partitions"])
+            if present != (complete := overrides(present, wanted[name], copies)):
+                changes[name] = complete
     if changes:
         await admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in changes.items()]
@@ -103,17 +115,26 @@ async def _configure(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str
     return tuple(changes)
 
 
+def overrides(present: Mapping[str, str], wanted: Mapping[str, str], copies: int) -> dict[str, str]:
+    """Return what a topic with so many copies sets itself: what the table wants, and what operators added.
+
+    Writes need a majority of the copies, unless an operator said otherwise: what one broker alone has, it may lose.
+    """
+    majority = {_IN_SYNC: str(copies // 2 + 1)} if copies > 1 else {}
+    return {**majority, **present, **wanted}  # AlterConfigs replaces all: what is not sent would be gone
+
+
 def _is_override(source: bool | int) -> bool:
     """Return whether a value is set on the topic itself. Version 0 of the response only has `is_default`, a bool."""
     return not source if isinstance(source, bool) else source == _SET_ON_TOPIC
 
 
-async def _await_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """Wait until every partition has a leader; return the number of partitions by topic."""
+async def _await_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Wait until every partition has a leader; return the descriptions of the topics."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
             described = await admin.describe_topics(list(names))
-            ready = {topic["topic"]: len(topic["partitions"]) for topic in described if _is_usable(topic)}
+            ready = {topic["topic"]: topic for topic in described if _is_usable(topic)}
             if len(ready) == len(names):
                 return ready
             await asyncio.sleep(0.1)

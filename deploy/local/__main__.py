@@ -5,7 +5,7 @@ import sys
 
 from deploy.local import jars, mongo
 from deploy.local.process import LocalError
-from deploy.local.stack import Stack
+from deploy.local.stack import chosen, stacks
 
 
 def main() -> int:
@@ -37,12 +37,13 @@ def _run(command: str) -> None:
             jars.fetch()
             {"mongod": lambda: None, "secantus": mongo.secantus, "pip": mongo.pip_server}[mongo.choose()]()
         case "env":
-            for name, value in Stack().addresses().environment().items():
+            for name, value in chosen().addresses().environment().items():
                 print(f"export {name}='{value}'")
         case "down":
-            Stack().down()
+            for each in stacks().values():
+                each.down()
         case "status" | "up":
-            stack = Stack(outlives=True)
+            stack = chosen(outlives=True)
             if command == "up":
                 stack.up()
             print("\n".join(stack.status()))

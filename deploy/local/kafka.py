@@ -1,5 +1,7 @@
 """Apache Kafka in KRaft mode: one broker, or the brokers of a cluster. No topics here."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -39,19 +41,8 @@ class Listener:
     """SSL, SASL_PLAINTEXT, SASL_SSL or PLAINTEXT."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """Which broker of its cluster a server is."""
-
-    node: int
-    voters: tuple[str, ...]
-    """`node@host:port` of all controllers."""
-    cluster: str
-    """The cluster's id, the same on all its brokers."""
-
-
 class KafkaServer(Server):
-    """One broker, which is also a controller; alone, unless `brokers` made it."""
+    """One broker, which is also a controller; alone, unless it joins others."""
 
     name = "kafka"
 
@@ -77,7 +68,8 @@ class KafkaServer(Server):
         self._advertised_port = advertised_port or port
         self._listeners, self._properties = tuple(listeners), dict(properties or {})
         self._format_options, self._heap_mb = tuple(format_options), heap_mb
-        self._member: Member | None = None
+        self._node, self._home = 1, self.directory
+        self._brokers: Sequence[KafkaServer] = [self]
 
     @property
     def address(self) -> str:
@@ -86,29 +78,28 @@ class KafkaServer(Server):
     def answers(self) -> bool:
         return probes.kafka_answers(self.host, self.port)
 
-    def join(self, member: Member) -> None:
-        """Make the server a broker of a cluster, before its first start."""
-        self._member = member
-        self.name = f"kafka-{member.node}"
+    def join(self, node: int, cluster: Sequence[KafkaServer], home: Path) -> None:
+        """Make the server a broker of a cluster that is named after its directory, before its first start."""
+        self.name = f"kafka-{node}"
+        self._node, self._brokers, self._home = node, cluster, home.resolve()
 
     def command(self) -> list[str]:
         java = jars.java()
         properties = self.directory / "server.properties"
         logging = self.directory / "log4j2.yaml"
-        member = self._member or Member(1, (f"1@{self.host}:{self.controller_port()}",), _cluster_id(self.directory))
-        lines = (f"{name}={value}\n" for name, value in self._server_properties(member).items())
+        lines = (f"{name}={value}\n" for name, value in self._server_properties().items())
         properties.write_text("".join(lines), encoding="utf-8")
         properties.chmod(0o600)  # it may hold passwords
         logging.write_text(_LOGGING, encoding="utf-8")
         base = [*java, f"-Dlog4j2.configurationFile={logging}"]
         if not (self.directory / "data" / "meta.properties").exists():
-            tool = ["kafka.tools.StorageTool", "format", "-t", member.cluster, "-c", str(properties)]
+            tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(self._home), "-c", str(properties)]
             cache.run([*base, *tool, *self._format_options], "formatting Kafka's storage")
         heap = f"-Xmx{self._heap_mb}m"
         return [*base[:1], heap, _COMPILER, "-XX:+UseSerialGC", *base[1:], "kafka.Kafka", str(properties)]
 
-    def _server_properties(self, member: Member) -> dict[str, str]:
-        copies = len(member.voters)
+    def _server_properties(self) -> dict[str, str]:
+        copies = len(self._brokers)
         in_sync = copies // 2 + 1
         clients = [Listener("BROKER", self.port, "PLAINTEXT"), *self._listeners]
         ports = {each.name: each.port for each in clients}
@@ -116,13 +107,13 @@ class KafkaServer(Server):
         protocols = {each.name: each.protocol for each in clients} | {"CONTROLLER": "PLAINTEXT"}
         return {
             "process.roles": "broker,controller",
-            "node.id": str(member.node),
+            "node.id": str(self._node),
             "listeners": self._urls(ports | {"CONTROLLER": self.controller_port()}),
             "advertised.listeners": self._urls(advertised),
             "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.voters": ",".join(member.voters),
+            "controller.quorum.voters": ",".join(broker.voter for broker in self._brokers),
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
             "unclean.leader.election.enable": "false",
@@ -146,6 +137,11 @@ class KafkaServer(Server):
     def _urls(self, ports: Mapping[str, int]) -> str:
         return ",".join(f"{name}://{self.host}:{port}" for name, port in ports.items())
 
+    @property
+    def voter(self) -> str:
+        """The server's place in the quorum of controllers."""
+        return f"{self._node}@{self.host}:{self.controller_port()}"
+
     def controller_port(self) -> int:
         """Return the controller's port, which must not change while the data exists."""
         file = self.directory / "controller.port"
@@ -164,9 +160,8 @@ def brokers(directory: Path, ports: Sequence[int], *, advertised: Sequence[int] 
         KafkaServer(directory / str(node), port, advertised_port=shown, heap_mb=_CLUSTER_HEAP_MB)
         for node, (port, shown) in enumerate(zip(ports, advertised or ports, strict=True), start=1)
     ]
-    voters = tuple(f"{node}@{broker.host}:{broker.controller_port()}" for node, broker in enumerate(made, start=1))
     for node, broker in enumerate(made, start=1):
-        broker.join(Member(node, voters, _cluster_id(directory.resolve())))
+        broker.join(node, made, directory)
     return made
 
 

@@ -124,11 +124,15 @@ class Server(ABC):
 
     def stop(self) -> None:
         """Stop the process, if it runs: SIGTERM, then SIGKILL if it does not exit in time."""
-        if self._signal(signal.SIGTERM):
-            self._signal(signal.SIGCONT)  # a suspended process would not handle SIGTERM
+        self.terminate()
         if not self._wait_stopped(_STOP_SECONDS):
             self.kill()
         self.pid_file.unlink(missing_ok=True)
+
+    def terminate(self) -> None:
+        """Ask the process to stop, if it runs, and do not wait."""
+        if self._signal(signal.SIGTERM):
+            self._signal(signal.SIGCONT)  # a suspended process would not handle SIGTERM
 
     def kill(self) -> None:
         """Kill the process, as if its machine were lost."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local import cache, probes
-from deploy.local.kafka import KafkaServer
+from deploy.local.kafka import KafkaServer, brokers
 from deploy.local.mongo import MongoServer
 from deploy.local.process import LocalError, Server
 
@@ -29,6 +29,16 @@ class Addresses:
         return {"DESKBUS_KAFKA": self.kafka, "DESKBUS_MONGO": self.mongo}
 
 
+@dataclass(frozen=True)
+class Part:
+    """A server as `status` shows it."""
+
+    name: str
+    address: str
+    answers: bool
+    whose: str
+
+
 class Stack:
     """Kafka and MongoDB with their data in one directory. `up` and `down` are idempotent."""
 
@@ -39,22 +49,37 @@ class Stack:
         mongo_port: int | None = None,
         *,
         outlives: bool = False,
+        count: int = 1,
     ) -> None:
-        """Prepare the stack. With `outlives`, the servers keep running when the process that started them ends."""
+        """Prepare the stack, with `count` brokers on ports that follow each other.
+
+        With `outlives`, the servers keep running when the process that started them ends.
+        """
         self.directory = directory
         self.given_kafka = os.environ.get("DESKBUS_KAFKA", "")
         self.given_mongo = os.environ.get("DESKBUS_MONGO", "")
-        self.kafka = KafkaServer(directory / "kafka", kafka_port or _port("DESKBUS_LOCAL_KAFKA_PORT", 9092))
+        first = kafka_port or _port("DESKBUS_LOCAL_KAFKA_PORT", 9092)
+        self.brokers = (
+            [KafkaServer(directory / "kafka", first)]
+            if count == 1
+            else brokers(directory / "kafka", range(first, first + count))
+        )
         self.mongo = MongoServer(directory / "mongo", mongo_port or _port("DESKBUS_LOCAL_MONGO_PORT", 27017))
-        self.kafka.outlives = self.mongo.outlives = outlives
+        for server in self._servers():
+            server.outlives = outlives
 
     def addresses(self) -> Addresses:
-        return Addresses(self.given_kafka or self.kafka.address, self.given_mongo or self.mongo.address)
+        kafka = ",".join(broker.address for broker in self.brokers)
+        return Addresses(self.given_kafka or kafka, self.given_mongo or self.mongo.address)
+
+    def runs(self) -> bool:
+        """Return whether any of its servers has been started and not stopped."""
+        return self._docker_mark.exists() or any(server.pid() is not None for server in self._servers())
 
     def up(self) -> Addresses:
         with self._locked():
             servers = self._to_start()
-            if servers and _use_docker():
+            if servers and _use_docker(len(self.brokers)):
                 self._compose("up", "--detach", "--wait", *(server.name for server in servers))
                 self._docker_mark.touch()
             else:
@@ -62,18 +87,22 @@ class Stack:
                     server.start()
                 for server in servers:
                     server.wait_ready()
-            for name, answers in self._answering().items():
-                if not answers:
-                    raise LocalError(f"{name} does not answer at {getattr(self.addresses(), name)}")
+            for part in self._parts():
+                if not part.answers:
+                    raise LocalError(f"{part.name} does not answer at {part.address}")
         return self.addresses()
 
     def down(self) -> None:
+        if not self.directory.exists():
+            return
         with self._locked():
             if self._docker_mark.exists():
                 self._compose("down")
                 self._docker_mark.unlink()
-            self.mongo.stop()
-            self.kafka.stop()
+            for server in self._servers():
+                server.terminate()  # all at once: the last broker of a cluster finds no quorum to leave
+            for server in self._servers():
+                server.stop()
             for orphan in _orphans(self.directory):
                 Stack(orphan, 1, 1).discard()
 
@@ -82,43 +111,38 @@ class Stack:
         if self._docker_mark.exists():
             self._compose("down", "--volumes")
             self._docker_mark.unlink()
-        self.mongo.kill()
-        self.kafka.kill()
+        for server in self._servers():
+            server.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def status(self) -> list[str]:
-        addresses = self.addresses()
-        lines = []
-        for name, answers in self._answering().items():
-            server: Server = self.kafka if name == "kafka" else self.mongo
-            pid = server.pid()
-            whose = "given" if getattr(self, f"given_{name}") else f"pid {pid}" if pid else "not started by us"
-            lines.append(f"{name:6} {'ready' if answers else 'absent':7} {getattr(addresses, name)} ({whose})")
-        return lines
+        return [f"{p.name:7} {'ready' if p.answers else 'absent':7} {p.address} ({p.whose})" for p in self._parts()]
+
+    def _servers(self) -> list[Server]:
+        return [self.mongo, *self.brokers]
 
     def _to_start(self) -> list[Server]:
-        servers: list[Server] = []
-        if not self.given_kafka:
-            servers.append(self.kafka)
-        if not self.given_mongo:
-            servers.append(self.mongo)
-        return servers
+        return [*([] if self.given_kafka else self.brokers), *([] if self.given_mongo else [self.mongo])]
 
-    def _answering(self) -> dict[str, bool]:
-        addresses = self.addresses()
-        kafka_host, _, kafka_port = addresses.kafka.split(",")[0].rpartition(":")
-        mongo = urlsplit(addresses.mongo.split(",")[0])
-        return {
-            "kafka": probes.kafka_answers(kafka_host, int(kafka_port)),
-            "mongo": probes.mongo_answers(mongo.hostname or "127.0.0.1", mongo.port or 27017),
-        }
+    def _parts(self) -> list[Part]:
+        """Return the servers that the environment names, and our own in place of others."""
+        parts = [Part(each.name, each.address, each.answers(), _whose(each)) for each in self._to_start()]
+        if self.given_mongo:
+            parts.insert(0, Part("mongo", self.given_mongo, _mongo_answers(self.given_mongo), "given"))
+        if self.given_kafka:
+            answers = any(_kafka_answers(each) for each in self.given_kafka.split(","))
+            parts.insert(0, Part("kafka", self.given_kafka, answers, "given"))
+        return parts
 
     @property
     def _docker_mark(self) -> Path:
         return self.directory / "docker"
 
     def _compose(self, *arguments: str) -> None:
-        ports = {"DESKBUS_LOCAL_KAFKA_PORT": str(self.kafka.port), "DESKBUS_LOCAL_MONGO_PORT": str(self.mongo.port)}
+        ports = {
+            "DESKBUS_LOCAL_KAFKA_PORT": str(self.brokers[0].port),
+            "DESKBUS_LOCAL_MONGO_PORT": str(self.mongo.port),
+        }
         file = next((file for file in _COMPOSE_FILES if file.exists()), None)
         if file is None or shutil.which("docker") is None:
             raise LocalError(
@@ -142,11 +166,30 @@ def _port(variable: str, default: int) -> int:
     return int(text)
 
 
-def _use_docker() -> bool:
+def _kafka_answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return port.isdigit() and probes.kafka_answers(host, int(port))
+
+
+def _mongo_answers(url: str) -> bool:
+    first = urlsplit(url.split(",", maxsplit=1)[0])
+    return probes.mongo_answers(first.hostname or "127.0.0.1", first.port or 27017)
+
+
+def _whose(server: Server) -> str:
+    pid = server.pid()
+    return f"pid {pid}" if pid else "not started by us"
+
+
+def _use_docker(count: int) -> bool:
     """Return whether to use Docker: by `DESKBUS_LOCAL_STACK`, else if an engine answers and a compose file exists."""
     setting = os.environ.get("DESKBUS_LOCAL_STACK", "")
     if setting not in ("", "docker", "native"):
         raise LocalError(f"DESKBUS_LOCAL_STACK is {setting!r}; expected docker or native")
+    if count > 1:
+        if setting == "docker":
+            raise LocalError(f"{count} brokers run without Docker only: unset DESKBUS_LOCAL_STACK")
+        return False
     if setting:
         return setting == "docker"
     if shutil.which("docker") is None or not any(file.exists() for file in _COMPOSE_FILES):
@@ -170,3 +213,31 @@ def _orphans(directory: Path) -> Iterator[Path]:
                 yield entry
             except PermissionError:
                 continue
+
+
+BROKERS_VARIABLE = "DESKBUS_LOCAL_BROKERS"
+_COUNTS = (1, 3)
+
+
+def stacks(*, outlives: bool = False) -> dict[int, Stack]:
+    """Return the local stacks of this directory by their number of brokers.
+
+    Each has its own data, of MongoDB too: documents know what they have read from and written to their Kafka.
+    """
+    return {n: Stack(DATA if n == 1 else DATA / f"brokers-{n}", outlives=outlives, count=n) for n in _COUNTS}
+
+
+def chosen(*, outlives: bool = False) -> Stack:
+    """Return the stack that the environment asks for, else the one that runs, else that with one broker."""
+    every = stacks(outlives=outlives)
+    running = next((count for count, stack in every.items() if stack.runs()), None)
+    wanted = os.environ.get(BROKERS_VARIABLE, "")
+    if wanted not in ("", *map(str, _COUNTS)):
+        raise LocalError(f"{BROKERS_VARIABLE} (make: BROKERS) is {wanted!r}; expected 1 or 3")
+    if wanted and running not in (None, int(wanted)):
+        raise LocalError(f"the stack with {_brokers(running)} runs here, with its own data: `make down` stops it")
+    return every[int(wanted or running or 1)]
+
+
+def _brokers(count: int | None) -> str:
+    return "one broker" if count == 1 else f"{count} brokers"

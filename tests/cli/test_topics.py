@@ -6,13 +6,14 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from cli.topics import create_topics, delete_topics
+from cli.topics import create_topics, delete_topics, overrides
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.base.errors import TransientError
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
 from tests.conftest import Prefix
+from tests.system.rig import until
 
 TABLE = [topic for topic in TOPICS if topic.name == TICKETS or topic.compacted]
 
@@ -37,6 +38,16 @@ async def alter(kafka: str, topic: str, **values: str) -> None:
         await admin.close()
 
 
+async def shown(kafka: str, topic: str, **values: str) -> None:
+    """Wait until the broker has taken a configuration over from its controller, which happens after the answer."""
+    wanted = {name.replace("_", "."): value for name, value in values.items()}
+
+    async def same() -> bool:
+        return wanted.items() <= (await config(kafka, topic)).items()
+
+    await until(same, 20, f"{topic} has {wanted}")
+
+
 async def test_topics_are_made_once_with_the_tables_configuration(kafka: str, prefix: Prefix) -> None:
     try:
         first = await create_topics(kafka, prefix.topics, 2, topics=TABLE)
@@ -57,10 +68,10 @@ async def test_changed_table_is_applied_and_what_operators_set_stays(kafka: str,
     try:
         await create_topics(kafka, prefix.topics, 1, topics=[topic])
         await alter(kafka, name, segment_ms="3600000")
+        await shown(kafka, name, segment_ms="3600000")
         report = await create_topics(kafka, prefix.topics, 1, topics=[replace(topic, retention_ms=1_234_567)])
-        actual = await config(kafka, name)
         assert report.configured == (name,)
-        assert (actual["retention.ms"], actual["segment.ms"]) == ("1234567", "3600000")
+        await shown(kafka, name, retention_ms="1234567", segment_ms="3600000")
     finally:
         await delete_topics(kafka, prefix.topics)
 
@@ -84,6 +95,24 @@ async def test_number_of_partitions_is_reported_and_never_changed(kafka: str, pr
         assert report.other_partitions == (topic_name(TABLE[0].name, prefix.topics),)
     finally:
         await delete_topics(kafka, prefix.topics)
+
+
+@pytest.mark.parametrize(
+    ("copies", "present", "in_sync"),
+    [
+        (1, {}, None),
+        (2, {}, "2"),
+        (3, {}, "2"),
+        (5, {}, "3"),
+        (3, {"min.insync.replicas": "1"}, "1"),
+    ],
+)
+def test_writes_need_a_majority_unless_operators_say_otherwise(
+    copies: int, present: dict[str, str], in_sync: str | None
+) -> None:
+    complete = overrides({"segment.ms": "1", "retention.ms": "2", **present}, {"retention.ms": "3"}, copies)
+    assert complete.pop("min.insync.replicas", None) == in_sync
+    assert complete == {"segment.ms": "1", "retention.ms": "3"}
 
 
 async def test_broker_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import LocalError, Stack, free_port, probes
+from deploy.local import LocalError, Stack, free_port, probes, stack
+from deploy.local.guardian import started
 from deploy.local.process import Server
 
 LISTENER = """
@@ -173,3 +174,46 @@ def test_the_servers_of_the_session_speak_their_protocols(kafka: str, mongo: str
     assert probes.kafka_answers(host, int(port))
     assert not probes.mongo_answers(host, int(port))
     assert mongo.startswith("mongodb://")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in place of `.local/`, where nothing runs yet."""
+    monkeypatch.setattr(stack, "DATA", tmp_path)
+    for variable in ("DESKBUS_KAFKA", "DESKBUS_MONGO", "DESKBUS_LOCAL_STACK", stack.BROKERS_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+def runs(server: Server) -> None:
+    """Make this process look like the server's."""
+    server.pid_file.parent.mkdir(parents=True, exist_ok=True)
+    server.pid_file.write_text(f"{os.getpid()} {started(os.getpid())}\n{server.port}\n", encoding="ascii")
+
+
+def test_stacks_of_one_and_three_brokers_share_no_data(here: Path) -> None:
+    one, three = stack.stacks().values()
+    assert [len(each.brokers) for each in (one, three)] == [1, 3]
+    places = [server.directory for each in (one, three) for server in (each.mongo, *each.brokers)]
+    assert len({*places}) == len(places) == 6
+    assert three.addresses().kafka.count(":") == 3
+
+
+def test_the_stack_that_runs_is_the_one_that_is_meant(here: Path) -> None:
+    assert len(stack.chosen().brokers) == 1
+    runs(stack.stacks()[3].brokers[0])
+    assert len(stack.chosen().brokers) == 3
+
+
+def test_the_other_stack_is_not_started_beside_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(stack.stacks()[1].mongo)
+    monkeypatch.setenv(stack.BROKERS_VARIABLE, "3")
+    with pytest.raises(LocalError, match="the stack with one broker runs here"):
+        stack.chosen()
+
+
+@pytest.mark.parametrize("told", ["2", "three", "0"])
+def test_another_number_of_brokers_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv(stack.BROKERS_VARIABLE, told)
+    with pytest.raises(LocalError, match="expected 1 or 3"):
+        stack.chosen()
