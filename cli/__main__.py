@@ -110,6 +110,33 @@ def _create(kafka: str, prefix: str, partitions: int, replication: int | None = 
     return "\n".join(lines)
 
 
+@app.command()
+def partitions(
+    number: Annotated[int, typer.Argument(min=1, help="Partitions of every topic from now on.")],
+    to_prefix: Annotated[str, typer.Option(help="Prefix of the new topics.")],
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition of the new topics.")] = 1,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, nothing is changed.")] = False,
+) -> None:
+    """Move the stopped installation to new topics with another number of partitions (docs/rebuild.md)."""
+    from cli.partitions import Refused, move
+    from cli.stores import stores
+
+    async def work() -> None:
+        with stores() as opened:
+            where = {"prefix": prefix, "to_prefix": to_prefix}
+            report = await move(kafka, opened, **where, partitions=number, replication=replication, apply=apply)
+            say("\n".join(report.lines()))
+
+    try:
+        _connected(work())
+    except Refused as refused:
+        for reason in refused.reasons:
+            say(f"deskbus: {reason}", error=True)
+        raise typer.Exit(1) from None
+
+
 @checks.command("config")
 def check_config(
     folder: Annotated[
@@ -130,13 +157,17 @@ def audit(
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
     settled: Annotated[bool, typer.Option(help="Count unfinished work as a fault.")] = False,
+    earlier: Annotated[
+        list[str] | None, typer.Option(help="Prefix that the topics had before, oldest first; repeatable.")
+    ] = None,
 ) -> None:
     """Read all topics and report what was lost, duplicated, assigned to two agents or forgotten."""
     collected = Audit()
 
     async def feed() -> None:
-        async for record in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=prefix):
-            collected.feed(record)
+        for each in (*(earlier or ()), prefix):
+            async for record in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=each):
+                collected.feed(record)
 
     _connected(feed())
     report = collected.report(SystemClock().now())

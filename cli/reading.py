@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 
@@ -29,13 +29,7 @@ async def read(
 
     Stops at the ends that the topics had at the start, unless `follow` is set.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        existing = set(await admin.list_topics())
-    finally:
-        await admin.close()
-    names = [prefix + topic for topic in topics if prefix + topic in existing]
+    names = await _existing(bootstrap, topics, prefix)
     if not names:
         return
     # Without a group, a consumer is assigned all partitions of the topics passed to its constructor.
@@ -63,3 +57,28 @@ async def read(
                         yield TopicRecord(name, tp.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
     finally:
         await consumer.stop()
+
+
+async def bounds(bootstrap: str, topics: Iterable[str], *, prefix: str = "") -> dict[TopicPartition, tuple[int, int]]:
+    """Return the first offset and the end of each partition, topics named without prefix. Leaves out unknown topics."""
+    names = await _existing(bootstrap, topics, prefix)
+    if not names:
+        return {}
+    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        parts = list(consumer.assignment())
+        begins, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+        return {TopicPartition(tp.topic.removeprefix(prefix), tp.partition): (begins[tp], ends[tp]) for tp in parts}
+    finally:
+        await consumer.stop()
+
+
+async def _existing(bootstrap: str, topics: Iterable[str], prefix: str) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    return [prefix + topic for topic in topics if prefix + topic in existing]

@@ -162,6 +162,19 @@ async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
     return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
 
 
+async def members(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
+    """Return how many consumers each group has. Raises TransientError if no broker answers."""
+    counts: dict[str, int] = {}
+    async with _admin(bootstrap) as client:
+        for name in groups:  # one at a time: aiokafka 0.14 cannot read an answer about several
+            (response,) = await client.describe_consumer_groups([name])
+            code, _, _, _, _, found = response.groups[0][:6]
+            if code:
+                raise for_code(code)(name)
+            counts[name] = len(found)
+    return counts
+
+
 def main(environ: Mapping[str, str]) -> None:
     """Create the topics by the variables of the environment, and print a summary."""
     prefix, partitions = environ.get("DESKBUS_TOPIC_PREFIX", ""), table.partitions(environ)

@@ -90,6 +90,8 @@ class MetricRow:
     kind: str
     help: str
     labels: tuple[str, ...]
+    series: int
+    """How many there are at most in one process."""
 
 
 def metric_rows() -> list[MetricRow]:
@@ -102,8 +104,15 @@ def metric_rows() -> list[MetricRow]:
             (family,) = metric.describe()
             if family.name.startswith("deskbus_"):
                 name = family.name + ("_total" if family.type == "counter" else "")
-                rows.append(MetricRow(name, family.type, family.documentation, metric._labelnames))  # noqa: SLF001
+                series = metric.series  # type: ignore[attr-defined]  # all are of kit/base/series.py
+                rows.append(MetricRow(name, family.type, family.documentation, metric._labelnames, series))  # noqa: SLF001
     return sorted(rows, key=lambda row: row.name)
+
+
+def ceiling(service: str, rows: Iterable[MetricRow]) -> int:
+    """Return how many series of ours a process of the service exposes at most."""
+    others = tuple(f"deskbus_{other}_" for other in SERVICES if other != service)
+    return sum(row.series for row in rows if not row.name.startswith(others))
 
 
 def _metrics() -> str:
@@ -114,12 +123,18 @@ def _metrics() -> str:
         "# Metrics",
         "",
         "Generated from the code by `python -m deploy.reference`; do not edit. Every sample has the label `service`.",
-        "Units are in the names. A histogram is exposed as `_bucket`, `_sum` and `_count`.",
+        "Units are in the names. A histogram is exposed as `_bucket`, `_sum` and `_count`; with a scraper that accepts",
+        "OpenMetrics, its buckets have exemplars with the label `trace_id`.",
+        "",
+        "The column *series* is the most that one process exposes, whatever it is sent: label sets beyond that are",
+        "counted as `other`. Besides, the Python runtime has about 20.",
+        "",
+        *_table(("service", "series at most"), [(name, str(ceiling(name, rows))) for name in SERVICES]),
     ]
     every = [row for row in rows if row.name not in own]
     for title, chapter in [("Every service", every), *((name, chapters[name]) for name in SERVICES)]:
-        cells = [(f"`{row.name}`", row.kind, ", ".join(row.labels), row.help) for row in chapter]
-        lines += ["", f"## {title}", "", *_table(("metric", "kind", "labels", "meaning"), cells)]
+        cells = [(f"`{row.name}`", row.kind, ", ".join(row.labels), str(row.series), row.help) for row in chapter]
+        lines += ["", f"## {title}", "", *_table(("metric", "kind", "labels", "series", "meaning"), cells)]
     return "\n".join(lines) + "\n"
 
 

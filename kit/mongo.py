@@ -239,6 +239,14 @@ class MongoStore:
                 return set(_duplicates(error, [d["_id"] for d in documents]))
         return set()
 
+    async def set_each(self, collection: str, field: str, values: Mapping[str, Any]) -> None:
+        """Set a field of documents, to a value for each, without guard or version: while nobody else writes them."""
+        if not values:
+            return
+        with _passing():
+            changes = [UpdateOne({"_id": i}, {"$set": {field: value}}) for i, value in values.items()]
+            await self._collection(collection).bulk_write(changes, ordered=False)
+
     async def unset(self, collection: str, ids: Sequence[str], field: str) -> None:
         """Remove a field from documents; one that is not there is no fault."""
         with _passing():

@@ -36,3 +36,7 @@ class InvalidPolicy(Exception):
         self.reason = reason
         self.faults = ((line, reason), *more)
         super().__init__("\n".join(f"{file}:{at}: {why}" for at, why in self.faults))
+
+
+class InvalidCertificate(Exception):
+    """A certificate or its key that cannot be used. Its text names the file and the reason."""

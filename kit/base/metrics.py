@@ -1,24 +1,21 @@
 """Every metric of kit, in one place. What a service counts besides is in its own metrics.py.
 
 A process is one service, so its name is no argument: the label `service` is put on every sample when it is scraped.
-Ids are never labels, and what has known labels is there at zero from the start.
+Ids are never labels, what has known labels is there at zero from the start, and `most` bounds the label sets.
 """
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from kit.base.series import Counter, Gauge, Histogram
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody reads
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -29,6 +26,7 @@ EVENTS = Counter(
     "deskbus_events_total",
     "Records consumed from Kafka by outcome, counted once the outcome is stored.",
     ("group", "outcome"),
+    most=61,
 )
 BATCH_SECONDS = Histogram(
     "deskbus_batch_seconds", "Time to handle a batch, from loading documents to committing offsets.", buckets=_FAST
@@ -57,8 +55,19 @@ FIRST_SEEN_LATE = Counter(
     "deskbus_first_seen_late_total",
     "Documents whose first event from a source was not number 1; earlier numbers count as seen.",
 )
-LAG_RECORDS = Gauge("deskbus_lag_records", "Records in a partition not handled yet.", ("topic", "partition"))
-LAG_SECONDS = Gauge("deskbus_lag_seconds", "Age of the oldest record not handled yet.", ("topic", "partition"))
+LAG_RECORDS = Gauge(
+    "deskbus_lag_records", "Records not handled yet, in this process's partitions.", ("topic",), most=16
+)
+LAG_SECONDS = Gauge(
+    "deskbus_lag_seconds",
+    "Age of the oldest record not handled yet, in this process's partitions.",
+    ("topic",),
+    most=16,
+)
+CLOCK_AHEAD = Gauge(
+    "deskbus_clock_ahead_seconds",
+    "How far in the future the records read last are stamped: their writer's clock is ahead, or this one is behind.",
+)
 STALLED_SECONDS = Gauge(
     "deskbus_stalled_seconds", "Longest time that a partition has had waiting records without handling any."
 )
@@ -74,6 +83,7 @@ OUTBOX_AGE = Gauge(
     "deskbus_outbox_oldest_seconds",
     "Age of the oldest unpublished outbox entry that the sweeper found.",
     ("collection",),
+    most=8,
 )
 TIMER_LATENESS = Histogram(
     "deskbus_timer_lateness_seconds", "Time from a deadline until its effect is stored.", buckets=_LATENCY
@@ -82,16 +92,38 @@ TIMER_OVERDUE = Gauge(
     "deskbus_timer_oldest_due_seconds",
     "How long the oldest unfired timer was overdue at the last check of the database.",
     ("collection",),
+    most=8,
 )
 
 # --- Doors and policies. ---
-REQUESTS = Counter("deskbus_http_requests_total", "HTTP requests by route template.", ("route", "method", "status"))
-REQUEST_SECONDS = Histogram(
-    "deskbus_http_request_seconds", "Time to answer an HTTP request.", ("route",), buckets=_FAST
+REQUESTS = Counter(
+    "deskbus_http_requests_total", "HTTP requests by route template.", ("route", "method", "status"), most=300
 )
-POLICY_RELOADS = Counter("deskbus_policy_reloads_total", "Reloads of a changed policy file by outcome.", ("outcome",))
+REQUEST_SECONDS = Histogram(
+    "deskbus_http_request_seconds", "Time to answer an HTTP request.", ("route",), buckets=_FAST, most=30
+)
+POLICY_RELOADS = Counter(
+    "deskbus_policy_reloads_total", "Reloads of a changed policy file by outcome.", ("outcome",), most=3
+)
 POLICY_REFUSED = Gauge(
     "deskbus_policy_refused", "1 if the policy file on disk is invalid and an older policy is in force."
+)
+
+# --- Certificates. `name` is where one is used: door, smtp, mongo, kafka. Absent where none is. ---
+CERTIFICATE_EXPIRY = Gauge(
+    "deskbus_certificate_expiry_timestamp_seconds",
+    "Unix time at which a certificate in use expires, or the first in its chain.",
+    ("name",),
+    most=8,
+)
+CERTIFICATE_RELOADS = Counter(
+    "deskbus_certificate_reloads_total", "Reloads of a changed certificate by outcome.", ("name", "outcome"), most=16
+)
+CERTIFICATE_REFUSED = Gauge(
+    "deskbus_certificate_refused",
+    "1 if the certificate on disk is invalid and an older one is in use.",
+    ("name",),
+    most=8,
 )
 
 for _outcome in OUTCOMES:
@@ -129,3 +161,11 @@ class _WithService(Collector):
 def exposition(service: str, registry: CollectorRegistry = REGISTRY) -> bytes:
     """The text that Prometheus scrapes."""
     return generate_latest(_WithService(registry, service))
+
+
+def exposition_for(accept: str, service: str, registry: CollectorRegistry = REGISTRY) -> tuple[str, bytes]:
+    """Return media type and text: OpenMetrics, which alone has exemplars, if the scraper accepts it."""
+    if "application/openmetrics-text" not in accept:
+        return "text/plain; version=0.0.4; charset=utf-8", exposition(service, registry)
+    text: bytes = openmetrics.generate_latest(_WithService(registry, service), version="1.0.0")  # type: ignore[no-untyped-call]
+    return OPENMETRICS, text

@@ -83,6 +83,11 @@ class ServiceSettings(BaseSettings):
         le=65535,
         description="Port for health and metrics; defaults to the public port plus 1000.",
     )
+    tls_certificate: Path | None = Field(
+        None,
+        description="Certificate chain (PEM); with the key, the public port and the operators' port serve TLS only.",
+    )
+    tls_key: Path | None = Field(None, description="Private key (PEM) of that certificate.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     tracing: bool = Field(False, description="Record OpenTelemetry spans, which the OTEL_* variables configure.")
     policy: Path | None = Field(None, description="Path of the policy file (YAML).")
@@ -182,6 +187,8 @@ class ServiceSettings(BaseSettings):
             raise ValueError("heartbeat_ms must be at most a third of session_timeout_ms")
         if self.retry_backoff_ms > self.retry_backoff_max_ms:
             raise ValueError("retry_backoff_ms must be at most retry_backoff_max_ms")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key must be set together")
         return self
 
     @property

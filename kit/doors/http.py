@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import Counter, Histogram
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -26,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.values import trace_context
 from kit.base import metrics, tracing
 from kit.base.errors import TransientError
+from kit.base.series import Counter, Histogram
 from kit.base.settings import ServiceSettings
 from kit.base.tokens import Caller, find
 from kit.base.tracing import Span

@@ -1,4 +1,4 @@
-"""How far behind a consumer is: records and seconds for each partition that it owns.
+"""How far behind a consumer is: records and seconds for each topic, over the partitions that it owns.
 
 Rule: the age of a record comes from its own timestamp. So it grows even where process after process dies on the same
 record. A record without a timestamp waits since this process first saw it.
@@ -6,6 +6,7 @@ record. A record without a timestamp waits since this process first saw it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ class Lag:
         self._clock, self._ends = clock, ends
         self._first: dict[TopicPartition, tuple[int, float]] = {}
         """Offset and timestamp (seconds) of the oldest record known to wait."""
+        self._ages: dict[TopicPartition, float] = {}
+        self._ahead = 0.0
+        """How far in the future the records of the batches since the last look were stamped."""
         self._progress: dict[TopicPartition, tuple[int, float]] = {}
         """How far each partition that is behind was handled, and since when (monotonic) it has been there."""
 
@@ -41,7 +45,9 @@ class Lag:
         for tp, record in firsts(records).items():
             if written := instant(record):
                 self._first[tp] = record.offset, written
-                _seconds(tp, now - written)
+                self._ages[tp] = now - written
+        self._ahead = max([self._ahead, *((instant(record) or now) - now for record in records)])
+        self._report_ages()
 
     async def measure(self, handled: Offsets, resting: Collection[TopicPartition] = ()) -> None:
         """Set the gauges of these partitions and drop all others; raises TransientError while the broker is away.
@@ -55,11 +61,14 @@ class Lag:
         found = await self._ends.instants(unknown) if unknown else {}
         now = self._clock.now().timestamp()
         self._first |= {tp: (offset, found.get(tp, now)) for tp, offset in unknown.items()}
-        metrics.LAG_RECORDS.clear()  # partitions of other replicas are theirs to report
-        metrics.LAG_SECONDS.clear()
+        waiting = Counter[tuple[str]]()
         for tp, offset in handled.items():
-            metrics.LAG_RECORDS.labels(tp.topic, str(tp.partition)).set(max(0, ends[tp] - offset))
-            _seconds(tp, now - self._first[tp][1] if tp in behind else 0.0)
+            waiting[tp.topic,] += max(0, ends[tp] - offset)
+        metrics.LAG_RECORDS.replace(waiting)  # topics of which other replicas own all partitions are theirs to report
+        self._ages = {tp: now - self._first[tp][1] if tp in behind else 0.0 for tp in handled}
+        self._report_ages()
+        metrics.CLOCK_AHEAD.set(self._ahead)
+        self._ahead = 0.0
         self._first = {tp: first for tp, first in self._first.items() if tp in behind and first[0] >= behind[tp]}
         self._measure_stall({tp: offset for tp, offset in behind.items() if tp not in resting})
 
@@ -72,6 +81,8 @@ class Lag:
         }
         metrics.STALLED_SECONDS.set(max((now - since for _, since in self._progress.values()), default=0.0))
 
-
-def _seconds(tp: TopicPartition, age: float) -> None:
-    metrics.LAG_SECONDS.labels(tp.topic, str(tp.partition)).set(max(0.0, age))
+    def _report_ages(self) -> None:
+        oldest: dict[tuple[str], float] = {}
+        for tp, age in self._ages.items():
+            oldest[tp.topic,] = max(oldest.get((tp.topic,), 0.0), age)
+        metrics.LAG_SECONDS.replace(oldest, max)

@@ -27,16 +27,19 @@ from starlette.types import ASGIApp
 
 from kit.base import logging, tracing
 from kit.base.clock import Clock
-from kit.base.errors import InvalidPolicy, TransientError
+from kit.base.errors import InvalidCertificate, InvalidPolicy, TransientError
 from kit.base.health import Check, Health
 from kit.base.settings import ServiceSettings, explain
 from kit.base.turns import Job, every
 from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door
+from kit.doors.tls import LOOK_SECONDS, DoorCertificate
 
 S = TypeVar("S", bound=ServiceSettings)
 log = structlog.get_logger(__name__)
 AWAY = (TransientError, KafkaError, OSError)
+#: Faults of the configuration, whose text says all.
+_EXPLAINED = (InvalidCertificate, InvalidPolicy)
 #: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
 CLEAR_SECONDS = 0.25
 
@@ -84,6 +87,10 @@ class Service:
     """The FastStream router on which the consumer has subscribed."""
     doors: Sequence[Part] = ()
     """Other public doors, such as SMTP."""
+    certificate: DoorCertificate | None = None
+    """With it, the public port and the operators' port serve TLS only."""
+    certificates: Sequence[DoorCertificate] = ()
+    """Of other doors. All are loaded again when their files change."""
     prepare: Sequence[Job] = ()
     """What must have worked once before anything is consumed: indexes. Tried again while a server is away."""
     documents: Sequence[Sweeping] = ()
@@ -118,7 +125,9 @@ class _Door:
     port: int
 
     @classmethod
-    async def open(cls, app: ASGIApp, host: str, port: int, grace: float) -> "_Door":
+    async def open(
+        cls, app: ASGIApp, host: str, port: int, grace: float, certificate: DoorCertificate | None = None
+    ) -> "_Door":
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
         config = uvicorn.Config(
@@ -131,6 +140,7 @@ class _Door:
             server_header=False,
             proxy_headers=False,  # nothing here looks at who calls or by which scheme: signatures and tokens say who
             timeout_graceful_shutdown=max(1, int(grace)),
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door {port}")
@@ -154,13 +164,17 @@ class _Life:
     async def open_doors(self) -> None:
         service, settings = self.service, self.service.settings
         ops = operators_door(settings.service, service.health)
-        self._ops = await _Door.open(ops, settings.host, settings.ops_port, 1)
+        tls = service.certificate
+        self._ops = await _Door.open(ops, settings.host, settings.ops_port, 1, tls)
         self._watch("operators' port", self._ops.task)
-        self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2)
+        self._public = await _Door.open(service.app, settings.host, settings.port, settings.grace_seconds / 2, tls)
         self._watch("public port", self._public.task)
         for door in service.doors:
             await door.start()
-        log.info("listening", host=settings.host, port=self._public.port, ops_port=self._ops.port)
+        for certificate in (*([tls] if tls else []), *service.certificates):
+            name = f"certificate {certificate.name}"
+            self._run(name, every(service.clock, LOOK_SECONDS, certificate.reload, name))
+        log.info("listening", host=settings.host, port=self._public.port, ops_port=self._ops.port, tls=tls is not None)
 
     async def come_up(self) -> None:
         service, health = self.service, self.service.health
@@ -180,8 +194,7 @@ class _Life:
         gc.collect()
         gc.freeze()
         for name, job in self._jobs().items():
-            self._running.append(asyncio.ensure_future(job()))
-            self._watch(name, self._running[-1])
+            self._run(name, job)
         health.started = True
         log.info("service started")
 
@@ -208,6 +221,10 @@ class _Life:
                 return
             await self.service.clock.sleep(wait * random.uniform(0.5, 1))
             wait = min(wait * 2, 5.0)
+
+    def _run(self, name: str, job: Job) -> None:
+        self._running.append(asyncio.ensure_future(job()))
+        self._watch(name, self._running[-1])
 
     def _watch(self, name: str, task: asyncio.Future[Any]) -> None:
         def ended(done: asyncio.Future[Any]) -> None:
@@ -328,7 +345,7 @@ def main(settings_type: type[S], build: Callable[[S], Service]) -> None:
         try:
             built = build(settings)
         except Exception as error:
-            log.error("startup failed", reason=str(error), exc_info=not isinstance(error, InvalidPolicy))
+            log.error("startup failed", reason=str(error), exc_info=not isinstance(error, _EXPLAINED))
             return 1
         return await run(built)
 

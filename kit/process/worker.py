@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from faststream.kafka import KafkaRouter
@@ -19,6 +20,7 @@ from kit.base.clock import Clock, SystemClock
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job
+from kit.doors.tls import DoorCertificate
 from kit.http_client import HttpClient
 from kit.kafka.consumer import Consumer
 from kit.kafka.producer import Producer
@@ -51,6 +53,7 @@ class Worker:
         self._consumer: Consumer | None = None
         self._background: dict[str, Job] = {}
         self._close: list[Callable[[], object]] = []
+        self._certificates: list[DoorCertificate] = []
 
     def topic(self, name: str) -> str:
         """Return the full name of a topic in this installation."""
@@ -73,6 +76,13 @@ class Worker:
         client = HttpClient(allowed, agent=agent, seconds=seconds, connections=connections)
         self._close.append(client.close)
         return client
+
+    def certificate(self, name: str, certificate: Path | None, key: Path | None) -> DoorCertificate | None:
+        """Return the certificate of another door, if it is set. Raises InvalidCertificate if it cannot be used."""
+        if certificate is None or key is None:
+            return None
+        self._certificates.append(DoorCertificate(name, certificate, key))
+        return self._certificates[-1]
 
     def documents(self, kind: Kind[S]) -> Documents[S]:
         """Return the documents of a kind. Their outboxes are swept and cleared while the service runs."""
@@ -129,6 +139,7 @@ class Worker:
         """
         if self._consumer is None:
             raise ValueError("a service consumes")
+        others = tuple(self._certificates)
         router = KafkaRouter()
         self._consumer.subscribe(router)
         return Service(
@@ -137,6 +148,8 @@ class Worker:
             self.health,
             app=app,
             doors=doors,
+            certificate=self.certificate("door", self.settings.tls_certificate, self.settings.tls_key),
+            certificates=others,
             producer=self.producer,
             prepare=prepare,
             consumer=self._consumer,

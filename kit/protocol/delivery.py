@@ -19,6 +19,7 @@ from contracts.envelope import Event, Head
 from kit.base import metrics
 from kit.base.errors import Full, TransientError, Unloadable, Unparsable
 from kit.base.logging import bind_event, clear_event
+from kit.base.series import exemplar
 from kit.protocol.batch import Batch
 from kit.protocol.deadletter import DeadLetters, FailedRecord
 from kit.protocol.document import MISSING_CAP, Document
@@ -317,7 +318,7 @@ class Delivery(Generic[S]):
             self._take(doc, head)
         if event is not None:
             seconds = max(0.0, (now - event.time).total_seconds())
-            doc.reports.append(partial(metrics.EFFECT_SECONDS.observe, seconds))
+            doc.reports.append(partial(metrics.EFFECT_SECONDS.observe, seconds, exemplar(event.traceparent)))
 
     def _count(self, item: Incoming, outcome: str, doc: Document[S] | None) -> None:
         """Count the outcome of an item: once, however often it is decided, and only when its document is stored."""

@@ -12,7 +12,7 @@ from kit.doors import http as kit_http
 from kit.process.service import Service
 from kit.process.worker import Worker
 from kit.protocol.timers import Ticker
-from services.ingest import store
+from services.ingest import metrics, store
 from services.ingest.accounts import Accounts
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.commands_http import commands_router
@@ -51,6 +51,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
 
     tickets, contacts = worker.documents(store.TICKET_KIND), worker.documents(store.CONTACT_KIND)
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
+    tickets.watch(metrics.count)
     tickets.watch(lambda _: people.begin_to_publish())  # beside the tickets of the batch, which are published next
     files = Files(
         mongo, clock, http_client, accounts, secrets, max_bytes=settings.max_body, upload_for=settings.upload_for
@@ -85,9 +86,13 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     door.include_router(commands_router(intake, clock, commands))
     door.include_router(tickets_router(tickets, mongo))
     door.include_router(files_router(files, tickets))
+    mail_doors = []
+    if settings.smtp_enabled:
+        certificate = worker.certificate("smtp", settings.smtp_certificate, settings.smtp_key)
+        mail_doors = [MailDoor.from_settings(settings, intake, accounts, certificate)]
     return worker.service(
         with_webhooks(door, intake, accounts, secrets, clock, max_body=settings.max_body),
-        doors=[MailDoor.from_settings(settings, intake, accounts)] if settings.smtp_enabled else [],
+        doors=mail_doors,
         prepare=[partial(store.ensure_indexes, mongo)],
         background={"sender": sender.run, "closing": closing.run},
         door_first=True,

@@ -221,9 +221,13 @@ class IngestHandling(Handling[TicketState]):
         return decide(state, item.value, policy_of(self._parsing.accounts().named(channel, account)), now)
 
     def count(self, item: Incoming, decision: Decision[TicketState]) -> None:
-        """Count duplicate messages, which are those that do not change their ticket."""
-        if isinstance(item.value, Arrival) and decision.state is None:
+        """Count arrivals, and duplicates, which are the messages that do not change their ticket."""
+        if not isinstance(item.value, Arrival):
+            return
+        if decision.state is None or decision.state.ticket is None:
             metrics.DUPLICATES.labels(item.value.inbound.channel).inc()
+        else:
+            metrics.count_arrival(decision.state.ticket)
 
     async def before_write(self, docs: Sequence[Document[TicketState]]) -> None:
         """Make the uploads permanent that replies attach. Claims were written by `locate`."""

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, Self
 
-from prometheus_client import Counter
-
 from contracts.inbound import MAX_INLINE_BYTES, HttpRequest, to_headers
 from contracts.topics import INBOUND, topic_name
 from kit.base import tracing
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
+from kit.base.series import Counter
 from kit.protocol.ports import Outgoing, Store
 from services.ingest import blobs, metrics
 from services.ingest.settings import IngestSettings

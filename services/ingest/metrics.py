@@ -1,8 +1,13 @@
-"""All metrics of ingest. Labels are bounded: channels may be labels; accounts and ids may not."""
+"""All metrics of ingest. Channels, brands and marketplaces may be labels; accounts and ids may not."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterable
 
+from contracts.ticket import AuthorKind, Ticket
+from contracts.tickets import MessageSent, TicketOpened
+from kit.base.series import Counter, Gauge, Histogram
+from kit.protocol.document import Document
 from services.ingest.channels import CHANNELS
+from services.ingest.core.state import TicketState
 
 REFUSALS = (
     "missing",
@@ -17,16 +22,46 @@ REFUSALS = (
     "away",
 )
 
+_CHANNELS = len(CHANNELS) + 1
+NONE = "none"
+"""The marketplace of the company's own shop, and the brand of a ticket without one."""
+
+# --- Business: counted once it is written. ---
+ARRIVALS = Counter(
+    "deskbus_ingest_arrivals_total",
+    "Customers' messages taken into a ticket, by channel, marketplace (none: the company's own shop) and brand.",
+    ("channel", "marketplace", "brand"),
+    most=200,
+)
+OPENED = Counter("deskbus_ingest_tickets_opened_total", "Tickets opened.", ("channel",), most=_CHANNELS)
+FIRST_REPLY_SECONDS = Histogram(
+    "deskbus_ingest_first_reply_seconds",
+    "Time from accepting the first message of a ticket to a person's first reply, nights and holidays included.",
+    ("channel", "marketplace"),
+    buckets=(60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400, 172_800, 604_800),
+    most=30,
+)
+
 # --- Doors. ---
-ACCEPTED = Counter("deskbus_ingest_accepted_total", "Messages accepted and acknowledged to the channel.", ("channel",))
-REFUSED = Counter("deskbus_ingest_refused_total", "Messages refused, by reason.", ("channel", "reason"))
+ACCEPTED = Counter(
+    "deskbus_ingest_accepted_total",
+    "Messages accepted and acknowledged to the channel.",
+    ("channel",),
+    most=_CHANNELS,
+)
+REFUSED = Counter(
+    "deskbus_ingest_refused_total",
+    "Messages refused, by reason.",
+    ("channel", "reason"),
+    most=_CHANNELS * len(REFUSALS) + 1,
+)
 ACCEPT_SECONDS = Histogram(
     "deskbus_ingest_accept_seconds",
     "Time from verifying a message to Kafka's acknowledgement.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
 )
 CLAIMS = Counter("deskbus_ingest_claims_total", "Large bodies stored in MongoDB, with a claim check in Kafka.")
-COMMANDS = Counter("deskbus_ingest_commands_total", "Commands accepted over HTTP, by name.", ("name",))
+COMMANDS = Counter("deskbus_ingest_commands_total", "Commands accepted over HTTP, by name.", ("name",), most=30)
 SMTP_SESSIONS = Gauge("deskbus_ingest_smtp_sessions", "Open SMTP sessions.")
 
 # --- Worker. A record is counted again if its batch is read again. ---
@@ -34,16 +69,27 @@ PARSED = Counter(
     "deskbus_ingest_parsed_total",
     "Messages and delivery statuses that parsers found; counted again if a batch is read again.",
     ("channel", "kind"),
+    most=2 * _CHANNELS + 1,
 )
 UNREADABLE = Counter(
     "deskbus_ingest_unreadable_total",
     "Bodies that their channel's parser refused, counted each time they are read.",
     ("channel",),
+    most=_CHANNELS,
 )
-DUPLICATES = Counter("deskbus_ingest_duplicates_total", "Messages received before, counted each time.", ("channel",))
-SENT = Counter("deskbus_ingest_sent_total", "Attempts to send a reply, by outcome.", ("channel", "outcome"))
+DUPLICATES = Counter(
+    "deskbus_ingest_duplicates_total", "Messages received before, counted each time.", ("channel",), most=_CHANNELS
+)
+SENT = Counter(
+    "deskbus_ingest_sent_total",
+    "Attempts to send a reply, by outcome.",
+    ("channel", "outcome"),
+    most=3 * _CHANNELS + 1,
+)
 
 for _channel in (*CHANNELS, "other"):
+    ARRIVALS.labels(_channel, NONE, NONE)
+    OPENED.labels(_channel)
     ACCEPTED.labels(_channel)
     UNREADABLE.labels(_channel)
     DUPLICATES.labels(_channel)
@@ -53,3 +99,25 @@ for _channel in (*CHANNELS, "other"):
         PARSED.labels(_channel, _kind)
     for _outcome in ("sent", "refused", "failed"):
         SENT.labels(_channel, _outcome)
+
+
+def count_arrival(ticket: Ticket) -> None:
+    """Count a message that a ticket has taken."""
+    ARRIVALS.labels(ticket.channel, ticket.market.marketplace or NONE, ticket.brand or NONE).inc()
+
+
+def count(docs: Iterable[Document[TicketState]]) -> None:
+    """Count the events of written tickets; called after each write."""
+    for event in (event for doc in docs for event in doc.announced):
+        if isinstance(event, TicketOpened):
+            OPENED.labels(event.ticket.channel).inc()
+        elif isinstance(event, MessageSent) and event.message.author.kind == AuthorKind.AGENT:
+            _count_first_reply(event)
+
+
+def _count_first_reply(event: MessageSent) -> None:
+    """Observe a reply if it is the ticket's first; after a bounce the next one is the first again."""
+    ticket, given = event.ticket, event.message.sent_at
+    if ticket.first_reply_at == given:
+        seconds = max(0.0, (given - ticket.created_at).total_seconds())
+        FIRST_REPLY_SECONDS.labels(ticket.channel, ticket.market.marketplace or NONE).observe(seconds)

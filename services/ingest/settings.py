@@ -87,6 +87,8 @@ class IngestSettings(ServiceSettings):
         return min(self.send_seconds + 1, self.grace_seconds / 2)
 
     @model_validator(mode="after")
-    def _relay_is_safe(self) -> Self:
+    def _mail_is_safe(self) -> Self:
         refuse_unsafe(self.relay_tls, self.relay_ca, password=self.relay_password is not None)
+        if (self.smtp_certificate is None) != (self.smtp_key is None):
+            raise ValueError("smtp_certificate and smtp_key must be set together")
         return self

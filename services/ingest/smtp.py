@@ -19,6 +19,7 @@ from aiosmtpd.smtp import SMTP, syntax
 
 from contracts.inbound import HttpRequest
 from kit.base.errors import TransientError
+from kit.doors.tls import DoorCertificate
 from services.ingest import metrics
 from services.ingest.accounts import Accounts
 from services.ingest.channels import channel as channels
@@ -172,8 +173,14 @@ class MailDoor:
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def from_settings(cls, settings: IngestSettings, intake: Intake, policy: Callable[[], Accounts]) -> Self:
-        """Return the door as the settings describe it. Raises OSError if its certificate cannot be read."""
+    def from_settings(
+        cls,
+        settings: IngestSettings,
+        intake: Intake,
+        policy: Callable[[], Accounts],
+        certificate: DoorCertificate | None = None,
+    ) -> Self:
+        """Return the door as the settings describe it; with a certificate it offers STARTTLS."""
         limits = MailLimits(
             settings.max_body,
             settings.smtp_sessions,
@@ -181,10 +188,7 @@ class MailDoor:
             settings.smtp_idle_seconds,
             settings.smtp_hostname,
         )
-        tls = None
-        if settings.smtp_certificate is not None:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(settings.smtp_certificate, settings.smtp_key)
+        tls = certificate.context if certificate else None
         return cls(intake, policy, limits, tls, settings.host, settings.smtp_port)
 
     async def start(self) -> None:

@@ -12,6 +12,7 @@ from contracts.agents import Presence
 from contracts.assignments import UnassignReason
 from contracts.topics import TICKETS
 from kit.base.clock import Clock
+from kit.base.series import OTHER
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
@@ -19,10 +20,11 @@ from services.routing import metrics
 from services.routing.assignment.assigner import Assigner
 from services.routing.core import agents, looks, ranking, tickets
 from services.routing.core.agents import AgentState
+from services.routing.core.need import Need
 from services.routing.core.state import TicketState
 from services.routing.dispatcher import Dispatcher
 from services.routing.settings import RoutingSettings
-from services.routing.store.waiting import oldest, waiting
+from services.routing.store.waiting import Waiting, oldest, waiting
 
 PAGE = 200
 
@@ -167,18 +169,26 @@ async def follow_agents(assigner: Assigner, told: Callable[[str], None]) -> None
 
 async def count(assigner: Assigner, clock: Clock) -> None:
     """Set the gauges of queues and agents."""
-    groups = await waiting(assigner.documents)
-    metrics.WAITING.clear()  # a queue that the file has no more would keep its last numbers
-    metrics.OLDEST_SECONDS.clear()
-    for name in assigner.policy.queues:
+    groups, pool = await waiting(assigner.documents), assigner.roster.pool
+    counts, ages, staff = dict[tuple[str], float](), dict[tuple[str], float](), dict[tuple[str], float]()
+    for name, queue in assigner.policy.queues.items():
         mine = [group for group in groups if group.queue == name]
-        metrics.WAITING.labels(name).set(sum(group.count for group in mine))
-        since = oldest(mine)
-        metrics.OLDEST_SECONDS.labels(name).set((clock.now() - since).total_seconds() if since else 0)
+        counts[name,], ages[name,] = sum(group.count for group in mine), _age(mine, clock)
+        staff[name,] = pool.online(Need("", "", name, required=tuple(queue.required.items())))
+    rest = [group for group in groups if group.queue not in assigner.policy.queues]
+    counts[OTHER,], ages[OTHER,] = sum(group.count for group in rest), _age(rest, clock)
+    metrics.WAITING.replace(counts)
+    metrics.OLDEST_SECONDS.replace(ages, max)
+    metrics.QUEUE_AGENTS.replace(staff)
     present = [state for state in assigner.roster.states() if state.removed_at is None]
     for presence in Presence:
         metrics.AGENTS.labels(str(presence)).set(sum(state.profile.presence == presence for state in present))
     metrics.OCCUPANCY.set(ranking.room_share(state for state in present if state.online))
+
+
+def _age(groups: Sequence[Waiting], clock: Clock) -> float:
+    since = oldest(groups)
+    return (clock.now() - since).total_seconds() if since else 0.0
 
 
 def agent_changed(assigner: Assigner, absence: Absence) -> Callable[[Document[AgentState]], None]:

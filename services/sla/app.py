@@ -10,7 +10,7 @@ from services.sla import http, metrics, store
 from services.sla.core.policy import Book
 from services.sla.handlers import SlaHandling
 from services.sla.settings import SlaSettings
-from services.sla.ticker import build_policy_job, build_ticker
+from services.sla.ticker import build_policy_job, build_ticker, count
 
 
 def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service:
@@ -26,6 +26,7 @@ def create_service(settings: SlaSettings, clock: Clock | None = None) -> Service
         prepare=[partial(store.prepare, worker.mongo), archive.load_latest, archive.refresh],
         background={
             "ticker": build_ticker(documents, consumer, archive, settings, clock).run,
+            "gauges": every(clock, 15, partial(count, documents, clock), "gauges"),
             "policies": every(clock, 1, build_policy_job(documents, archive, clock), "policies"),
         },
     )

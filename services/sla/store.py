@@ -5,7 +5,8 @@ One document per ticket, keyed by its id. It is kept after the ticket is closed,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +16,15 @@ from contracts.topics import SLA, TICKETS
 from kit.base.clock import Clock
 from kit.mongo import MongoStore
 from kit.protocol.document import Kind
+from kit.protocol.outbox import Documents
 from services.sla.core.clocks import Phase, SlaClock, Terms, Threshold
 from services.sla.core.history import Span
 from services.sla.core.policy import Book
 from services.sla.core.replies import SentReply
-from services.sla.core.state import Breach, TicketClocks, UnknownVersion, due
+from services.sla.core.state import Breach, TicketClocks, UnknownVersion, due, warned
 
+Where = tuple[str | None, str | None]
+"""Marketplace and brand."""
 COLLECTION = "clocks"
 ARCHIVE = "policies"
 SOURCE = "/deskbus/sla"
@@ -48,7 +52,7 @@ _BREACH = ("clock_id", "metric", "policy", "breached_at", "target_ms")
 
 
 def dump(state: TicketClocks) -> dict[str, Any]:
-    """Return the stored form. `open` and `last_breach` are derived, for queries."""
+    """Return the stored form. `open`, `last_breach` and `warned` are derived, for queries."""
     last = max((breach.breached_at for breach in state.breaches), default=None)
     return {
         **_fields(state, *_STATE),
@@ -61,6 +65,7 @@ def dump(state: TicketClocks) -> dict[str, Any]:
         "breaches": [_fields(breach, *_BREACH) for breach in state.breaches],
         "open": not state.closed,
         "last_breach": None if last is None else breach_key(last, state.ticket_id),
+        **({"warned": True} if warned(state) else {}),  # absent for most tickets, which the index leaves out
     }
 
 
@@ -119,6 +124,22 @@ async def prepare(store: MongoStore) -> None:
     await store.ensure_outbox_indexes(COLLECTION)
     await store.ensure_indexes(COLLECTION, [("state.last_breach", -1)])
     await store.ensure_indexes(COLLECTION, ["state.open", "_id"])
+    await store.ensure_indexes(COLLECTION, ["state.warned", "partition"], partial={"state.warned": {"$exists": True}})
+
+
+async def at_risk(documents: Documents[TicketClocks], partitions: Collection[int], until: datetime) -> Counter[Where]:
+    """Count tickets that have been warned of, or have a warning or breach before `until`, by marketplace and brand."""
+    mine = {"partition": {"$in": sorted(partitions)}}
+    found = Counter[Where]()
+    for query in (
+        {"state.warned": True, **mine},
+        {"due": {"$lte": until}, **mine, "state.warned": {"$exists": False}},
+    ):
+        by = ["state.facts.market.marketplace", "state.facts.brand"]
+        for row in await documents.store.tally(COLLECTION, query, by, least="due"):
+            marketplace, brand = row["by"]
+            found[marketplace, brand] += row["count"]
+    return found
 
 
 class Archive:

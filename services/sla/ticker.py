@@ -12,13 +12,16 @@ from kit.base.clock import Clock
 from kit.protocol.document import Decision, Document
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Positions, Ticker
+from services.sla import metrics
 from services.sla.core import tickets
 from services.sla.core.state import TicketClocks, UnknownVersion
 from services.sla.settings import SlaSettings
-from services.sla.store import Archive
+from services.sla.store import Archive, at_risk
 
 log = structlog.get_logger(__name__)
 
+SOON = timedelta(minutes=5)
+"""A ticket is at risk this long before its next warning or breach."""
 _PAGE = 200
 
 
@@ -63,6 +66,14 @@ def build_policy_job(
             pending = False
 
     return job
+
+
+async def count(documents: Documents[TicketClocks], clock: Clock) -> None:
+    """Set the gauge of tickets at risk, for the partitions that this replica owns."""
+    owned = list(documents.owned()) if documents.owned is not None else []
+    found = await at_risk(documents, owned, clock.now() + SOON)
+    none = metrics.NONE
+    metrics.AT_RISK.replace({(none, none): 0} | {(m or none, b or none): n for (m, b), n in found.most_common()})
 
 
 async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> bool:

@@ -20,12 +20,14 @@ from kit.process.service import Service
 from kit.protocol.document import Kind
 from kit.protocol.outbox import Documents
 from kit.protocol.timers import Ticker
+from services.ingest import metrics as ingest_metrics
 from services.ingest import store as ingest_store
 from services.ingest.app import create_service as ingest
 from services.ingest.handlers import IngestHandling, weigh
 from services.ingest.reply_delivery import ReplyDelivery
 from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
+from services.ingest.smtp import MailDoor
 from services.ingest.transport import Transport
 from services.notify import metrics as notify_metrics
 from services.notify import store as notify_store
@@ -41,6 +43,7 @@ from services.sla import metrics as sla_metrics
 from services.sla import store as sla_store
 from services.sla.app import create_service as sla
 from services.sla.settings import SlaSettings
+from tests.pki import Authority
 
 Build = Callable[[Any], Service]
 SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
@@ -49,12 +52,17 @@ SERVICES: dict[str, tuple[type[ServiceSettings], Build]] = {
     "routing": (RoutingSettings, routing),
     "sla": (SlaSettings, sla),
 }
-COUNTS = {"notify": notify_metrics.count, "routing": routing_metrics.count, "sla": sla_metrics.count}
+COUNTS = {
+    "ingest": ingest_metrics.count,
+    "notify": notify_metrics.count,
+    "routing": routing_metrics.count,
+    "sla": sla_metrics.count,
+}
 PREPARES = {"ingest": ingest_store.ensure_indexes, "notify": notify_store.prepare, "sla": sla_store.prepare}
 #: Settings that are read while the service runs, not when it is put together.
 READ_LATER = {
     "allow_hosts", "gather_ms", "grace_seconds", "host", "log_level", "ops_port", "port", "retry_backoff_max_ms",
-    "retry_backoff_ms", "smtp_key", "sweep_after_seconds", "tracing",
+    "retry_backoff_ms", "sweep_after_seconds", "tracing",
 }  # fmt: skip
 
 
@@ -201,6 +209,19 @@ async def test_notifications_are_sent_as_the_settings_say(root: Path) -> None:
     service = await built(root, "notify", topic_prefix="test.", send_at_once=7, send_ms=20)
     (deliverer,) = (owner for owner in owners(service.background.values()) if isinstance(owner, Deliverer))
     assert (deliverer._home, deliverer._at_once, deliverer._period) == ("test.deskbus.sla.v1", 7, 0.02)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_doors_serve_the_certificates_of_the_settings(root: Path, tmp_path: Path, name: str) -> None:
+    issued = Authority(tmp_path).issue("door")
+    given = {"tls_certificate": issued.certificate, "tls_key": issued.key}
+    if name == "ingest":
+        given |= {"smtp_certificate": issued.certificate, "smtp_key": issued.key}
+    service = await built(root, name, **given)
+    assert service.certificate is not None
+    mail = [door for door in service.doors if isinstance(door, MailDoor)]
+    assert [door.tls for door in mail] == [certificate.context for certificate in service.certificates]
+    assert [certificate.name for certificate in service.certificates] == ["smtp"] * (name == "ingest")
 
 
 async def test_no_webhook_may_be_larger_than_the_settings_say(root: Path) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiosmtplib
@@ -11,12 +13,14 @@ import pytest
 
 from contracts.inbound import InboundRecord
 from kit.base.errors import TransientError
+from kit.doors.tls import DoorCertificate
 from kit.protocol.ports import Outgoing
 from services.ingest.intake import Intake
 from services.ingest.smtp import MAX_RECIPIENTS, MailDoor, MailLimits
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 from tests.kit.fake_store import FakeStore
+from tests.pki import Authority
 
 MAIL = b"From: anna@example.pl\r\nMessage-ID: <a1@x>\r\nSubject: x\r\n\r\nline\r\n..dot \xff\r\n"
 
@@ -190,6 +194,27 @@ async def test_a_mail_cannot_hide_another_behind_a_false_end(kafka: Kafka, endin
             smuggled.encode() + b"\r\n.\r\n", b"QUIT\r\n",
         )  # fmt: skip
     assert len(kafka.taken) == 1
+
+
+async def test_starttls_serves_the_certificate_that_is_on_disk(kafka: Kafka, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue("mail")
+    certificate = DoorCertificate("smtp", issued.certificate, issued.key)
+    trusting = ssl.create_default_context(cafile=str(authority.ca))
+
+    async def serial(port: int) -> str:
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=True, tls_context=trusting) as client:
+            await client.sendmail("anna@example.pl", ["support@nimbus.example"], MAIL)
+            assert client.transport is not None
+            return str(client.transport.get_extra_info("peercert")["serialNumber"])
+
+    async with listening(kafka) as (door, port):
+        door.tls = certificate.context
+        first = await serial(port)
+        issued.replace_by(authority.issue("mail"))
+        await certificate.reload()
+        assert await serial(port) != first
+    assert len(kafka.taken) == 2
 
 
 async def test_a_door_that_closes_answers_the_mail_on_its_way_in(kafka: Kafka) -> None:

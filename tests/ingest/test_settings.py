@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,6 @@ from services.ingest.smtp import MailDoor, MailLimits
 from tests.fake_clock import FakeClock
 from tests.ingest.channels import samples as s
 from tests.kit.fake_store import FakeStore
-from tests.kit.relays import self_signed
 
 MAIL = Envelope("email", "desk", "k", "message/rfc822", HttpRequest(), verified=False)
 
@@ -78,10 +75,3 @@ def test_the_mail_door_keeps_the_limits_of_the_settings() -> None:
     )  # fmt: skip
     assert door.limits == MailLimits(600_000, 7, 90, 20, "mx.nimbus.example")
     assert (door.host, door.port, door.tls) == ("127.0.0.2", 2525, None)
-
-
-def test_the_mail_door_offers_tls_with_the_certificate_and_the_key_of_the_settings(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
-    assert opened(IngestSettings(smtp_certificate=certificate, smtp_key=key)).tls is not None
-    with pytest.raises(ssl.SSLError):
-        opened(IngestSettings(smtp_certificate=certificate, smtp_key=certificate))

@@ -100,6 +100,15 @@ async def test_a_message_that_was_there_already_is_counted_by_its_channel() -> N
     assert count.get() == before + 2
 
 
+async def test_what_arrives_is_counted_by_where_it_comes_from_and_a_new_ticket_once() -> None:
+    worker = Worker()
+    counts = [metrics.ARRIVALS.labels("webhook", "allegro", "nimbus")._value, metrics.OPENED.labels("webhook")._value]
+    before = [count.get() for count in counts]
+    await worker.take(worker.says("hello", "m1"), worker.says("more", "m2"))
+    await worker.take(worker.says("hello", "m1"))
+    assert [count.get() for count in counts] == [before[0] + 2, before[1] + 1]
+
+
 async def test_an_old_message_that_comes_again_does_not_join_the_new_ticket() -> None:
     worker = Worker()
     first = worker.says("one", "m1")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.commands import Merge, Reply
 from contracts.envelope import Command
@@ -32,6 +33,25 @@ async def test_a_reply_leaves_once_and_is_told() -> None:
     assert json.loads(call.body)["text"] == "On its way"
     assert worker.types() == ["ticket.opened", "message.sent", "ticket.status_changed"]
     assert worker.events()[1].data.message.channel_message_id == "provider-1"
+
+
+async def test_the_first_reply_is_measured_from_the_first_message_and_no_other_is() -> None:
+    def measured(part: str) -> float:
+        labels = {"channel": "webhook", "marketplace": "allegro"}
+        return REGISTRY.get_sample_value(f"deskbus_ingest_first_reply_seconds_{part}", labels) or 0
+
+    worker, wire, before = Worker(), FakeTransport(), [measured("count"), measured("sum")]
+    await reply_queued(worker)
+    worker.clock.advance(600)
+    await served(sender(worker, wire, *ALL))
+    waited = (worker.clock.now() - worker.opened()[0].created_at).total_seconds()
+    assert waited >= 600
+    assert [measured("count"), measured("sum")] == [before[0] + 1, before[1] + waited]
+    worker.clock.advance(60)
+    await reply_queued(worker, "More")
+    await served(sender(worker, wire, *ALL))
+    assert worker.types().count("message.sent") == 2
+    assert measured("count") == before[0] + 1
 
 
 async def test_only_the_owner_of_the_partition_sends() -> None:

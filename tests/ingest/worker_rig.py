@@ -20,6 +20,7 @@ from kit.protocol.deadletter import DeadLetters
 from kit.protocol.delivery import Delivery
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Outgoing
+from services.ingest import metrics
 from services.ingest.accounts import Accounts
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.contacts import ContactState
@@ -129,6 +130,7 @@ class Worker:
         self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)
         self.people = People(self.store, self.contacts, self.clock)
+        self.tickets.watch(metrics.count)
         if beside:
             self.tickets.watch(lambda _: self.people.begin_to_publish())
         self.threads = Threads(self.store, self.tickets, lambda c, a: policy_of(accounts.named(c, a)))

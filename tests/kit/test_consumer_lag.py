@@ -39,11 +39,11 @@ class Broker:
 
 
 def seconds() -> float | None:
-    return REGISTRY.get_sample_value("deskbus_lag_seconds", {"topic": "in", "partition": "0"})
+    return REGISTRY.get_sample_value("deskbus_lag_seconds", {"topic": "in"})
 
 
 def records() -> float | None:
-    return REGISTRY.get_sample_value("deskbus_lag_records", {"topic": "in", "partition": "0"})
+    return REGISTRY.get_sample_value("deskbus_lag_records", {"topic": "in"})
 
 
 async def test_nothing_behind_has_no_age() -> None:
@@ -98,6 +98,22 @@ async def test_a_partition_of_another_replica_is_not_reported() -> None:
     lag.begin([broker.record(0)])
     await lag.measure({})
     assert (records(), seconds()) == (None, None)
+
+
+async def test_a_topic_is_as_old_as_the_oldest_record_of_its_partitions_and_has_the_records_of_all() -> None:
+    other, broker = TopicPartition("in", 1), Broker(10, 900)
+    await Lag(FakeClock(START), broker).measure({HERE: 0, other: 1})
+    assert (records(), seconds()) == (3, 900)
+
+
+async def test_a_record_from_the_future_shows_a_wrong_clock_until_the_records_are_right_again() -> None:
+    lag, broker = Lag(FakeClock(START), Broker(-7, 5)), Broker(-7, 5)
+    ahead = []
+    for batch in ([0, 1], [1], []):
+        lag.begin([broker.record(offset) for offset in batch])
+        await lag.measure({})
+        ahead.append(REGISTRY.get_sample_value("deskbus_clock_ahead_seconds"))
+    assert ahead == [7, 0, 0]
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, None])

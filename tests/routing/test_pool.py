@@ -87,6 +87,8 @@ def test_the_index_finds_whom_the_definition_finds_in_its_order(asked: Need) -> 
         one.profile.id for one in sorted(able, key=lambda one: ranking.order(one, asked, POLICY))
     ]
     assert pool.able(asked).bit_count() == len(able)
+    fit = [one for one in OFFICE if ranking.absent(one) is None and ranking.unfit(one, asked, POLICY) is None]
+    assert pool.online(asked) == len(fit)
     assert pool.choose(asked) == ranking.best(OFFICE, asked, POLICY)
 
 

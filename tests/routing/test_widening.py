@@ -299,6 +299,19 @@ async def test_a_queue_that_is_gone_counts_nobody_any_more(replica: Replica) -> 
     assert await counted("a") == [1, 7]
 
 
+async def test_a_queue_with_nobody_online_is_seen_and_who_waits_in_no_queue_is_counted(replica: Replica) -> None:
+    def gauge(name: str, queue: str) -> float | None:
+        return REGISTRY.get_sample_value(f"deskbus_routing_{name}", {"queue": queue})
+
+    replica.policy = made(b"queues: {a: {}, b: {}}\nrules: [{queue: a, match: {brand: other}}]").policy
+    await replica.hear(opened(ticket()))
+    await replica.put(profile("ann", queues=("b",)))
+    await replica.put(profile("ben", queues=("a",), presence="away"))
+    await ticker.count(replica.assigner, replica.clock)
+    assert [gauge("queue_agents", name) for name in ("a", "b")] == [0, 1]
+    assert [gauge("waiting_tickets", name) for name in ("a", "b", "other")] == [0, 0, 1]
+
+
 async def test_ticket_stays_when_no_rule_wants_it_any_more_but_its_queue_is_there(replica: Replica) -> None:
     await replica.hear(opened(ticket()))
     await replica.turn()

@@ -227,7 +227,7 @@ async def test_a_breach_is_counted_once_however_often_it_is_decided() -> None:
     fake, write = Contested(), Writer()
     rig = Rig(book(FIRST), fake)
     await rig.archive.refresh()
-    counters = [c.labels("first_reply") for c in (metrics.STARTED, metrics.BREACHES)]
+    counters = [metrics.STARTED.labels("first_reply"), metrics.BREACHES.labels("first_reply", "shopee", "nimbus")]
     before = [counter._value.get() for counter in counters]
     fake.loses["t-1"] = 2
     await rig.take(write.opened(0))

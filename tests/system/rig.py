@@ -96,7 +96,10 @@ class MailSink:
 class System:
     """The services over one Kafka and one MongoDB."""
 
-    def __init__(self, environment: dict[str, str], logs: Path, receiver: Receiver, relay_port: int) -> None:
+    def __init__(
+        self, environment: dict[str, str], logs: Path, receiver: Receiver, relay_port: int, **policies: Path
+    ) -> None:
+        """`policies` replaces policy files, by service."""
         self.environment, self.receiver = environment, receiver
         self.kafka = environment["DESKBUS_KAFKA"]
         self.prefix = environment["DESKBUS_TOPIC_PREFIX"]
@@ -118,6 +121,8 @@ class System:
             "sla": {"DESKBUS_SLA_POLICY": str(HERE / "config" / "sla.yaml")},
             "notify": {"DESKBUS_NOTIFY_POLICY": str(HERE / "config" / "notify.yaml")},
         }
+        for service, file in policies.items():
+            own[service][f"DESKBUS_{service.upper()}_POLICY"] = str(file)
         logs.mkdir(parents=True, exist_ok=True)
         self.fleet = Fleet(shared, logs=logs, own=own)
         self.http = httpx.AsyncClient(timeout=15, headers=self.token.headers, trust_env=False)
@@ -198,12 +203,12 @@ class System:
 
 
 @asynccontextmanager
-async def system(environment: dict[str, str], logs: Path) -> AsyncIterator[System]:
+async def system(environment: dict[str, str], logs: Path, **policies: Path) -> AsyncIterator[System]:
     """Yield a system whose services the test starts; they are stopped at the end."""
     receiver = Receiver(free_port())
     sink = Controller(MailSink(), hostname="127.0.0.1", port=free_port())
     sink.start()
-    made = System(environment, logs, receiver, sink.port)
+    made = System(environment, logs, receiver, sink.port, **policies)
     try:
         async with receiver.open():
             yield made

@@ -142,17 +142,26 @@ class Pool:
         """Return the mask of the agents who can take the ticket now."""
         self._refresh()
         channel = need.channel if need.channel in self._channels else None
-        able = self._mask(ONLINE) & self._mask(("room", channel, need.share))
-        if need.queue is not None:
-            able &= self._mask(("queue", None)) | self._mask(("queue", need.queue))
-        if need.brand is not None:
-            able &= self._mask(("brand", None)) | self._mask(("brand", need.brand))
-        for skill in need.required:
-            able &= self._mask(("skill", *skill))
+        able = self._fit(need) & self._mask(("room", channel, need.share))
         for agent_id in need.avoid:
             if agent_id in self._places:
                 able &= ~(1 << self._places[agent_id])
         return able
+
+    def online(self, need: Need) -> int:
+        """Count those online who could take the ticket if they had room for it."""
+        self._refresh()
+        return self._fit(need).bit_count()
+
+    def _fit(self, need: Need) -> int:
+        fit = self._mask(ONLINE)
+        if need.queue is not None:
+            fit &= self._mask(("queue", None)) | self._mask(("queue", need.queue))
+        if need.brand is not None:
+            fit &= self._mask(("brand", None)) | self._mask(("brand", need.brand))
+        for skill in need.required:
+            fit &= self._mask(("skill", *skill))
+        return fit
 
     def with_room(self) -> int:
         """Count those online who have room for something that we owe; without them looking at who waits is in vain."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from contracts.ticket import Status, TicketFacts
 from kit.base.errors import TransientError
-from services.sla.core.clocks import SlaClock, soonest
+from services.sla.core.clocks import Phase, SlaClock, soonest
 from services.sla.core.history import History
 from services.sla.core.policy import Book
 from services.sla.core.replies import Replies
@@ -83,6 +83,11 @@ class TicketClocks:
 def due(state: TicketClocks) -> datetime | None:
     """Return the instant of the next warning or breach."""
     return soonest(state.live)
+
+
+def warned(state: TicketClocks) -> bool:
+    """Return whether a clock that is running has given a warning and has not breached."""
+    return any(clock.phase is Phase.RUNNING and clock.warned and clock.breached_at is None for clock in state.live)
 
 
 def versions(state: TicketClocks) -> set[str]:

@@ -1,0 +1,52 @@
+"""Whether the services of an installation stand still: nobody in their groups, no lag, no event unpublished.
+
+Read-only. Commands that change documents ask here first, and refuse while the answer is not empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from aiokafka import TopicPartition
+
+from cli.reading import bounds
+from cli.stores import KINDS, group
+from cli.topics import committed, members
+from contracts.topics import CONSUMES, topic_name
+from kit.base.clock import SystemClock
+from kit.mongo import MongoStore
+
+#: Any entry of an outbox is older than this from now.
+_EVER = timedelta(days=365)
+
+
+async def running(bootstrap: str, prefix: str, services: Sequence[str]) -> list[str]:
+    """Return which of these services still run. Raises TransientError if no broker answers."""
+    counts = await members(bootstrap, [group(service, prefix) for service in services])
+    return [f"{name} has {count} running consumers: stop the service" for name, count in counts.items() if count]
+
+
+async def lagging(bootstrap: str, prefix: str, services: Sequence[str]) -> list[str]:
+    """Return which of these services have records before them, by topic."""
+    found = []
+    for service in services:
+        offsets = await committed(bootstrap, group(service, prefix))
+        lag: dict[str, int] = {}
+        for tp, (begin, end) in (await bounds(bootstrap, CONSUMES[service], prefix=prefix)).items():
+            # What retention has deleted can no longer be handled.
+            if behind := end - max(begin, offsets.get(TopicPartition(topic_name(tp.topic, prefix), tp.partition), 0)):
+                lag[tp.topic] = lag.get(tp.topic, 0) + behind
+        found += [f"{service} has not handled {count} records of {topic}" for topic, count in lag.items()]
+    return found
+
+
+async def unpublished(stores: Mapping[str, MongoStore]) -> list[str]:
+    """Return which collections hold events that are not confirmed by Kafka."""
+    found, later = [], SystemClock().now() + _EVER
+    for service, store in stores.items():
+        for kind in KINDS[service]:
+            if rows := await store.stale(kind.collection, later, 100):
+                many = "100 or more" if len(rows) == 100 else len(rows)
+                found.append(f"{service}: {many} documents of {kind.collection} have unpublished events")
+    return found

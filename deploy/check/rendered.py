@@ -1,0 +1,155 @@
+"""Checks of what Helm and Kustomize render, by programs that know Kubernetes' schemas and habits but no server."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.check.context import Context, Failed
+
+NAMESPACE = "deskbus"
+#: kube-score's tests that are not asked, each with the reason.
+UNASKED: dict[str, str] = {}
+
+
+def render(context: Context, values: Path, *options: str) -> str:
+    """Return the chart's objects with one file of values."""
+    require_chart(context)
+    naming = ["deskbus", str(context.chart), "--namespace", NAMESPACE]
+    return context.run([context.tool("helm"), "template", *naming, "--values", values, *options])
+
+
+def require_chart(context: Context) -> None:
+    if not (context.chart / "Chart.yaml").exists():
+        raise Failed("there is no chart in deploy/helm/deskbus")
+
+
+def check_helm_lint(context: Context) -> None:
+    """`helm lint --strict` accepts the chart with every file of values."""
+    require_chart(context)
+    for values in context.values_files:
+        context.run([context.tool("helm"), "lint", "--strict", "--quiet", "--values", values, context.chart])
+
+
+def check_kubeconform(context: Context) -> None:
+    """Every object fits its schema, strictly, in the oldest and in the newest supported Kubernetes."""
+    schemas = context.tool("kubernetes-schemas")
+    for version in supported(context, schemas):
+        for values in context.values_files:
+            conform(context, render(context, values, "--kube-version", version), version, values.name)
+
+
+def check_kustomize(context: Context) -> None:
+    """Every Kustomize directory renders, and what it renders fits its schema."""
+    folder = context.root / "deploy" / "kustomize"
+    directories = sorted(file.parent for file in folder.glob("**/kustomization.yaml"))
+    if not directories:
+        raise Failed("there is no kustomization.yaml below deploy/kustomize")
+    newest = supported(context, context.tool("kubernetes-schemas"))[-1]
+    for directory in directories:
+        header = yaml.safe_load((directory / "kustomization.yaml").read_text("utf-8"))
+        if header.get("kind") == "Component":
+            continue  # rendered by the overlays that use it
+        objects = context.run([context.tool("kubectl"), "kustomize", directory])
+        conform(context, objects, newest, str(directory.relative_to(context.root)))
+
+
+def check_kube_score(context: Context) -> None:
+    """kube-score finds nothing to criticise, except for what `UNASKED` gives reasons for."""
+    ignored = [word for test in UNASKED for word in ("--ignore-test", test)]
+    options = ["--output-format", "ci", "--enable-optional-test", "container-seccomp-profile", *ignored]
+    found = []
+    for values in context.values_files:
+        done = context.attempt([context.tool("kube-score"), "score", *options, "-"], text=render(context, values))
+        found += [
+            f"{values.name}: {line}" for line in done.stdout.splitlines() if not line.startswith(("[OK]", "[SKIPPED]"))
+        ]
+        if done.returncode not in {0, 1}:
+            raise Failed(f"kube-score: {done.stderr}")
+    if found:
+        raise Failed("\n".join(found))
+
+
+def check_policies(context: Context) -> None:
+    """The rules of this project about rendered objects hold; they are tests, next to those of the other rooms."""
+    folder = context.root / "tests" / "deploy" / "chart"
+    if not folder.is_dir():
+        raise Failed("there is no tests/deploy/chart")
+    context.tool("helm")  # without it they would be skipped
+    said = context.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder], timeout=900)
+    if re.search(r"\bskipped\b", said.splitlines()[-1]):
+        raise Failed(f"tests were skipped:\n{said}")
+
+
+def supported(context: Context, schemas: Path) -> list[str]:
+    """Return the oldest version of Kubernetes that the chart allows and the newest whose schemas are known."""
+    require_chart(context)
+    chart = yaml.safe_load((context.chart / "Chart.yaml").read_text("utf-8"))
+    oldest = re.match(r">=\s*(\d+\.\d+)", chart.get("kubeVersion", ""))
+    if oldest is None:
+        raise Failed("Chart.yaml has no kubeVersion of the form >=1.30")
+    known = sorted(
+        tuple(int(part) for part in found.split("."))
+        for found in re.findall(r"v(\d+\.\d+\.\d+)-local-strict", "\n".join(path.name for path in schemas.iterdir()))
+    )
+    newest = ".".join(str(part) for part in known[-1])
+    return [f"{oldest[1]}.0", newest]
+
+
+def conform(context: Context, objects: str, version: str, what: str) -> None:
+    """Raise Failed if an object does not fit its schema, or has none."""
+    options = ["-strict", "-kubernetes-version", version, "-output", "text"]
+    locations = [_schemas(context, version) + "/{{.ResourceKind}}{{.KindSuffix}}.json", _crd_schemas(context)]
+    words = [word for location in locations for word in ("-schema-location", location)]
+    done = context.attempt([context.tool("kubeconform"), *options, *words, "-"], text=objects)
+    if done.returncode != 0:
+        raise Failed(f"{what}, Kubernetes {version}:\n{(done.stdout + done.stderr).strip()}")
+
+
+def _schemas(context: Context, version: str) -> str:
+    """Kubernetes' schemas, with references that kubeconform can follow in a directory."""
+    target = context.work / f"kubernetes-{version}"
+    if not target.exists():
+        target.mkdir()
+        source = context.tool("kubernetes-schemas") / f"v{version}-local-strict"
+        if not source.is_dir():
+            raise Failed(f"there are no schemas of Kubernetes {version}")
+        for file in source.glob("*.json"):
+            schema = json.loads(file.read_text("utf-8"))
+            schema.pop("$id", None)
+            text = json.dumps(schema).replace('"/api/_definitions.json#', '"_definitions.json#')
+            (target / file.name).write_text(text, encoding="utf-8")
+    return str(target)
+
+
+def _crd_schemas(context: Context) -> str:
+    """Schemas of other operators' resources, one file per version of a kind, made from their definitions."""
+    target = context.work / "crds"
+    if not target.exists():
+        target.mkdir()
+        for file in context.tool("crds").glob("*.yaml"):
+            for definition in yaml.safe_load_all(file.read_text("utf-8")):
+                spec = definition["spec"]
+                for version in spec["versions"]:
+                    name = f"{spec['group']}_{spec['names']['kind'].lower()}_{version['name']}.json"
+                    schema = closed(version["schema"]["openAPIV3Schema"])
+                    schema["properties"]["metadata"] = {"type": "object"}
+                    (target / name).write_text(json.dumps(schema), encoding="utf-8")
+    return f"{target}/{{{{.Group}}}}_{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json"
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema that allows no properties but those it names, as the server does with strict validation."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(value) for key, value in schema.items()}
+    if schema.get("x-kubernetes-int-or-string") is True:
+        made.pop("type", None)
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        made.setdefault("additionalProperties", schema.get("x-kubernetes-preserve-unknown-fields") is True)
+    return made

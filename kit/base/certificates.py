@@ -1,0 +1,70 @@
+"""Certificates and other secrets in files: whether a file has changed, and when a certificate expires.
+
+Rule: files are only read here. What uses a certificate loads it again once its files have changed.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography import x509
+
+from kit.base import metrics
+from kit.base.errors import InvalidCertificate
+
+_MAX_BYTES = 4 * 1024 * 1024  # a bundle of CAs has a few hundred KiB
+
+
+class WatchedFiles:
+    """Files that may be replaced while the process runs, as mounted secrets are."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+        self._stats, self._digests = self._stat(), self._digest()
+
+    def changed(self, *, read: bool = False) -> bool:
+        """Return whether a file's content differs from that at the last call; `read` looks behind equal times too."""
+        stats = self._stat()
+        if stats == self._stats and not read:
+            return False
+        digests = self._digest()
+        changed = digests != self._digests
+        self._stats, self._digests = stats, digests
+        return changed
+
+    def _stat(self) -> list[tuple[int, ...] | None]:
+        return [_stat(path) for path in self.paths]
+
+    def _digest(self) -> list[bytes]:
+        return [hashlib.sha256(_content(path)).digest() for path in self.paths]
+
+
+def _stat(path: Path) -> tuple[int, ...] | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - follows symlinks: a mounted secret is updated by replacing one
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _content(path: Path) -> bytes:
+    """Return what the file holds; nothing if it cannot be read, which whoever loads it then reports."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES)
+    except OSError:
+        return b""
+
+
+def note_expiry(name: str, path: Path) -> None:
+    """Export when the certificate in a PEM file, or a certificate above it in the file, expires.
+
+    Raises InvalidCertificate if the file has none that can be read.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates(_content(path))
+    except ValueError:
+        raise InvalidCertificate(f"{path} has no certificate in PEM format that can be read") from None
+    first = min(certificate.not_valid_after_utc for certificate in chain)
+    metrics.CERTIFICATE_EXPIRY.labels(name).set(first.timestamp())

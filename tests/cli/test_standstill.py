@@ -1,0 +1,46 @@
+"""What is left to do is seen before documents are moved: running consumers, lag, unpublished events."""
+
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from cli.standstill import lagging, running, unpublished
+from cli.stores import group
+from contracts.topics import SLA, TICKETS
+from kit.kafka.producer import Producer
+from kit.mongo import MongoStore
+from kit.protocol.ports import Guarded, Outgoing
+from tests.conftest import Prefix
+
+
+async def test_records_that_a_service_has_before_it_are_lag(kafka: str, topics: str) -> None:
+    assert await lagging(kafka, topics, ["sla", "notify"]) == []
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    await producer.send(Outgoing(f"{topics}{TICKETS}", b"t1", b"{}"))
+    await producer.send(Outgoing(f"{topics}{TICKETS}", b"t1", b"{}"))
+    partition = await producer.partitions(f"{topics}{TICKETS}")
+    assert await lagging(kafka, topics, ["sla"]) == [f"sla has not handled 2 records of {TICKETS}"]
+    consumer = AIOKafkaConsumer(f"{topics}{TICKETS}", bootstrap_servers=kafka, group_id=group("sla", topics))
+    await consumer.start()
+    assert await running(kafka, topics, ["sla", "notify"]) == [
+        f"{group('sla', topics)} has 1 running consumers: stop the service"
+    ]
+    ends = await consumer.end_offsets([TopicPartition(f"{topics}{TICKETS}", n) for n in range(partition)])
+    await consumer.commit({tp: end for tp, end in ends.items() if end})
+    await consumer.stop()
+    await producer.stop()
+    assert await running(kafka, topics, ["sla", "notify"]) == []
+    assert await lagging(kafka, topics, ["sla", "notify"]) == [
+        f"notify has not handled 2 records of {TICKETS}",
+    ], f"nothing is in {SLA}"
+
+
+async def test_events_that_are_not_confirmed_are_found(mongo: str, prefix: Prefix) -> None:
+    store = MongoStore(mongo, f"{prefix.mongo}_sla")
+    entry = {"id": "e", "sequence": 1, "at": datetime(2026, 1, 1, tzinfo=UTC), "event": b""}
+    await store.write("clocks", [Guarded("t1", 0, {}, [entry]), Guarded("t2", 0, {})])
+    assert await unpublished({"sla": store}) == ["sla: 1 documents of clocks have unpublished events"]
+    await store.clear("clocks", {"t1": ["e"]})
+    assert await unpublished({"sla": store}) == []
+    store.close()

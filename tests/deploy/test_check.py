@@ -1,0 +1,106 @@
+"""The harness of `make deploy-check` runs every check, reports each, and fails if one did. Checks are made up here."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.check import tools
+from deploy.check.__main__ import CHECKS
+from deploy.check.context import Context, Failed
+from deploy.check.harness import Check, main, run_check
+from deploy.check.tools import MissingTool, Tool
+
+
+def passes(context: Context) -> None:
+    """Nothing is wrong."""
+
+
+def fails(context: Context) -> None:
+    """Something is wrong."""
+    raise Failed("the probe has no path\nin sla.yaml")
+
+
+def breaks(context: Context) -> None:
+    """The check itself is wrong."""
+    raise ZeroDivisionError("by zero")
+
+
+def absent() -> Path:
+    raise MissingTool("drill is not on PATH (Debian: apt-get install drill)")
+
+
+@pytest.fixture
+def drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that is not here and cannot be had."""
+    monkeypatch.setitem(tools.TOOLS, "drill", Tool(find=lambda: None, get=absent))
+
+
+def test_all_checks_run_although_one_fails_and_the_exit_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([Check("first", fails), Check("second", breaks), Check("third", passes)], [])
+    said = capsys.readouterr().out
+    assert code == 1
+    assert re.findall(r"(?m)^(\w+) +(ok|failed) +[\d.]+ s$", said) == [
+        ("first", "failed"),
+        ("second", "failed"),
+        ("third", "ok"),
+    ]
+    assert "    the probe has no path\n    in sla.yaml\n" in said
+    assert "    ZeroDivisionError: by zero\n" in said
+    assert said.endswith("1 ok, 2 failed, 0 left out\nfailed: first, second\n")
+
+
+def test_only_the_named_checks_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([Check("first", fails), Check("second", passes)], ["second"]) == 0
+    assert "first" not in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([Check("first", passes)], ["fist"])
+    assert "no such check: fist" in capsys.readouterr().err
+
+
+def test_a_quick_run_leaves_out_what_is_slow_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([Check("slow", fails, slow=True), Check("quick", passes)], ["--quick"]) == 0
+    assert capsys.readouterr().out.endswith("1 ok, 0 failed, 1 left out\nleft out: slow\n")
+
+
+@pytest.mark.usefixtures("drill")
+def test_a_missing_tool_fails_a_full_run_with_what_to_install() -> None:
+    outcome = run_check(Check("hole", passes, ("drill",)), Context())
+    assert (outcome.verdict, outcome.reason) == ("failed", "drill is not on PATH (Debian: apt-get install drill)")
+
+
+@pytest.mark.usefixtures("drill")
+def test_a_missing_tool_is_left_out_of_a_quick_run() -> None:
+    outcome = run_check(Check("hole", passes, ("drill",)), Context(quick=True))
+    assert (outcome.verdict, outcome.reason) == (
+        "left out",
+        "drill is not here; `python -m deploy.check.tools drill` gets it",
+    )
+
+
+def test_a_program_that_fails_fails_the_check_with_the_end_of_what_it_said() -> None:
+    script = "import sys; print('\\n'.join(str(n) for n in range(100))); sys.exit(3)"
+    with Context() as context, pytest.raises(Failed, match=r"failed \(3\):\n60\n(.|\n)*\n99$"):
+        context.run([sys.executable, "-c", script])
+
+
+def test_a_program_that_does_not_end_fails_the_check() -> None:
+    with Context() as context, pytest.raises(Failed, match="has not ended after 0 s"):
+        context.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+def test_what_checks_leave_behind_is_gone_after_the_run() -> None:
+    with Context() as context:
+        (context.work / "chart").mkdir()
+    assert not context.work.exists()
+
+
+def test_every_check_has_a_name_of_its_own_a_summary_and_tools_that_are_known() -> None:
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    for check in CHECKS:
+        assert check.summary.endswith("."), check.name
+        assert set(check.needs) <= set(tools.TOOLS), check.name
