@@ -47,6 +47,11 @@ def _text(pattern: str) -> Schema:
     return {"type": "string", "pattern": pattern}
 
 
+def _strings(names: str) -> Schema:
+    """Strings under names that fit a pattern. Helm reports a fault of `propertyNames` at a wrong key."""
+    return {"type": "object", "additionalProperties": False, "patternProperties": {names: {"type": "string"}}}
+
+
 RULES: Mapping[str, Schema] = {
     "fullnameOverride": _text(NAMED),
     "image.digests": {
@@ -90,7 +95,7 @@ RULES: Mapping[str, Schema] = {
     "networkPolicy.outsideExcept": {"type": "array", "items": _text(r"^[0-9.]+/[0-9]+$")},
     "monitoring.podMonitor.interval": _text("^[0-9]+(ms|s|m)$"),
     "monitoring.podMonitor.tlsConfig": _ANY_OBJECT,
-    "tracing.variables": _STRINGS | {"propertyNames": _text("^OTEL_[A-Z0-9_]+$")},
+    "tracing.variables": _strings("^OTEL_[A-Z0-9_]+$"),
     "defaults.replicas": _number(0, 10_000),
     "defaults.autoscaling.by": _one_of("none", "keda", "hpa"),
     "defaults.autoscaling.min": _number(2, 10_000),
@@ -98,7 +103,7 @@ RULES: Mapping[str, Schema] = {
     "defaults.autoscaling.lag": _number(1, 1_000_000),
     "defaults.autoscaling.cpu": _number(10, 100),
     "defaults.autoscaling.scaleDownSeconds": _number(300, 3600),
-    "defaults.variables": _STRINGS | {"propertyNames": _text(VARIABLE)},
+    "defaults.variables": _strings(VARIABLE),
     "defaults.secretVariables": {"type": "array", "items": _text(VARIABLE), "uniqueItems": True},
     "defaults.preStopSeconds": _number(0, 60),
     "defaults.startupSeconds": _number(10, 3600),
