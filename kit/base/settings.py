@@ -1,73 +1,23 @@
 """What every service reads from its environment. A service's settings.py adds its own fields; policies are YAML."""
 
-import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SecretsSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from contracts.topics import MAX_VALUE_BYTES, group_name
+from kit.base.kafka_settings import KafkaSettings
 from kit.base.tokens import Caller, parse_tokens
 
 _OWN = frozenset({"port", "ops_port", "policy"})  # a machine runs several services: these must differ
 
 
-class _Unnamed(EnvSettingsSource):
-    """DESKBUS_<FIELD>, for the fields of kit that may be the same in all services."""
-
-    def __init__(self, settings: type[BaseSettings]) -> None:
-        super().__init__(settings, env_prefix="DESKBUS_")
-
-    def __call__(self) -> dict[str, Any]:
-        shared = ServiceSettings.model_fields.keys() - _OWN
-        return {name: value for name, value in super().__call__().items() if name in shared}
-
-
-def _prefixes(settings: type[BaseSettings]) -> tuple[str, str]:
-    """Return what names of variables begin with: a service's own first, then what all services share."""
-    return settings.model_config.get("env_prefix", ""), "DESKBUS_"
-
-
-def _files(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ...]:
-    """Secrets mounted as files named like the variables (`deskbus_mongo`), in the folder DESKBUS_SECRETS_DIR."""
-    folder = os.environ.get("DESKBUS_SECRETS_DIR")
-    if not folder:
-        return ()
-    return tuple(SecretsSettingsSource(settings, folder, env_prefix=prefix) for prefix in _prefixes(settings))
-
-
-def explain(error: ValidationError, settings: type[BaseSettings]) -> list[str]:
-    """Return what is wrong with each variable of the environment, without its value, which may be a secret."""
-    faults, prefixes = [], _prefixes(settings)
-    for fault in error.errors(include_input=False):
-        if fault["type"] == "default_factory_not_called":
-            continue  # it depends on another field, whose fault is reported
-        field = "_".join(map(str, fault["loc"])).upper()
-        name = next((p + field for p in prefixes if p + field in os.environ), prefixes[0] + field)
-        faults.append(f"{name}: {fault['msg']}" if field else fault["msg"])
-    return faults
-
-
-class ServiceSettings(BaseSettings):
+class ServiceSettings(KafkaSettings):
     """Common fields. A service declares `class RoutingSettings(ServiceSettings, env_prefix="DESKBUS_ROUTING_")`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DESKBUS_",
-        env_ignore_empty=True,  # `NAME=` in an .env file, or a template without a value, is not set
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
     service: ClassVar[str] = "service"
 
-    kafka: str = Field("127.0.0.1:9092", min_length=1, description="Bootstrap servers, separated by commas.")
     mongo: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27017"), description="MongoDB connection string.")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="Prefix of every topic name."
@@ -151,15 +101,8 @@ class ServiceSettings(BaseSettings):
     )
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, *_files(settings_cls), _Unnamed(settings_cls)
+    def shared(cls) -> Collection[str]:
+        return ServiceSettings.model_fields.keys() - _OWN
 
     @field_validator("mongo", mode="after")
     @classmethod

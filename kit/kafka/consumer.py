@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, KafkaRouter
 
@@ -30,6 +30,7 @@ from kit.kafka import private
 from kit.kafka.barrier import Barrier, Elsewhere
 from kit.kafka.batch_size import BatchSize
 from kit.kafka.commits import Commits
+from kit.kafka.connection import Connection
 from kit.kafka.flow import Flow
 from kit.kafka.lag import Lag
 from kit.kafka.reading import Ends, PollingConsumer, PollLoop, firsts, in_time, lane
@@ -53,10 +54,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         *,
         urgent: Callable[[Record], bool] = lambda _: True,
         weigh: Callable[[Record], int] = weight,
+        connection: Connection | None = None,
     ) -> None:
         """`urgent` returns whether a record must not wait for others, where the settings let any wait.
 
         `weigh` returns how many bytes a record takes while it is handled; by default those of its value.
+        `connection` is that of the process; without one, the consumer makes its own.
         """
         self.delivery, self.topics = delivery, list(topics)
         self._settings, self._clock, self._health = settings, clock, health
@@ -68,7 +71,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._resumes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
         self._broker: KafkaBroker | None = None
-        self._ends = Ends(settings.kafka, f"deskbus-{settings.service}-ends")
+        self._connection = connection or Connection(settings, clock)
+        self._ends = Ends(self._connection, f"deskbus-{settings.service}-ends")
         self._lag = Lag(clock, self._ends)
         self._counts: dict[str, int] = {}
         """Partitions of each followed topic when they were last compared."""
@@ -111,7 +115,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._subscriber = subscriber
 
     async def start(self, router: KafkaRouter) -> None:
-        """Join the group; raises KafkaError or OSError while no broker answers."""
+        """Join the group; raises TransientError, KafkaError or OSError while no broker answers."""
         broker = KafkaBroker(
             self._settings.kafka,
             apply_types=False,
@@ -125,11 +129,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         try:
             await self._ends.start()
             await broker.connect()
-            private.build_consumers_of(broker, PollingConsumer)
+            private.build_consumers_of(broker, partial(PollingConsumer, **self._connection.options()))
             await broker.start()
-        except BaseException:
+        except BaseException as error:
             await self._ends.stop()
             await broker.stop()
+            if isinstance(error, KafkaConnectionError):
+                raise TransientError(f"Kafka is not reachable: {self._connection.why(error)}") from error
             raise
         client = self._client()
         client.polls = PollLoop(

@@ -6,12 +6,18 @@ each against the real library, so that an upgrade that renames something fails t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import client as library
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.errors import IllegalSaslStateError, KafkaConnectionError, SaslAuthenticationFailed
 from faststream.kafka import KafkaBroker
+
+Connect = Callable[[Callable[..., Awaitable[Any]], dict[str, Any]], Awaitable[Any]]
 
 
 def build_consumers_of(broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer]) -> None:
@@ -78,3 +84,62 @@ def sender_has_ended(producer: AIOKafkaProducer) -> bool:
     """
     task = producer._sender.sender_task  # noqa: SLF001
     return task is not None and bool(task.done())
+
+
+class _Hook(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """An option that reaches every connection of a client: to it, it is a source of tokens."""
+
+    def __init__(self, connect: Connect) -> None:
+        self.connect = connect
+
+    async def token(self) -> str:
+        raise NotImplementedError  # `connecting_with` puts another source in its place
+
+
+class _Held(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def token(self) -> str:
+        return self._token
+
+
+def holding(token: str) -> AbstractTokenProvider:
+    """Return a token as aiokafka takes it."""
+    return _Held(token)
+
+
+def connecting_with(connect: Connect) -> AbstractTokenProvider:
+    """Return an option, `sasl_oauth_token_provider`, that lets `connect` open every connection of a client.
+
+    `connect` gets aiokafka's own function and its arguments. A client keeps user, password and TLS context of its
+    construction for ever, and tells nobody why a connection was refused: it logs that and raises "unable to bootstrap".
+    """
+    library.create_conn = _create_conn
+    return _Hook(connect)
+
+
+async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnection:
+    hook = options.get("sasl_oauth_token_provider")
+    create = partial(create_conn, host, port)
+    return await (hook.connect(partial(_checked, create), options) if isinstance(hook, _Hook) else create(**options))
+
+
+async def _checked(create: Callable[..., Awaitable[AIOKafkaConnection]], **options: Any) -> AIOKafkaConnection:
+    """Open a connection, and see that it was accepted.
+
+    A broker refuses a token with a challenge, which aiokafka takes for success. It then closes the connection at the
+    next request: so one is made here, where its failure can be told from a broker that goes away.
+    """
+    connection = await create(**options)
+    if options.get("sasl_mechanism") != "OAUTHBEARER" or not options["security_protocol"].startswith("SASL"):
+        return connection
+    try:
+        await connection._do_version_lookup()  # noqa: SLF001
+    except (KafkaConnectionError, IllegalSaslStateError) as error:
+        connection.close()
+        raise SaslAuthenticationFailed("the token was not accepted") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection

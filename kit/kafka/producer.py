@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from kit.base.errors import TransientError
+from kit.kafka.connection import Kafka, client_options, why
 from kit.kafka.private import sender_has_ended
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
@@ -38,9 +39,10 @@ def _choose(key: bytes | None, every: Sequence[int], available: Sequence[int]) -
 class Producer:
     """An idempotent producer that outlives its own fatal errors."""
 
-    def __init__(self, bootstrap: str, *, client_id: str, max_request_bytes: int = 1_000_000) -> None:
+    def __init__(self, kafka: Kafka, *, client_id: str, max_request_bytes: int = 1_000_000) -> None:
+        self._kafka = kafka
         self._options: dict[str, Any] = {
-            "bootstrap_servers": bootstrap,
+            **client_options(kafka),
             "client_id": client_id,
             "acks": "all",
             "enable_idempotence": True,
@@ -156,7 +158,7 @@ class Producer:
         except BaseException as error:  # also where the caller gives up waiting: it must not stay open
             self._farewell(producer)
             if isinstance(error, KafkaError | TimeoutError | OSError):
-                raise TransientError(f"Kafka is not reachable: {error!r}") from error
+                raise TransientError(f"Kafka is not reachable: {why(self._kafka, error)}") from error
             raise
         return producer
 

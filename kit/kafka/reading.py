@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
+from kit.kafka.connection import Kafka, client_options
 from kit.kafka.private import unreadable
 from kit.protocol.record import Record, Unread, weight
 
@@ -214,9 +215,9 @@ class Ends:
     Has a connection of its own: on the consumer's, answers would wait behind its polls.
     """
 
-    def __init__(self, servers: str, client_id: str) -> None:
+    def __init__(self, kafka: Kafka, client_id: str) -> None:
         self._options: dict[str, Any] = {
-            "bootstrap_servers": servers,
+            **client_options(kafka),
             "client_id": client_id,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",

@@ -27,9 +27,10 @@ from starlette.types import ASGIApp
 
 from kit.base import logging, tracing
 from kit.base.clock import Clock
+from kit.base.environment import explain
 from kit.base.errors import InvalidCertificate, InvalidPolicy, TransientError
 from kit.base.health import Check, Health
-from kit.base.settings import ServiceSettings, explain
+from kit.base.settings import ServiceSettings
 from kit.base.turns import Job, every
 from kit.doors.listening import BoundedProtocol
 from kit.doors.operators import operators_door

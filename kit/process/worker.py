@@ -22,6 +22,7 @@ from kit.base.settings import ServiceSettings
 from kit.base.turns import Job
 from kit.doors.tls import DoorCertificate
 from kit.http_client import HttpClient
+from kit.kafka.connection import Connection
 from kit.kafka.consumer import Consumer
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
@@ -47,7 +48,9 @@ class Worker:
         self.prefix = settings.topic_prefix
         self.health = Health(self.clock, heartbeat_limit=settings.liveness_seconds)
         self.mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
-        self.producer = Producer(settings.kafka, client_id=f"deskbus-{settings.service}")
+        self.kafka = Connection(settings, self.clock)
+        self.health.check("Kafka", self.kafka.check)
+        self.producer = Producer(self.kafka, client_id=f"deskbus-{settings.service}")
         self.secrets = Secrets()
         self._documents: list[Documents[Any]] = []
         self._consumer: Consumer | None = None
@@ -115,7 +118,7 @@ class Worker:
         delivery = Delivery(documents, handling, letters, attempts=settings.retry_attempts)
         read = [self.topic(topic) for topic in CONSUMES[name]]
         consumer = self._consumer = Consumer(
-            settings, delivery, read, self.clock, self.health, urgent=urgent, weigh=weigh
+            settings, delivery, read, self.clock, self.health, urgent=urgent, weigh=weigh, connection=self.kafka
         )
         for each in self._documents:
             if each.home_topic:

@@ -1,0 +1,168 @@
+"""What a connection to Kafka is made with: certificates, password, token. Read anew for each connection.
+
+Rule: while a file cannot be read, the credentials that were read last stay in use: a rotation may be under way.
+Nothing here is ever logged but names and reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import shlex
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from aiokafka.errors import KafkaConnectionError
+
+from kit.base.clock import Clock
+from kit.base.kafka_settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+#: Seconds for which a token from a command is used again, unless it is refused.
+TOKEN_SECONDS = 30.0
+#: Seconds that a token command may take.
+COMMAND_SECONDS = 10.0
+#: Longest token, password or PEM file in bytes.
+MOST_BYTES = 1024 * 1024
+
+
+class CredentialsError(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """Credentials cannot be had. aiokafka treats it like a broker that is away, and tries again."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What one connection is made with."""
+
+    ssl_context: ssl.SSLContext | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+class Reader:
+    """Reads the credentials that the settings name."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._last: Credentials | None = None
+        self._pem: tuple[bytes, ...] | None = None
+        self._token: tuple[str, float] | None = None
+        """The last token of the command, and when (monotonic) it was printed."""
+        self._running = asyncio.Lock()
+
+    async def read(self) -> Credentials:
+        """Return the current credentials; raises CredentialsError if none were ever read."""
+        try:
+            self._last = await self._read()
+        except (CredentialsError, OSError, UnicodeDecodeError) as error:
+            reason = _told(error)
+            if self._last is None:
+                raise CredentialsError(reason) from error
+            log.warning("keeping the former credentials for Kafka", reason=reason)
+        return self._last
+
+    def forget_token(self) -> None:
+        """Ask the command again next time: its token was refused."""
+        self._token = None
+
+    async def _read(self) -> Credentials:
+        given = self._settings
+        context = self._context() if given.kafka_tls else None
+        if not given.kafka_sasl:
+            return Credentials(context)
+        if given.kafka_mechanism == "oauthbearer":
+            return Credentials(context, token=await self._read_token())
+        if given.kafka_password_file is not None:
+            password = _text(given.kafka_password_file)
+        else:
+            password = given.kafka_password.get_secret_value() if given.kafka_password else ""
+        return Credentials(context, given.kafka_username, password)
+
+    def _context(self) -> ssl.SSLContext:
+        """Return a TLS context, a new one where a file has changed: one that exists would go on trusting former CAs."""
+        given = self._settings
+        files = (given.kafka_ca, given.kafka_certificate, given.kafka_key)
+        pem = tuple(_bytes(file) for file in files if file is not None)
+        if self._last is not None and self._last.ssl_context is not None and pem == self._pem:
+            return self._last.ssl_context
+        context = ssl.create_default_context(cafile=given.kafka_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if given.kafka_certificate is not None:
+            # With a password, a key that is encrypted is an error instead of a question on the terminal.
+            context.load_cert_chain(given.kafka_certificate, given.kafka_key, password="")
+        self._pem = pem
+        return context
+
+    async def _read_token(self) -> str:
+        if self._settings.kafka_token_file is not None:
+            return _in_one_word(_text(self._settings.kafka_token_file))
+        async with self._running:  # several connections are made at once, and one token serves them all
+            if self._token is None or self._clock.monotonic() - self._token[1] > TOKEN_SECONDS:
+                printed = await _output(shlex.split(self._settings.kafka_token_command or ""))
+                self._token = _in_one_word(printed), self._clock.monotonic()
+            return self._token[0]
+
+
+def expiry(token: str) -> float | None:
+    """Return when a token ends (in seconds since 1970) by its own claim `exp`; None if it is no JWT or has none."""
+    with contextlib.suppress(ValueError, IndexError, TypeError):
+        claims = token.split(".")[1]
+        found = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        return float(found["exp"]) if isinstance(found, dict) and "exp" in found else None
+    return None
+
+
+def _bytes(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        found = opened.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise CredentialsError(f"{file} is larger than {MOST_BYTES} bytes")
+    return found
+
+
+def _text(file: Path) -> str:
+    text = _bytes(file).decode("utf-8").strip()
+    if not text:
+        raise CredentialsError(f"{file} is empty")
+    return text
+
+
+def _in_one_word(token: str) -> str:
+    # A token is a line of the protocol: what could end that line would be read as something else.
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise CredentialsError("the token is empty, or has characters that no token has")
+    return token
+
+
+async def _output(command: list[str]) -> str:
+    """Return what a command prints; raises CredentialsError. Its error output may hold secrets, and is dropped."""
+    pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdin=none, stdout=pipe, stderr=none)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            printed = await process.stdout.read(MOST_BYTES)
+            code = await process.wait()
+    except TimeoutError:
+        raise CredentialsError(f"the token command did not end within {COMMAND_SECONDS:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if code != 0:
+        raise CredentialsError(f"the token command exited with {code}")
+    return printed.decode("utf-8").strip()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"the certificates cannot be used: {error.reason or error.strerror or error}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'} cannot be read: {error.strerror}"
+    return str(error) if isinstance(error, CredentialsError) else "a file is not UTF-8"
