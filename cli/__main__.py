@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+)
+from pydantic import ValidationError
 
 from cli import table
 from cli.audit import Audit
@@ -26,7 +32,10 @@ from cli.topics import create_topics
 from contracts import topics as catalogue
 from contracts.dlq import REFUSED
 from kit.base.clock import SystemClock
+from kit.base.environment import explain
 from kit.base.errors import TransientError
+from kit.base.kafka_settings import KafkaSettings
+from kit.kafka.connection import Connection
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The Deskbus command line."
@@ -43,6 +52,7 @@ Reason = Annotated[str | None, typer.Option(help="Only letters whose reason cont
 Receipt = Annotated[str | None, typer.Option(help="Only the letter with this receipt.")]
 Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; repeatable.")]
 _LOCAL = "127.0.0.1:9092"
+_NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 POLICIES = ROOT / "deploy" / "config"
 T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
@@ -67,7 +77,7 @@ def run(
     variables = {**running.from_file(running.ENV_FILE), **os.environ, **overrides}
     variables["DESKBUS_KAFKA"] = variables.get("DESKBUS_KAFKA") or _LOCAL
     partitions = catalogue.partitions(variables, LOCAL_PARTITIONS)
-    _create(variables["DESKBUS_KAFKA"], variables.get("DESKBUS_TOPIC_PREFIX", ""), partitions)
+    _create(_reached(variables), variables.get("DESKBUS_TOPIC_PREFIX", ""), partitions)
     raise typer.Exit(running.run(variables, config, replicas))
 
 
@@ -79,7 +89,7 @@ def demo(
     """Simulate customers and agents: tickets are opened, assigned and escalated. Ends with an audit."""
     from cli.demo.run import run as run_demo
 
-    raise typer.Exit(run_demo(os.environ, plain=plain or not sys.stdout.isatty(), keep=keep))
+    raise typer.Exit(run_demo(os.environ, _settings(os.environ), plain=plain or not sys.stdout.isatty(), keep=keep))
 
 
 @app.command()
@@ -99,10 +109,10 @@ def topics(
     ] = None,
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
-    say(_create(kafka, prefix, partitions, replication))
+    say(_create(_at(kafka), prefix, partitions, replication))
 
 
-def _create(kafka: str, prefix: str, partitions: int, replication: int | None = None) -> str:
+def _create(kafka: Connection, prefix: str, partitions: int, replication: int | None = None) -> str:
     report = _connected(create_topics(kafka, prefix, partitions, replication))
     lines = [f"{len(report.created)} topics created, {len(report.configured)} reconfigured"]
     if report.other_partitions:
@@ -123,10 +133,12 @@ def partitions(
     from cli.partitions import Refused, move
     from cli.stores import stores
 
+    connection = _at(kafka)
+
     async def work() -> None:
         with stores() as opened:
             where = {"prefix": prefix, "to_prefix": to_prefix}
-            report = await move(kafka, opened, **where, partitions=number, replication=replication, apply=apply)
+            report = await move(connection, opened, **where, partitions=number, replication=replication, apply=apply)
             say("\n".join(report.lines()))
 
     try:
@@ -162,11 +174,11 @@ def audit(
     ] = None,
 ) -> None:
     """Read all topics and report what was lost, duplicated, assigned to two agents or forgotten."""
-    collected = Audit()
+    collected, connection = Audit(), _at(kafka)
 
     async def feed() -> None:
         for each in (*(earlier or ()), prefix):
-            async for record in read(kafka, [topic.name for topic in catalogue.TOPICS], prefix=each):
+            async for record in read(connection, [topic.name for topic in catalogue.TOPICS], prefix=each):
                 collected.feed(record)
 
     _connected(feed())
@@ -181,7 +193,7 @@ def list_letters(
     service: Service, kafka: Kafka = _LOCAL, prefix: Prefix = "", reason: Reason = None, receipt: Receipt = None
 ) -> None:
     """List dead letters, oldest first."""
-    found = _find(kafka, service, Choice(reason, receipt), prefix)
+    found = _find(_at(kafka), service, Choice(reason, receipt), prefix)
     console().print(table.letters_table(found))
     for count, source, cause in groups(each.letter for each in found):
         say(f"{count:>6}  {clean(source)}  {clean(cause)}")
@@ -195,7 +207,7 @@ def show_letter(
     prefix: Prefix = "",
 ) -> None:
     """Show one dead letter in full."""
-    found = _find(kafka, service, Choice(places=frozenset([offset])), prefix)
+    found = _find(_at(kafka), service, Choice(places=frozenset([offset])), prefix)
     if not found:
         raise _fail(
             f"there is no letter {offset} in the dead letters of {service}; expected PARTITION/OFFSET, such as 3/120"
@@ -224,20 +236,21 @@ def replay(
     if not (reason or receipt or offset or everything):
         raise _fail("choose letters with --reason, --receipt, --offset or --all")
 
-    found = _find(kafka, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
+    connection = _at(kafka)
+    found = _find(connection, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
     chosen = [each for each in found if again or not each.replayed]
-    unconfirmed = _connected(send_back(kafka, service, chosen, prefix=prefix))
+    unconfirmed = _connected(send_back(connection, service, chosen, prefix=prefix))
     skipped = f", {len(found) - len(chosen)} skipped: replayed before" if len(found) > len(chosen) else ""
     say(f"{len(chosen) - len(unconfirmed)} sent to {catalogue.retry(service)}{skipped}")
     if unconfirmed:
         say(f"not confirmed by Kafka: {', '.join(each.place for each in unconfirmed)}", error=True)
     sent = [each.place for each in chosen if each not in unconfirmed]
-    came_back = _print_outcome(kafka, service, prefix, sent, wait) if sent and wait else False
+    came_back = _print_outcome(connection, service, prefix, sent, wait) if sent and wait else False
     if unconfirmed or came_back:
         raise typer.Exit(1)
 
 
-def _print_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait: float) -> bool:
+def _print_outcome(kafka: Connection, service: str, prefix: str, sent: list[str], wait: float) -> bool:
     """Print what became of the letters; return whether any came back."""
     result = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
     if result.handled:
@@ -250,7 +263,7 @@ def _print_outcome(kafka: str, service: str, prefix: str, sent: list[str], wait:
     return bool(result.back)
 
 
-def _find(kafka: str, service: str, choice: Choice, prefix: str) -> list[Found]:
+def _find(kafka: Connection, service: str, choice: Choice, prefix: str) -> list[Found]:
     found = _connected(find(kafka, _known(service), choice, prefix=prefix))
     for stray in found.strays:
         say(f"not a dead letter, skipped: {clean(stray)}", error=True)
@@ -271,8 +284,10 @@ def tail(
         known = sorted({each.name.split(".")[1] for each in catalogue.TOPICS})
         raise _fail(f"unknown topic: {', '.join(topic or ())}; topics: {', '.join(known)}")
 
+    connection = _at(kafka)
+
     async def follow() -> None:
-        async for record in read(kafka, names, prefix=prefix, follow=True, from_end=not begin):
+        async for record in read(connection, names, prefix=prefix, follow=True, from_end=not begin):
             described = describe(record)
             if ticket is None or described.subject.endswith(ticket):
                 say(str(described))
@@ -283,12 +298,31 @@ def tail(
         raise typer.Exit(0) from None
 
 
+def _settings(variables: Mapping[str, str]) -> KafkaSettings:
+    """Return how to reach Kafka; exit with a message if a variable is wrong."""
+    try:
+        return KafkaSettings.of(variables)
+    except ValidationError as error:
+        raise _fail("; ".join(explain(error, KafkaSettings))) from None
+
+
+def _reached(variables: Mapping[str, str]) -> Connection:
+    return Connection(_settings(variables))
+
+
+def _at(kafka: str) -> Connection:
+    """Return the way to these servers, by the variables that the services read, too."""
+    return _reached({**os.environ, "DESKBUS_KAFKA": kafka})
+
+
 def _connected(work: Coroutine[Any, Any, T]) -> T:
-    """Run work that needs Kafka; exit with a message if no broker answers."""
+    """Run work that needs Kafka; exit with a message if no broker answers, or it does not allow this."""
     try:
         return asyncio.run(work)
     except (TransientError, KafkaConnectionError) as fault:
         raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault
+    except _NOT_ALLOWED as fault:
+        raise _fail(f"Kafka does not allow that to this user: {fault}") from fault
 
 
 def _known(service: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cli.reading import TopicRecord, read
 from contracts import topics
 from contracts.dlq import REPLAY_OF, DeadLetter
+from kit.kafka.connection import Kafka
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
 
@@ -95,19 +96,19 @@ def groups(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, str]]:
         yield sum(count for _, count in rest), "elsewhere", f"{len(rest)} other reasons"
 
 
-async def replayed(bootstrap: str, service: str, *, prefix: str = "") -> AsyncIterator[tuple[str, TopicRecord]]:
+async def replayed(kafka: Kafka, service: str, *, prefix: str = "") -> AsyncIterator[tuple[str, TopicRecord]]:
     """Yield the records of a service's retry topic, each with the place of its letter."""
-    async for record in read(bootstrap, [topics.retry(service)], prefix=prefix):
+    async for record in read(kafka, [topics.retry(service)], prefix=prefix):
         for name, raw in record.headers:
             if name == REPLAY_OF:
                 yield (raw or b"").decode("utf-8", "replace"), record
 
 
-async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = "") -> Findings:
+async def find(kafka: Kafka, service: str, choice: Choice, *, prefix: str = "") -> Findings:
     """Read a service's dead letters. Several letters of one original record count as one: the first."""
-    sent = {letter async for letter, _ in replayed(bootstrap, service, prefix=prefix)}
+    sent = {letter async for letter, _ in replayed(kafka, service, prefix=prefix)}
     found, by_origin = Findings(), dict[_Origin, tuple[DeadLetter, list[TopicRecord]]]()
-    async for record in read(bootstrap, [topics.dlq(service)], prefix=prefix):
+    async for record in read(kafka, [topics.dlq(service)], prefix=prefix):
         try:
             letter = DeadLetter.from_kafka(record.key, record.value, record.headers)
         except ValueError as fault:
@@ -122,13 +123,13 @@ async def find(bootstrap: str, service: str, choice: Choice, *, prefix: str = ""
     return found
 
 
-async def replay(bootstrap: str, service: str, letters: Sequence[Found], *, prefix: str = "") -> list[Found]:
+async def replay(kafka: Kafka, service: str, letters: Sequence[Found], *, prefix: str = "") -> list[Found]:
     """Send letters to the service's retry topic; return those that Kafka did not confirm.
 
     One request per letter, so that a refused one does not hold up the others. Raises TransientError if no broker
     answers.
     """
-    producer = Producer(bootstrap, client_id="deskbus-replay", max_request_bytes=topics.MAX_DLQ_BYTES)
+    producer = Producer(kafka, client_id="deskbus-replay", max_request_bytes=topics.MAX_DLQ_BYTES)
     await producer.start()
     try:
         topic = topics.topic_name(topics.retry(service), prefix)

@@ -15,6 +15,7 @@ from cli.standstill import lagging, running, unpublished
 from cli.stores import KINDS, group
 from cli.topics import committed, create_topics
 from contracts.topics import MAX_MESSAGE_BYTES, SERVICES, TOPICS, topic_name
+from kit.kafka.connection import Kafka
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Outgoing
@@ -61,7 +62,7 @@ class Move:
 
 
 async def move(
-    kafka: str,
+    kafka: Kafka,
     stores: Mapping[str, MongoStore],
     *,
     prefix: str,
@@ -100,7 +101,7 @@ async def move(
 
 
 async def _obstacles(
-    kafka: str, stores: Mapping[str, MongoStore], prefix: str, to_prefix: str, partitions: int
+    kafka: Kafka, stores: Mapping[str, MongoStore], prefix: str, to_prefix: str, partitions: int
 ) -> list[str]:
     """Return why nothing may be moved now. Raises TransientError while a server is away."""
     names = [topic.name for topic in TOPICS]
@@ -124,7 +125,7 @@ async def _obstacles(
     return reasons + [f"{group(service, to_prefix)} has been at work already" for service in used]
 
 
-async def _copy(kafka: str, prefix: str, to_prefix: str) -> int:
+async def _copy(kafka: Kafka, prefix: str, to_prefix: str) -> int:
     """Copy the last record of each key of compacted topics, which hold what is true now, unless it is there already."""
     copied = 0
     producer = Producer(kafka, client_id="deskbus-partitions", max_request_bytes=MAX_MESSAGE_BYTES)

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+
+from cli.topics import admin
+from kit.kafka.connection import Kafka, client_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,19 @@ class TopicRecord:
 
 
 async def read(
-    bootstrap: str, topics: Iterable[str], *, prefix: str = "", follow: bool = False, from_end: bool = False
+    kafka: Kafka, topics: Iterable[str], *, prefix: str = "", follow: bool = False, from_end: bool = False
 ) -> AsyncIterator[TopicRecord]:
     """Yield the records of topics, named without prefix. Topics that do not exist are skipped.
 
     Stops at the ends that the topics had at the start, unless `follow` is set.
     """
-    names = await _existing(bootstrap, topics, prefix)
+    names = await _existing(kafka, topics, prefix)
     if not names:
         return
     # Without a group, a consumer is assigned all partitions of the topics passed to its constructor.
     consumer = AIOKafkaConsumer(
         *names,
-        bootstrap_servers=bootstrap,
+        **client_options(kafka),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
@@ -59,12 +61,12 @@ async def read(
         await consumer.stop()
 
 
-async def bounds(bootstrap: str, topics: Iterable[str], *, prefix: str = "") -> dict[TopicPartition, tuple[int, int]]:
+async def bounds(kafka: Kafka, topics: Iterable[str], *, prefix: str = "") -> dict[TopicPartition, tuple[int, int]]:
     """Return the first offset and the end of each partition, topics named without prefix. Leaves out unknown topics."""
-    names = await _existing(bootstrap, topics, prefix)
+    names = await _existing(kafka, topics, prefix)
     if not names:
         return {}
-    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(*names, **client_options(kafka), enable_auto_commit=False)
     await consumer.start()
     try:
         parts = list(consumer.assignment())
@@ -74,11 +76,7 @@ async def bounds(bootstrap: str, topics: Iterable[str], *, prefix: str = "") -> 
         await consumer.stop()
 
 
-async def _existing(bootstrap: str, topics: Iterable[str], prefix: str) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        existing = set(await admin.list_topics())
-    finally:
-        await admin.close()
+async def _existing(kafka: Kafka, topics: Iterable[str], prefix: str) -> list[str]:
+    async with admin(kafka) as client:
+        existing = set(await client.list_topics())
     return [prefix + topic for topic in topics if prefix + topic in existing]

@@ -13,6 +13,7 @@ from cli.letters import Choice, Found, find, replayed
 from cli.topics import committed
 from contracts import topics
 from kit.base.clock import SystemClock
+from kit.kafka.connection import Kafka
 
 #: Seconds between two requests for the committed offsets.
 _POLL_SECONDS = 0.25
@@ -33,12 +34,12 @@ class Outcome:
     """Not handled yet: the service is down, lags behind, or is retrying."""
 
 
-async def outcome(bootstrap: str, service: str, sent: Collection[str], *, seconds: float, prefix: str = "") -> Outcome:
+async def outcome(kafka: Kafka, service: str, sent: Collection[str], *, seconds: float, prefix: str = "") -> Outcome:
     """Wait at most `seconds` for the service to handle the letters. Raises TransientError if no broker answers."""
-    places = await _places(bootstrap, service, sent, prefix)
-    ahead = await _wait(bootstrap, service, set(places.values()), prefix, seconds)
+    places = await _places(kafka, service, sent, prefix)
+    ahead = await _wait(kafka, service, set(places.values()), prefix, seconds)
     topic = topics.topic_name(topics.retry(service), prefix)
-    letters = (await find(bootstrap, service, Choice(), prefix=prefix)).letters
+    letters = (await find(kafka, service, Choice(), prefix=prefix)).letters
     back = {(each.letter.partition, each.letter.offset): each for each in letters if each.letter.topic == topic}
     return Outcome(
         tuple(name for name, at in places.items() if at not in ahead and at not in back),
@@ -47,21 +48,21 @@ async def outcome(bootstrap: str, service: str, sent: Collection[str], *, second
     )
 
 
-async def _places(bootstrap: str, service: str, sent: Collection[str], prefix: str) -> dict[str, Place]:
+async def _places(kafka: Kafka, service: str, sent: Collection[str], prefix: str) -> dict[str, Place]:
     """Return where the letters' records are in the retry topic; for one replayed twice, the later place."""
     places: dict[str, Place] = {}
-    async for letter, record in replayed(bootstrap, service, prefix=prefix):
+    async for letter, record in replayed(kafka, service, prefix=prefix):
         if letter in sent:
             places[letter] = max(places.get(letter, (0, -1)), (record.partition, record.offset))
     return places
 
 
-async def _wait(bootstrap: str, service: str, places: set[Place], prefix: str, seconds: float) -> set[Place]:
+async def _wait(kafka: Kafka, service: str, places: set[Place], prefix: str, seconds: float) -> set[Place]:
     """Wait until the service's group has committed past these places; return those that it has not reached."""
     clock, topic = SystemClock(), topics.topic_name(topics.retry(service), prefix)
     end = clock.monotonic() + seconds
     while True:
-        offsets = await committed(bootstrap, topics.group_name(service, prefix))
+        offsets = await committed(kafka, topics.group_name(service, prefix))
         done = {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic}
         ahead = {(partition, offset) for partition, offset in places if offset >= done.get(partition, 0)}
         if not ahead or not offsets or clock.monotonic() >= end:  # without offsets, the group has never run

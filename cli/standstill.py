@@ -15,25 +15,26 @@ from cli.stores import KINDS, group
 from cli.topics import committed, members
 from contracts.topics import CONSUMES, topic_name
 from kit.base.clock import SystemClock
+from kit.kafka.connection import Kafka
 from kit.mongo import MongoStore
 
 #: Any entry of an outbox is older than this from now.
 _EVER = timedelta(days=365)
 
 
-async def running(bootstrap: str, prefix: str, services: Sequence[str]) -> list[str]:
+async def running(kafka: Kafka, prefix: str, services: Sequence[str]) -> list[str]:
     """Return which of these services still run. Raises TransientError if no broker answers."""
-    counts = await members(bootstrap, [group(service, prefix) for service in services])
+    counts = await members(kafka, [group(service, prefix) for service in services])
     return [f"{name} has {count} running consumers: stop the service" for name, count in counts.items() if count]
 
 
-async def lagging(bootstrap: str, prefix: str, services: Sequence[str]) -> list[str]:
+async def lagging(kafka: Kafka, prefix: str, services: Sequence[str]) -> list[str]:
     """Return which of these services have records before them, by topic."""
     found = []
     for service in services:
-        offsets = await committed(bootstrap, group(service, prefix))
+        offsets = await committed(kafka, group(service, prefix))
         lag: dict[str, int] = {}
-        for tp, (begin, end) in (await bounds(bootstrap, CONSUMES[service], prefix=prefix)).items():
+        for tp, (begin, end) in (await bounds(kafka, CONSUMES[service], prefix=prefix)).items():
             # What retention has deleted can no longer be handled.
             if behind := end - max(begin, offsets.get(TopicPartition(topic_name(tp.topic, prefix), tp.partition), 0)):
                 lag[tp.topic] = lag.get(tp.topic, 0) + behind

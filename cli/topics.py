@@ -20,6 +20,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 from cli.screen import say
 from contracts import topics as table
 from kit.base.errors import TransientError
+from kit.base.kafka_settings import KafkaSettings
+from kit.kafka.connection import Connection, Kafka, client_options, why
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0
@@ -28,15 +30,16 @@ _SET_ON_TOPIC = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="deskbus-admin", request_timeout_ms=10_000)
+async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect a client for administration. Raises TransientError if no broker answers or accepts it."""
+    client = AIOKafkaAdminClient(**client_options(kafka), client_id="deskbus-admin", request_timeout_ms=10_000)
     try:
         await client.start()
         yield client
     except (KafkaError, OSError) as error:
         if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
             raise
-        raise TransientError(f"Kafka administration: {error!r}") from error
+        raise TransientError(f"Kafka administration: {why(kafka, error)}") from error
     finally:
         await client.close()
 
@@ -52,7 +55,7 @@ class TopicReport:
 
 
 async def create_topics(
-    bootstrap: str,
+    kafka: Kafka,
     prefix: str = "",
     partitions: int = table.DEFAULT_PARTITIONS,
     replication: int | None = None,
@@ -65,14 +68,14 @@ async def create_topics(
     of a topic's copies. Raises TransientError if no broker answers.
     """
     wanted = {table.topic_name(topic.name, prefix): table.settings(topic) for topic in topics}
-    async with _admin(bootstrap) as admin:
-        existing = set(await admin.list_topics())
+    async with admin(kafka) as client:
+        existing = set(await client.list_topics())
         missing = [name for name in wanted if name not in existing]
         if missing:
             new = [_new(name, partitions, replication, wanted[name]) for name in missing]
-            _raise_errors((await admin.create_topics(new)).topic_errors)
-        usable = await _await_visible(admin, list(wanted))
-        configured = await _configure(admin, wanted, usable)
+            _raise_errors((await client.create_topics(new)).topic_errors)
+        usable = await _await_visible(client, list(wanted))
+        configured = await _configure(client, wanted, usable)
     counts = {name: len(topic["partitions"]) for name, topic in usable.items()}
     other = tuple(name for name, count in counts.items() if count != partitions)
     if other:
@@ -88,30 +91,31 @@ def _new(name: str, partitions: int, replication: int | None, config: dict[str, 
 
 
 def _raise_errors(errors: Sequence[tuple[object, ...]]) -> None:
-    for topic, code, *why in errors:
+    for topic, code, *reason in errors:
         kind = for_code(code)
         if code and kind is not TopicAlreadyExistsError:  # another process created it meanwhile
-            raise kind(f"{topic}: {why}")
+            raise kind(f"{topic}: {reason}")
 
 
 async def _configure(
-    admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]], described: Mapping[str, Mapping[str, Any]]
+    client: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]], described: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """Alter configurations that differ; return the names of these topics."""
     if not wanted:
         return ()
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
     changes: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(resources):
-        for _, _, _, name, entries in response.resources:
+    for response in await client.describe_configs(resources):
+        for code, reason, _, name, entries in response.resources:
+            _raise_errors([(name, code, reason)])
             present = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
             copies = min(len(partition["replicas"]) for partition in described[name]["partitions"])
             if present != (complete := overrides(present, wanted[name], copies)):
                 changes[name] = complete
     if changes:
-        await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in changes.items()]
-        )
+        altered = [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in changes.items()]
+        for response in await client.alter_configs(altered):
+            _raise_errors([(name, code, reason) for code, reason, _, name in response.resources])
     return tuple(changes)
 
 
@@ -129,11 +133,11 @@ def _is_override(source: bool | int) -> bool:
     return not source if isinstance(source, bool) else source == _SET_ON_TOPIC
 
 
-async def _await_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+async def _await_visible(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Wait until every partition has a leader; return the descriptions of the topics."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
-            described = await admin.describe_topics(list(names))
+            described = await client.describe_topics(list(names))
             ready = {topic["topic"]: topic for topic in described if _is_usable(topic)}
             if len(ready) == len(names):
                 return ready
@@ -145,27 +149,27 @@ def _is_usable(topic: Mapping[str, Any]) -> bool:
     return not topic["error_code"] and bool(partitions) and all(p["leader"] >= 0 for p in partitions)
 
 
-async def delete_topics(bootstrap: str, prefix: str) -> None:
+async def delete_topics(kafka: Kafka, prefix: str) -> None:
     """Delete all topics of a prefix, for tests and the demo. Raises ValueError for an empty prefix."""
     if not prefix:
         raise ValueError("refusing to delete topics without a prefix: they may be in use")
-    async with _admin(bootstrap) as admin:
-        ours = [name for name in await admin.list_topics() if name.startswith(f"{prefix}deskbus.")]
+    async with admin(kafka) as client:
+        ours = [name for name in await client.list_topics() if name.startswith(f"{prefix}deskbus.")]
         if ours:
-            await admin.delete_topics(ours)
+            await client.delete_topics(ours)
 
 
-async def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+async def committed(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
     """Return the committed offsets of a consumer group. Raises TransientError if no broker answers."""
-    async with _admin(bootstrap) as client:
+    async with admin(kafka) as client:
         found = await client.list_consumer_group_offsets(group)
     return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
 
 
-async def members(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
+async def members(kafka: Kafka, groups: Sequence[str]) -> dict[str, int]:
     """Return how many consumers each group has. Raises TransientError if no broker answers."""
     counts: dict[str, int] = {}
-    async with _admin(bootstrap) as client:
+    async with admin(kafka) as client:
         for name in groups:  # one at a time: aiokafka 0.14 cannot read an answer about several
             (response,) = await client.describe_consumer_groups([name])
             code, _, _, _, _, found = response.groups[0][:6]
@@ -178,7 +182,7 @@ async def members(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
 def main(environ: Mapping[str, str]) -> None:
     """Create the topics by the variables of the environment, and print a summary."""
     prefix, partitions = environ.get("DESKBUS_TOPIC_PREFIX", ""), table.partitions(environ)
-    report = asyncio.run(create_topics(environ["DESKBUS_KAFKA"], prefix, partitions))
+    report = asyncio.run(create_topics(Connection(KafkaSettings.of(environ)), prefix, partitions))
     say(f"{len(report.created)} topics created, {len(report.configured)} reconfigured")
 
 

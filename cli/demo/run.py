@@ -35,6 +35,8 @@ from deploy.local import free_port
 from kit.base.clock import SystemClock
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
+from kit.base.kafka_settings import KafkaSettings
+from kit.kafka.connection import Connection
 
 SECONDS = 55.0
 """Maximum time from the first message to the checks."""
@@ -47,9 +49,9 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class DemoRun:
     """One run of the demo."""
 
-    def __init__(self, environ: Mapping[str, str], *, as_lines: bool) -> None:
+    def __init__(self, environ: Mapping[str, str], settings: KafkaSettings, *, as_lines: bool) -> None:
         self.clock = SystemClock()
-        self.kafka = environ.get("DESKBUS_KAFKA", "127.0.0.1:9092")
+        self._settings, self.kafka = settings, Connection(settings)
         self.mongo = environ.get("DESKBUS_MONGO", "mongodb://127.0.0.1:27017")
         name = f"demo{uuid7()[-8:]}"
         self.prefix, self.mongo_prefix = f"{name}.", name
@@ -65,7 +67,7 @@ class DemoRun:
 
     def _fleet(self) -> Fleet:
         shared = {
-            "DESKBUS_KAFKA": self.kafka,
+            "DESKBUS_KAFKA": self._settings.kafka,
             "DESKBUS_MONGO": self.mongo,
             "DESKBUS_TOPIC_PREFIX": self.prefix,
             "DESKBUS_MONGO_PREFIX": self.mongo_prefix,
@@ -222,9 +224,9 @@ def _no_interruption() -> Any:
             signal.signal(number, handler)
 
 
-def run(environ: Mapping[str, str], *, plain: bool, keep: bool) -> int:
+def run(environ: Mapping[str, str], settings: KafkaSettings, *, plain: bool, keep: bool) -> int:
     """Run the demo; returns the exit code."""
-    demo = DemoRun(environ, as_lines=plain)
+    demo = DemoRun(environ, settings, as_lines=plain)
     passed = False
     try:
         passed = asyncio.run(demo.run())
