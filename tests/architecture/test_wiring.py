@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from contracts.topics import BY_NAME, COMMAND, CONSUMES, topic_name
 from kit.base import metrics
+from kit.base.kafka_settings import KafkaSettings
 from kit.base.settings import ServiceSettings
 from kit.http_client import HttpClient
 from kit.kafka.consumer import Consumer
@@ -63,6 +64,7 @@ PREPARES = {"ingest": ingest_store.ensure_indexes, "notify": notify_store.prepar
 READ_LATER = {
     "allow_hosts", "gather_ms", "grace_seconds", "host", "log_level", "ops_port", "port", "retry_backoff_max_ms",
     "retry_backoff_ms", "sweep_after_seconds", "tracing",
+    *(KafkaSettings.model_fields.keys() - {"kafka", "kafka_security"}),  # for each connection
 }  # fmt: skip
 
 
