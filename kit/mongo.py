@@ -1,17 +1,15 @@
-"""The only file that speaks to MongoDB: few batch methods over one database, so that another driver is one file's work.
+"""What is asked of MongoDB: few batch methods over one database, so that another driver is little work.
 
 Rule: plain finds and bulk writes only, every wait bounded, and an unreachable server raises `TransientError`.
 """
 
 import contextlib
-import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MOTOR_MAX_WORKERS", "4")  # motor reads it once, on import; a worker is a thread
-
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import InsertOne, UpdateMany, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
@@ -23,16 +21,17 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
     WriteConcernError,
 )
-from pymongo.read_concern import ReadConcern
 
 from kit.base import tracing
 from kit.base.errors import TransientError
+from kit.mongo_client import Collection, MongoConnection, Row
 from kit.protocol.ports import Guarded, WriteOutcome
 
-Row = dict[str, Any]
+__all__ = ["MongoStore", "Refused", "Row", "Sort"]
 Sort = Sequence[tuple[str, int]]
 
 _DUPLICATE = 11000
+_TLS_FAULT = re.compile(r"\[SSL: [A-Z0-9_]+\][^(\n]*")
 # What a statement or its documents are to blame for, by MongoDB's error_codes.yml. Every other code is the server's own
 # trouble (not primary, disk full, broken within, no rights yet, and what no list of ours would be complete in): waiting
 # loses nothing, while records that are taken for bad would be put aside by the hundred.
@@ -60,6 +59,17 @@ _OUR_FAULT = frozenset({
     17419,  # the document would become too large
     17420,  # the document is too large
 })  # fmt: skip
+# The server does not believe us, or does not let us: somebody is changing a password, or rights are not there yet.
+_REFUSED = frozenset({
+    11,  # UserNotFound
+    13,  # Unauthorized
+    18,  # AuthenticationFailed
+    8000,  # AtlasError: "bad auth"
+})  # fmt: skip
+
+
+class Refused(TransientError):
+    """The server refuses the credentials, or what their user wants to do."""
 
 
 @contextlib.contextmanager
@@ -67,7 +77,8 @@ def _passing() -> Iterator[None]:
     try:
         yield
     except (ConnectionFailure, ProtocolError, WaitQueueTimeoutError, ExecutionTimeout, WriteConcernError) as error:
-        raise TransientError(f"MongoDB is unavailable: {type(error).__name__}") from error
+        tls = _TLS_FAULT.search(str(error))
+        raise TransientError(f"MongoDB is unavailable: {tls[0] if tls else type(error).__name__}") from error
     except InvalidOperation as error:  # of what this file does, only a closed client makes it: a process that leaves
         raise TransientError("the MongoDB client is closed") from error
     except BulkWriteError as error:
@@ -75,17 +86,17 @@ def _passing() -> Iterator[None]:
             raise TransientError("MongoDB did not confirm a write") from error
         raise
     except OperationFailure as error:
+        if error.code in _REFUSED:
+            raise Refused(_refusal(error.code)) from error
         if error.code not in _OUR_FAULT:
             raise TransientError(f"MongoDB cannot answer at the moment: code {error.code}") from error
         raise
 
 
-@contextlib.contextmanager
-def _asking(command: str, collection: str) -> Iterator[None]:
-    """Ask the store on behalf of the span at hand. What it answers, and with which ids, is not an attribute."""
-    known = {"db.system.name": "mongodb", "db.operation.name": command, "db.collection.name": collection}
-    with tracing.within(f"{command} {collection}", "client", known), _passing():
-        yield
+def _refusal(code: int | None) -> str:
+    if code == 13:
+        return "MongoDB does not let this user do that (code 13): it needs readWrite on the service's own database"
+    return f"MongoDB refuses the user name, password or certificate (code {code})"
 
 
 def _codes(error: BulkWriteError) -> set[int]:
@@ -102,42 +113,41 @@ def _duplicates(error: BulkWriteError, ids: Sequence[str]) -> frozenset[str]:
 class MongoStore:
     """One service's database."""
 
-    def __init__(self, url: str, database: str, *, away_after_ms: int = 3_000) -> None:
-        """Connect on first use: a service must come up, and its door answer, while the server is away."""
-        self._client: AsyncIOMotorClient[Row] = AsyncIOMotorClient(
-            url,
-            tz_aware=True,
-            tzinfo=UTC,
-            appname=f"deskbus-{database}",
-            maxPoolSize=8,
-            serverSelectionTimeoutMS=away_after_ms,
-            connectTimeoutMS=away_after_ms,
-            socketTimeoutMS=10_000,
-            waitQueueTimeoutMS=5_000,
-            # Ours do not need the driver's: a guarded write that is tried again loses to itself and is loaded anew.
-            # Servers without transactions, which `make up` may run, refuse them.
-            retryWrites=False,
-        )
-        self._database = self._client.get_database(
-            database,
-            read_concern=ReadConcern("majority"),
-            write_concern=WriteConcern(w="majority", j=True, wtimeout=8_000),
-        )
-        self._collections: dict[str, AsyncIOMotorCollection[Row]] = {}
+    def __init__(self, address: str | Path, database: str, *, away_after_ms: int = 3_000) -> None:
+        """Connect on first use: a service must come up, and its door answer, while the server is away.
 
-    def _collection(self, name: str) -> "AsyncIOMotorCollection[Row]":
-        if name not in self._collections:  # motor wraps a new one at every look
-            self._collections[name] = self._database[name]
-        return self._collections[name]
+        `address` is a connection string, or a file that contains it. Raises InvalidConnectionString or
+        InvalidCertificate.
+        """
+        self._connection = MongoConnection(address, database, away_after_ms=away_after_ms)
+
+    def _collection(self, name: str) -> Collection:
+        return self._connection.collection(name)
+
+    @contextlib.contextmanager
+    def _passing(self) -> Iterator[None]:
+        try:
+            with _passing():
+                yield
+        except Refused as fault:
+            self._connection.refused(str(fault))
+            raise
+
+    @contextlib.contextmanager
+    def _asking(self, command: str, collection: str) -> Iterator[None]:
+        """Ask on behalf of the span at hand. What the server answers, and with which ids, is not an attribute."""
+        known = {"db.system.name": "mongodb", "db.operation.name": command, "db.collection.name": collection}
+        with tracing.within(f"{command} {collection}", "client", known), self._passing():
+            yield
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._client.close()
+        self._connection.close()
 
     async def ping(self) -> None:
         """Raise TransientError unless the server answers."""
-        with _passing():
-            await self._database.command("ping")
+        with self._passing():
+            await self._connection.database().command("ping")
 
     # --- Documents of the outbox. ---
 
@@ -145,7 +155,7 @@ class MongoStore:
         """Load documents by id, as a majority has them; for no id nobody is asked."""
         if not ids:
             return []
-        with _asking("find", collection):
+        with self._asking("find", collection):
             return await self._collection(collection).find({"_id": {"$in": list(ids)}}).to_list(None)
 
     async def write(self, collection: str, writes: Sequence[Guarded]) -> WriteOutcome:
@@ -159,7 +169,7 @@ class MongoStore:
             return WriteOutcome()
         ids = [write.id for write in writes]
         try:
-            with _asking("bulk_write", collection):
+            with self._asking("bulk_write", collection):
                 try:
                     await self._collection(collection).bulk_write([_operation(w) for w in writes], ordered=False)
                 except BulkWriteError as error:
@@ -178,7 +188,7 @@ class MongoStore:
         pull = UpdateMany({"_id": {"$in": list(confirmed)}}, {"$pull": {"outbox": {"id": {"$in": entries}}}})
         # One that is undone by a failover is published again under the same id: nothing to wait for.
         relaxed = self._collection(collection).with_options(write_concern=WriteConcern(w=1))
-        with _passing():
+        with self._passing():
             await relaxed.bulk_write([pull])
 
     async def stale(
@@ -206,7 +216,7 @@ class MongoStore:
         projection: Mapping[str, Any] | Sequence[str] | None = None,
     ) -> list[Row]:
         """Documents that match, at most `limit`."""
-        with _asking("find", collection):
+        with self._asking("find", collection):
             cursor = self._collection(collection).find(dict(query), projection, limit=limit)
             if sort:
                 cursor = cursor.sort(list(sort))
@@ -219,7 +229,7 @@ class MongoStore:
         """
         names = {f"by{number}": {"$ifNull": [f"${path}", None]} for number, path in enumerate(by)}
         group = {"_id": names, "count": {"$sum": 1}, "least": {"$min": f"${least}"}}
-        with _asking("aggregate", collection):
+        with self._asking("aggregate", collection):
             rows = (
                 await self._collection(collection).aggregate([{"$match": dict(query)}, {"$group": group}]).to_list(None)
             )
@@ -232,7 +242,7 @@ class MongoStore:
         """Insert those that are not there; returns the ids of those that were, and stay as they are."""
         if not documents:
             return set()
-        with _asking("bulk_write", collection):
+        with self._asking("bulk_write", collection):
             try:
                 await self._collection(collection).bulk_write([InsertOne(dict(d)) for d in documents], ordered=False)
             except BulkWriteError as error:
@@ -243,13 +253,13 @@ class MongoStore:
         """Set a field of documents, to a value for each, without guard or version: while nobody else writes them."""
         if not values:
             return
-        with _passing():
+        with self._passing():
             changes = [UpdateOne({"_id": i}, {"$set": {field: value}}) for i, value in values.items()]
             await self._collection(collection).bulk_write(changes, ordered=False)
 
     async def unset(self, collection: str, ids: Sequence[str], field: str) -> None:
         """Remove a field from documents; one that is not there is no fault."""
-        with _passing():
+        with self._passing():
             await self._collection(collection).update_many({"_id": {"$in": list(ids)}}, {"$unset": {field: ""}})
 
     async def ensure_indexes(
@@ -267,7 +277,7 @@ class MongoStore:
             options["partialFilterExpression"] = dict(partial)
         if expire_seconds is not None:
             options["expireAfterSeconds"] = expire_seconds
-        with _passing():
+        with self._passing():
             pairs = [(key, 1) if isinstance(key, str) else key for key in keys]
             await self._collection(collection).create_index(pairs, **options)
 

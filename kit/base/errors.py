@@ -40,3 +40,7 @@ class InvalidPolicy(Exception):
 
 class InvalidCertificate(Exception):
     """A certificate or its key that cannot be used. Its text names the file and the reason."""
+
+
+class InvalidConnectionString(Exception):
+    """A connection string that cannot be used. Its text never quotes it."""

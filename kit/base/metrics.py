@@ -121,7 +121,7 @@ CERTIFICATE_RELOADS = Counter(
 )
 CERTIFICATE_REFUSED = Gauge(
     "deskbus_certificate_refused",
-    "1 if the certificate on disk is invalid and an older one is in use.",
+    "1 if the certificate on disk, or the file with the connection string, is invalid and an older one is in use.",
     ("name",),
     most=8,
 )

@@ -19,6 +19,9 @@ class ServiceSettings(KafkaSettings):
     service: ClassVar[str] = "service"
 
     mongo: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27017"), description="MongoDB connection string.")
+    mongo_file: Path | None = Field(
+        None, description="File that contains the connection string instead; read again when it changes."
+    )
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="Prefix of every topic name."
     )

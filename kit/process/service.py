@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 from kit.base import logging, tracing
 from kit.base.clock import Clock
 from kit.base.environment import explain
-from kit.base.errors import InvalidCertificate, InvalidPolicy, TransientError
+from kit.base.errors import InvalidCertificate, InvalidConnectionString, InvalidPolicy, TransientError
 from kit.base.health import Check, Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job, every
@@ -40,7 +40,7 @@ S = TypeVar("S", bound=ServiceSettings)
 log = structlog.get_logger(__name__)
 AWAY = (TransientError, KafkaError, OSError)
 #: Faults of the configuration, whose text says all.
-_EXPLAINED = (InvalidCertificate, InvalidPolicy)
+_EXPLAINED = (InvalidCertificate, InvalidConnectionString, InvalidPolicy)
 #: How often confirmed entries leave the outboxes in the store: what a crash in between has said is said again.
 CLEAR_SECONDS = 0.25
 

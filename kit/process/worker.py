@@ -47,7 +47,7 @@ class Worker:
         self.settings, self.clock = settings, clock or SystemClock()
         self.prefix = settings.topic_prefix
         self.health = Health(self.clock, heartbeat_limit=settings.liveness_seconds)
-        self.mongo = MongoStore(settings.mongo.get_secret_value(), settings.database)
+        self.mongo = MongoStore(settings.mongo_file or settings.mongo.get_secret_value(), settings.database)
         self.kafka = Connection(settings, self.clock)
         self.health.check("Kafka", self.kafka.check)
         self.producer = Producer(self.kafka, client_id=f"deskbus-{settings.service}")

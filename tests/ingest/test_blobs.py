@@ -10,7 +10,7 @@ from kit.base.ids import uuid7
 from kit.mongo import MongoStore
 from services.ingest import blobs
 from services.ingest.store import ensure_indexes
-from tests.kit.both_stores import BOTH, Store, one_of
+from tests.kit.both_stores import BOTH, Store, drop, one_of
 from tests.kit.fake_store import FakeStore
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -59,8 +59,8 @@ async def test_what_expires_is_deleted_by_the_server(mongo: str) -> None:
     store = MongoStore(mongo, f"kit_{uuid7()[-12:]}")
     try:
         await ensure_indexes(store)
-        indexes = await store._database[blobs.BLOBS].index_information()
+        indexes = await store._connection.collection(blobs.BLOBS).index_information()
         assert indexes["expires_1"]["expireAfterSeconds"] == 0
     finally:
-        await store._client.drop_database(store._database.name)
+        await drop(store)
         store.close()

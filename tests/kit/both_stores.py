@@ -15,6 +15,12 @@ BOTH = ["fake", pytest.param("real", marks=pytest.mark.stack)]
 """Parameters of a fixture that yields `one_of`."""
 
 
+async def drop(store: MongoStore) -> None:
+    """Drop the store's database."""
+    database = store._connection.database()
+    await database.client.drop_database(database.name)
+
+
 @asynccontextmanager
 async def one_of(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Store]:
     """Yield the store that the fixture's parameter names; a real one has its own database, dropped afterwards."""
@@ -23,5 +29,5 @@ async def one_of(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Sto
         return
     real = MongoStore(request.getfixturevalue("mongo"), f"{name}_{uuid7()[-12:]}")
     yield real
-    await real._client.drop_database(real._database.name)
+    await drop(real)
     real.close()

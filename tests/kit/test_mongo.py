@@ -11,7 +11,7 @@ from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.mongo import MongoStore, _passing
 from kit.protocol.ports import Guarded, WriteOutcome
-from tests.kit.both_stores import BOTH, Store, one_of
+from tests.kit.both_stores import BOTH, Store, drop, one_of
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
 NAME = "things"
@@ -218,7 +218,7 @@ async def test_indexes_are_made_once_and_uniqueness_holds(mongo: str) -> None:
         assert await store.insert(NAME, [{"_id": "a", "state": {"number": 1}, "at": AT}]) == set()
         assert await store.insert(NAME, [{"_id": "b", "state": {"number": 1}, "at": AT}]) == {"b"}
     finally:
-        await store._client.drop_database(store._database.name)
+        await drop(store)
         store.close()
 
 
