@@ -32,9 +32,11 @@ def build_consumers_of(broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer
 def coordination_has_ended(client: AIOKafkaConsumer) -> bool:
     """Whether the task that keeps a client in its group has ended.
 
-    aiokafka raises its error from every poll, where it looks transient.
+    aiokafka raises its error from every poll, where it looks transient. There is no coordinator while a client starts,
+    which takes until its topics exist.
     """
-    task = client._coordinator._coordination_task  # noqa: SLF001
+    coordinator = client._coordinator  # noqa: SLF001
+    task = coordinator and coordinator._coordination_task  # noqa: SLF001
     return task is not None and bool(task.done())
 
 

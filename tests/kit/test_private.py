@@ -52,6 +52,12 @@ async def test_the_end_of_the_coordination_task_is_seen(rig: Rig) -> None:
         assert consumer.fault() == "the group coordination task has exited"
 
 
+async def test_a_client_that_has_not_joined_its_group_yet_has_not_ended() -> None:
+    """It may wait for its topics to be created: a liveness probe that failed would restart the process meanwhile."""
+    client = AIOKafkaConsumer("topic", bootstrap_servers="127.0.0.1:9", group_id="group")
+    assert not private.coordination_has_ended(client)
+
+
 async def test_what_was_committed_is_read_with_what_was_stored_beside_it(member: AIOKafkaConsumer) -> None:
     one, two, *_ = sorted(member.assignment())
     await member.commit({one: (5, "starts=1")})
