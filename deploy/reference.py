@@ -1,5 +1,5 @@
-"""`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, REST APIs) and
-parts of the Helm chart.
+"""`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, REST APIs),
+parts of the Helm chart and Grafana's dashboards.
 
 Services are built but not started; no server is contacted.
 """
@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
 from deploy import chart, policies
+from deploy.dashboards import DASHBOARDS, grafana
 from deploy.settings import settings_class
 from kit.base.settings import ServiceSettings
 from kit.process.service import Service
@@ -37,6 +38,7 @@ def outputs() -> dict[Path, str]:
     documents = asyncio.run(_openapi())
     return {
         **chart.outputs(),
+        **{ROOT / path: text for path, text in grafana.outputs(DASHBOARDS).items()},
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
         DOCS / "policies.md": policies.page(),
@@ -51,7 +53,9 @@ def drift(wanted: Mapping[Path, str]) -> list[str]:
         for path, text in wanted.items()
         if not path.exists() or path.read_text("utf-8") != text
     ]
-    unknown = [path for path in sorted((DOCS / "openapi").glob("*")) if path not in wanted] + chart.strays(wanted)
+    ours = (DOCS / "openapi", *(ROOT / folder for folder in grafana.FOLDERS))
+    unknown = [path for folder in ours for path in sorted(folder.glob("*")) if path not in wanted]
+    unknown += [path for path in chart.strays(wanted) if path not in unknown]
     return faults + [f"{path.relative_to(ROOT)}: is generated from nothing" for path in unknown]
 
 
