@@ -15,6 +15,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self
 
+from kit.base import series
+
 Attributes = Mapping[str, str | int | float | bool | None]
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 #: As the parent of a span: none, even where a span is at hand.
@@ -84,12 +86,14 @@ def start(service: str, exporter: Any = None) -> None:
     from kit.base.spans import OpenTelemetry
 
     _recorder = OpenTelemetry(service, exporter)
+    series.exemplars_from(_trace)
 
 
 async def stop(seconds: float) -> None:
     """Record nothing more, and send what is recorded for at most so many seconds."""
     global _recorder
     recorder, _recorder = _recorder, None
+    series.exemplars_from()
     if recorder is None:
         return
     loop, done = asyncio.get_running_loop(), asyncio.Event()
@@ -144,9 +148,15 @@ def current() -> str | None:
 
 
 def ids() -> tuple[str, str] | None:
-    """Return the ids of the trace and the span at hand, for log lines and exemplars; None if it is not sampled."""
+    """Return the ids of the trace and the span at hand, for log lines; None if it is not sampled."""
     at_hand = None if _recorder is None else _recorder.at_hand()
     if at_hand is None or at_hand.traceparent is None:
         return None
     _, trace, own, flags = at_hand.traceparent.split("-")
     return (trace, own) if int(flags, 16) & 1 else None
+
+
+def _trace() -> str | None:
+    """Return the id of the trace at hand, which becomes the exemplar of what a histogram observes."""
+    found = ids()
+    return found[0] if found is not None else None

@@ -15,9 +15,10 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from contracts.envelope import Event
-from kit.base import tracing
+from kit.base import series, tracing
 from kit.base.clock import SystemClock
 from kit.base.settings import ServiceSettings
 from kit.doors.http import Router, door
@@ -90,7 +91,7 @@ def test_while_it_is_off_no_sdk_is_imported_and_nothing_is_recorded() -> None:
 import sys
 import services.ingest.app, services.notify.app, services.routing.app, services.sla.app
 from contracts.envelope import Event
-from kit.base import tracing
+from kit.base import series, tracing
 with tracing.span("x") as span:
     assert (tracing.current(), tracing.ids(), span.traceparent) == (None, None, None)
 print(sorted(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))))
@@ -214,6 +215,18 @@ async def test_a_door_continues_the_callers_trace_and_names_no_path(recorded: Re
     assert [at.split("-")[2] for at in seen if at] == [f"{ids(span)[1]:016x}"]
     assert "kowalski" not in span.to_json()
     assert "secret" not in span.to_json()
+
+
+async def test_a_histogram_names_the_trace_at_hand(recorded: Recorded) -> None:
+    registry = CollectorRegistry()
+    seconds = series.Histogram("seconds", "x", buckets=(1.0,), registry=registry)
+    seconds.observe(0.5)
+    with tracing.span("x") as span:
+        seconds.observe(0.5)
+    (family,) = registry.collect()
+    named = [sample.exemplar.labels["trace_id"] for sample in family.samples if sample.exemplar]
+    assert span.traceparent is not None
+    assert named == [span.traceparent.split("-")[1]]
 
 
 async def test_a_request_carries_the_trace_of_the_span_at_hand(recorded: Recorded) -> None:
