@@ -6,7 +6,7 @@ changes more than files.
 
 import sys
 
-from deploy.check import files, rendered
+from deploy.check import cluster, files, rendered, server
 from deploy.check.harness import Check, main
 
 _CHART = ("helm", "kubeconform", "kubernetes-schemas", "crds")
@@ -17,11 +17,12 @@ CHECKS = (
     Check("helm-lint", rendered.check_helm_lint, ("helm",)),
     Check("docs", files.check_docs),
     Check("kubeconform", rendered.check_kubeconform, _CHART),
-    Check("kustomize", rendered.check_kustomize, ("kubectl", *_CHART)),
     Check("kube-score", rendered.check_kube_score, ("helm", "kube-score")),
     Check("policies", rendered.check_policies, ("helm",)),
     Check("promtool", files.check_promtool, ("promtool",)),
-    Check("amtool", files.check_amtool, ("amtool",)),
+    Check("dry-run", server.check_dry_run, cluster.NEEDS, slow=True),
+    Check("install", server.check_install, cluster.NEEDS, slow=True),
+    Check("bad", server.check_bad, cluster.NEEDS, slow=True),
 )
 
 

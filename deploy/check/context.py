@@ -3,15 +3,16 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar, cast
 
 from deploy.check import tools
 
 ROOT = Path(__file__).resolve().parents[2]
 _LINES = 40
+_Made = TypeVar("_Made")
 
 
 class Failed(Exception):
@@ -26,6 +27,7 @@ class Context:
         self.quick = quick
         self.stack = ExitStack()
         self.work = Path()
+        self._made: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self.work = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-check-")))
@@ -40,8 +42,20 @@ class Context:
 
     @property
     def values_files(self) -> list[Path]:
-        """The chart's values, and those under `ci/` that stand for ways to install it."""
-        return [self.chart / "values.yaml", *sorted((self.chart / "ci").glob("*.yaml"))]
+        """The ways to install the chart; its own values alone name no Kafka and no MongoDB."""
+        return sorted((self.chart / "ci").glob("*.yaml"))
+
+    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Return what `make` makes, once in a run for all checks. If that fails, it fails for all of them."""
+        if name not in self._made:
+            try:
+                self._made[name] = make()
+            except Exception as error:
+                self._made[name] = error
+        made = self._made[name]
+        if isinstance(made, Exception):
+            raise made
+        return cast("_Made", made)
 
     def tool(self, name: str) -> Path:
         """Return a program's path. In a quick run only if it is at hand or cheap to get; else raises MissingTool."""

@@ -105,7 +105,12 @@ def _apiserver() -> Tool:
         with cache.locked_entry(directory.name) as entry:
             if not (entry / name).exists():
                 cache.say(f"building {name} {KUBERNETES} (once, five to fifteen minutes)")
-                build = [_go(), "build", "-C", str(_HERE / "apiserver"), "-mod=readonly", "-ldflags=-s -w"]
+                for file in ("go.mod", "go.sum"):  # copied: the working tree may change while Go builds
+                    shutil.copyfile(_HERE / "apiserver" / file, entry / file)
+                about = "-X k8s.io/component-base/version.git"  # what it tells of itself, which Helm asks
+                major, minor, _ = KUBERNETES.split(".")
+                flags = f"-s -w {about}Version=v{KUBERNETES} {about}Major={major} {about}Minor={minor}"
+                build = [_go(), "build", "-C", str(entry), "-mod=readonly", f"-ldflags={flags}"]
                 program = f"k8s.io/kubernetes/cmd/{name}"
                 cache.run([*build, "-o", str(entry / f"{name}.part"), program], f"building {name}")
                 (entry / f"{name}.part").rename(entry / name)
