@@ -10,6 +10,7 @@ from deploy.check import tools
 from deploy.check.__main__ import CHECKS
 from deploy.check.context import Context, Failed
 from deploy.check.harness import Check, main, run_check
+from deploy.check.prove import BREAKAGES
 from deploy.check.tools import MissingTool, Tool
 
 
@@ -104,3 +105,16 @@ def test_every_check_has_a_name_of_its_own_a_summary_and_tools_that_are_known() 
     for check in CHECKS:
         assert check.summary.endswith("."), check.name
         assert set(check.needs) <= set(tools.TOOLS), check.name
+
+
+def test_every_check_was_seen_to_fail_and_the_readme_says_on_what(root: Path) -> None:
+    readme = (root / "deploy" / "README.md").read_text("utf-8")
+    table = readme.split("## On what each check was seen to fail")[1].split("\n## ")[0]
+    rows = re.findall(r"(?m)^\| `([\w-]+)` \| (.+) \|$", table)
+    assert {name for name, _ in rows} == {check.name for check in CHECKS}
+    assert [breakage for breakage in BREAKAGES if (breakage.check, breakage.what) not in rows] == []
+
+
+def test_every_breakage_still_finds_what_it_breaks(root: Path) -> None:
+    for breakage in BREAKAGES:
+        assert breakage.old in (root / breakage.file).read_text("utf-8"), breakage
