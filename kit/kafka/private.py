@@ -6,6 +6,7 @@ each against the real library, so that an upgrade that renames something fails t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, cast
@@ -145,3 +146,23 @@ async def _checked(create: Callable[..., Awaitable[AIOKafkaConnection]], **optio
         connection.close()
         raise
     return connection
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer with what it has not sent, within two seconds.
+
+    `AIOKafkaProducer.stop` waits until all is sent, which may be never. Cancelled, it leaves its tasks, which go on
+    sending, and its connections.
+    """
+    client, task = producer.client, producer._sender.sender_task  # noqa: SLF001
+    producer._closed = True  # noqa: SLF001 - it would warn that it was not stopped
+    if task is not None:
+        task.cancel()
+    producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # noqa: SLF001
+    await client.close()
+    for _ in range(20 if task is not None else 0):
+        # The task waits for its requests, and these for metadata that a closed client never asks for.
+        if (asked := client._md_update_fut) is not None and not asked.done():  # noqa: SLF001
+            asked.set_result(False)
+        if (await asyncio.wait([task], timeout=0.1))[0]:
+            break

@@ -7,7 +7,6 @@ while an earlier one of its run is not confirmed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -19,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from kit.base.errors import TransientError
 from kit.kafka.connection import Kafka, client_options, why
-from kit.kafka.private import sender_has_ended
+from kit.kafka.private import abandon, sender_has_ended
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
 
@@ -200,6 +199,9 @@ def _fatal(error: Exception) -> bool:
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(KafkaError, TimeoutError, OSError):
+    """Send what is buffered, within a bound, and disconnect."""
+    try:
         async with asyncio.timeout(2):
             await producer.stop()
+    except (KafkaError, TimeoutError, OSError):
+        await abandon(producer)
