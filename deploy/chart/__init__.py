@@ -1,4 +1,4 @@
-"""What is generated into the Helm chart: facts of the contracts, the schema of its values, its README, copies of files.
+"""What is generated into the Helm chart and for Kustomize: facts of the contracts, a schema, a README, copies of files.
 
 `deploy.reference` writes these files and finds drift. Templates and values.yaml are written by hand.
 """
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contracts.topics import SERVICES
-from deploy.chart import facts, readme, schema
+from deploy.chart import facts, monitoring, readme, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "deskbus"
 FILES = CHART / "files"
+KUSTOMIZE = ROOT / "deploy" / "kustomize"
 COPIED = {
     "rules": (ROOT / "deploy" / "prometheus" / "rules", "*.yml"),
     "dashboards": (ROOT / "deploy" / "grafana" / "dashboards", "*.json"),
@@ -33,8 +34,13 @@ def outputs() -> dict[Path, str]:
         FILES / "contracts.json": _json(facts.collect(policies)),
         CHART / "values.schema.json": _json(schema.build(values)),
         CHART / "README.md": readme.page(values),
-        **{FILES / "policies" / f"{name}.yaml": (policies / f"{name}.yaml").read_text("utf-8") for name in SERVICES},
+        **{
+            folder / f"{name}.yaml": (policies / f"{name}.yaml").read_text("utf-8")
+            for folder in (FILES / "policies", KUSTOMIZE / "overlays" / "minimal" / "policies")
+            for name in SERVICES
+        },
         **copies,
+        **monitoring.component(KUSTOMIZE / "components" / "monitoring"),
     }
 
 

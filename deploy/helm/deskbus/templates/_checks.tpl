@@ -45,7 +45,7 @@
 {{- if and $v.tracing.enabled (not $v.tracing.endpoint) -}}
 {{- fail "tracing.enabled needs tracing.endpoint" -}}
 {{- end -}}
-{{- range $name := list "ingest" "routing" "sla" "notify" -}}
+{{- range $name := keys (include "deskbus.contracts" . | fromJson).services | sortAlpha -}}
 {{- include "deskbus.checkService" (dict "root" $ "name" $name "auth" $auth) -}}
 {{- end -}}
 {{- end -}}

@@ -69,7 +69,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{/* Names of the services that run, as a JSON array. */}}
 {{- define "deskbus.running" -}}
 {{- $found := list -}}
-{{- range $name := list "ingest" "routing" "sla" "notify" -}}
+{{- range $name := keys (include "deskbus.contracts" . | fromJson).services | sortAlpha -}}
 {{- $s := include "deskbus.service" (dict "root" $ "name" $name) | fromYaml -}}
 {{- if $s.enabled -}}{{- $found = append $found $name -}}{{- end -}}
 {{- end -}}
