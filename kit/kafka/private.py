@@ -131,14 +131,16 @@ async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnecti
 async def _checked(create: Callable[..., Awaitable[AIOKafkaConnection]], **options: Any) -> AIOKafkaConnection:
     """Open a connection, and see that it was accepted.
 
-    A broker refuses a token with a challenge, which aiokafka takes for success. It then closes the connection at the
-    next request: so one is made here, where its failure can be told from a broker that goes away.
+    A broker refuses a token with a challenge, which aiokafka takes for success. The broker then fails the next request
+    or closes the connection: so one is made here, where that can be told from a broker that goes away.
     """
     connection = await create(**options)
     if options.get("sasl_mechanism") != "OAUTHBEARER" or not options["security_protocol"].startswith("SASL"):
         return connection
     try:
         await connection._do_version_lookup()  # noqa: SLF001
+        if not connection._versions:  # noqa: SLF001 - the answer was an error
+            raise KafkaConnectionError("no request is answered")
     except (KafkaConnectionError, IllegalSaslStateError) as error:
         connection.close()
         raise SaslAuthenticationFailed("the token was not accepted") from error

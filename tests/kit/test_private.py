@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faststream.kafka import KafkaBroker
 
@@ -39,6 +41,31 @@ async def member(kafka: str, rig: Rig) -> AsyncIterator[AIOKafkaConsumer]:
 async def test_faststream_polls_with_our_class(rig: Rig) -> None:
     async with rig.replica() as consumer:
         assert type(consumer._client()) is PollingConsumer
+
+
+async def test_every_connection_of_a_client_is_opened_by_the_function_given(kafka: str) -> None:
+    opened: list[dict[str, Any]] = []
+
+    async def connect(create: Callable[..., Awaitable[Any]], options: dict[str, Any]) -> Any:
+        opened.append(options)
+        return await create(**{**options, "client_id": f"changed-{len(opened)}"})
+
+    client = AIOKafkaClient(bootstrap_servers=kafka, sasl_oauth_token_provider=private.connecting_with(connect))
+    await client.bootstrap()
+    try:
+        assert await client.ready(client.get_random_node())
+        assert len(opened) == 2, "one to find the brokers, one to a broker"
+        assert {"ssl_context", "sasl_plain_username", "sasl_plain_password"} <= set(opened[0])
+        assert [each._client_id for each in client._conns.values()] == ["changed-2"]
+    finally:
+        await client.close()
+
+
+async def test_a_client_without_such_a_function_connects_as_ever(kafka: str) -> None:
+    private.connecting_with(lambda *_: pytest.fail("another client's"))
+    client = AIOKafkaClient(bootstrap_servers=kafka)
+    await client.bootstrap()
+    await client.close()
 
 
 async def test_the_end_of_the_coordination_task_is_seen(rig: Rig) -> None:

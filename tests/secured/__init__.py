@@ -1,1 +1,1 @@
-"""A Kafka with TLS, users and ACLs, for tests; it lives as long as a test module."""
+"""A Kafka with TLS, users and ACLs, for tests; it lives as long as the session."""
