@@ -33,7 +33,7 @@ from contracts import topics as catalogue
 from contracts.dlq import REFUSED
 from kit.base.clock import SystemClock
 from kit.base.environment import explain
-from kit.base.errors import TransientError
+from kit.base.errors import InvalidPolicy, TransientError
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
 
@@ -130,7 +130,8 @@ def partitions(
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, nothing is changed.")] = False,
 ) -> None:
     """Move the stopped installation to new topics with another number of partitions (docs/rebuild.md)."""
-    from cli.partitions import Refused, move
+    from cli.partitions import move
+    from cli.standstill import Refused
     from cli.stores import stores
 
     connection = _at(kafka)
@@ -147,6 +148,50 @@ def partitions(
         for reason in refused.reasons:
             say(f"deskbus: {reason}", error=True)
         raise typer.Exit(1) from None
+
+
+@app.command()
+def rebuild(
+    service: Annotated[str, typer.Argument(help="sla.")],
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    former: Annotated[
+        list[Path] | None, typer.Option(help="A policy file that was in force before; repeatable.")
+    ] = None,
+    earlier: Annotated[
+        list[str] | None, typer.Option(help="Prefix that the topics had before, oldest first; repeatable.")
+    ] = None,
+    compare: Annotated[bool, typer.Option(help="Only compare with what the database has now.")] = False,
+) -> None:
+    """Rebuild a stopped service's empty database from Kafka alone (docs/rebuild.md)."""
+    from cli.plans import PLANS
+    from cli.rebuild import rebuild as run_rebuild
+    from cli.standstill import Refused
+    from cli.stores import SETTINGS, stores
+
+    if service not in PLANS:
+        raise _fail(f"cannot be rebuilt: {service}; services: {', '.join(PLANS)}")
+
+    connection = _at(kafka)
+
+    async def work() -> bool:
+        plan = PLANS[service](SETTINGS[service]().policy_file, former or ())
+        with stores((service,)) as opened:
+            report = await run_rebuild(
+                plan, opened[service], connection, prefix=prefix, earlier=earlier or (), compare=compare
+            )
+        say("\n".join(report.lines()))
+        return not report.differences
+
+    try:
+        if not _connected(work()):
+            raise typer.Exit(1)
+    except Refused as refused:
+        for reason in refused.reasons:
+            say(f"deskbus: {reason}", error=True)
+        raise typer.Exit(2) from None
+    except (InvalidPolicy, ValueError) as fault:
+        raise _fail(str(fault)) from None
 
 
 @checks.command("config")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cli.letters import Choice, find
 from cli.reading import TopicRecord, bounds, read
-from cli.standstill import lagging, running, unpublished
+from cli.standstill import Refused, lagging, running, unpublished
 from cli.stores import KINDS, group
 from cli.topics import committed, create_topics
 from contracts.topics import MAX_MESSAGE_BYTES, SERVICES, TOPICS, topic_name
@@ -24,14 +24,6 @@ from kit.protocol.record import partition_of
 #: Documents that are read, and changed, in one statement.
 PAGE = 1_000
 _COMPACTED = tuple(topic.name for topic in TOPICS if topic.compacted)
-
-
-class Refused(Exception):
-    """Nothing was changed, for each of these reasons."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__("; ".join(reasons))
-        self.reasons = reasons
 
 
 @dataclass

@@ -22,6 +22,14 @@ from kit.mongo import MongoStore
 _EVER = timedelta(days=365)
 
 
+class Refused(Exception):
+    """Nothing was changed, for each of these reasons."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
 async def running(kafka: Kafka, prefix: str, services: Sequence[str]) -> list[str]:
     """Return which of these services still run. Raises TransientError if no broker answers."""
     counts = await members(kafka, [group(service, prefix) for service in services])

@@ -52,7 +52,7 @@ def stores(services: tuple[str, ...] = SERVICES) -> Iterator[dict[str, MongoStor
     try:
         for service in services:
             settings = SETTINGS[service]()
-            opened[service] = MongoStore(settings.mongo.get_secret_value(), settings.database)
+            opened[service] = MongoStore(settings.mongo_file or settings.mongo.get_secret_value(), settings.database)
         yield opened
     finally:
         for store in opened.values():

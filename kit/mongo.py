@@ -6,10 +6,12 @@ Rule: plain finds and bulk writes only, every wait bounded, and an unreachable s
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bson
+from bson.codec_options import CodecOptions
 from pymongo import InsertOne, UpdateMany, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
@@ -249,6 +251,11 @@ class MongoStore:
                 return set(_duplicates(error, [d["_id"] for d in documents]))
         return set()
 
+    async def empty(self, collection: str) -> None:
+        """Delete all documents of a collection."""
+        with self._passing():
+            await self._collection(collection).delete_many({})
+
     async def set_each(self, collection: str, field: str, values: Mapping[str, Any]) -> None:
         """Set a field of documents, to a value for each, without guard or version: while nobody else writes them."""
         if not values:
@@ -285,6 +292,11 @@ class MongoStore:
         """Make the two indexes that every collection of the outbox needs: for the sweeper and for the timers."""
         await self.ensure_indexes(collection, ["outbox.at"])
         await self.ensure_indexes(collection, ["due", "partition"])
+
+
+def as_stored(row: Mapping[str, Any]) -> Row:
+    """Return a document as it would come back from the server: milliseconds, lists for tuples."""
+    return bson.decode(bson.encode(row), CodecOptions(tz_aware=True, tzinfo=UTC))
 
 
 def _operation(write: Guarded) -> InsertOne[Row] | UpdateOne:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from contracts.topics import BY_NAME, CONSUMES, dlq, topic_name
 from kit.base import metrics
 from kit.base.clock import Clock, SystemClock
+from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.base.turns import Job
@@ -35,6 +36,7 @@ from kit.protocol.document import Kind
 from kit.protocol.handling import Handling
 from kit.protocol.outbox import Documents
 from kit.protocol.record import Record, weight
+from kit.protocol.restoring import MARKER
 
 S = TypeVar("S")
 P = TypeVar("P", bound=BaseModel)
@@ -125,6 +127,12 @@ class Worker:
                 each.owned = partial(consumer.owned, each.home_topic)
         return consumer
 
+    async def _await_rebuild(self) -> None:
+        """Raise TransientError while the database is half rebuilt: what is missing would be taken for new."""
+        rows = await self.mongo.fetch(MARKER, [MARKER])
+        if rows and rows[0]["state"] != "done":
+            raise TransientError("this database is being rebuilt: let `deskbus rebuild` end, or run it again")
+
     def service(
         self,
         app: ASGIApp,
@@ -154,7 +162,7 @@ class Worker:
             certificate=self.certificate("door", self.settings.tls_certificate, self.settings.tls_key),
             certificates=others,
             producer=self.producer,
-            prepare=prepare,
+            prepare=[self._await_rebuild, *prepare],
             consumer=self._consumer,
             router=router,
             documents=self._documents,

@@ -119,8 +119,7 @@ class Documents(Generic[S]):
         if not changed:
             return Saved(list(docs))
         await self._insert_first(changed)
-        if not self._home_partitions and self.home_topic:
-            self._home_partitions = await self._sender.partitions(self.home_topic)
+        await self.home_partitions()
         outcome = await self.store.write(self.kind.collection, [self._guarded(doc) for doc in changed])
         if outcome.unknown:
             raise TransientError("the outcome of a write is unknown")
@@ -303,6 +302,12 @@ class Documents(Generic[S]):
             except Exception as fault:
                 log.error("an outbox cannot be read", document=raw["_id"], fault=repr(fault))
         return docs
+
+    async def home_partitions(self) -> int:
+        """Return how many partitions the home topic has; 0 without one. Raises TransientError."""
+        if not self._home_partitions and self.home_topic:
+            self._home_partitions = await self._sender.partitions(self.home_topic)
+        return self._home_partitions
 
     def home_partition(self, doc_id: str) -> int | None:
         """Return the partition whose owner runs this document's timers; None before it is known."""

@@ -1,0 +1,263 @@
+"""A service's documents again from Kafka alone, into an empty database. Nothing is published, sent or decided anew.
+
+Rule: the service is stopped, and its group's positions are kept: what it has not handled is left to it. A run that was
+killed begins again; until one has ended, the service waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from cli.reading import TopicRecord, bounds, read
+from cli.spool import History, Spool
+from cli.standstill import Refused, running
+from cli.stores import group
+from cli.topics import committed
+from contracts.dlq import DeadLetter
+from contracts.envelope import Event
+from contracts.topics import CONSUMES, base_name, dlq, topic_name
+from kit.base.clock import SystemClock
+from kit.base.errors import Unparsable
+from kit.kafka.connection import Kafka, client_options
+from kit.mongo import MongoStore, Row, as_stored
+from kit.protocol import document
+from kit.protocol.document import Document, Kind
+from kit.protocol.handling import Incoming, event_item
+from kit.protocol.outbox import Documents
+from kit.protocol.ports import Outgoing
+from kit.protocol.record import partition_of
+from kit.protocol.restoring import MARKER, Heard, Restore, Restored, fold
+
+S = TypeVar("S")
+#: Documents that are written, or compared, in one statement.
+PAGE = 500
+#: Differences that are reported in full.
+SHOWN = 20
+_WRITERS = ("version", "outbox")
+"""Fields that belong to the writes of a document and not to its history."""
+
+
+@dataclass
+class Plan(Generic[S]):
+    """How one service is rebuilt."""
+
+    service: str
+    kind: Kind[S]
+    restore: Restore[S]
+    note: Callable[[Event], None] = lambda _: None
+    """Called with every event of the service before the first document is folded."""
+    doc_of: Callable[[str], str] = str
+    """The document that is about a subject of the service's inputs."""
+    event_types: frozenset[str] | None = None
+    finish: Callable[[], Sequence[tuple[str, Row]]] = tuple
+    """Further documents, each with its collection."""
+    remarks: Callable[[], Iterator[str]] = lambda: iter(())
+    differ: Callable[[Row, Row], list[str]] = lambda mine, stored: [
+        name for name in mine.keys() | stored.keys() if mine.get(name) != stored.get(name)
+    ]
+    """Which fields of two stored documents differ: made now, and stored by the service."""
+
+
+@dataclass
+class Report:
+    """What was rebuilt."""
+
+    documents: int = 0
+    heard: int = 0
+    said: int = 0
+    cut: list[str] = field(default_factory=list)
+    """Documents whose history begins before what Kafka still has."""
+    differences: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    compared: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """Yield what there is to say."""
+        done = "compared" if self.compared else "rebuilt"
+        yield f"{self.documents} documents {done} from {self.heard} records and {self.said} events of the service"
+        if self.cut:
+            yield f"{len(self.cut)} began before what Kafka still has, such as {self.cut[0]}"
+        yield from self.remarks
+        yield from self.differences[:SHOWN]
+        if len(self.differences) > SHOWN:
+            yield f"and {len(self.differences) - SHOWN} more differences"
+
+
+class _Mute:
+    """Stands in for the producer: documents that are rebuilt publish nothing."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+
+    async def partitions(self, topic: str) -> int:  # noqa: ARG002
+        return self._partitions
+
+    async def send_runs(self, runs: Sequence[Sequence[Outgoing]]) -> list[int]:
+        raise AssertionError(f"nothing is published: {runs}")
+
+
+async def rebuild(
+    plan: Plan[S],
+    store: MongoStore,
+    kafka: Kafka,
+    *,
+    prefix: str = "",
+    earlier: Sequence[str] = (),
+    compare: bool = False,
+) -> Report:
+    """Rebuild a service's documents; with `compare`, compare them with those that are stored. Raises Refused."""
+    if not compare:
+        await _begin(plan, store, kafka, prefix)
+    elif reasons := await running(kafka, prefix, [plan.service]):
+        raise Refused(reasons)
+    report = Report(compared=compare)
+    with TemporaryDirectory(prefix="deskbus-") as folder, Spool(Path(folder)) as spool:
+        offsets = await committed(kafka, group(plan.service, prefix))
+        dead: set[tuple[str, int, int]] = set()
+        for each in (*earlier, prefix):
+            await _collect(plan, spool, dead, report, kafka, each)
+        handled = {(tp.topic, tp.partition): at for tp, at in offsets.items()}
+        if not offsets:
+            handled = {place: at + 1 for place, at in spool.answered().items()}
+        await _write(plan, store, await _documents(plan, store, kafka, prefix), spool, (dead, handled, prefix), report)
+    report.remarks += plan.remarks()
+    if not compare:
+        if not offsets:
+            await _commit(kafka, group(plan.service, prefix), handled)
+        await store.set_each(MARKER, "state", {MARKER: "done"})
+    return report
+
+
+async def _begin(plan: Plan[S], store: MongoStore, kafka: Kafka, prefix: str) -> None:
+    """Mark the database as being rebuilt; a run before that did not end left documents, which go."""
+    if reasons := await running(kafka, prefix, [plan.service]):
+        raise Refused(reasons)
+    rows = await store.fetch(MARKER, [MARKER])
+    if not rows and await store.find(plan.kind.collection, {}, limit=1):
+        raise Refused([f"the database of {plan.service} is not empty: drop it, or keep it"])
+    if rows and rows[0]["state"] == "done":
+        raise Refused(
+            [f"{plan.service} has been rebuilt already, {rows[0]['at']:%F %T}: drop the database to do it again"]
+        )
+    await store.insert(MARKER, [{"_id": MARKER, "state": "running", "at": SystemClock().now()}])
+    await store.empty(plan.kind.collection)
+
+
+async def _collect(
+    plan: Plan[S], spool: Spool, dead: set[tuple[str, int, int]], report: Report, kafka: Kafka, prefix: str
+) -> None:
+    """Read everything that the service consumed, what it gave up and what it said."""
+    async for record in read(kafka, [dlq(plan.service)], prefix=prefix):
+        try:
+            letter = DeadLetter.from_kafka(record.key, record.value, record.headers)
+        except ValueError:
+            continue
+        dead.add((letter.topic, letter.partition, letter.offset))
+    async for record in read(kafka, CONSUMES[plan.service], prefix=prefix):
+        item = _item(plan, record)
+        if item is not None and item.head is not None:
+            cause = item.cause.id if item.cause is not None else None
+            spool.hear(plan.doc_of(item.head.subject), cause, topic_name(record.topic, prefix), record)
+            report.heard += 1
+    async for record in read(kafka, [plan.kind.topic], prefix=prefix):
+        event = Event.parse(record.value or b"")
+        if event.source == plan.kind.source:
+            spool.say(event.subject, event.causationid, topic_name(record.topic, prefix), record)
+            plan.note(event)
+            report.said += 1
+
+
+def _item(plan: Plan[S], record: TopicRecord) -> Incoming | None:
+    try:
+        return event_item(record, plan.event_types)
+    except Unparsable:  # it became a dead letter that no document knows
+        return None
+
+
+async def _documents(plan: Plan[S], store: MongoStore, kafka: Kafka, prefix: str) -> Documents[S]:
+    home = await bounds(kafka, [plan.kind.home_topic], prefix=prefix)
+    return Documents(plan.kind, store, _Mute(len(home)), SystemClock(), prefix=prefix)
+
+
+async def _write(
+    plan: Plan[S],
+    store: MongoStore,
+    documents: Documents[S],
+    spool: Spool,
+    known: tuple[set[tuple[str, int, int]], Mapping[tuple[str, int], int], str],
+    report: Report,
+) -> None:
+    """Fold all documents, and write or compare them page by page."""
+    page: list[Document[S]] = []
+    for history in spool.histories():
+        restored = _fold(plan, history, *known)
+        report.differences += [f"{history.doc}: {each}" for each in restored.differences]
+        if restored.cut:
+            report.cut.append(history.doc)
+        if restored.document.changed:
+            report.documents += 1
+            page.append(restored.document)
+        if len(page) == PAGE:
+            await _page(plan, store, documents, page, report)
+            page = []
+    await _page(plan, store, documents, page, report)
+    for collection, row in () if report.compared else plan.finish():
+        await store.insert(collection, [row])
+
+
+def _fold(
+    plan: Plan[S],
+    history: History,
+    dead: set[tuple[str, int, int]],
+    handled: Mapping[tuple[str, int], int],
+    prefix: str,
+) -> Restored[S]:
+    heard = []
+    for topic, record in history.heard:
+        item = _item(plan, record)
+        if item is not None:
+            at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+            now = topic_name(base_name(topic, prefix), prefix) == topic
+            done = not now or record.offset < handled.get((topic, record.partition), 0)
+            is_dead = (topic, record.partition, record.offset) in dead
+            heard.append(Heard(item, at, dead=is_dead, handled=done or is_dead))
+    return fold(plan.restore, history.doc, heard, [Event.parse(record.value or b"") for record in history.said])
+
+
+async def _page(
+    plan: Plan[S], store: MongoStore, documents: Documents[S], page: list[Document[S]], report: Report
+) -> None:
+    if not page:
+        return
+    if not report.compared:
+        saved = await documents.save(page)
+        if saved.lost:
+            raise Refused([f"{saved.lost[0].id} was written by somebody else meanwhile"])
+        return
+    stored = {row["_id"]: row for row in await store.fetch(plan.kind.collection, [doc.id for doc in page])}
+    for doc in page:
+        partition = partition_of(plan.kind.home_key(doc.id).encode(), await documents.home_partitions())
+        fields: dict[str, Any] = document.fields(plan.kind, doc, partition)
+        theirs = {name: value for name, value in stored.get(doc.id, {}).items() if name not in {"_id", *_WRITERS}}
+        report.differences += [f"{doc.id}: {each}" for each in plan.differ(as_stored(fields), theirs)]
+
+
+async def _commit(kafka: Kafka, name: str, positions: Mapping[tuple[str, int], int]) -> None:
+    """Give a group that has lost its positions those up to which it has answered."""
+    offsets = {TopicPartition(topic, partition): at for (topic, partition), at in positions.items()}
+    if not offsets:
+        return
+    consumer = AIOKafkaConsumer(**client_options(kafka), group_id=name, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(list(offsets))
+        await consumer.commit(offsets)
+    finally:
+        await consumer.stop()

@@ -1,0 +1,118 @@
+"""A service whose database is gone has it again from Kafka alone, goes on from there, and says nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from typer.testing import CliRunner, Result
+
+from cli.__main__ import app
+from cli.fleet import Replica
+from cli.reading import bounds
+from cli.stores import KINDS
+from contracts import topics
+from contracts.sla import ClockBreached
+from kit.protocol.restoring import MARKER
+from tests.system.rig import System, pieces, until
+
+pytestmark = pytest.mark.timeout(300)
+AGENT = {"kind": "agent", "id": "a1", "name": "Agent 1"}
+REBUILT = ("sla",)
+TOPIC = {"sla": topics.SLA}
+
+
+async def run(deskbus: System, service: str, *options: str) -> Result:
+    (replica,) = deskbus.fleet.of(service)
+    variables = {name: value for name, value in replica.environment.items() if name.startswith("DESKBUS_")}
+    return await asyncio.to_thread(CliRunner(env=variables).invoke, app, ["rebuild", service, *options])
+
+
+def database(client: MongoClient[dict[str, Any]], deskbus: System, service: str) -> Any:
+    return client[f"{deskbus.environment['DESKBUS_MONGO_PREFIX']}_{service}"]
+
+
+def stored(client: MongoClient[dict[str, Any]], deskbus: System, service: str) -> dict[str, dict[str, Any]]:
+    """Return all documents but what belongs to their writes."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in KINDS[service]:
+        for row in database(client, deskbus, service)[kind.collection].find():
+            assert not row.pop("outbox", [])
+            del row["version"]
+            found[f"{kind.collection}/{row['_id']}"] = row
+    return found
+
+
+async def traffic(deskbus: System) -> None:
+    """Let customers write, agents answer, wait and solve, and deadlines pass."""
+    await deskbus.agents()
+    quick = [deskbus.traffic.webhook("allegro-pl", text="Gdzie?", tags=["quick"]) for _ in range(3)]
+    async with deskbus.doors() as doors:
+        await doors.send_all([*pieces(deskbus, 24), *quick])
+        await deskbus.settled(27)
+        tickets = sorted(await deskbus.ticket_ids(topics.TICKETS))
+        for number, ticket in enumerate(tickets):
+            if number % 2:
+                await doors.post_command(ticket, "reply", {"text": "Done", "by": AGENT})
+            if number % 3 == 0:
+                await doors.post_command(ticket, "set_status", {"status": "pending", "by": AGENT})
+            if number % 4 == 0:
+                await doors.post_command(ticket, "set_status", {"status": "solved", "by": AGENT})
+            if number % 5 == 0:
+                await doors.post_command(ticket, "set_priority", {"priority": "urgent", "by": AGENT})
+
+    async def breached() -> bool:
+        return len(await deskbus.events(topics.SLA, ClockBreached.type)) >= 3
+
+    await until(breached, 60, "three deadlines pass")
+    await deskbus.settled(27)
+
+
+async def waits(replica: Replica) -> None:
+    """A service that is started too early waits for the rebuild to end."""
+    replica.start()
+
+    async def said() -> bool:
+        return replica.log is not None and b"being rebuilt" in replica.log.read_bytes()
+
+    await until(said, 60, "the service says that it waits")
+    assert not replica.ready()
+    await asyncio.to_thread(replica.stop)
+
+
+@pytest.mark.parametrize("service", REBUILT)
+async def test_the_documents_are_the_same_again_and_the_service_goes_on(deskbus: System, service: str) -> None:
+    deskbus.start()
+    await traffic(deskbus)
+    refused = await run(deskbus, service)
+    assert refused.exit_code == 2
+    assert "has 1 running consumers: stop the service" in refused.output
+    await asyncio.to_thread(deskbus.fleet.stop)
+    with MongoClient[dict[str, Any]](deskbus.environment["DESKBUS_MONGO"], tz_aware=True) as client:
+        before = stored(client, deskbus, service)
+        ends = await bounds(deskbus.kafka, [TOPIC[service]], prefix=deskbus.prefix)
+        refused = await run(deskbus, service)
+        assert refused.exit_code == 2
+        assert f"the database of {service} is not empty" in refused.output
+        compared = await run(deskbus, service, "--compare")
+        assert compared.exit_code == 0, compared.output
+
+        client.drop_database(database(client, deskbus, service))
+        kind = KINDS[service][0]
+        database(client, deskbus, service)[MARKER].insert_one({"_id": MARKER, "state": "running", "at": None})
+        database(client, deskbus, service)[kind.collection].insert_one({"_id": "half", "version": 1})
+        await waits(deskbus.one(service))
+        rebuilt = await run(deskbus, service)
+        assert rebuilt.exit_code == 0, rebuilt.output
+        assert stored(client, deskbus, service) == before
+        assert await bounds(deskbus.kafka, [TOPIC[service]], prefix=deskbus.prefix) == ends, "nothing was said"
+
+    deskbus.fleet.start()
+    async with deskbus.doors() as doors:
+        await doors.send_all(pieces(deskbus, 8))
+        (ticket, *_) = sorted(await deskbus.ticket_ids(topics.TICKETS))
+        await doors.post_command(ticket, "reply", {"text": "Again", "by": AGENT})
+    report = await deskbus.settled(35)
+    assert report.clean, report.faults
