@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import client as library
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.errors import IllegalSaslStateError, KafkaConnectionError, SaslAuthenticationFailed
+from aiokafka.errors import IllegalSaslStateError, KafkaConnectionError, SaslAuthenticationFailed, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 from faststream.kafka import KafkaBroker
 
 Connect = Callable[[Callable[..., Awaitable[Any]], dict[str, Any]], Awaitable[Any]]
@@ -52,6 +53,23 @@ async def committed_with_metadata(
     coordinator = client._coordinator  # noqa: SLF001
     found: dict[TopicPartition, tuple[int, str]] = await coordinator.fetch_committed_offsets(list(partitions))
     return found
+
+
+def raise_group_errors(client: AIOKafkaConsumer) -> None:
+    """Let a client that is not started yet raise what a coordinator answers for a group as a whole.
+
+    aiokafka looks at the errors of single partitions only. A coordinator that has lost the group to another broker, or
+    has not loaded it yet, would look like one without commits: the group would read its topics from their beginning.
+    """
+    send = client._client.send  # noqa: SLF001
+
+    async def checked(node: int, request: Any, **options: Any) -> Any:
+        answer = await send(node, request, **options)
+        if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
+            raise for_code(code)
+        return answer
+
+    client._client.send = checked  # noqa: SLF001
 
 
 def position(client: AIOKafkaConsumer, tp: TopicPartition) -> int | None:

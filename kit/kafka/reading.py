@@ -18,7 +18,7 @@ from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.kafka.batch_size import BatchSize, Records, Weigh, fitting, weigh_all
 from kit.kafka.connection import Kafka, client_options
-from kit.kafka.private import unreadable
+from kit.kafka.private import raise_group_errors, unreadable
 from kit.protocol.record import Record, Unread, weight
 
 R = TypeVar("R", bound=Record)
@@ -62,6 +62,10 @@ class PollingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has n
     """aiokafka's consumer for FastStream's loop: once it has `polls`, those decide what a poll returns."""
 
     polls: PollLoop | None = None
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        raise_group_errors(self)
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Records:
         """Return a batch. `PollLoop` itself polls the library past this method."""
