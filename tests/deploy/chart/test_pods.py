@@ -25,11 +25,6 @@ from tests.deploy.chart.rendering import (
 
 WRITES_ROOT = {"kafka"}  # the trial's broker
 NOT_FIELDS = {"DESKBUS_SECRETS_DIR"}
-LANDING = {
-    "DESKBUS_MONGO_FILE", "DESKBUS_TRACING", "DESKBUS_KAFKA_SECURITY", "DESKBUS_KAFKA_MECHANISM", "DESKBUS_KAFKA_CA",
-    "DESKBUS_KAFKA_USERNAME", "DESKBUS_KAFKA_PASSWORD_FILE", "DESKBUS_KAFKA_TOKEN_FILE", "DESKBUS_KAFKA_CERTIFICATE",
-    "DESKBUS_KAFKA_KEY",
-}  # fmt: skip
 
 
 def services(objects: list[Object]) -> list[Object]:
@@ -101,7 +96,7 @@ def known(service: str) -> set[str]:
 def test_every_variable_is_a_setting_that_exists(objects: list[Object]) -> None:
     for workload in workloads(objects):
         service = component(workload)
-        wanted = known(service if service in SERVICES else "sla") | NOT_FIELDS | LANDING
+        wanted = known(service if service in SERVICES else "sla") | NOT_FIELDS
         named = {variable for variable in environment(objects, workload) if variable.startswith("DESKBUS_")}
         assert named - wanted == set(), name(workload)
 
