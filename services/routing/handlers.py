@@ -10,13 +10,15 @@ from pydantic_core import from_json
 from contracts.assignments import TransferReason
 from contracts.commands import Transfer
 from contracts.envelope import Command
-from contracts.tickets import TicketEvent
+from contracts.tickets import TicketEvent, TicketOpened
 from contracts.topics import BY_NAME, TICKETS
 from kit.base.errors import TransientError
+from kit.base.series import exemplar
 from kit.protocol.document import Cause, Decision, Document
 from kit.protocol.handling import Handling, Incoming, event_item
 from kit.protocol.record import Record
 from kit.protocol.timers import Positions
+from services.routing import metrics
 from services.routing.assignment.assigner import Assigner
 from services.routing.core import tickets, transfers
 from services.routing.core.state import TicketState
@@ -37,6 +39,8 @@ class RoutingHandling(Handling[TicketState]):
         self._assigner = assigner
         self._unknown: set[str] = set()
         """Commands of which it is sure that there is no such ticket."""
+        self._accepted: dict[str, datetime] = {}
+        """When the first messages were accepted of the tickets that this batch opens."""
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read an event, or a command: those that are not for routing change nothing here."""
@@ -53,6 +57,8 @@ class RoutingHandling(Handling[TicketState]):
 
     async def locate(self, items: list[Incoming]) -> Mapping[str, Document[TicketState]]:
         """Read agents whom a transfer names and nobody here knows: they may be new. Find out which tickets are not."""
+        opened = [item.event.data.ticket for item in items if item.event and isinstance(item.event.data, TicketOpened)]
+        self._accepted = {ticket.id: ticket.created_at for ticket in opened}
         commands = [item.value for item in items if isinstance(item.value, Command)]
         unknown = {c.data.agent_id for c in commands if not self._assigner.roster.is_there(c.data.agent_id or "")} - {
             None
@@ -108,7 +114,16 @@ class RoutingHandling(Handling[TicketState]):
 
     async def after_write(self, won: Sequence[Document[TicketState]], lost: Sequence[Document[TicketState]]) -> None:
         """Give up claims that are not needed (any more)."""
+        self._measure(won)
         await self._assigner.settle(won, lost)
+
+    def _measure(self, won: Sequence[Document[TicketState]]) -> None:
+        now = self._assigner.clock.now()
+        for doc in won:
+            accepted = self._accepted.pop(doc.id, None)
+            if accepted is not None and doc.state is not None and doc.state.phase == "assigned":
+                trace = exemplar(doc.state.cause.traceparent) if doc.state.cause is not None else None
+                metrics.ACCEPTED_TO_ASSIGNED.observe(max(0.0, (now - accepted).total_seconds()), trace)
 
 
 def _is_command(value: bytes) -> bool:
