@@ -109,7 +109,7 @@ POLICY_REFUSED = Gauge(
     "deskbus_policy_refused", "1 if the policy file on disk is invalid and an older policy is in force."
 )
 
-# --- Certificates. `name` is where one is used: door, smtp, mongo, kafka. Absent where none is. ---
+# --- Certificates and tokens. `name` is where one is used: door, smtp, mongo, kafka. Absent where none is. ---
 CERTIFICATE_EXPIRY = Gauge(
     "deskbus_certificate_expiry_timestamp_seconds",
     "Unix time at which a certificate in use expires, or the first in its chain.",
@@ -124,6 +124,12 @@ CERTIFICATE_REFUSED = Gauge(
     "1 if the certificate on disk, or the file with the connection string, is invalid and an older one is in use.",
     ("name",),
     most=8,
+)
+TOKEN_EXPIRY = Gauge(
+    "deskbus_token_expiry_timestamp_seconds",
+    "Unix time at which the token in `DESKBUS_KAFKA_TOKEN_FILE` expires. Absent if there is none, or it does not say.",
+    ("name",),
+    most=3,
 )
 
 for _outcome in OUTCOMES:

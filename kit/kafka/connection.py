@@ -76,6 +76,10 @@ class Connection:
         if (fault := self.fault()) is not None:
             raise TransientError(fault)
 
+    async def note_expiry(self) -> None:
+        """Export when certificate and token expire. Files are replaced while connections last, so look now and then."""
+        self._reader.note_expiry()
+
     def why(self, error: BaseException) -> str:
         """Return why a client could not be started: aiokafka's error names the servers and no reason."""
         return self._fault or repr(error)

@@ -18,7 +18,10 @@ from pathlib import Path
 import structlog
 from aiokafka.errors import KafkaConnectionError
 
+from kit.base import metrics
+from kit.base.certificates import note_expiry
 from kit.base.clock import Clock
+from kit.base.errors import InvalidCertificate
 from kit.base.kafka_settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -70,6 +73,18 @@ class Reader:
     def forget_token(self) -> None:
         """Ask the command again next time: its token was refused."""
         self._token = None
+
+    def note_expiry(self) -> None:
+        """Export when the certificate and the token expire that the files hold now. A command is not asked for this."""
+        given = self._settings
+        if given.kafka_tls and given.kafka_certificate is not None:
+            with contextlib.suppress(InvalidCertificate):
+                note_expiry("kafka", given.kafka_certificate)
+        if given.kafka_sasl and given.kafka_token_file is not None:
+            with contextlib.suppress(CredentialsError, OSError, UnicodeDecodeError):
+                ends = expiry(_text(given.kafka_token_file))
+                if ends is not None:
+                    metrics.TOKEN_EXPIRY.labels("kafka").set(ends)
 
     async def _read(self) -> Credentials:
         given = self._settings

@@ -20,7 +20,7 @@ from kit.base.clock import Clock, SystemClock
 from kit.base.errors import TransientError
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
-from kit.base.turns import Job
+from kit.base.turns import Job, every
 from kit.doors.tls import DoorCertificate
 from kit.http_client import HttpClient
 from kit.kafka.connection import Connection
@@ -56,7 +56,7 @@ class Worker:
         self.secrets = Secrets()
         self._documents: list[Documents[Any]] = []
         self._consumer: Consumer | None = None
-        self._background: dict[str, Job] = {}
+        self._background: dict[str, Job] = {"expiry": every(self.clock, 30, self.kafka.note_expiry, "expiry")}
         self._close: list[Callable[[], object]] = []
         self._certificates: list[DoorCertificate] = []
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kit.base.clock import Clock, SystemClock
 from kit.base.kafka_settings import KafkaSettings
@@ -147,6 +148,25 @@ def test_a_token_says_when_it_ends() -> None:
     issuer = Issuer()
     now = SystemClock().now().timestamp()
     assert expiry(issuer.token("sla", lasts=70)) == pytest.approx(now + 70, abs=5)
+
+
+def test_when_certificate_and_token_expire_is_exported_as_the_files_are_now(tmp_path: Path) -> None:
+    def exported(kind: str) -> float | None:
+        return REGISTRY.get_sample_value(f"deskbus_{kind}_expiry_timestamp_seconds", {"name": "kafka"})
+
+    authority, now = Authority(), SystemClock().now().timestamp()
+    certificate, key = authority.issue("sla", lasts=timedelta(days=3))
+    files = write(tmp_path, ca=authority.pem, certificate=certificate, key=key, token=Issuer().token("sla", lasts=70))
+    mutual = {"ca": files["ca"], "certificate": files["certificate"], "key": files["key"]}
+    asked = reader(security="sasl_ssl", mechanism="oauthbearer", token_file=files["token"], **mutual)
+    asked.note_expiry()
+    assert exported("certificate") == pytest.approx(now + 3 * 86_400, abs=60)
+    assert exported("token") == pytest.approx(now + 70, abs=5)
+    put(files["token"], Issuer().token("sla", lasts=700))
+    put(files["certificate"], None)
+    asked.note_expiry()
+    assert exported("token") == pytest.approx(now + 700, abs=5)
+    assert exported("certificate") == pytest.approx(now + 3 * 86_400, abs=60), "what cannot be read changes nothing"
 
 
 def test_secrets_are_not_shown() -> None:
