@@ -75,7 +75,7 @@ format: $(READY) ## format the code and apply the linter's fixes
 	$(BIN)/ruff check --fix .
 
 check-alerts: ## test the alerts; needs promtool, which comes with Prometheus
-	cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/alerts.test.yml
+	cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.test.yml
 
 generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contracts/, and the reference in docs/ from the code
 	$(BIN)/python -m contracts.generate

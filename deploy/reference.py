@@ -1,5 +1,5 @@
 """`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, REST APIs),
-parts of the Helm chart and Grafana's dashboards.
+parts of the Helm chart, Grafana's dashboards and the rules of the service level objectives.
 
 Services are built but not started; no server is contacted.
 """
@@ -24,6 +24,7 @@ from contracts.topics import SERVICES
 from deploy import chart, policies
 from deploy.dashboards import DASHBOARDS, grafana
 from deploy.settings import settings_class
+from deploy.slo import rules as slo_rules
 from kit.base.settings import ServiceSettings
 from kit.process.service import Service
 
@@ -42,6 +43,8 @@ def outputs() -> dict[Path, str]:
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
         DOCS / "policies.md": policies.page(),
+        slo_rules.OUTPUT: slo_rules.text(),
+        chart.FILES / "rules" / slo_rules.OUTPUT.name: slo_rules.text(),
         **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in documents.items()},
     }
 

@@ -1,0 +1,1 @@
+"""Service level objectives: a YAML file each, and what makes Prometheus rules of them. See docs/slo.md."""
