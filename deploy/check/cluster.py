@@ -149,7 +149,7 @@ class Cluster:
         """Create a namespace in which only pods of the `restricted` standard may run; return its name."""
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in _RESTRICTED}
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        self.must("create", "-f", "-", text=json.dumps(made))
+        self.must("apply", "-f", "-", text=json.dumps(made))
         return name
 
 

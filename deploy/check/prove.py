@@ -59,6 +59,14 @@ BREAKAGES = (
         "scaleTarget",
     ),
     Breakage(
+        "kustomize",
+        "a patch for an object that is not there",
+        "deploy/kustomize/overlays/minimal/kustomization.yaml",
+        "- {name: deskbus-sla, count: 1}",
+        "- {name: deskbus-slo, count: 1}",
+        "deskbus-slo",
+    ),
+    Breakage(
         "kube-score",
         "a writable root file system",
         f"{_CHART}/templates/_pod.tpl",

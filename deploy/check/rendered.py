@@ -54,19 +54,15 @@ def check_kubeconform(context: Context) -> None:
 
 
 def check_kustomize(context: Context) -> None:
-    """Every Kustomize directory renders, and what it renders fits its schema."""
-    folder = context.root / "deploy" / "kustomize"
-    directories = sorted(file.parent for file in folder.glob("**/kustomization.yaml"))
-    if not directories:
-        raise Failed("there is no kustomization.yaml below deploy/kustomize")
-    rendered = {}
-    for directory in directories:
-        header = yaml.safe_load((directory / "kustomization.yaml").read_text("utf-8"))
-        if header.get("kind") == "Component":
-            continue  # rendered by the overlays that use it
-        name = str(directory.relative_to(folder)).replace("/", "-")
-        rendered[name] = context.run([context.tool("kubectl"), "kustomize", directory])
-    conform(context, rendered, supported(context)[-1])
+    """Every Kustomize overlay renders, and what it renders fits its schema in every supported Kubernetes."""
+    for version in supported(context):
+        conform(context, overlays(context), version)
+
+
+def overlays(context: Context) -> dict[str, str]:
+    """Return the objects of each Kustomize overlay."""
+    folders = sorted((context.root / "deploy" / "kustomize" / "overlays").iterdir())
+    return {folder.name: context.run([context.tool("kubectl"), "kustomize", folder]) for folder in folders}
 
 
 def check_kube_score(context: Context) -> None:

