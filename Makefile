@@ -103,6 +103,9 @@ mutants: $(READY) ## mutation tests: do the fast tests notice changed lines? tak
 crash: $(READY) ## kill services and servers under load, with ten seeds; takes hours; SEED=n replays one, MESSAGES=n makes it smaller
 	exec $(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
+upgrade-check: $(READY) ## upgrade running services from another revision to this one and back, under load (FROM=REVISION); five minutes
+	exec env DESKBUS_UPGRADE_FROM=$(FROM) $(PYTEST) -m crash -s tests/crash/test_upgrade.py
+
 soak: up ## run an hour at a steady rate: memory, files, lag, latency (MINUTES=, RATE=); writes docs/soak.*
 	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m tests.crash.soak $(or $(MINUTES),60) $(or $(RATE),20)
 

@@ -43,6 +43,8 @@ class Replica:
     log: Path | None = None
     extra_ports: Mapping[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    root: Path = ROOT
+    """The code it runs; another release, in the test of upgrades."""
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ class Replica:
             out = stack.enter_context(self.log.open("ab")) if self.log else None
             self.process = subprocess.Popen(
                 [sys.executable, "-m", f"services.{self.service}"],
-                cwd=ROOT,
+                cwd=self.root,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out or (subprocess.PIPE if piped else None),
