@@ -129,7 +129,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         try:
             await self._ends.start()
             await broker.connect()
-            private.build_consumers_of(broker, partial(PollingConsumer, **self._connection.options()))
+            private.build_consumers_of(broker, PollingConsumer, self._connection.options())
             await broker.start()
         except BaseException as error:
             await self._ends.stop()

@@ -7,7 +7,7 @@ each against the real library, so that an upgrade that renames something fails t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -22,13 +22,16 @@ from faststream.kafka import KafkaBroker
 Connect = Callable[[Callable[..., Awaitable[Any]], dict[str, Any]], Awaitable[Any]]
 
 
-def build_consumers_of(broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer]) -> None:
-    """Make a connected broker create its clients from this class.
+def build_consumers_of(
+    broker: KafkaBroker, kind: Callable[..., AIOKafkaConsumer], options: Mapping[str, Any] | None = None
+) -> None:
+    """Make a connected broker create its clients from this class, with these options over its own.
 
     FastStream has no setting for the class. `builder` is what its own test broker replaces; connecting sets it.
     """
     config = broker.config.broker_config
-    config.builder = partial(kind, **cast("partial[Any]", config.builder).keywords)
+    own = cast("partial[Any]", config.builder).keywords
+    config.builder = partial(kind, **{**own, **(options or {})})
 
 
 def coordination_has_ended(client: AIOKafkaConsumer) -> bool:
