@@ -27,6 +27,7 @@ from contracts import topics
 from contracts.envelope import Event
 from deploy.local import free_port
 from kit.base.clock import SystemClock
+from kit.kafka.connection import Kafka
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent.parent / "deploy" / "config"
@@ -102,6 +103,8 @@ class System:
         """`policies` replaces policy files, by service."""
         self.environment, self.receiver = environment, receiver
         self.kafka = environment["DESKBUS_KAFKA"]
+        #: How the test itself reads the topics, where not everybody may.
+        self.observer: Kafka = self.kafka
         self.prefix = environment["DESKBUS_TOPIC_PREFIX"]
         self.token = traffic.tokens()
         shared = {
@@ -161,7 +164,7 @@ class System:
     # -- observing -----------------------------------------------------------------------------------------------
 
     async def lines(self, *names: str) -> list[TopicRecord]:
-        return [line async for line in read(self.kafka, names, prefix=self.prefix)]
+        return [line async for line in read(self.observer, names, prefix=self.prefix)]
 
     async def events(self, topic: str, *types: str) -> list[Event]:
         """Return the events of a topic, without duplicates, in order of appearance."""
@@ -174,7 +177,7 @@ class System:
 
     async def audit(self) -> Report:
         whole = Audit()
-        async for line in read(self.kafka, [t.name for t in topics.TOPICS], prefix=self.prefix):
+        async for line in read(self.observer, [t.name for t in topics.TOPICS], prefix=self.prefix):
             whole.feed(line)
         return whole.report()
 
