@@ -114,6 +114,9 @@ fuzz: $(READY) ## fuzz every parser with atheris and every API with schemathesis
 	PYTHONPATH=.local/fuzz $(BIN)/python -m tests.attack.fuzz all $(or $(SECONDS),20)
 	DESKBUS_ATTACK_EXAMPLES=100 $(PYTEST) tests/attack/test_documents.py
 
+pictures: up ## draw docs/pictures/ from the code and a run of the demo; needs Prometheus
+	eval "$$($(BIN)/python -m deploy.local env)"; exec $(BIN)/python -m deploy.pictures
+
 clean: down ## remove data, caches and the environment
 	rm -rf .local mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

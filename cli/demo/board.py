@@ -30,6 +30,8 @@ _COLOURS = {
     "unassigned": "yellow",
     "sent": "cyan",
 }
+_FIXED, _SHARES = {"ticket": 8, "clock": 18}, {"from": 5, "says": 7, "with": 4, "why": 7}
+"""Columns of the terminal that a column takes, and how the others share the rest."""
 _NOTABLE = (
     sla.ClockBreached,
     sla.ClockAtRisk,
@@ -126,8 +128,8 @@ class Board:
         """Return the view for a terminal of this height, in lines."""
         rows = max(3, min(TICKET_ROWS, height - NOTABLE_ROWS - 7))
         table = Table(expand=True, box=None, pad_edge=False)
-        for name, width in (("ticket", 8), ("from", 26), ("says", 34), ("with", 18), ("why", 40), ("clock", 18)):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=width)
+        for name in ("ticket", "from", "says", "with", "why", "clock"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=_FIXED.get(name), ratio=_SHARES.get(name))
         for identifier, row in self._shown(rows):
             ticket = row.ticket
             market = ticket.market.marketplace or ticket.market.country or ""

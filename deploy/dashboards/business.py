@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from deploy.dashboards.model import Dashboard, Row, graph, number, quantile, quantiles, rate
+from deploy.dashboards.model import Dashboard, Row, graph, grown, number, quantile, quantiles, rate
 
 _MINUTE = 60
 #: Every replica of routing reports all queues and all agents, so one of them suffices.
 _WAITING = "max by (queue) (deskbus_routing_waiting_tickets)"
 _MET = "sum by (metric) (increase(deskbus_sla_clocks_met_total[1h]))"
-_BREACHED = "sum by (metric) (increase(deskbus_sla_breaches_total[1h]))"
+_BREACHED = grown("deskbus_sla_breaches_total", "metric")
 
 _NOW = Row(
     "Now",
@@ -17,7 +17,7 @@ _NOW = Row(
         number("Waiting for an agent", f"sum({_WAITING})"),
         number("Longest wait", "max(deskbus_routing_oldest_wait_seconds)", "s"),
         number("At risk", "sum(deskbus_sla_at_risk_tickets)", about="Will breach unless somebody acts."),
-        number("Breached, last hour", "sum(increase(deskbus_sla_breaches_total[1h]))"),
+        number("Breached, last hour", grown("deskbus_sla_breaches_total")),
         number("Agents online", 'max(deskbus_routing_agents{presence="online"})'),
     ),
 )
@@ -91,7 +91,7 @@ _PROMISES = Row(
         graph("At risk, by marketplace", ("sum by (marketplace) (deskbus_sla_at_risk_tickets)", "{{marketplace}}")),
         graph(
             "Breached, by marketplace",
-            ("sum by (marketplace) (increase(deskbus_sla_breaches_total[1h]))", "{{marketplace}}"),
+            (grown("deskbus_sla_breaches_total", "marketplace"), "{{marketplace}}"),
             about="In the hour before.",
         ),
         graph(

@@ -14,6 +14,8 @@ from deploy.dashboards.model import WIDTHS, Dashboard, Panel, Unit
 
 #: Grafana mounts the first; Helm can read files of the chart only.
 FOLDERS = ("deploy/grafana/dashboards", "deploy/helm/deskbus/files/dashboards")
+#: How the description of a panel ends that needs more than our own services.
+EMPTY = "empty without it."
 _UNITS: dict[Unit, str] = {"per_second": "ops", "per_minute": "opm"}
 _HEIGHTS = {True: 4, False: 7}
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
@@ -56,7 +58,7 @@ def encode(made: Dashboard) -> str:
 def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
     about = panel.about
     if panel.exporter:
-        about = f"{about} Needs {panel.exporter}; empty without it.".strip()
+        about = f"{about} Needs {panel.exporter}; {EMPTY}".strip()
     made: stat.Panel | timeseries.Panel
     if panel.number:
         made = stat.Panel().graph_mode(kinds.BigValueGraphMode.AREA).color_mode(kinds.BigValueColorMode.NONE)

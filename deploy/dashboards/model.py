@@ -76,6 +76,14 @@ def rate(metric: str, by: str = "", where: str = "", *, seconds: int = 1) -> str
     return f"sum{_by(by)}(rate({metric}{_where(where)}[{RATE}])){times}"
 
 
+def grown(metric: str, by: str = "") -> str:
+    """Return by how much a counter grew within an hour. Unlike `increase`, it counts what a new series began with.
+
+    A label's first value makes a series, and a rare event may be the only one: `increase` would not see it.
+    """
+    return f"sum{_by(by)}(({metric} - {metric} offset 1h >= 0) or {metric})"
+
+
 def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
     """Return a quantile of a histogram."""
     labels = f"le, {by}" if by else "le"

@@ -47,6 +47,8 @@ def _requests(of: str) -> Row:
 
 
 def _events(of: str) -> Row:
+    effect = graph("From an event to its effect", *quantiles("deskbus_event_effect_seconds", of), unit="s")
+    parsed = graph("Parsed", (rate("deskbus_ingest_parsed_total", "kind"), "{{kind}}"), unit="per_second")
     return Row(
         "Events",
         (
@@ -61,7 +63,7 @@ def _events(of: str) -> Row:
                 unit="per_second",
                 about="skipped: seen before. ignored: about nothing here. dead: in the dead letter topic.",
             ),
-            graph("From an event to its effect", *quantiles("deskbus_event_effect_seconds", of), unit="s"),
+            parsed if "ingest" in of else effect,  # ingest reads messages and commands
         ),
     )
 

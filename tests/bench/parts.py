@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import decision, door, machine, steady, stored, timers, whole
+from tests.bench import decision, door, machine, steady, stored, timers, traced, whole
 from tests.bench.names import MEMORY, mongo_in_memory, names
 
 Row = dict[str, Any]
@@ -72,6 +72,10 @@ async def _door(given: Namespace, logs: Path) -> Row:
         return dict(await door.measure(environment, logs, given.requests, given.rounds + 1))
 
 
+async def _tracing(given: Namespace, logs: Path) -> Row:
+    return await traced.measure(logs, tickets=given.tickets, warm=given.warm, rounds=given.rounds)
+
+
 Part = Callable[[Namespace, Path], Awaitable[Row]]
 #: In the order in which they run, with the sizes that each goes by.
 PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
@@ -83,4 +87,5 @@ PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
     "in-memory": (_in_memory, ("tickets", "warm", "rounds", "seconds", "armed", "burst")),
     "replicas": (_replicas, ("tickets", "warm")),
     "stored": (_stored, ("stored", "beside", "warm")),
+    "tracing": (_tracing, ("tickets", "warm", "rounds")),
 }

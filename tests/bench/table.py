@@ -160,6 +160,16 @@ def _stored(r: Figures) -> list[Line]:
     ]
 
 
+def _tracing(r: Figures) -> list[Line]:
+    rows = []
+    for mode, run in r["runs"].items():
+        times = "" if mode == "off" else f", {run['cpu_ratio']:.2f} times off"
+        rows.append(Line(f"CPU seconds of the services per 1,000 tickets, tracing {mode}", f"{run['cpu']:.2f}{times}"))
+        against = "" if mode == "off" else f", {run['rate_ratio']:.2f} times off"
+        rows.append(Line("  tickets per second, through the HTTP door", f"{run['rate']:.0f}{against}"))
+    return rows
+
+
 ROWS: dict[str, Callable[[Figures], list[Line]]] = {
     "tickets": _tickets,
     "in-memory": _in_memory,
@@ -169,6 +179,7 @@ ROWS: dict[str, Callable[[Figures], list[Line]]] = {
     "door": _door,
     "decision": _decision,
     "clocks": _clocks,
+    "tracing": _tracing,
 }
 
 

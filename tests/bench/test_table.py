@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import stored, table, whole
+from tests.bench import stored, table, traced, whole
 from tests.bench.tickets import Run
 
 CPU = {"load": 9.0, "ingest": 1.0, "kafka": 1.5, "sum": 2.5}
@@ -110,3 +110,11 @@ def test_the_page_tells_when_each_part_ran_and_what_else_the_machine_did() -> No
     page = table.page({"clocks": clocks() | taken()})
     assert "| clocks | 2026-11-22T10:00+00:00 | 93 s | 2 % | 0.1 to 1.9 | tickets 2,000 |" in page
     assert "| … breaches per second | 2100 (of 4,000 at one instant) | 2,000 | yes |" in page
+
+
+def test_tracing_is_compared_with_off_in_the_same_turn() -> None:
+    off, on = runs(1.0, 3.0), runs(2.0, 3.3)
+    figures = {mode: traced.compared(off, each) for mode, each in (("off", off), ("all", on))}
+    assert figures["all"]["cpu_ratio"] == pytest.approx((2.0 + 1.1) / 2)
+    rows = table.lines({"tracing": {"runs": figures}})
+    assert [row.measured for row in rows] == ["2.00", "100", "2.65, 1.55 times off", "100, 1.00 times off"]

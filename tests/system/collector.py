@@ -30,9 +30,11 @@ class Reported:
 
 @dataclass
 class Collector:
-    """Takes every span. While it is `away`, it answers 503."""
+    """Takes every span, or throws them away. While it is `away`, it answers 503."""
 
     port: int = 0
+    keep: bool = True
+    requests: int = 0
     spans: list[Reported] = field(default_factory=list)
     away: bool = False
     refused: int = 0
@@ -63,15 +65,16 @@ def _reported(service: str, span: Any) -> Reported:
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
-    made = Collector()
+def collector(*, keep: bool = True) -> Iterator[Collector]:
+    made = Collector(keep=keep)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            made.requests += 1
             if made.away:
                 made.refused += 1
-            else:
+            elif made.keep:
                 made.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
             self.send_response(503 if made.away else 200)
             self.send_header("content-length", "0")
