@@ -115,6 +115,14 @@ BREAKAGES = (
         "field is immutable",
     ),
     Breakage(
+        "install",
+        "secrets of the trial that are new at each upgrade",
+        f"{_CHART}/templates/_trial.tpl",
+        'lookup "v1" "Secret"',
+        'lookup "v1" "ConfigMap"',
+        "the upgrade changed generated secrets",
+    ),
+    Breakage(
         "bad",
         "a chart that accepts `latest`",
         f"{_CHART}/templates/_checks.tpl",

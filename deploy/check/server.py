@@ -38,8 +38,10 @@ def check_install(context: Context) -> None:
         namespace = server.namespace(f"install-{number}")
         options = ["--namespace", namespace, "--values", str(values), "--no-hooks"]
         judge(server.helm("install", "deskbus", context.chart, *options), f"{values.name}: install")
-        before = _manifest(server, namespace)
+        before, secrets = _manifest(server, namespace), _secrets(server, namespace)
         judge(server.helm("upgrade", "deskbus", later, *options), f"{values.name}: upgrade")
+        if _secrets(server, namespace) != secrets:
+            raise Failed(f"{values.name}: the upgrade changed generated secrets")
         if _manifest(server, namespace) == before:
             raise Failed(f"{values.name}: the upgrade changed nothing, so it has proven nothing")
         judge(
@@ -92,6 +94,12 @@ def _apply(server: Cluster, namespace: str, objects: str) -> subprocess.Complete
 
 def _manifest(server: Cluster, namespace: str) -> str:
     return server.helm("get", "manifest", "deskbus", "--namespace", namespace).stdout
+
+
+def _secrets(server: Cluster, namespace: str) -> str:
+    """Return the contents of the release's Secrets, which a database may know already."""
+    ours = ["--selector", "app.kubernetes.io/name=deskbus", "--output", "jsonpath={.items[*].data}"]
+    return server.kubectl("get", "secrets", "--namespace", namespace, *ours).stdout
 
 
 def _later_chart(context: Context) -> Path:
