@@ -117,7 +117,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def start(self, router: KafkaRouter) -> None:
         """Join the group; raises TransientError, KafkaError or OSError while no broker answers."""
         broker = KafkaBroker(
-            self._settings.kafka,
+            self._settings.kafka.split(","),  # FastStream takes a string for one server
             apply_types=False,
             allow_auto_create_topics=False,
             consumer_only=True,

@@ -171,7 +171,7 @@ async def _checked(create: Callable[..., Awaitable[AIOKafkaConnection]], **optio
     return connection
 
 
-async def abandon(producer: AIOKafkaProducer) -> None:
+async def disconnect(producer: AIOKafkaProducer) -> None:
     """End a producer with what it has not sent, within two seconds.
 
     `AIOKafkaProducer.stop` waits until all is sent, which may be never. Cancelled, it leaves its tasks, which go on
@@ -181,7 +181,6 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     producer._closed = True  # noqa: SLF001 - it would warn that it was not stopped
     if task is not None:
         task.cancel()
-    producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # noqa: SLF001
     await client.close()
     for _ in range(20 if task is not None else 0):
         # The task waits for its requests, and these for metadata that a closed client never asks for.

@@ -7,6 +7,7 @@ while an earlier one of its run is not confirmed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -18,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from kit.base.errors import TransientError
 from kit.kafka.connection import Kafka, client_options, why
-from kit.kafka.private import abandon, sender_has_ended
+from kit.kafka.private import disconnect, sender_has_ended
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
 
@@ -200,8 +201,7 @@ def _fatal(error: Exception) -> bool:
 
 async def _close(producer: AIOKafkaProducer) -> None:
     """Send what is buffered, within a bound, and disconnect."""
-    try:
+    with contextlib.suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(2):
-            await producer.stop()
-    except (KafkaError, TimeoutError, OSError):
-        await abandon(producer)
+            await producer.flush()
+    await disconnect(producer)

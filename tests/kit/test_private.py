@@ -197,3 +197,13 @@ def test_one_file_reaches_past_the_public_interface_of_kafkas_clients(root: Path
     found = {name: list(reaches_past(text)) for name, text in clients.items()}
     assert found.pop(HOME)
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+async def test_a_consumer_starts_although_the_first_server_that_it_is_told_is_away(
+    rig: Rig, unused_tcp_port: int
+) -> None:
+    """FastStream takes a string for the address of one server."""
+    several = f"127.0.0.1:{unused_tcp_port},{rig.settings.kafka}"
+    rig.settings = rig.settings.model_copy(update={"kafka": several})
+    async with rig.replica() as consumer:
+        await until(lambda: _owned(consumer, rig.prefix + IN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import kit.kafka.producer
 from cli.topics import create_topics
 from contracts.topics import INBOUND, TOPICS, topic_name
 from deploy.local import KafkaServer, free_port
@@ -33,7 +35,9 @@ def own(tmp_path: Path) -> Iterator[KafkaServer]:
         server.kill()
 
 
-async def test_producers_that_were_given_up_leave_no_task_and_no_connection(own: KafkaServer) -> None:
+async def test_producers_that_were_given_up_leave_no_task_and_no_connection(
+    own: KafkaServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While replicas are away each refused message may cost a producer; a door that runs on must not keep them."""
     await create_topics(own.address, "t.", 1, topics=[topic for topic in TOPICS if topic.name == INBOUND])
     record = Outgoing(topic_name(INBOUND, "t."), b"key", b"value", ())
@@ -47,6 +51,11 @@ async def test_producers_that_were_given_up_leave_no_task_and_no_connection(own:
         await until(partial(_gave_up, producer), 10, "the old producer is given up")
         own.resume()
         await producer.send(record)  # by the next producer
+    monkeypatch.setattr(kit.kafka.producer, "SEND_SECONDS", 0.5)
+    await _suspend(own)
+    assert await producer.send_runs([[record, record]]) == [0]
+    await until(partial(_gave_up, producer), 10, "the old producer is given up")
+    own.resume()
     await producer.stop()
 
     async def all_gone() -> bool:
@@ -54,6 +63,8 @@ async def test_producers_that_were_given_up_leave_no_task_and_no_connection(own:
         return not connections and asyncio.all_tasks() == {asyncio.current_task()}
 
     await until(all_gone, 10, "no connection and no task is left")
+    gc.collect()  # asyncio complains of what is collected
+    assert [entry.getMessage() for entry in caplog.records if entry.name == "asyncio"] == []
 
 
 async def _gave_up(producer: Producer) -> bool:

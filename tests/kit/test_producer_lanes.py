@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
+import kit.kafka.producer
 from kit.base.errors import TransientError
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
@@ -59,8 +60,15 @@ class Client:
             future.set_exception(self.error)
         return future
 
-    async def stop(self) -> None:
-        self.stopped = True
+    async def flush(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _disconnecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def disconnect(client: Client) -> None:
+        client.stopped = True
+
+    monkeypatch.setattr(kit.kafka.producer, "disconnect", disconnect)
 
 
 def over(client: Client) -> Producer:
