@@ -100,7 +100,7 @@ scale: $(READY) ## calculate growth to ten million tickets a day from the record
 mutants: $(READY) ## mutation tests: do the fast tests notice changed lines? takes hours (ARGS="PATH --sample 200 --survivors"); see docs/testing.md
 	exec $(BIN)/python -m tests.mutants $(ARGS)
 
-crash: $(READY) ## kill services and servers under load, with ten seeds; takes hours; SEED=n replays one, MESSAGES=n makes it smaller
+crash: $(READY) ## kill services and servers under load, with ten seeds; takes hours; SEED=n replays one, MESSAGES=n makes it smaller, BROKERS=3 kills one and two of three brokers
 	exec $(PYTEST) -m crash -s $(if $(SEED),-k test_a_campaign)
 
 upgrade-check: $(READY) ## upgrade running services from another revision to this one and back, under load (FROM=REVISION); five minutes

@@ -78,6 +78,12 @@ class KafkaServer(Server):
     def answers(self) -> bool:
         return probes.kafka_answers(self.host, self.port)
 
+    def advertise(self, port: int) -> None:
+        """Send clients to another port, but not the other brokers."""
+        self._advertised_port = port
+        self._listeners = (*self._listeners, Listener("PEERS", free_port(), "PLAINTEXT"))
+        self._properties["inter.broker.listener.name"] = "PEERS"
+
     def join(self, node: int, cluster: Sequence[KafkaServer], home: Path) -> None:
         """Make the server a broker of a cluster that is named after its directory, before its first start."""
         self.name = f"kafka-{node}"
@@ -154,12 +160,12 @@ class KafkaServer(Server):
 def brokers(directory: Path, ports: Sequence[int], *, advertised: Sequence[int] = ()) -> list[KafkaServer]:
     """Return the brokers of one cluster, with their data in directories `1`, `2` … below `directory`.
 
-    Every topic has a copy on each broker, and a write needs a majority of them.
+    Every topic has a copy on each broker, and a write needs a majority of them. With `advertised` ports, those of
+    proxies, brokers reach each other past these.
     """
-    made = [
-        KafkaServer(directory / str(node), port, advertised_port=shown, heap_mb=_CLUSTER_HEAP_MB)
-        for node, (port, shown) in enumerate(zip(ports, advertised or ports, strict=True), start=1)
-    ]
+    made = [KafkaServer(directory / str(node), port, heap_mb=_CLUSTER_HEAP_MB) for node, port in enumerate(ports, 1)]
+    for broker, port in zip(made, advertised, strict=False):
+        broker.advertise(port)
     for node, broker in enumerate(made, start=1):
         broker.join(node, made, directory)
     return made

@@ -12,7 +12,7 @@ import os
 import shutil
 import traceback
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pymongo.errors import PyMongoError
 from cli.reading import TopicRecord, read
 from contracts import topics
 from deploy.local import KafkaServer, MongoServer, free_port
+from deploy.local.kafka import brokers
 from deploy.local.stack import DATA
 from kit.base.clock import SystemClock
 from tests.crash import stores, verdict
@@ -66,21 +67,28 @@ class Outcome:
 
 
 @asynccontextmanager
-async def ground(folder: Path) -> AsyncIterator[Ground]:
+async def ground(folder: Path, size: Size) -> AsyncIterator[Ground]:
     """Start Kafka and MongoDB for the campaign, behind proxies."""
-    kafka_door, mongo_door = free_port(), free_port()
-    kafka = KafkaServer(folder / "kafka", free_port(), advertised_port=kafka_door)
+    ports = [free_port() for _ in size.kafka]
+    doors = {name: free_port() for name in (*size.kafka, "mongo")}
+    kafka = (
+        brokers(folder / "kafka", ports, advertised=[doors[name] for name in size.kafka])
+        if size.brokers > 1
+        else [KafkaServer(folder / "kafka", ports[0], advertised_port=doors["kafka"])]
+    )
     disk = Disk(folder / "mongo")  # the server's log is outside, so that it can be written when the disk is full
     mongo = MongoServer(folder / "mongo", free_port())
-    for server in (kafka, mongo):
+    servers: list[KafkaServer | MongoServer] = [*kafka, mongo]
+    for server in servers:
         server.start()
     try:
-        for server in (kafka, mongo):
+        for server in servers:
             await asyncio.to_thread(server.wait_ready, 120)
-        with Proxy(kafka_door, kafka.port) as to_kafka, Proxy(mongo_door, mongo.port) as to_mongo:
-            yield Ground(kafka, mongo, {"kafka": to_kafka, "mongo": to_mongo}, disk)
+        with ExitStack() as stack:
+            proxies = {each.name: stack.enter_context(Proxy(doors[each.name], each.port)) for each in servers}
+            yield Ground(kafka, mongo, proxies, disk)
     finally:
-        for server in (kafka, mongo):
+        for server in servers:
             server.kill()
         disk.close()
 
@@ -88,7 +96,7 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
 def environment(under: Ground, size: Size) -> dict[str, str]:
     """Return the environment of all services."""
     return {
-        "DESKBUS_KAFKA": f"127.0.0.1:{under.proxies['kafka'].port}",
+        "DESKBUS_KAFKA": ",".join(f"127.0.0.1:{under.proxies[name].port}" for name in size.kafka),
         "DESKBUS_MONGO": f"mongodb://127.0.0.1:{under.proxies['mongo'].port}/?directConnection=true",
         "DESKBUS_TOPIC_PREFIX": f"{PREFIX}.",
         "DESKBUS_MONGO_PREFIX": PREFIX,
@@ -112,7 +120,8 @@ class Campaign:
     def __init__(self, seed: int, size: Size, folder: Path | None = None) -> None:
         self.seed, self.size = seed, size
         self.folder = folder or DATA / "crash" / f"{seed}-{size.messages}-{os.getpid()}"
-        command = f"SEED={seed} MESSAGES={size.messages} make crash"
+        several = f" BROKERS={size.brokers}" if size.brokers > 1 else ""
+        command = f"SEED={seed} MESSAGES={size.messages} make crash{several}"
         if size.session < FULL.session:
             command = f"SEED={seed} pytest tests/crash -k small_campaign"
         self.outcome = Outcome(seed, self.folder, again=command)
@@ -123,7 +132,7 @@ class Campaign:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         print(f"campaign with seed {self.seed}, {self.size.messages} messages; logs: {self.folder}", flush=True)
-        async with ground(self.folder) as under:
+        async with ground(self.folder, self.size) as under:
             try:
                 async with system(environment(under, self.size), self.folder / "logs") as made:
                     await self._run(made, under)

@@ -23,15 +23,18 @@ from tests.crash.schedule import Fault
 
 @dataclass
 class Ground:
-    """The servers, the proxies in front of them, and MongoDB's disk."""
+    """The servers, the proxies in front of them (by the same names), and MongoDB's disk."""
 
-    kafka: KafkaServer
+    kafka: list[KafkaServer]
     mongo: MongoServer
     proxies: dict[str, Proxy]
     disk: Disk
 
-    def server(self, name: str) -> KafkaServer | MongoServer:
-        return self.kafka if name == "kafka" else self.mongo
+    @property
+    def servers(self) -> dict[str, KafkaServer | MongoServer]:
+        """The servers by name."""
+        servers: list[KafkaServer | MongoServer] = [*self.kafka, self.mongo]
+        return {server.name: server for server in servers}
 
 
 @dataclass
@@ -62,8 +65,7 @@ class Faults:
 
     async def all_up(self) -> None:
         """Start all servers and replicas that are down, and wait until they are ready."""
-        for name in ("kafka", "mongo"):
-            await asyncio.to_thread(self._up, name)
+        await asyncio.to_thread(self._up, *self.ground.servers)
         for replica in self.replicas.values():
             self._notice(replica)
             replica.start()
@@ -73,10 +75,11 @@ class Faults:
     async def _do(self, fault: Fault) -> None:
         match fault.kind:
             case "server":
-                server = self.ground.server(fault.target)
-                await asyncio.to_thread(server.kill)
+                names = fault.target.split()
+                for name in names:
+                    await asyncio.to_thread(self.ground.servers[name].kill)
                 await asyncio.sleep(fault.seconds)
-                await asyncio.to_thread(self._up, fault.target)
+                await asyncio.to_thread(self._up, *names)
             case "disk":
                 await self._disk(fault)
             case "cut" | "stall" | "delay" | "throttle":
@@ -84,10 +87,12 @@ class Faults:
             case _:
                 await self._replica(fault, self.replicas[fault.target])
 
-    def _up(self, name: str) -> None:
-        server = self.ground.server(name)
-        server.start()
-        server.wait_ready(120)
+    def _up(self, *names: str) -> None:
+        servers = [self.ground.servers[name] for name in names]
+        for server in servers:
+            server.start()  # all of them first: a broker is not ready without most of the others
+        for server in servers:
+            server.wait_ready(120)
 
     async def _disk(self, fault: Fault) -> None:
         disk = self.ground.disk
@@ -104,7 +109,7 @@ class Faults:
     def _recover(self) -> None:
         """Restart MongoDB if it exited because of the full disk; kill and restart it if it is up but cannot write."""
         self._up("mongo")
-        server = self.ground.server("mongo")
+        server = self.ground.mongo
         with MongoClient[dict[str, Any]](server.address, serverSelectionTimeoutMS=5000, socketTimeoutMS=5000) as client:
             try:
                 client["probe"]["probe"].insert_one({})

@@ -5,21 +5,27 @@ The brokers are those of all tests here, which leave them running.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from pathlib import Path
 
+import aiosmtplib
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cli.topics import create_topics
+from cli.traffic import Mail
 from contracts.topics import TOPICS, topic_name
 from deploy.local import KafkaServer, free_port
 from deploy.local.kafka import brokers
 from kit.kafka import private
 from kit.kafka.reading import PollingConsumer
-from tests.system.rig import until
+from tests.conftest import Prefix
+from tests.system.rig import System, pieces, system, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 _SET_ON_TOPIC = 1
@@ -82,3 +88,65 @@ async def test_commits_are_read_again_when_the_coordinator_has_moved(everywhere:
         assert await private.committed_with_metadata(client, [tp]) == {tp: (7, "starts=1")}
     finally:
         await client.stop()
+
+
+@pytest.fixture
+async def deskbus(
+    three: list[KafkaServer], everywhere: str, mongo: str, prefix: Prefix, tmp_path: Path
+) -> AsyncIterator[System]:
+    """A running system with agents."""
+    environment = {
+        "DESKBUS_KAFKA": everywhere,
+        "DESKBUS_MONGO": mongo,
+        "DESKBUS_TOPIC_PREFIX": prefix.topics,
+        "DESKBUS_MONGO_PREFIX": prefix.mongo,
+    }
+    async with system(environment, tmp_path / "logs") as made:
+        await made.create_topics()
+        made.start()
+        await made.agents()
+        try:
+            yield made
+        finally:
+            for broker in three:
+                broker.start()
+            for broker in three:
+                broker.wait_ready(120)
+
+
+async def test_brokers_die_and_services_go_on_by_themselves(deskbus: System, three: list[KafkaServer]) -> None:
+    processes = {replica.name: replica.process for replica in deskbus.fleet.replicas}
+    async with deskbus.doors(patience=120) as doors:
+        await doors.send_all(pieces(deskbus, 10))
+        await deskbus.settled(10)
+        three[0].kill()  # each broker leads partitions
+        await doors.send_all(pieces(deskbus, 20))
+        await deskbus.settled(30)
+
+        three[1].kill()
+        await _refused(deskbus)
+        waiting = asyncio.create_task(doors.send_all(pieces(deskbus, 20)))
+        for broker in three[:2]:
+            broker.start()
+        assert len(await waiting) == 20
+        report = await deskbus.settled(50)
+    assert report.clean, report.faults
+    assert report.counts["dead letters"] == 0
+    assert {replica.name: replica.process for replica in deskbus.fleet.replicas if replica.alive} == processes
+
+
+async def _refused(deskbus: System) -> None:
+    """Both doors say within two seconds that they take nothing now."""
+    hook = deskbus.traffic.whatsapp("halo")
+    began = time.monotonic()
+    answer = await deskbus.http.post(deskbus.one("ingest").url + hook.path, content=hook.body, headers=hook.headers)
+    assert time.monotonic() - began < 2.5, "2 s and what the machine is busy with"
+    assert answer.status_code == 503
+    mail = next(piece for piece in pieces(deskbus, 40) if isinstance(piece, Mail))
+    port = deskbus.one("ingest").extra_ports["smtp"]
+    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
+        began = time.monotonic()
+        with pytest.raises(aiosmtplib.SMTPDataError) as refusal:
+            await client.sendmail(mail.sender, list(mail.recipients), mail.data)
+        assert time.monotonic() - began < 2.5
+        assert refusal.value.code == 451
