@@ -6,7 +6,7 @@ changes more than files.
 
 import sys
 
-from deploy.check import cluster, dashboards, files, rendered, server
+from deploy.check import cluster, dashboards, files, live, rendered, server
 from deploy.check.harness import Check, main
 
 _CHART = ("helm", "kubeconform", "kubernetes-schemas", "crds")
@@ -21,10 +21,12 @@ CHECKS = (
     Check("kube-score", rendered.check_kube_score, ("helm", "kube-score")),
     Check("policies", rendered.check_policies, ("helm", "kubectl")),
     Check("promtool", files.check_promtool, ("promtool",)),
+    Check("amtool", files.check_amtool, ("amtool",)),
     Check("dashboards", dashboards.check_dashboards, ("prometheus",), slow=True),
     Check("dry-run", server.check_dry_run, cluster.NEEDS, slow=True),
     Check("install", server.check_install, cluster.NEEDS, slow=True),
     Check("bad", server.check_bad, cluster.NEEDS, slow=True),
+    Check("live", live.check_live, ("prometheus", "alertmanager"), slow=True),
 )
 
 

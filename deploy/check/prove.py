@@ -91,6 +91,14 @@ BREAKAGES = (
         "FAILED",
     ),
     Breakage(
+        "amtool",
+        "a route that no alert takes",
+        "deploy/alertmanager/alertmanager.yml",
+        '[severity="page"]\n      receiver',
+        '[severity="pages"]\n      receiver',
+        "goes to tickets, not to pager",
+    ),
+    Breakage(
         "dashboards",
         "a panel about a metric that no service has",
         "deploy/grafana/dashboards/deskbus-business.json",
@@ -129,6 +137,22 @@ BREAKAGES = (
         'eq $v.image.tag "latest"',
         'eq $v.image.tag "newest"',
         "latest.yaml was accepted",
+    ),
+    Breakage(
+        "live",
+        "an alert that looks for a service of another name",
+        "deploy/prometheus/rules/alerts.yml",
+        'absent(deskbus_heartbeat_age_seconds{service="sla"})',
+        'absent(deskbus_heartbeat_age_seconds{service="SLA"})',
+        "no alert is active while all is well",
+    ),
+    Breakage(
+        "live",
+        "a service that is gone no longer silences its other alerts",
+        "deploy/alertmanager/alertmanager.yml",
+        '[alertname="DeskbusNothingHeard"]\n    target',
+        '[alertname="DeskbusNothingHeards"]\n    target',
+        "is not inhibited",
     ),
 )
 

@@ -96,6 +96,17 @@ def test_every_alert_is_fired_once_and_kept_quiet_once(alerts: list[Rule], prome
     assert quiet == {rule["alert"] for rule in alerts} - {"DeskbusWatchdog"}
 
 
+def test_an_alert_names_its_service_so_that_a_service_that_is_gone_can_silence_it(prometheus: Path) -> None:
+    unnamed = set()
+    for file in (prometheus / "tests").glob("*.test.yml"):
+        for case in yaml.safe_load(file.read_text("utf-8"))["tests"]:
+            for sample in (each for check in case["promql_expr_test"] for each in check["exp_samples"]):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', sample["labels"]))
+                if "service" not in labels:
+                    unnamed.add(labels["alertname"])
+    assert unnamed == {"DeskbusDown", "DeskbusWatchdog"}, "the first names its instance"
+
+
 def test_promtool_finds_rules_and_their_tests_in_order(prometheus: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("needs promtool (Debian: prometheus)")
