@@ -58,17 +58,27 @@ class Reader:
         self._token: tuple[str, float] | None = None
         """The last token of the command, and when (monotonic) it was printed."""
         self._running = asyncio.Lock()
+        self._refused: str | None = None
+        """Why the files are not used, as it was last said."""
 
     async def read(self) -> Credentials:
         """Return the current credentials; raises CredentialsError if none were ever read."""
         try:
             self._last = await self._read()
         except (CredentialsError, OSError, UnicodeDecodeError) as error:
-            reason = _told(error)
+            self._refuse(_told(error))
             if self._last is None:
-                raise CredentialsError(reason) from error
-            log.warning("keeping the former credentials for Kafka", reason=reason)
+                raise CredentialsError(_told(error)) from error
+        else:
+            self._refuse(None)
         return self._last
+
+    def _refuse(self, reason: str | None) -> None:
+        """Say once why files are not used, and export that former credentials are."""
+        metrics.CERTIFICATE_REFUSED.labels("kafka").set(reason is not None and self._last is not None)
+        if reason is not None and reason != self._refused and self._last is not None:
+            log.warning("keeping the former credentials for Kafka", reason=reason)
+        self._refused = reason
 
     def forget_token(self) -> None:
         """Ask the command again next time: its token was refused."""

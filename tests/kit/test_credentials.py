@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
+from kit.base import metrics
 from kit.base.clock import Clock, SystemClock
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka import credentials
@@ -32,7 +34,7 @@ def with_token(command: str, clock: Clock | None = None) -> Reader:
 
 def put(file: Path, content: str | bytes | None) -> None:
     """Write a file anew; None removes it."""
-    file.unlink()
+    file.unlink(missing_ok=True)
     if content is not None:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -63,7 +65,14 @@ async def test_a_file_in_the_middle_of_a_rotation_changes_nothing(password: Path
     files = reader(security="sasl_ssl", username="sla", password_file=password)
     before = await files.read()
     put(password, damaged)
-    assert await files.read() == before
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await files.read() == before
+    assert [line["event"] for line in logs] == ["keeping the former credentials for Kafka"]
+    assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 1
+    put(password, "second")
+    assert (await files.read()).password == "second"
+    assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 0
 
 
 async def test_without_any_credentials_the_reason_names_the_file(password: Path) -> None:
