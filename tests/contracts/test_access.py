@@ -1,5 +1,7 @@
 """What each user may do in Kafka: what the table of topics says, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from contracts.access import CREATOR, OPERATOR, USERS, access
@@ -44,6 +46,21 @@ def test_every_name_is_in_full_and_appears_once(user: str) -> None:
     names = [(each.resource, each.name) for each in access(user, "shop-eu.")]
     assert len(names) == len(set(names)) > 0
     assert all(name.startswith("shop-eu.deskbus.") for _, name in names)
+
+
+def test_the_documented_table_is_what_is_listed(root: Path) -> None:
+    text = (root / "docs" / "connections.md").read_text("utf-8").partition("### Who may do what")[2]
+    heads, _, *rows = [line for line in text.partition("\n###")[0].splitlines() if line.startswith("|")]
+    documented: dict[str, set[tuple[str, str, str]]] = {user: set() for user in (*SERVICES, OPERATOR)}
+    users = [cell.strip() for cell in heads.strip("|").split("|")][1:]
+    for row in rows:
+        first, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        resource = "group" if first.startswith("group ") else "topic"
+        for user, cell in zip(users, cells, strict=True):
+            for operation in {*cell.split(", "), "Describe"} if cell else ():
+                documented[user].add((resource, first.removeprefix("group ").strip("`"), operation))
+    for user, found in documented.items():
+        assert found == {(each.resource, each.name, op) for each in access(user) for op in each.operations}, user
 
 
 def test_an_unknown_user_is_refused() -> None:

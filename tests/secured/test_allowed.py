@@ -28,7 +28,7 @@ from kit.kafka.connection import Connection
 from tests.secured.broker import Secured
 from tests.secured.conftest import PREFIX
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]  # the first test waits for the broker
 NAMES = [prefix + topic.name for prefix in (PREFIX, "other.") for topic in table.TOPICS]
 GROUPS = [table.group_name(service, prefix) for prefix in (PREFIX, "other.") for service in table.SERVICES]
 IMPLIED = {"Read": "Describe", "Write": "Describe", "AlterConfigs": "DescribeConfigs"}

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from contracts.topics import SLA
+from cli.topics import create_topics
+from contracts.topics import BY_NAME, SLA
 from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
@@ -20,10 +21,10 @@ from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
 from tests.secured import admin
 from tests.secured.authority import Authority, Issuer, write
-from tests.secured.broker import Secured
+from tests.secured.broker import Secured, secured
 from tests.secured.conftest import PREFIX
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]  # the first test waits for the broker
 TOPIC = PREFIX + SLA
 RECORD = Outgoing(TOPIC, b"key", b"value", [])
 
@@ -249,3 +250,35 @@ async def _until_reached(producer: Producer, connection: Connection) -> None:
             with pytest.raises(TransientError):
                 await producer.send(RECORD, seconds=2)
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_brokers_get_certificates_of_another_ca_and_clients_go_on(tmp_path: Path) -> None:
+    """Both CAs first, then the brokers, then the new CA alone."""
+    broker = secured(tmp_path)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(broker.authority.pem)
+    await asyncio.to_thread(start, broker)
+    try:
+        await create_topics(broker.keepers, PREFIX, 1, topics=[BY_NAME[SLA]])
+        await broker.admit(PREFIX)
+        async with producing({**broker.scram("sla"), "DESKBUS_KAFKA_CA": str(trusted)}) as (producer, connection):
+            await until_sent(producer)
+            new = Authority("new")
+            replace(trusted, broker.authority.pem + new.pem)
+            certificate, key = new.issue("127.0.0.1")
+            write(tmp_path, server=key + certificate)
+            await asyncio.to_thread(broker.server.stop)
+            await asyncio.to_thread(start, broker)
+            await until_sent(producer, 40)
+            replace(trusted, new.pem)
+            drop(connection)
+            await until_sent(producer)
+            assert connection.fault() is None
+    finally:
+        await asyncio.to_thread(broker.server.stop)
+
+
+def start(broker: Secured) -> None:
+    broker.server.start()
+    broker.server.wait_ready()
