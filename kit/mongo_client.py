@@ -15,7 +15,7 @@ os.environ.setdefault("MOTOR_MAX_WORKERS", "4")  # motor reads it once, on impor
 
 import structlog
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
-from pymongo import WriteConcern
+from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConfigurationError, InvalidURI
 from pymongo.read_concern import ReadConcern
 
@@ -148,6 +148,8 @@ class MongoConnection:
             self._name,
             read_concern=ReadConcern("majority"),
             write_concern=WriteConcern(w="majority", j=True, wtimeout=8_000),
+            # Whatever the connection string says: a document from a secondary may be old, and its guarded write loses.
+            read_preference=ReadPreference.PRIMARY,
         )
 
 

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo import ReadPreference
 from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, ProtocolError, PyMongoError
 
 from kit.base.errors import TransientError
 from kit.base.ids import uuid7
 from kit.mongo import MongoStore, _passing
+from kit.mongo_client import MongoConnection
 from kit.protocol.ports import Guarded, WriteOutcome
 from tests.kit.both_stores import BOTH, Store, drop, one_of
 
@@ -239,3 +241,13 @@ async def test_server_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int
         assert await store.write(NAME, [guarded("a", 0)]) == WriteOutcome(unknown=True)
     finally:
         store.close()
+
+
+async def test_a_connection_string_cannot_weaken_what_is_read_and_written() -> None:
+    """An old document from a secondary would make every guarded write lose."""
+    url = "mongodb://127.0.0.1:1/?readPreference=secondaryPreferred&w=1&journal=false&readConcernLevel=local"
+    connection = MongoConnection(url, "kit", away_after_ms=100)
+    database = connection.database()
+    assert database.read_preference == ReadPreference.PRIMARY
+    assert database.read_concern.level == "majority"
+    assert (database.write_concern.document["w"], database.write_concern.document["j"]) == ("majority", True)

@@ -13,6 +13,8 @@ from tests.scale.plans import GOAL_MS, Found, World
 from tests.scale.work import BUSY_HOUR, PROFILE, Plan, Stage
 
 CELLS = (1, 2, 4, 8, 10, 16, 20)
+INSTALLATIONS = (1_000, 10_000, 100_000, 500_000)
+"""Tickets a day."""
 TIMES = (1, 2, 5, 10)
 ONE = 1_000_000
 """Tickets a day that growth is counted from."""
@@ -139,6 +141,23 @@ def growth(world: World, seconds: float) -> str:
 def sized(world: World, tickets: float) -> World:
     """The same for another number of tickets a day."""
     return World(world.costs, replace(world.assumed, tickets_a_day=tickets), world.agent, world.crowd)
+
+
+def installations(world: World) -> str:
+    """What installations of ordinary sizes need: two replicas of each service carry most of them."""
+    rows = []
+    for tickets in INSTALLATIONS:
+        one = sized(world, tickets)
+        short, long = one.log_bytes()
+        day_, copies = one.assumed.tickets_a_day, one.assumed.replication
+        kafka = (short * one.assumed.days_inbound + long * one.assumed.days_events) * day_ * copies / 1e9
+        rows.append(
+            (f"{tickets:,}", f"{one.peak():.2g}", share(max(one.shares(_plain(), one.peak()).values())),
+             f"{kafka:,.0f}", f"{one.document_bytes() * day_ * copies * 365 / 1e9:,.0f}")
+        )  # fmt: skip
+    head = ("tickets a day", "tickets per second at the peak", "busiest service, of its capacity",
+            "Kafka disk, GB", "MongoDB disk per year, GB")  # fmt: skip
+    return table(head, rows)
 
 
 def choices(world: World, seconds: float) -> str:
@@ -271,6 +290,7 @@ def page(plain: World, mended: World, *, seconds: float = 20.0, say: Callable[[s
         inputs(plain),
         f"### Checks\n\n{checks(plain)}",
         f"### Load\n\n{load(plain)}",
+        f"### Ordinary sizes, with two replicas of each service\n\nDisk counts all copies.\n\n{installations(plain)}",
         f"### Growth of one cell, with the current code\n\nx1 is {ONE:,} tickets a day.\n\n{grown}",
         f"### Options for one cell of {ONE:,} tickets a day, at its peak\n\n{choices(plain, seconds / 2)}",
         f"### Smallest plans for {plain.assumed.tickets_a_day:,.0f} tickets a day, by number of cells\n\n{smallest}",
