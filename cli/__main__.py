@@ -152,7 +152,7 @@ def partitions(
 
 @app.command()
 def rebuild(
-    service: Annotated[str, typer.Argument(help="sla.")],
+    service: Annotated[str, typer.Argument(help="sla or notify.")],
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
     former: Annotated[

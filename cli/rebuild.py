@@ -44,6 +44,18 @@ _WRITERS = ("version", "outbox")
 """Fields that belong to the writes of a document and not to its history."""
 
 
+def differing(mine: Row, stored: Row) -> list[str]:
+    """Return which fields differ; of the state, by its own fields."""
+    found = []
+    for name in sorted(mine.keys() | stored.keys()):
+        one, other = mine.get(name), stored.get(name)
+        if name == "state" and isinstance(one, dict) and isinstance(other, dict):
+            found += [f"state.{each}" for each in differing(one, other)]
+        elif one != other:
+            found.append(name)
+    return found
+
+
 @dataclass
 class Plan(Generic[S]):
     """How one service is rebuilt."""
@@ -59,9 +71,7 @@ class Plan(Generic[S]):
     finish: Callable[[], Sequence[tuple[str, Row]]] = tuple
     """Further documents, each with its collection."""
     remarks: Callable[[], Iterator[str]] = lambda: iter(())
-    differ: Callable[[Row, Row], list[str]] = lambda mine, stored: [
-        name for name in mine.keys() | stored.keys() if mine.get(name) != stored.get(name)
-    ]
+    differ: Callable[[Row, Row], list[str]] = differing
     """Which fields of two stored documents differ: made now, and stored by the service."""
 
 

@@ -145,6 +145,9 @@ class NotificationSent(NotificationEvent):
     type: ClassVar[str] = "deskbus.notification.sent.v1"
     sent_at: Instant = Field(description="When it was accepted.")
     after_ms: Milliseconds | None = Field(None, description="Time from the decision to notify until it was accepted.")
+    thread: str | None = Field(
+        None, description="The receiver's id of the thread that this escalation's notifications belong to."
+    )
 
 
 class NotificationFailed(NotificationEvent):

@@ -57,6 +57,10 @@ class Restore(Protocol[S]):
         """Apply events that no record led to."""
         ...
 
+    def finished(self, state: S) -> S:
+        """Return the state after everything was applied."""
+        ...
+
     def agrees(self, mine: Payload, said: Payload) -> bool:
         """Return whether an event decided now is the one that was published then."""
         ...
@@ -112,6 +116,8 @@ class _Fold(Generic[S]):
                 self._hear_silent(self._waiting[number].at, number)
                 self._hear(self._waiting.pop(number), run)
         self._hear_silent(None, None)
+        if self._doc.state is not None:
+            self._doc.state = self._restore.finished(self._doc.state)
         if said:
             self._doc.emitted = said[-1].sequence
             self._doc.changed = True

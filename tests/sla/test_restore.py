@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts.dlq import REPLAY_OF
@@ -110,6 +110,7 @@ lags = st.lists(st.floats(0, 40), min_size=15, max_size=15)
 
 
 @given(stories, st.booleans(), lags, st.sets(st.integers(2, 12), max_size=2), st.booleans())
+@example([("urgent", 46)], False, [0.0] * 15, set(), False)  # a breach, and an event of the next minute
 @settings(max_examples=120)
 def test_the_clocks_are_the_same_again(
     story: list[tuple[str, int]], bot: bool, waits: list[float], sick: set[int], replayed: bool

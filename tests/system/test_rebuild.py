@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,14 +15,15 @@ from cli.fleet import Replica
 from cli.reading import bounds
 from cli.stores import KINDS
 from contracts import topics
+from contracts.notifications import EscalationOpened, EscalationStepReached, NotificationSent
 from contracts.sla import ClockBreached
 from kit.protocol.restoring import MARKER
 from tests.system.rig import System, pieces, until
 
 pytestmark = pytest.mark.timeout(300)
 AGENT = {"kind": "agent", "id": "a1", "name": "Agent 1"}
-REBUILT = ("sla",)
-TOPIC = {"sla": topics.SLA}
+REBUILT = ("sla", "notify")
+TOPIC = {"sla": topics.SLA, "notify": topics.NOTIFICATIONS}
 
 
 async def run(deskbus: System, service: str, *options: str) -> Result:
@@ -67,7 +69,18 @@ async def traffic(deskbus: System) -> None:
         return len(await deskbus.events(topics.SLA, ClockBreached.type)) >= 3
 
     await until(breached, 60, "three deadlines pass")
+    opened = await deskbus.events(topics.NOTIFICATIONS, EscalationOpened.type)
+    url = f"{deskbus.one('notify').url}/v1/escalations/{opened[0].subject}/ack"
+    (await deskbus.http.post(url)).raise_for_status()
     await deskbus.settled(27)
+    await until(partial(notified, deskbus), 60, "notifications are settled")
+
+
+async def notified(deskbus: System) -> bool:
+    """Return whether nothing is left to be sent."""
+    reached = await deskbus.events(topics.NOTIFICATIONS, EscalationStepReached.type)
+    sent = {event.subject for event in await deskbus.events(topics.NOTIFICATIONS, NotificationSent.type)}
+    return bool(reached) and sent >= {event.subject for event in reached}
 
 
 async def waits(replica: Replica) -> None:

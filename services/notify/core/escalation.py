@@ -187,7 +187,7 @@ def _pause(draft: Draft, about: str, event: Event) -> None:
     for alarm in list(draft.alarms.values()):
         is_open = alarm.standing != Standing.RESOLVED and not alarm.superseded
         if alarm.about == about and alarm.kind in alerts.WARNINGS and is_open and not alarm.paused:
-            remaining = None if alarm.next_at is None else (alarm.next_at - draft.now).total_seconds()
+            remaining = None if alarm.next_at is None else (alarm.next_at - event.time).total_seconds()
             draft.set(alarm, paused=True, next_at=None, remaining=remaining)
 
 
@@ -199,8 +199,8 @@ def _resume(draft: Draft, about: str, event: Event) -> None:
     draft.record(LatestEvent(about=about, sequence=event.sequence))
     for alarm in [alarm for alarm in draft.alarms.values() if alarm.about == about]:
         if alarm.paused:
-            remaining = None if alarm.remaining is None else timedelta(seconds=alarm.remaining)
-            draft.schedule(draft.set(alarm, paused=False), remaining)
+            next_at = None if alarm.remaining is None else event.time + timedelta(seconds=alarm.remaining)
+            draft.set(alarm, paused=False, next_at=next_at, remaining=None)
         elif alarm.standing == Standing.RESOLVED and not alarm.superseded:
             identity = {name: getattr(alarm, name) for name in _IDENTITY}
             alert = alarm.alert.model_copy(update={"cause": event.id})

@@ -113,6 +113,7 @@ def _mark_sent(draft: Draft, planned: Planned, sent: Sent) -> None:
             status=sent.status,
             sent_at=draft.now,
             after_ms=max(0, round((draft.now - planned.planned_at).total_seconds() * 1000)),
+            thread=sent.thread,
         )
     )
     if sent.thread is not None:
