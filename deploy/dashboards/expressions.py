@@ -38,7 +38,7 @@ def known_series() -> dict[str, set[str]]:
     """Return the series that our services expose and our rules record, with their labels besides `service`."""
     from deploy.reference import metric_rows
 
-    known: dict[str, set[str]] = {name: set() for name in _PROCESS}
+    known: dict[str, set[str]] = {name: set() for name in _PROCESS} | {"ALERTS": {"alertname", "alertstate"}}
     for row in metric_rows():
         own = set(row.labels)
         if row.kind == "histogram":

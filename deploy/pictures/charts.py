@@ -99,7 +99,7 @@ def _curve(
 ) -> str:
     start, end = span
     scaled = [
-        (x + width * (at - start) / (end - start), y + height - height * min(value, most) / most)
+        (x + width * (at - start) / (end - start), y + height - height * min(max(value, 0.0), most) / most)
         for at, value in points
         if math.isfinite(value)
     ]
@@ -124,7 +124,7 @@ def amount(value: float, unit: Unit, step: float) -> str:
         case "s":
             return _seconds(value)
         case "percentunit":
-            return f"{value * 100:.3g} %"
+            return f"{value * 100:,.0f} %" if abs(value) >= 10 else f"{value * 100:.3g} %"
         case "bytes":
             return f"{value / 1e6:.3g} MB"
         case "per_second":

@@ -74,6 +74,7 @@ def test_a_panel_without_series_says_so() -> None:
     ("value", "unit", "shown"),
     [
         (0.25, "s", "250 ms"), (0, "s", "0 s"), (90, "s", "90 s"), (600, "s", "10 min"), (0.5, "percentunit", "50 %"),
+        (-199, "percentunit", "-19,900 %"),
         (1e8, "bytes", "100 MB"), (2.5, "per_second", "2.5/s"), (60, "per_minute", "60/min"), (7.0, "short", "7"),
     ],
 )  # fmt: skip
