@@ -19,9 +19,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from cli.screen import say
 from contracts import topics as table
-from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
-from kit.kafka.connection import Connection, Kafka, client_options, why
+from kit.kafka.connection import Connection, Kafka, client_options, unreachable
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0
@@ -39,7 +38,7 @@ async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     except (KafkaError, OSError) as error:
         if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
             raise
-        raise TransientError(f"Kafka administration: {why(kafka, error)}") from error
+        raise unreachable(kafka, error) from error
     finally:
         await client.close()
 

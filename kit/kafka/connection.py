@@ -40,6 +40,10 @@ _REFUSALS = (
 )
 
 
+class Refused(TransientError):
+    """Kafka is there, and this process is not let in or does not trust it. Trying again helps once that is mended."""
+
+
 class Connection:
     """The way to one Kafka for all clients of a process, by its settings."""
 
@@ -72,17 +76,17 @@ class Connection:
         return None if any(each.connected() for each in self._open) else self._fault
 
     async def check(self) -> None:
-        """Raise TransientError with the fault, for readiness."""
+        """Raise Refused with the fault, for readiness."""
         if (fault := self.fault()) is not None:
-            raise TransientError(fault)
+            raise Refused(fault)
 
     async def note_expiry(self) -> None:
         """Export when certificate and token expire. Files are replaced while connections last, so look now and then."""
         self._reader.note_expiry()
 
-    def why(self, error: BaseException) -> str:
+    def unreachable(self, error: BaseException) -> TransientError:
         """Return why a client could not be started: aiokafka's error names the servers and no reason."""
-        return self._fault or repr(error)
+        return _away(error) if self._fault is None else Refused(self._fault)
 
     async def _connect(self, create: Callable[..., Awaitable[Any]], options: Mapping[str, Any]) -> Any:
         """Open one connection for a client, with current credentials."""
@@ -129,9 +133,13 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return kafka.options() if isinstance(kafka, Connection) else {"bootstrap_servers": kafka}
 
 
-def why(kafka: Kafka, error: BaseException) -> str:
+def unreachable(kafka: Kafka, error: BaseException) -> TransientError:
     """Return why a client could not be started."""
-    return kafka.why(error) if isinstance(kafka, Connection) else repr(error)
+    return kafka.unreachable(error) if isinstance(kafka, Connection) else _away(error)
+
+
+def _away(error: BaseException) -> TransientError:
+    return TransientError(f"Kafka is not reachable: {error!r}")
 
 
 def _as_options(credentials: Credentials) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             await self._ends.stop()
             await broker.stop()
             if isinstance(error, KafkaConnectionError):
-                raise TransientError(f"Kafka is not reachable: {self._connection.why(error)}") from error
+                raise self._connection.unreachable(error) from error
             raise
         client = self._client()
         client.polls = PollLoop(

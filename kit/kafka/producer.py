@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from kit.base.errors import TransientError
-from kit.kafka.connection import Kafka, client_options, why
+from kit.kafka.connection import Kafka, client_options, unreachable
 from kit.kafka.private import disconnect, sender_has_ended
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
@@ -158,7 +158,7 @@ class Producer:
         except BaseException as error:  # also where the caller gives up waiting: it must not stay open
             self._farewell(producer)
             if isinstance(error, KafkaError | TimeoutError | OSError):
-                raise TransientError(f"Kafka is not reachable: {why(self._kafka, error)}") from error
+                raise unreachable(self._kafka, error) from error
             raise
         return producer
 
