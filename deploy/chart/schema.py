@@ -35,6 +35,10 @@ _RESOURCES: Schema = {
 }
 
 
+def _closed(properties: Mapping[str, Schema]) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": dict(properties)}
+
+
 def _one_of(*names: str) -> Schema:
     return {"enum": list(names)}
 
@@ -52,13 +56,14 @@ def _strings(names: str) -> Schema:
     return {"type": "object", "additionalProperties": False, "patternProperties": {names: {"type": "string"}}}
 
 
+def _by_image(pattern: str) -> Schema:
+    return _closed({name: _text(pattern) for name in (*SERVICES, "tools")})
+
+
 RULES: Mapping[str, Schema] = {
     "fullnameOverride": _text(NAMED),
-    "image.digests": {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {name: _text("^sha256:[0-9a-f]{64}$") for name in (*SERVICES, "tools")},
-    },
+    "image.tags": _by_image(r"^[\w][\w.-]{0,127}$"),
+    "image.digests": _by_image("^sha256:[0-9a-f]{64}$"),
     "image.pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
     "image.pullSecrets": {"type": "array", "items": _text(NAME)},
     "kafka.bootstrap": _text(r"^([A-Za-z0-9.-]+:[0-9]+(,[A-Za-z0-9.-]+:[0-9]+)*)?$"),
@@ -182,7 +187,3 @@ def _of(value: Any, path: str, said: Mapping[str, str]) -> Schema:
     if value == {} or path.endswith("labels"):
         return description | _STRINGS
     raise ValueError(f"{path}: give it a rule in RULES, its default does not say what it may hold")
-
-
-def _closed(properties: Mapping[str, Schema]) -> Schema:
-    return {"type": "object", "additionalProperties": False, "properties": dict(properties)}

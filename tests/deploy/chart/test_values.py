@@ -10,7 +10,7 @@ import yaml
 
 from deploy.chart import CHART
 from deploy.chart.comments import entries
-from tests.deploy.chart.rendering import attempt
+from tests.deploy.chart.rendering import attempt, component, container, parse, workloads
 
 TYPOS: list[tuple[dict[str, Any], str]] = [
     ({"replicas": 3}, "'replicas'"),
@@ -39,6 +39,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 AGAINST_EACH_OTHER: list[tuple[dict[str, Any], str]] = [
     ({"kafka": {"bootstrap": ""}}, "kafka.bootstrap is empty"),
     ({"image": {"tag": "latest"}}, "image.tag is latest"),
+    ({"image": {"tags": {"sla": "latest"}}}, "image.tag is latest"),
     ({"services": {"sla": {"replicas": 5}}}, "services.sla.replicas is 5, more than kafka.partitions (4)"),
     ({"services": {"sla": {"autoscaling": {"by": "hpa", "max": 5}}}}, "services.sla.autoscaling.max is 5, more than"),
     ({"defaults": {"autoscaling": {"by": "keda", "min": 4, "max": 3}}}, "autoscaling.min is 4, more than its max (3)"),
@@ -135,3 +136,19 @@ def test_every_key_of_the_values_is_in_the_readme() -> None:
     leaves = [".".join(each.path) for each in entries(text) if not each.is_group]
     assert len(leaves) > 100
     assert [leaf for leaf in leaves if f"| `{leaf}` |" not in readme] == []
+
+
+@pytest.mark.usefixtures("needs_helm")
+def test_one_image_may_have_another_tag_and_a_digest_wins(tmp_path: Path) -> None:
+    digest = "sha256:" + "0" * 64
+    over = {"image": {"tag": "2.0.0", "tags": {"ingest": "1.9.0"}, "digests": {"notify": digest}, "registry": "r/d/"}}
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over), encoding="utf-8")
+    done = attempt(CHART / "ci" / "minimal.yaml", "--values", str(tmp_path / "over.yaml"))
+    images = {component(each): container(each)["image"] for each in workloads(parse(done.stdout))}
+    assert images == {
+        "ingest": "r/d/deskbus-ingest:1.9.0",
+        "routing": "r/d/deskbus-routing:2.0.0",
+        "sla": "r/d/deskbus-sla:2.0.0",
+        "notify": f"r/d/deskbus-notify@{digest}",
+        "topics": "r/d/deskbus-tools:2.0.0",
+    }

@@ -27,8 +27,7 @@ CERTIFICATES = {
 PASSWORDS = {
     "kafka": {"security": "sasl_plaintext", "mechanism": "plain"},
     "secrets": {"source": "external", "external": {"store": "vault"}},
-    "defaults": {"autoscaling": {"by": "keda"}, "policy": "{}"},
-    "services": {name: {"policyConfigMap": ""} for name in SERVICES},
+    "defaults": {"autoscaling": {"by": "keda"}, "policy": "{}", "policyConfigMap": ""},
 }
 TOKENS = {
     "kafka": {"security": "sasl_ssl", "mechanism": "oauthbearer", "credentials": {"secret": "oauth-{service}"}},

@@ -3,7 +3,7 @@
 {{- define "deskbus.check" -}}
 {{- $v := .Values -}}
 {{- $auth := include "deskbus.kafkaAuth" . -}}
-{{- if eq $v.image.tag "latest" -}}
+{{- if has "latest" (append (values $v.image.tags) $v.image.tag) -}}
 {{- fail "image.tag is latest: name a version, or the digests in image.digests" -}}
 {{- end -}}
 {{- if and $v.trial.enabled $v.kafka.bootstrap -}}

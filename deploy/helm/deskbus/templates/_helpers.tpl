@@ -40,7 +40,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $name := printf "%s-%s" $image.name .image -}}
 {{- if $image.registry -}}{{- $name = printf "%s/%s" (trimSuffix "/" $image.registry) $name -}}{{- end -}}
 {{- $digest := get $image.digests .image -}}
-{{- if $digest -}}{{ $name }}@{{ $digest }}{{- else -}}{{ $name }}:{{ $image.tag | default .root.Chart.AppVersion }}{{- end -}}
+{{- if $digest -}}{{ $name }}@{{ $digest }}{{- else -}}{{ $name }}:{{ get $image.tags .image | default $image.tag | default .root.Chart.AppVersion }}{{- end -}}
 {{- end -}}
 
 {{/* Everything about a service as YAML: its values over the defaults, its part of the contracts, and what follows. */}}
