@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from cli.letters import Choice, find
 from cli.reading import TopicRecord, bounds, read
 from cli.standstill import Refused, lagging, running, unpublished
-from cli.stores import KINDS, group
+from cli.stores import KINDS
 from cli.topics import committed, create_topics
-from contracts.topics import MAX_MESSAGE_BYTES, SERVICES, TOPICS, topic_name
+from contracts.topics import MAX_MESSAGE_BYTES, SERVICES, TOPICS, group_name, topic_name
 from kit.kafka.connection import Kafka
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
@@ -113,8 +113,8 @@ async def _obstacles(
         if count not in {0, partitions}
     ]
     reasons += await running(kafka, to_prefix, SERVICES)
-    used = [service for service in SERVICES if await committed(kafka, group(service, to_prefix))]
-    return reasons + [f"{group(service, to_prefix)} has been at work already" for service in used]
+    used = [service for service in SERVICES if await committed(kafka, group_name(service, to_prefix))]
+    return reasons + [f"{group_name(service, to_prefix)} has been at work already" for service in used]
 
 
 async def _copy(kafka: Kafka, prefix: str, to_prefix: str) -> int:

@@ -18,11 +18,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from cli.reading import TopicRecord, bounds, read
 from cli.spool import History, Spool
 from cli.standstill import Refused, running
-from cli.stores import group
 from cli.topics import committed
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from contracts.topics import CONSUMES, base_name, dlq, topic_name
+from contracts.topics import CONSUMES, base_name, dlq, group_name, topic_name
 from kit.base.clock import SystemClock
 from kit.base.errors import Unparsable
 from kit.kafka.connection import Kafka, client_options
@@ -129,7 +128,7 @@ async def rebuild(
         raise Refused(reasons)
     report = Report(compared=compare)
     with TemporaryDirectory(prefix="deskbus-") as folder, Spool(Path(folder)) as spool:
-        offsets = await committed(kafka, group(plan.service, prefix))
+        offsets = await committed(kafka, group_name(plan.service, prefix))
         dead: set[tuple[str, int, int]] = set()
         for each in (*earlier, prefix):
             await _collect(plan, spool, dead, report, kafka, each)
@@ -140,7 +139,7 @@ async def rebuild(
     report.remarks += plan.remarks()
     if not compare:
         if not offsets:
-            await _commit(kafka, group(plan.service, prefix), handled)
+            await _commit(kafka, group_name(plan.service, prefix), handled)
         await store.set_each(MARKER, "state", {MARKER: "done"})
     return report
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 from aiokafka import TopicPartition
 
 from cli.reading import bounds
-from cli.stores import KINDS, group
+from cli.stores import KINDS
 from cli.topics import committed, members
-from contracts.topics import CONSUMES, topic_name
+from contracts.topics import CONSUMES, group_name, topic_name
 from kit.base.clock import SystemClock
 from kit.kafka.connection import Kafka
 from kit.mongo import MongoStore
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 async def running(kafka: Kafka, prefix: str, services: Sequence[str]) -> list[str]:
     """Return which of these services still run. Raises TransientError if no broker answers."""
-    counts = await members(kafka, [group(service, prefix) for service in services])
+    counts = await members(kafka, [group_name(service, prefix) for service in services])
     return [f"{name} has {count} running consumers: stop the service" for name, count in counts.items() if count]
 
 
@@ -40,7 +40,7 @@ async def lagging(kafka: Kafka, prefix: str, services: Sequence[str]) -> list[st
     """Return which of these services have records before them, by topic."""
     found = []
     for service in services:
-        offsets = await committed(kafka, group(service, prefix))
+        offsets = await committed(kafka, group_name(service, prefix))
         lag: dict[str, int] = {}
         for tp, (begin, end) in (await bounds(kafka, CONSUMES[service], prefix=prefix)).items():
             # What retention has deleted can no longer be handled.

@@ -40,11 +40,6 @@ KINDS: Mapping[str, tuple[Kind[Any], ...]] = {
 """Service -> its documents. When agents are announced again does not matter here."""
 
 
-def group(service: str, prefix: str) -> str:
-    """Return the consumer group of a service in an installation."""
-    return f"{prefix}deskbus.{service}"
-
-
 @contextmanager
 def stores(services: tuple[str, ...] = SERVICES) -> Iterator[dict[str, MongoStore]]:
     """Open the databases that the environment names for these services. Raises ValidationError."""

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.standstill import lagging, running, unpublished
-from cli.stores import group
-from contracts.topics import SLA, TICKETS
+from contracts.topics import SLA, TICKETS, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Guarded, Outgoing
@@ -21,10 +20,10 @@ async def test_records_that_a_service_has_before_it_are_lag(kafka: str, topics: 
     await producer.send(Outgoing(f"{topics}{TICKETS}", b"t1", b"{}"))
     partition = await producer.partitions(f"{topics}{TICKETS}")
     assert await lagging(kafka, topics, ["sla"]) == [f"sla has not handled 2 records of {TICKETS}"]
-    consumer = AIOKafkaConsumer(f"{topics}{TICKETS}", bootstrap_servers=kafka, group_id=group("sla", topics))
+    consumer = AIOKafkaConsumer(f"{topics}{TICKETS}", bootstrap_servers=kafka, group_id=group_name("sla", topics))
     await consumer.start()
     assert await running(kafka, topics, ["sla", "notify"]) == [
-        f"{group('sla', topics)} has 1 running consumers: stop the service"
+        f"{group_name('sla', topics)} has 1 running consumers: stop the service"
     ]
     ends = await consumer.end_offsets([TopicPartition(f"{topics}{TICKETS}", n) for n in range(partition)])
     await consumer.commit({tp: end for tp, end in ends.items() if end})

@@ -1,0 +1,114 @@
+"""A rebuild where the consumer group has no positions any more, and where the history began in earlier topics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from pymongo import MongoClient
+
+from cli.plans import PLANS
+from cli.rebuild import Report, rebuild
+from cli.topics import committed, create_topics, delete_topics
+from contracts.envelope import HEADERS, Event
+from contracts.topics import SLA, TICKETS, group_name
+from kit.kafka.producer import Producer
+from kit.mongo import MongoStore
+from kit.protocol.ports import Outgoing
+from kit.protocol.record import partition_of
+from services.sla import store
+from tests.conftest import Prefix
+from tests.sla.desk import Writer
+from tests.sla.test_properties import POLICIES as RULES
+from tests.sla.test_restore import Past
+
+TICKET = "t-1"
+
+
+@pytest.fixture
+async def past() -> Past:
+    """A ticket that was opened, not answered in time, then answered."""
+    made, write = Past(RULES), Writer()
+    for event in (write.opened(0), write.noted(20), write.replied(60), write.noted(61)):
+        await made.take(event, 0)
+    return made
+
+
+@pytest.fixture
+async def producer(kafka: str) -> AsyncIterator[Producer]:
+    made = Producer(kafka, client_id="test")
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def put(producer: Producer, topic: str, *events: Event) -> None:
+    for event in events:
+        await producer.send(Outgoing(topic, event.subject.encode(), event.encode(), HEADERS))
+
+
+async def rebuilt(kafka: str, mongo: str, prefix: Prefix, policy: Any, **options: Any) -> Report:
+    database = MongoStore(mongo, f"{prefix.mongo}_sla")
+    try:
+        return await rebuild(PLANS["sla"](policy, ()), database, kafka, prefix=prefix.topics, **options)
+    finally:
+        database.close()
+
+
+def stored(mongo: str, prefix: Prefix) -> dict[str, Any]:
+    with MongoClient[dict[str, Any]](mongo, tz_aware=True) as client:
+        row = client[f"{prefix.mongo}_sla"][store.COLLECTION].find_one({"_id": TICKET})
+    assert row is not None
+    del row["version"]
+    return row
+
+
+@pytest.fixture
+def policy(tmp_path: Any) -> Any:
+    file = tmp_path / "sla.yaml"
+    file.write_text(RULES.model_dump_json(), encoding="utf-8")
+    return file
+
+
+async def test_a_group_without_positions_gets_those_up_to_which_it_has_answered(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, past: Past, policy: Any
+) -> None:
+    heard = [each.item.event for each in past.heard]
+    await put(producer, topics + TICKETS, *(event for event in heard if event is not None))
+    await put(producer, topics + SLA, *past.rig.sent.events)
+    report = await rebuilt(kafka, mongo, prefix, policy)
+    assert report.differences == []
+    place = TopicPartition(topics + TICKETS, partition_of(TICKET.encode(), 4))
+    assert await committed(kafka, group_name("sla", topics)) == {place: 3}, "the last note was not answered"
+    expected = past.stored() | {"partition": place.partition}
+    found = stored(mongo, prefix)
+    for name in ("live", "ended", "breaches", "history", "replies"):
+        assert found["state"][name] == expected["state"][name]
+    assert found["seen"]["/deskbus/ingest"]["upto"] == 3, (
+        "the service will hear the last note again, for the first time"
+    )
+
+
+async def test_what_was_said_in_earlier_topics_counts(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, past: Past, policy: Any
+) -> None:
+    old = f"o{topics}"
+    await create_topics(kafka, old, 2)
+    try:
+        heard = [each.item.event for each in past.heard if each.item.event is not None]
+        said = past.rig.sent.events
+        before = [event for event in said if event.causationid == heard[0].id]
+        await put(producer, old + TICKETS, *heard[:2])
+        await put(producer, old + SLA, *before)
+        await put(producer, topics + TICKETS, *heard[2:])
+        await put(producer, topics + SLA, *said[len(before) :])
+        report = await rebuilt(kafka, mongo, prefix, policy, earlier=[old])
+        assert report.differences == []
+        assert report.cut == []
+        assert stored(mongo, prefix)["emitted"] == len(said)
+        again = await rebuilt(kafka, mongo, prefix, policy, earlier=[old], compare=True)
+        assert again.differences == []
+    finally:
+        await delete_topics(kafka, old)
