@@ -15,7 +15,13 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from cli.screen import say
 from contracts import topics as table
@@ -102,20 +108,29 @@ async def _configure(
     """Alter configurations that differ; return the names of these topics."""
     if not wanted:
         return ()
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
     changes: dict[str, dict[str, str]] = {}
-    for response in await client.describe_configs(resources):
-        for code, reason, _, name, entries in response.resources:
-            _raise_errors([(name, code, reason)])
-            present = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
-            copies = min(len(partition["replicas"]) for partition in described[name]["partitions"])
-            if present != (complete := overrides(present, wanted[name], copies)):
-                changes[name] = complete
+    for code, reason, _, name, entries in await configurations(client, list(wanted)):
+        _raise_errors([(name, code, reason)])
+        present = {entry[0]: entry[1] for entry in entries if _is_override(entry[3])}
+        copies = min(len(partition["replicas"]) for partition in described[name]["partitions"])
+        if present != (complete := overrides(present, wanted[name], copies)):
+            changes[name] = complete
     if changes:
         altered = [ConfigResource(ConfigResourceType.TOPIC, name, configs=config) for name, config in changes.items()]
         for response in await client.alter_configs(altered):
             _raise_errors([(name, code, reason) for code, reason, _, name in response.resources])
     return tuple(changes)
+
+
+async def configurations(client: AIOKafkaAdminClient, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return what a broker says of each topic, once it has heard of all: another one may have seen them first."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    async with asyncio.timeout(_VISIBLE_SECONDS):
+        while True:
+            found = [each for response in await client.describe_configs(resources) for each in response.resources]
+            if all(code != UnknownTopicOrPartitionError.errno for code, *_ in found):
+                return found
+            await asyncio.sleep(0.1)
 
 
 def overrides(present: Mapping[str, str], wanted: Mapping[str, str], copies: int) -> dict[str, str]:

@@ -33,7 +33,7 @@ from kit.kafka.commits import Commits
 from kit.kafka.connection import Connection
 from kit.kafka.flow import Flow
 from kit.kafka.lag import Lag
-from kit.kafka.reading import Ends, PollingConsumer, PollLoop, firsts, in_time, lane
+from kit.kafka.reading import METADATA_MS, Ends, PollingConsumer, PollLoop, firsts, in_time, lane
 from kit.kafka.starts import Starts
 from kit.protocol.delivery import Delivery
 from kit.protocol.record import Record, place, weight
@@ -122,6 +122,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             allow_auto_create_topics=False,
             consumer_only=True,
             client_id=f"deskbus-{self._settings.service}",
+            # A broker may vanish without a word. The longest answer is that to a join, which waits for all members.
+            request_timeout_ms=self._settings.session_timeout_ms + 2000,
+            metadata_max_age_ms=METADATA_MS,
             logger=None,
         )
         broker.include_router(router)

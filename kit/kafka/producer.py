@@ -48,9 +48,9 @@ class Producer:
             "enable_idempotence": True,
             "max_batch_size": BATCH_BYTES,
             "max_request_size": max_request_bytes,
-            "request_timeout_ms": int(SEND_SECONDS * 1000),
+            "request_timeout_ms": int(SEND_SECONDS * 500),  # one broker may vanish without a word, another answers
             "retry_backoff_ms": 50,
-            "metadata_max_age_ms": 60_000,
+            "metadata_max_age_ms": 10_000,
             "partitioner": _choose,
         }
         self._producer: AIOKafkaProducer | None = None

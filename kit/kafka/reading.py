@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 POLL_MS = 200
 #: Seconds until a request to the broker or the group's coordinator is given up.
 ANSWER_SECONDS = 5.0
+#: Age in ms at which clients ask anew who leads which partition: a leader that has vanished does not tell them.
+METADATA_MS = 10_000
 #: Longest wait in ms for a record that is known to exist.
 LOOK_MS = 1000
 
@@ -225,6 +227,8 @@ class Ends:
             "client_id": client_id,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
+            "request_timeout_ms": int(ANSWER_SECONDS * 800),  # before `in_time` ends: then the connection is renewed
+            "metadata_max_age_ms": METADATA_MS,
             "max_partition_fetch_bytes": 1,  # brokers still return one whole batch
         }
         self._looking = asyncio.Lock()

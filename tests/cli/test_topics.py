@@ -1,12 +1,14 @@
 """Topics are made from the table, again and again without harm."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from cli.topics import create_topics, delete_topics, overrides
+from cli.topics import configurations, create_topics, delete_topics, overrides
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.base.errors import TransientError
@@ -95,6 +97,18 @@ async def test_number_of_partitions_is_reported_and_never_changed(kafka: str, pr
         assert report.other_partitions == (topic_name(TABLE[0].name, prefix.topics),)
     finally:
         await delete_topics(kafka, prefix.topics)
+
+
+async def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again() -> None:
+    answers = [(3, "unknown", 2, "t", []), (0, None, 2, "t", [("retention.ms", "1", False, 1)])]
+
+    class Late:
+        async def describe_configs(self, _: object) -> list[SimpleNamespace]:
+            return [SimpleNamespace(resources=[answers.pop(0)])]
+
+    late: Any = Late()
+    assert [found[0] for found in await configurations(late, ["t"])] == [0]
+    assert answers == []
 
 
 @pytest.mark.parametrize(
