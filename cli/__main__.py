@@ -22,7 +22,6 @@ from cli import table
 from cli.audit import Audit
 from cli.checking import faults
 from cli.describe import describe
-from cli.fleet import ROOT
 from cli.letters import Choice, Found, find, groups
 from cli.letters import replay as send_back
 from cli.reading import read
@@ -53,7 +52,7 @@ Receipt = Annotated[str | None, typer.Option(help="Only the letter with this rec
 Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; repeatable.")]
 _LOCAL = "127.0.0.1:9092"
 _NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
-POLICIES = ROOT / "deploy" / "config"
+POLICIES = Path(__file__).resolve().parent.parent / "deploy" / "config"
 T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 

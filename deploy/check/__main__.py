@@ -6,7 +6,7 @@ changes more than files.
 
 import sys
 
-from deploy.check import cluster, dashboards, files, live, rendered, server
+from deploy.check import cluster, dashboards, files, images, live, rendered, server
 from deploy.check.harness import Check, main
 
 _CHART = ("helm", "kubeconform", "kubernetes-schemas", "crds")
@@ -26,6 +26,7 @@ CHECKS = (
     Check("dry-run", server.check_dry_run, cluster.NEEDS, slow=True),
     Check("install", server.check_install, cluster.NEEDS, slow=True),
     Check("bad", server.check_bad, cluster.NEEDS, slow=True),
+    Check("images", images.check_images, ("buildah", "mmdebstrap", "bwrap"), slow=True),
     Check("live", live.check_live, ("prometheus", "alertmanager"), slow=True),
 )
 

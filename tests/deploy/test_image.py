@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from dotenv import dotenv_values
 
 from cli.topics import delete_topics
 from contracts.topics import SERVICES, TOPICS
+from deploy.check.context import Failed
+from deploy.check.images import SBOM, inspect
 from deploy.local import free_port, guardian
 from deploy.local.jars import VERSION as KAFKA_VERSION
 from deploy.settings import settings_class
@@ -32,10 +36,19 @@ for name in sys.modules:
 """
 
 
+def stage(dockerfile: str, name: str) -> str:
+    """The lines of one stage; the last stage, which is built by default, has no name."""
+    stages = re.split(r"(?m)^(?=FROM )", dockerfile)
+    (found,) = [each for each in stages if re.match(rf"FROM \S+ AS {name}\n", each)] if name else [stages[-1]]
+    return found
+
+
 def copied(dockerfile: str, service: str) -> list[str]:
-    """What the build takes from the repository, with the argument put in."""
-    lines = [line.split() for line in dockerfile.splitlines() if line.startswith("COPY ") and "--from=" not in line]
-    return [line[1].replace("${SERVICE}", service) for line in lines]
+    """What the build of a service, or of the tools, takes from the repository as code."""
+    lines = [
+        line.split() for line in stage(dockerfile, "tools-code" if service == "tools" else "service-code").splitlines()
+    ]
+    return [line[1].replace("${SERVICE}", service) for line in lines if line[:1] == ["COPY"]]
 
 
 def copy_as_the_build_does(root: Path, dockerfile: str, service: str, target: Path) -> None:
@@ -66,8 +79,8 @@ def compose(root: Path) -> dict[str, Any]:
 
 
 def test_the_build_copies_nothing_but_the_rooms_of_one_service(dockerfile: str) -> None:
-    wanted = {"requirements.lock", "contracts", "kit", "services/__init__.py", "services/sla"}
-    assert set(copied(dockerfile, "sla")) == wanted
+    assert set(copied(dockerfile, "sla")) == {"contracts", "kit", "services/__init__.py", "services/sla"}
+    assert set(copied(dockerfile, "tools")) == {"contracts", "kit", "services", "cli"}
 
 
 @pytest.mark.slow
@@ -101,7 +114,7 @@ def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
     root: Path, tmp_path: Path, dockerfile: str, environment: dict[str, str]
 ) -> None:
     copy_as_the_build_does(root, dockerfile, "sla", tmp_path)
-    (entrypoint,) = re.findall(r"(?m)^ENTRYPOINT (.*)$", dockerfile)
+    (entrypoint,) = re.findall(r"(?m)^ENTRYPOINT (.*)$", stage(dockerfile, ""))
     settings = {
         "DESKBUS_SERVICE": "sla",
         "DESKBUS_SLA_PORT": str(free_port()),
@@ -130,38 +143,87 @@ def test_the_entrypoint_runs_the_service_and_takes_sigterm_itself(
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_the_image_and_what_compose_mounts_are_enough_to_create_the_topics(
-    root: Path, tmp_path: Path, dockerfile: str, compose: dict[str, Any], kafka: str, prefix: Prefix
+def test_the_tools_create_the_topics_and_check_policies_without_the_repository(
+    root: Path, tmp_path: Path, dockerfile: str, kafka: str, prefix: Prefix
 ) -> None:
-    described = compose["services"]["topics"]
-    copy_as_the_build_does(root, dockerfile, described["build"]["args"]["SERVICE"], tmp_path)
-    for mount in described["volumes"]:
-        source, target, mode = mount.split(":")
-        assert (target.split("/")[1], mode) == ("app", "ro")
-        shutil.copytree(root / source, tmp_path / Path(target).name)
+    copy_as_the_build_does(root, dockerfile, "tools", tmp_path)
+    (entrypoint,) = re.findall(r"(?m)^ENTRYPOINT (.*)$", stage(dockerfile, "tools"))
     given = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix.topics, "DESKBUS_PARTITIONS": "1"}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, *json.loads(entrypoint)[1:], *arguments]
+        environment = {**bare_environment(), **given}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     try:
-        result = subprocess.run(
-            [sys.executable, *described["entrypoint"][1:]],
-            cwd=tmp_path, env={**bare_environment(), **given}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        assert result.stdout == f"{len(TOPICS)} topics created, 0 reconfigured\n"
+        assert run("topics") == f"{len(TOPICS)} topics created, 0 reconfigured\n"
+        run("check", "config", str(root / "deploy" / "config"))
+        run("audit")
+        run("dlq", "list", "sla")
     finally:
         asyncio.run(delete_topics(kafka, prefix.topics))
 
 
 def test_the_ignore_file_lets_through_what_the_build_copies(root: Path, dockerfile: str) -> None:
     allowed = {line[1:] for line in (root / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
-    assert {path.split("/")[0] for path in copied(dockerfile, "sla")} == allowed
+    lines = [line.split()[1:-1] for line in dockerfile.splitlines() if re.match(r"COPY (?!--from)", line)]
+    taken = {path for line in lines for path in line}
+    assert {path.split("/")[0] for path in taken} == {path.split("/")[0] for path in allowed}
+    assert {path for path in taken if path.startswith("deploy/")} == {path for path in allowed if "deploy/" in path}
 
 
 def test_the_image_is_unprivileged_and_gets_signals_itself(dockerfile: str) -> None:
-    last = dockerfile.rsplit("\nFROM ", 1)[1]
-    assert "\nUSER 10001:10001\n" in last
-    assert "\nSTOPSIGNAL SIGTERM\n" in last
+    runtime, last = stage(dockerfile, "runtime"), stage(dockerfile, "")
+    assert "\nUSER 10001:10001\n" in runtime
+    assert "\nSTOPSIGNAL SIGTERM\n" in runtime
+    assert last.startswith("FROM runtime\n")
     assert '\nENTRYPOINT ["python", "-c", ' in last
+    assert stage(dockerfile, "tools").endswith('\nENTRYPOINT ["python", "-m", "cli"]\n\n')
     assert "runpy.run_module('services.' + os.environ['DESKBUS_SERVICE'], run_name='__main__')" in last
+
+
+def test_the_image_names_the_version_of_the_project(root: Path, dockerfile: str) -> None:
+    version = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"\nARG VERSION={version}\n" in dockerfile
+
+
+def image(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """The root of an image of sla that has no fault, and its configuration."""
+    for folder in ("app/contracts", "app/kit", "app/services/sla/__pycache__", "usr/share/deskbus", "usr/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "app/services/sla/app.py").touch()
+    (tmp_path / "app/services/sla/__pycache__/app.cpython-311.pyc").touch()
+    site = tmp_path / "opt/venv/lib/python3.11/site-packages"
+    (site / "typing_extensions-4.1.dist-info").mkdir(parents=True)
+    bill = {"bomFormat": "CycloneDX", "components": [{"name": "typing-extensions"}]}
+    (tmp_path / SBOM).write_text(json.dumps(bill), "utf-8")
+    labels = dict.fromkeys(("title", "description", "version", "revision", "licenses", "base.name"), "x")
+    config = {"User": "10001:10001", "Entrypoint": ["python", "-m", "x"], "StopSignal": "SIGTERM"}
+    return tmp_path, {**config, "Labels": {f"org.opencontainers.image.{name}": x for name, x in labels.items()}}
+
+
+FAULTS: dict[str, Callable[[Path, dict[str, Any]], object]] = {
+    r"/app/services holds \['routing', 'sla'\]": lambda root, _: (root / "app/services/routing").mkdir(),
+    r"/app holds .*'tests'": lambda root, _: (root / "app/tests").mkdir(),
+    r"late\.py is not compiled": lambda root, _: (root / "app/kit/late.py").touch(),
+    r"usr/bin/pip3 installs": lambda root, _: (root / "usr/bin/pip3").touch(),
+    r"do not run: \['pip'\]": lambda root, _: (root / "opt/venv/lib/python3.11/site-packages/pip-1.dist-info").mkdir(),
+    r"the SBOM lacks \['typing-extensions'\]": lambda root, _: (root / SBOM).write_text('{"components": []}'),
+    "runs as root": lambda _, config: config.update(User="root"),
+    "entrypoint": lambda _, config: config.update(Entrypoint=["/bin/sh", "-c", "python"]),
+    r"labels are missing: \['version'\]": lambda _, config: config["Labels"].pop("org.opencontainers.image.version"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_check_of_images_finds_a_fault(fault: str, tmp_path: Path) -> None:
+    root, config = image(tmp_path)
+    inspect("sla", root, config)
+    FAULTS[fault](root, config)
+    with pytest.raises(Failed, match=fault):
+        inspect("sla", root, config)
 
 
 def test_compose_starts_what_make_up_asks_for_and_every_service(compose: dict[str, Any]) -> None:
