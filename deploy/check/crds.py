@@ -29,7 +29,10 @@ MODULES = (
         "sigs.k8s.io/gateway-api",
         "v1.4.1",
         "h1:NPxFutNkKNa8UfLd2CMlEuhIPMQgDQ6DXNKG9sHbJU8=",
-        ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",),
+        tuple(
+            f"config/crd/standard/gateway.networking.k8s.io_{kind}.yaml"
+            for kind in ("httproutes", "backendtlspolicies")
+        ),
     ),
     Module(
         "github.com/kedacore/keda/v2",

@@ -72,6 +72,18 @@ def test_routes_lead_to_public_ports_of_services(objects: list[Object]) -> None:
                 assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
 
 
+def test_a_gateway_speaks_tls_to_doors_that_do(objects: list[Object]) -> None:
+    """Doors with a certificate refuse plain HTTP."""
+    routed = {name(route) for route in of(objects, "HTTPRoute")}
+    spoken = {each["spec"]["targetRefs"][0]["name"] for each in of(objects, "BackendTLSPolicy")}
+    with_tls = {
+        name(each)
+        for each in of(objects, "Service")
+        if each["spec"]["ports"][0].get("appProtocol") == "https" and name(each) in routed
+    }
+    assert spoken == with_tls
+
+
 def test_only_webhooks_of_ingest_are_routed_from_outside(objects: list[Object]) -> None:
     for route in of(objects, "HTTPRoute", "Ingress"):
         if component(route) == "ingest":

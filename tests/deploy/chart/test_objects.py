@@ -51,6 +51,8 @@ def test_everything_that_is_referred_to_is_made_or_said_to_exist(objects: list[O
     needed |= {f"ServiceAccount/{pod(each)['spec']['serviceAccountName']}" for each in workloads(objects)}
     for each in of(objects, "Ingress"):
         needed |= {f"Secret/{tls['secretName']}" for tls in each["spec"].get("tls", ())}
+    for each in of(objects, "BackendTLSPolicy"):
+        needed |= {f"ConfigMap/{ca['name']}" for ca in each["spec"]["validation"]["caCertificateRefs"]}
     for each in of(objects, "TriggerAuthentication"):
         needed |= {f"Secret/{target['name']}" for target in each["spec"]["secretTargetRef"]}
     assert needed - made == variant.existing

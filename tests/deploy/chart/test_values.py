@@ -78,6 +78,10 @@ AGAINST_EACH_OTHER: list[tuple[dict[str, Any], str]] = [
     ),
     ({"tls": {"enabled": True}}, "tls.enabled needs tls.secret"),
     ({"gateway": {"enabled": True}}, "gateway.enabled needs gateway.parents"),
+    (
+        {"gateway": {"enabled": True, "parents": [{"name": "g"}]}, "tls": {"enabled": True, "secret": "t"}},
+        "needs gateway.caConfigMap and gateway.hostname",
+    ),
     ({"tracing": {"enabled": True}}, "tracing.enabled needs tracing.endpoint"),
 ]
 

@@ -44,7 +44,7 @@ VARIANTS = (
         {},
         frozenset(f"Secret/deskbus-{name}-tls" for name in SERVICES)
         | {_POLICIES, "Secret/registry", "Secret/events-cluster-ca-cert", "Secret/mongo-ca"}
-        | {"Secret/mail-example-com-tls"},
+        | {"Secret/mail-example-com-tls", "ConfigMap/internal-ca"},
     ),
     Variant("try", "try.yaml"),
     Variant(

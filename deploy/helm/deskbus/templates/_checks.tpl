@@ -42,6 +42,9 @@
 {{- if and $v.gateway.enabled (not $v.gateway.parents) -}}
 {{- fail "gateway.enabled needs gateway.parents" -}}
 {{- end -}}
+{{- if and $v.gateway.enabled $v.tls.enabled (not (and $v.gateway.caConfigMap $v.gateway.hostname)) -}}
+{{- fail "gateway.enabled with tls.enabled needs gateway.caConfigMap and gateway.hostname, or the Gateway could not reach the pods" -}}
+{{- end -}}
 {{- if and $v.tracing.enabled (not $v.tracing.endpoint) -}}
 {{- fail "tracing.enabled needs tracing.endpoint" -}}
 {{- end -}}
