@@ -151,7 +151,7 @@ def partitions(
 
 @app.command()
 def rebuild(
-    service: Annotated[str, typer.Argument(help="sla or notify.")],
+    service: Annotated[str, typer.Argument(help="routing, sla or notify.")],
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
     former: Annotated[

@@ -6,7 +6,7 @@ killed begins again; until one has ended, the service waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +56,15 @@ def differing(mine: Row, stored: Row) -> list[str]:
 
 
 @dataclass
+class Further(Generic[S]):
+    """Documents that follow from the events of their own topic and from the documents of the plan."""
+
+    kind: Kind[S]
+    documents: Callable[[], Iterable[Document[S]]]
+    differ: Callable[[Row, Row], list[str]] = differing
+
+
+@dataclass
 class Plan(Generic[S]):
     """How one service is rebuilt."""
 
@@ -66,7 +75,11 @@ class Plan(Generic[S]):
     """Called with every event of the service before the first document is folded."""
     doc_of: Callable[[str], str] = str
     """The document that is about a subject of the service's inputs."""
-    event_types: frozenset[str] | None = None
+    read: Callable[[TopicRecord], Sequence[Incoming]] = lambda record: [event_item(record)]
+    """Take a record apart, into one item at most."""
+    restored: Callable[[S], None] = lambda _: None
+    """Called with every state."""
+    further: tuple[Further[Any], ...] = ()
     finish: Callable[[], Sequence[tuple[str, Row]]] = tuple
     """Further documents, each with its collection."""
     remarks: Callable[[], Iterator[str]] = lambda: iter(())
@@ -149,14 +162,16 @@ async def _begin(plan: Plan[S], store: MongoStore, kafka: Kafka, prefix: str) ->
     if reasons := await running(kafka, prefix, [plan.service]):
         raise Refused(reasons)
     rows = await store.fetch(MARKER, [MARKER])
-    if not rows and await store.find(plan.kind.collection, {}, limit=1):
+    collections = [plan.kind.collection, *(further.kind.collection for further in plan.further)]
+    if not rows and any([await store.find(collection, {}, limit=1) for collection in collections]):
         raise Refused([f"the database of {plan.service} is not empty: drop it, or keep it"])
     if rows and rows[0]["state"] == "done":
         raise Refused(
             [f"{plan.service} has been rebuilt already, {rows[0]['at']:%F %T}: drop the database to do it again"]
         )
     await store.insert(MARKER, [{"_id": MARKER, "state": "running", "at": SystemClock().now()}])
-    await store.empty(plan.kind.collection)
+    for collection in collections:
+        await store.empty(collection)
 
 
 async def _collect(
@@ -171,10 +186,15 @@ async def _collect(
         dead.add((letter.topic, letter.partition, letter.offset))
     async for record in read(kafka, CONSUMES[plan.service], prefix=prefix):
         item = _item(plan, record)
-        if item is not None and item.head is not None:
+        subject = None if item is None else item.head.subject if item.head is not None else item.doc_id
+        if item is not None and subject is not None:
             cause = item.cause.id if item.cause is not None else None
-            spool.hear(plan.doc_of(item.head.subject), cause, topic_name(record.topic, prefix), record)
+            spool.hear(plan.doc_of(subject), cause, topic_name(record.topic, prefix), record)
             report.heard += 1
+    for further in plan.further:
+        async for record in read(kafka, [further.kind.topic], prefix=prefix):
+            event = Event.parse(record.value or b"")
+            plan.note(event)
     async for record in read(kafka, [plan.kind.topic], prefix=prefix):
         event = Event.parse(record.value or b"")
         if event.source == plan.kind.source:
@@ -185,7 +205,7 @@ async def _collect(
 
 def _item(plan: Plan[S], record: TopicRecord) -> Incoming | None:
     try:
-        return event_item(record, plan.event_types)
+        return next(iter(plan.read(record)), None)
     except Unparsable:  # it became a dead letter that no document knows
         return None
 
@@ -211,12 +231,16 @@ async def _write(
         if restored.cut:
             report.cut.append(history.doc)
         if restored.document.changed:
-            report.documents += 1
             page.append(restored.document)
+            if restored.document.state is not None:
+                plan.restored(restored.document.state)
         if len(page) == PAGE:
-            await _page(plan, store, documents, page, report)
+            await _page(plan.differ, documents, page, report)
             page = []
-    await _page(plan, store, documents, page, report)
+    await _page(plan.differ, documents, page, report)
+    for further in plan.further:
+        others = Documents(further.kind, store, documents.sender, documents.clock, prefix=documents.prefix)
+        await _page(further.differ, others, list(further.documents()), report)
     for collection, row in () if report.compared else plan.finish():
         await store.insert(collection, [row])
 
@@ -241,8 +265,10 @@ def _fold(
 
 
 async def _page(
-    plan: Plan[S], store: MongoStore, documents: Documents[S], page: list[Document[S]], report: Report
+    differ: Callable[[Row, Row], list[str]], documents: Documents[Any], page: list[Document[Any]], report: Report
 ) -> None:
+    """Write documents, or compare them with those that are stored."""
+    report.documents += len(page)
     if not page:
         return
     if not report.compared:
@@ -250,12 +276,12 @@ async def _page(
         if saved.lost:
             raise Refused([f"{saved.lost[0].id} was written by somebody else meanwhile"])
         return
-    stored = {row["_id"]: row for row in await store.fetch(plan.kind.collection, [doc.id for doc in page])}
+    kind, partitions = documents.kind, await documents.home_partitions()
+    stored = {row["_id"]: row for row in await documents.store.fetch(kind.collection, [doc.id for doc in page])}
     for doc in page:
-        partition = partition_of(plan.kind.home_key(doc.id).encode(), await documents.home_partitions())
-        fields: dict[str, Any] = document.fields(plan.kind, doc, partition)
+        fields = document.fields(kind, doc, partition_of(kind.home_key(doc.id).encode(), partitions))
         theirs = {name: value for name, value in stored.get(doc.id, {}).items() if name not in {"_id", *_WRITERS}}
-        report.differences += [f"{doc.id}: {each}" for each in plan.differ(as_stored(fields), theirs)]
+        report.differences += [f"{doc.id}: {each}" for each in differ(as_stored(fields), theirs)]
 
 
 async def _commit(kafka: Kafka, name: str, positions: Mapping[tuple[str, int], int]) -> None:

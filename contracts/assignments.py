@@ -187,6 +187,7 @@ class TicketQueued(AssignmentEvent):
         description="Since when it waits; kept across declined offers, overflow and agents who give it back."
     )
     overflow_queues: tuple[str, ...] = Field((), description="Further queues that may serve it, in order.")
+    entered_at: Instant | None = Field(None, description="Instant that this decision counts from.")
 
 
 class TicketOffered(AssignmentEvent):

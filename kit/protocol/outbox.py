@@ -65,7 +65,7 @@ class Documents(Generic[S]):
         Confirmed entries leave the store when `clear` is called.
         """
         self.kind, self.store, self.clock, self.prefix, self.limit = kind, store, clock, prefix, limit
-        self._sender = sender
+        self.sender = sender
         self.topic = topic_name(kind.topic, prefix)
         self.home_topic = topic_name(kind.home_topic, prefix) if kind.home_topic else ""
         self._home_partitions = 0
@@ -152,7 +152,7 @@ class Documents(Generic[S]):
     async def _send(self, docs: Sequence[Document[S]]) -> None:
         """Send what this process has not seen confirmed yet. What is confirmed leaves the outboxes of `docs`."""
         runs = [[entry for entry in doc.outbox if entry.id not in self._confirmed] for doc in docs]
-        counts = await self._sender.send_runs(
+        counts = await self.sender.send_runs(
             [
                 [Outgoing(self.topic, doc.id.encode(), entry.event, HEADERS) for entry in run]
                 for doc, run in zip(docs, runs, strict=True)
@@ -306,7 +306,7 @@ class Documents(Generic[S]):
     async def home_partitions(self) -> int:
         """Return how many partitions the home topic has; 0 without one. Raises TransientError."""
         if not self._home_partitions and self.home_topic:
-            self._home_partitions = await self._sender.partitions(self.home_topic)
+            self._home_partitions = await self.sender.partitions(self.home_topic)
         return self._home_partitions
 
     def home_partition(self, doc_id: str) -> int | None:

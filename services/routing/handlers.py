@@ -44,6 +44,11 @@ class RoutingHandling(Handling[TicketState]):
 
     def expand(self, record: Record) -> Sequence[Incoming]:
         """Read an event, or a command: those that are not for routing change nothing here."""
+        return self.read(record)
+
+    @staticmethod
+    def read(record: Record) -> Sequence[Incoming]:
+        """Read a record without knowing anything."""
         if record.topic.endswith(TICKETS) or not _is_command(record.value or b""):
             return [event_item(record)]
         try:

@@ -111,7 +111,7 @@ def test_queued_says_what_the_ticket_asks_for() -> None:
     (event,) = moves.queue(state, QueueReason.OVERFLOW, at(9), RULES).events
     assert event == TicketQueued(
         ticket_id="t1", queue="english", facts=state.facts, reason="overflow", required_skills={"gold": 2},
-        preferred_skills={"vip": 3}, queued_at=at(0), overflow_queues=("thai",),
+        preferred_skills={"vip": 3}, queued_at=at(0), overflow_queues=("thai",), entered_at=at(9),
     )  # fmt: skip
 
 

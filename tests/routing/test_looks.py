@@ -118,7 +118,7 @@ def test_a_ticket_waits_for_its_agent_until_the_instant_or_until_they_are_no_mor
 def test_a_queue_is_added_after_the_last_ones_wait_and_asks_for_the_own_skills_as_long_as_all_before_did(
     state: TicketState, now: float, added: Overflowed | None
 ) -> None:
-    after = looks._overflow(state, at(now), RULES, ANN)
+    after = looks.overflow(state, at(now), RULES, ANN)
     assert after.state is not None
     assert after.state.overflow == (*state.overflow, *((added,) if added else ()))
     reasons = [event.reason for event in after.events if isinstance(event, TicketQueued)]

@@ -72,16 +72,16 @@ def _follow_rules(state: TicketState, now: datetime, policy: RoutingPolicy, _: P
     return place_again(state, now, policy)
 
 
-def _overflow(state: TicketState, now: datetime, policy: RoutingPolicy, _: People) -> Decision[TicketState]:
+def overflow(state: TicketState, now: datetime, policy: RoutingPolicy, _: People = None) -> Decision[TicketState]:
     """Add the queue that the last one overflows to, once its wait is over."""
     last, since, own = state.queue, state.entered_at, True
     if state.overflow:
         more = state.overflow[-1]
         last, since, own = more.queue, more.since, more.own
-    overflow = policy.queues.get(last or "", Queue()).overflow
-    if overflow is None or since is None or now < since + overflow.after:
+    further = policy.queues.get(last or "", Queue()).overflow
+    if further is None or since is None or now < since + further.after:
         return Decision(state)
-    return widen(state, overflow.to, now, policy, own=own and overflow.keep_required)
+    return widen(state, further.to, now, policy, own=own and further.keep_required)
 
 
 def _announce_unroutable(
@@ -110,4 +110,4 @@ def _announce_unroutable(
     return Decision(replace(state, unroutable=str(why.reason)), [event])
 
 
-_STEPS: tuple[_Step, ...] = (_fall_back, _follow_rules, _overflow, _announce_unroutable)
+_STEPS: tuple[_Step, ...] = (_fall_back, _follow_rules, overflow, _announce_unroutable)

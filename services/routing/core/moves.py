@@ -45,6 +45,7 @@ def _enter(state: TicketState, reason: QueueReason, now: datetime, policy: Routi
         preferred_skills=dict(state.preferred),
         queued_at=queued_at,
         overflow_queues=state.overflow_queues,
+        entered_at=now,
     )
     return Decision(waiting, [*cleared.events, event])
 

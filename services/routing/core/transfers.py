@@ -25,7 +25,8 @@ from services.routing.core.moves import queue, unassigned
 from services.routing.core.policy import RoutingPolicy
 from services.routing.core.state import Target, TicketState
 
-_REMEMBERED = 20
+REMEMBERED = 20
+"""Commands that a ticket remembers, the latest ones."""
 
 
 def transfer(
@@ -42,7 +43,7 @@ def transfer(
     key = f"{source}:{command_id}"
     if key in state.commands:
         return Decision()
-    state = replace(state, commands=(*state.commands, key)[-_REMEMBERED:])
+    state = replace(state, commands=(*state.commands, key)[-REMEMBERED:])
     refusal = _refusal(state, command, policy, people)
     if refusal is not None:
         return Decision(state, [_refused(state, command, command_id, *refusal)])
