@@ -121,7 +121,7 @@ class RestoreTickets:
     def _follow(
         self, state: TicketState | None, what: Event, at: datetime, said: Sequence[Payload]
     ) -> Decision[TicketState]:
-        """Decide with the availability of agents that leads to what was said; if several do, with what is known."""
+        """Decide with the availability of agents that leads to most of what was said, else with what is known of it."""
         answers: tuple[Callable[[str], bool], ...] = (
             lambda agent: self._was_online(agent, at),
             lambda _: True,
@@ -131,8 +131,8 @@ class RestoreTickets:
             tickets.decide(state, what.data, what.time, self._policy, available, Cause.of(what))
             for available in answers
         ]
-        fits = (each for each in decisions if self._begins(said, each.events))
-        return next(fits, decisions[0])
+        fits = [each for each in decisions if self._begins(said, each.events)]
+        return max(fits, key=lambda each: len(each.events), default=decisions[0])
 
     def _begins(self, said: Sequence[Payload], mine: Sequence[Payload]) -> bool:
         return len(said) >= len(mine) and all(map(self.agrees, mine, said))
