@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 import prometheus_client
 from prometheus_client.metrics import MetricWrapperBase
 
-T = TypeVar("T", bound="_Bounded")
 K = TypeVar("K", bound=tuple[str, ...])
 
 OTHER = "other"
@@ -66,6 +65,10 @@ class _Bounded(MetricWrapperBase):
 
     def labels(self, *labelvalues: object, **labelkwargs: object) -> Self:
         """Return the child of these values, or of `other` for each if there are too many."""
+        children: dict[Any, Any] = self._metrics
+        known: Self | None = children.get(labelvalues)  # what is not text is not found, and is looked at below
+        if known is not None:
+            return known
         if labelkwargs:
             labelvalues = tuple(labelkwargs[name] for name in self._labelnames)
         key = tuple(value if len(value) <= LONGEST else OTHER for value in map(str, labelvalues))
