@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +32,7 @@ from deploy.local import free_port
 from deploy.local.process import Server
 from deploy.local.stack import Stack
 from deploy.reference import ceiling, metric_rows
+from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
 
@@ -175,14 +176,27 @@ def _services(context: Context) -> Fleet:
         **policies(context.root / "deploy" / "config"),
     }
     context.stack.callback(_clean, given["DESKBUS_MONGO"], name)
-    context.stack.callback(lambda: asyncio.run(delete_topics(kafka, f"{name}.")))
-    asyncio.run(create_topics(kafka, f"{name}.", 2))
+    context.stack.callback(_patiently, lambda: delete_topics(kafka, f"{name}."))
+    _patiently(lambda: create_topics(kafka, f"{name}.", 2))
     fleet = Fleet(shared, logs=context.work)
     for service in SERVICES:
         fleet.add(service)
     context.stack.callback(fleet.stop)
     fleet.start()
     return fleet
+
+
+def _patiently(job: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run a job that a busy broker may not answer in time, again until it does."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            asyncio.run(job())
+        except TransientError as fault:
+            if time.monotonic() > deadline:
+                raise Failed(str(fault)) from fault
+        else:
+            return
 
 
 def _clean(mongo: str, name: str) -> None:
