@@ -225,7 +225,9 @@ def _prometheus(context: Context, fleet: Fleet, alertmanager: _Program) -> _Prog
     copies.mkdir()
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(file) for file in impatient(folder / "rules", copies)]
-    (scrape,) = document["scrape_configs"]
+    (scrape,) = document["scrape_configs"] = [
+        each for each in document["scrape_configs"] if each["job_name"] == "deskbus"
+    ]
     scrape["static_configs"] = [{"targets": [f"127.0.0.1:{replica.ops_port}" for replica in fleet.replicas]}]
     document["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]}
     file = context.work / "prometheus.yml"
