@@ -36,7 +36,8 @@ class Recorded(Span):
         self._token: Token[Recorded | None] | None = None
         context = inner.get_span_context()
         self.context = context
-        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        if context.is_valid:  # it is not where OTEL_SDK_DISABLED says so
+            self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def __enter__(self) -> Self:
         self._token = _AT_HAND.set(self)
@@ -110,8 +111,6 @@ class OpenTelemetry:
             attributes={key: value for key, value in attributes.items() if value is not None},
             links=[Link(each.context) for each in links if isinstance(each, Recorded)],
             start_time=None if began is None else int(began.timestamp() * 1_000_000_000),
-            record_exception=False,
-            set_status_on_exception=False,
         )
         return Recorded(inner, continues=continues)
 

@@ -58,7 +58,7 @@ class Kind(Generic[S]):
     """One kind of aggregate: its collection, the source and topic of its events, how its state is loaded and stored.
 
     `due` returns the next instant at which a timer of the state fires (None: never). Its timers are run by the owner of
-    the partition that `home_key(id)` has in `home_topic`.
+    the partition that `home_key(id)` has in `home_topic`. `to_send` returns how much waits to be sent to people.
     """
 
     collection: str
@@ -67,6 +67,7 @@ class Kind(Generic[S]):
     load: Callable[[Mapping[str, Any]], S]
     dump: Callable[[S], dict[str, Any]]
     due: Callable[[S], datetime | None] = lambda _: None
+    to_send: Callable[[S], int] = lambda _: 0
     home_topic: str = ""
     home_key: Callable[[str], str] = str
 
@@ -150,7 +151,7 @@ class Document(Generic[S]):
     """What counts and logs the decisions of a batch. Called once they are stored, and lost with the document."""
     fault: str | None = None
     trace: str | None = None
-    """Trace of the last decision that published events: timers and attempts to send continue it."""
+    """Trace of the last decision that published events or left something to send: what follows later continues it."""
     _state: S | None = None
 
     @property
@@ -218,13 +219,16 @@ def apply(
         if len(entry.event) > limit:
             raise TooLarge(f"{payload.type} has {len(entry.event)} bytes, at most {limit} are allowed")
         entries.append(entry)
+    before = 0 if state is None else kind.to_send(state)
+    left_to_send = decision.state is not None and kind.to_send(decision.state) > before
     doc.state = state if decision.state is None else decision.state
     doc.fresh += entries
     doc.announced += decision.events
     doc.emitted += len(entries)
     doc.inserts += decision.inserts
     doc.changed = doc.changed or decision.state is not None or bool(entries)
-    doc.trace = trace if trace and entries else doc.trace
+    if trace and (entries or left_to_send):
+        doc.trace = trace
 
 
 def _entry(

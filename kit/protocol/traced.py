@@ -46,5 +46,6 @@ def record_span(item: Incoming, batch: Batch) -> Span:
             "deskbus.document": item.doc_id,
         },
     )
-    item.cause = replace(item.cause, traceparent=span.traceparent)
+    if span.traceparent is not None:
+        item.cause = replace(item.cause, traceparent=span.traceparent)
     return span

@@ -141,6 +141,7 @@ TICKET_KIND: Kind[TicketState] = Kind(
     load=load_ticket,
     dump=dump_ticket,
     due=_due,
+    to_send=lambda state: len(state.pending),
     home_topic=topics.COMMAND,
 )
 CONTACT_KIND: Kind[ContactState] = Kind(

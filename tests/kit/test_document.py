@@ -182,3 +182,19 @@ def test_a_document_comes_back_as_it_was_stored() -> None:
     again = document.read(KIND, raw)
     assert (again.state, again.seen, again.emitted, again.outbox) == (doc.state, doc.seen, 1, doc.fresh)
     assert not any("." in source or "$" in source for source in raw["seen"])
+
+
+def test_a_document_keeps_the_trace_of_what_it_published_or_has_to_send() -> None:
+    def after(decision: Decision[list[str]], traceparent: str | None) -> str | None:
+        document.apply(sending, doc, decision, now=NOW, cause=Cause("e", "e", traceparent), limit=1_000)
+        return doc.trace
+
+    sending: Kind[list[str]] = Kind("docs", "/deskbus/test", "out", load=list, dump=dict, to_send=len)  # type: ignore[arg-type]
+    doc: Document[list[str]] = Document("d1")
+    published = Decision(["reply"], events=[Said()])
+    assert after(Decision([]), "nothing follows") is None
+    assert after(published, "first") == "first"
+    assert after(Decision([]), "sent") == "first"
+    assert after(Decision(["another"]), "second") == "second"
+    assert after(published, None) == "second"
+    assert after(Decision(), "third") == "second"

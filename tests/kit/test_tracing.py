@@ -164,6 +164,18 @@ async def test_the_ratio_of_the_environment_decides_at_the_root(monkeypatch: pyt
     assert list(made.all()) == ["continued"]
 
 
+async def test_where_the_sdk_is_disabled_events_keep_the_callers_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    tracing.start("test", Recorded().exporter)
+    rig = traced_rig()
+    await rig.handle(record(1, "T"))
+    with tracing.span("x", parent=tracing.ROOT) as span:
+        assert (span.traceparent, tracing.ids()) == (None, None)
+    await tracing.stop(1)
+    (sent,) = rig.sender.sent
+    assert Event.parse(sent.value or b"").traceparent == CALLER
+
+
 async def test_a_batch_is_a_trace_of_its_own_that_its_records_link_to(recorded: Recorded) -> None:
     rig = traced_rig()
     await rig.handle(record(1, "T"))

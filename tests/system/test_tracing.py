@@ -75,6 +75,38 @@ async def test_one_trace_leads_from_the_door_to_the_notification(deskbus: System
     assert SENDER not in told_of
 
 
+async def test_a_reply_is_in_the_trace_of_its_command(deskbus: System, spans: Collector) -> None:
+    deskbus.start()
+    await deskbus.agents()
+    async with deskbus.doors() as doors:
+        await doors.send(deskbus.traffic.whatsapp("สวัสดี"))
+    await deskbus.settled(1)
+    (opened,) = await deskbus.events(topics.TICKETS, "deskbus.ticket.opened.v1")
+    command = {
+        "type": "deskbus.command.reply.v1",
+        "ticket_id": opened.subject,
+        "data": {"text": "ส่งแล้ว", "by": {"kind": "agent", "id": "a1", "name": "Agent 1"}},
+    }
+    headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "idempotency-key": "reply-1"}
+    answer = await deskbus.http.post(f"{deskbus.one('ingest').url}/v1/commands", json=command, headers=headers)
+    answer.raise_for_status()
+
+    async def sent() -> bool:
+        return any(span.name == "reply" for span in spans.of(TRACE))
+
+    await until(sent, 60, "the reply is in the trace of the command")
+    found = spans.of(TRACE)
+    (post,) = [span for span in found if span.name == "POST"]
+    assert path(found, post) == [
+        "ingest: POST /v1/commands",
+        f"ingest: process {deskbus.prefix}{topics.COMMAND}",
+        "ingest: reply",
+        "ingest: POST",
+    ]
+    ((given, _),) = deskbus.receiver.to("/whatsapp")
+    assert given["traceparent"].split("-")[1] == TRACE
+
+
 async def test_a_lost_collector_delays_neither_messages_nor_the_end(deskbus: System, spans: Collector) -> None:
     spans.away = True
     deskbus.start()
