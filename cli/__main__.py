@@ -45,6 +45,14 @@ app.add_typer(checks, name="check")
 app.add_typer(letters, name="dlq")
 
 Kafka = Annotated[str, typer.Option(envvar="DESKBUS_KAFKA", help="Bootstrap servers.")]
+Replication = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Copies of each partition of topics that are created.",
+        show_default="default.replication.factor of the brokers",
+    ),
+]
 Prefix = Annotated[str, typer.Option(envvar="DESKBUS_TOPIC_PREFIX", help="Prefix of every topic name.")]
 Service = Annotated[str, typer.Argument(help="ingest, routing, sla or notify.")]
 Reason = Annotated[str | None, typer.Option(help="Only letters whose reason contains this text.")]
@@ -98,14 +106,7 @@ def topics(
     partitions: Annotated[
         int, typer.Option(envvar=catalogue.PARTITIONS_VARIABLE, min=1, help="Partitions of topics that are created.")
     ] = LOCAL_PARTITIONS,
-    replication: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Copies of each partition of topics that are created.",
-            show_default="default.replication.factor of the brokers",
-        ),
-    ] = None,
+    replication: Replication = None,
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
     say(_create(_at(kafka), prefix, partitions, replication))
@@ -125,7 +126,7 @@ def partitions(
     to_prefix: Annotated[str, typer.Option(help="Prefix of the new topics.")],
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
-    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition of the new topics.")] = 1,
+    replication: Replication = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, nothing is changed.")] = False,
 ) -> None:
     """Move the stopped installation to new topics with another number of partitions (docs/rebuild.md)."""

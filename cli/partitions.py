@@ -60,7 +60,7 @@ async def move(
     prefix: str,
     to_prefix: str,
     partitions: int,
-    replication: int = 1,
+    replication: int | None = None,
     apply: bool = False,
 ) -> Move:
     """Move all services; without `apply`, only count. Raises Refused where something does not stand still."""
