@@ -155,7 +155,7 @@ class Cluster:
 
 def cluster(context: Context) -> Cluster:
     """Return the run's API server, which the first check that asks starts."""
-    return context.once("cluster", lambda: _start(context))
+    return context.once("cluster", _start)
 
 
 def _start(context: Context) -> Cluster:

@@ -20,14 +20,15 @@ class Failed(Exception):
 
 
 class Context:
-    """Lives for one run. What a check starts, it registers in `stack`, which is unwound at the end of the run."""
+    """Lives for one check, within the one of the run. What is started is registered in `stack`, unwound at its end."""
 
-    def __init__(self, root: Path = ROOT, *, quick: bool = False) -> None:
+    def __init__(self, root: Path = ROOT, *, quick: bool = False, run: Self | None = None) -> None:
         self.root = root
         self.quick = quick
         self.stack = ExitStack()
         self.work = Path()
-        self._made: dict[str, Any] = {}
+        self._run = run or self
+        self.made: dict[str, Any] = run.made if run else {}
 
     def __enter__(self) -> Self:
         self.work = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-check-")))
@@ -35,6 +36,10 @@ class Context:
 
     def __exit__(self, *exception: object) -> None:
         self.stack.close()
+
+    def for_check(self) -> Self:
+        """Return a context for one check: a directory of its own, and nothing that it started outlives it."""
+        return type(self)(self.root, quick=self.quick, run=self)
 
     @property
     def chart(self) -> Path:
@@ -45,17 +50,16 @@ class Context:
         """The ways to install the chart; its own values alone name no Kafka and no MongoDB."""
         return sorted((self.chart / "ci").glob("*.yaml"))
 
-    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
-        """Return what `make` makes, once in a run for all checks. If that fails, it fails for all of them."""
-        if name not in self._made:
+    def once(self, name: str, make: Callable[[Self], _Made]) -> _Made:
+        """Return what `make` makes of the run's context, once for all checks. If it fails, it fails for all."""
+        if name not in self.made:
             try:
-                self._made[name] = make()
+                self.made[name] = make(self._run)
             except Exception as error:
-                self._made[name] = error
-        made = self._made[name]
-        if isinstance(made, Exception):
-            raise made
-        return cast("_Made", made)
+                self.made[name] = error
+        if isinstance(self.made[name], Exception):
+            raise self.made[name]
+        return cast("_Made", self.made[name])
 
     def tool(self, name: str) -> Path:
         """Return a program's path. In a quick run only if it is at hand or cheap to get; else raises MissingTool."""

@@ -50,7 +50,8 @@ def run_check(check: Check, context: Context) -> Outcome:
     except LocalError as error:
         return outcome("failed", str(error))
     try:
-        check.run(context)
+        with context.for_check() as own:
+            check.run(own)
     except (Failed, LocalError) as failed:
         return outcome("failed", str(failed))
     except Exception as error:  # a check that breaks has shown nothing; the others still run

@@ -100,6 +100,49 @@ def test_what_checks_leave_behind_is_gone_after_the_run() -> None:
     assert not context.work.exists()
 
 
+def test_nothing_that_a_check_starts_or_writes_reaches_the_next_one() -> None:
+    ended: list[str] = []
+
+    def starts(context: Context) -> None:
+        """Start something."""
+        (context.work / "server").mkdir()
+        context.stack.callback(ended.append, "server")
+
+    def starts_too(context: Context) -> None:
+        """Start it again."""
+        assert ended == ["server"]
+        starts(context)
+
+    with Context() as context:
+        assert [run_check(Check("one", run), context).verdict for run in (starts, starts_too)] == ["ok", "ok"]
+
+
+def test_what_checks_share_is_made_once_and_lives_as_long_as_the_run() -> None:
+    made = []
+
+    def server(run: Context) -> Path:
+        made.append(run.work)
+        return run.work
+
+    with Context() as context:
+        checks = [Check("one", lambda own: None if own.once("server", server).exists() else fails(own))] * 2
+        assert [run_check(check, context).verdict for check in checks] == ["ok", "ok"]
+        assert made == [context.work]
+
+
+def test_what_checks_share_and_cannot_be_made_is_not_tried_again() -> None:
+    tried = []
+
+    def server(run: Context) -> None:
+        tried.append(run)
+        raise Failed("no server")
+
+    with Context() as context:
+        checks = [Check("one", lambda own: own.once("server", server))] * 2
+        assert [run_check(check, context).reason for check in checks] == ["no server", "no server"]
+    assert len(tried) == 1
+
+
 def test_every_check_has_a_name_of_its_own_a_summary_and_tools_that_are_known() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
     for check in CHECKS:
