@@ -134,8 +134,8 @@ BREAKAGES = (
         "bad",
         "a chart that accepts `latest`",
         f"{_CHART}/templates/_checks.tpl",
-        'eq $v.image.tag "latest"',
-        'eq $v.image.tag "newest"',
+        'if has "latest"',
+        'if has "newest"',
         "latest.yaml was accepted",
     ),
     Breakage(

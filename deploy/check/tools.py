@@ -85,10 +85,10 @@ def _python(path: str) -> Tool:
     return Tool(find=find_installed, get=get, cheap=True)
 
 
-def _go() -> str:
+def _go(name: str) -> str:
     go = shutil.which("go")
     if go is None:
-        raise MissingTool("it is built with Go, which is not on PATH")
+        raise MissingTool(f"{name} is built with Go, which is not on PATH")
     return go
 
 
@@ -97,7 +97,7 @@ def _built(name: str, version: str, package: str, minutes: str) -> Tool:
 
     def build(entry: Path) -> None:
         cache.say(f"building {name} {version} (once, {minutes})")
-        cache.run([_go(), "install", f"{package}@v{version}"], f"building {name}", env={"GOBIN": str(entry)})
+        cache.run([_go(name), "install", f"{package}@v{version}"], f"building {name}", env={"GOBIN": str(entry)})
 
     return _cached(name, version, build)
 
@@ -130,7 +130,7 @@ def _apiserver() -> Tool:
         about = "-X k8s.io/component-base/version.git"  # what it tells of itself, which Helm asks
         major, minor, _ = KUBERNETES.split(".")
         flags = f"-s -w {about}Version=v{KUBERNETES} {about}Major={major} {about}Minor={minor}"
-        command = [_go(), "build", "-C", str(entry), "-mod=readonly", f"-ldflags={flags}"]
+        command = [_go(name), "build", "-C", str(entry), "-mod=readonly", f"-ldflags={flags}"]
         cache.run([*command, "-o", str(entry / f"{name}.part"), f"k8s.io/kubernetes/cmd/{name}"], f"building {name}")
         (entry / f"{name}.part").rename(entry / name)
 
