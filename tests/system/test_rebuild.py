@@ -74,7 +74,7 @@ async def traffic(deskbus: System) -> None:
             if number % 4 == 0:
                 await doors.post_command(ticket, "set_status", {"status": "solved", "by": AGENT})
             if number % 7 == 0:
-                await doors.post_command(ticket, "transfer", {"agent_id": f"a{number % 5}", "by": AGENT})
+                await doors.post_command(ticket, "transfer", {"agent_id": f"a{number % 3}", "by": AGENT})
             if number % 11 == 0:
                 await doors.post_command(ticket, "transfer", {"queue": "everybody", "by": AGENT})
             if number % 5 == 0:
