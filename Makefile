@@ -84,6 +84,9 @@ generate: $(READY) ## generate schemas, AsyncAPI and the catalogue from contract
 dist: $(READY) ## build the wheel deskbus-contracts for subscribers into dist/; see docs/subscribers.md
 	$(BIN)/python -m deploy.dist
 
+env: ## write .env for compose.yaml, with random passwords
+	$(PYTHON) -m deploy.env
+
 sbom: ## list the Python packages of the images: CycloneDX, in .local/sbom.cdx.json, as the images have it too
 	$(PYTHON) -m venv --clear .local/sbom/tool
 	.local/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/sbom.lock

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 from pydantic import ValidationError
 
-from cli import table
+from cli import access, table
 from cli.audit import Audit
 from cli.checking import faults
 from cli.describe import describe
@@ -110,6 +110,12 @@ def topics(
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
     say(_create(_at(kafka), prefix, partitions, replication))
+
+
+@app.command("access")
+def give_access(kafka: Kafka = _LOCAL, prefix: Prefix = "") -> None:
+    """Allow Kafka's users what the contracts list, and set the passwords in DESKBUS_KAFKA_PASSWORD_<USER> (SCRAM)."""
+    say(_connected(access.give(_at(kafka), prefix, os.environ)))
 
 
 def _create(kafka: Connection, prefix: str, partitions: int, replication: int | None = None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deploy.env import required
 from deploy.local import cache, probes
 from deploy.local.kafka import KafkaServer, brokers
 from deploy.local.mongo import MongoServer
@@ -17,6 +18,7 @@ from deploy.local.process import LocalError, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".local"
+_WITHOUT_USERS = Path(__file__).with_name("open.yaml")
 _COMPOSE_FILES = (ROOT / "compose.yaml", ROOT / "deploy" / "compose.yaml")
 
 
@@ -149,7 +151,10 @@ class Stack:
                 "docker is not on PATH, or compose.yaml is missing; DESKBUS_LOCAL_STACK=native works without"
             )
         project = "deskbus" if self.directory == DATA else f"deskbus-{self.directory.name}"
-        cache.run(["docker", "compose", "-p", project, "-f", str(file), *arguments], "docker compose", env=ports)
+        files = ["-f", str(file), "-f", str(_WITHOUT_USERS)]
+        # Passwords that the file asks for: nothing that is started here looks at them.
+        unused = dict.fromkeys(required(file.read_text("utf-8")) - os.environ.keys(), "unused")
+        cache.run(["docker", "compose", "-p", project, *files, *arguments], "docker compose", env={**unused, **ports})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

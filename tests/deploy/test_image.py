@@ -227,7 +227,8 @@ def test_the_check_of_images_finds_a_fault(fault: str, tmp_path: Path) -> None:
 
 
 def test_compose_starts_what_make_up_asks_for_and_every_service(compose: dict[str, Any]) -> None:
-    assert {"kafka", "mongo", "topics", "prometheus", *SERVICES} == set(compose["services"])
+    others = {"kafka", "mongo", "access", "topics", "prometheus", "alertmanager", "grafana"}
+    assert {*others, *SERVICES} == set(compose["services"])
 
 
 def test_no_container_may_gain_rights_or_grow_without_bound(compose: dict[str, Any]) -> None:

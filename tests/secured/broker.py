@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiokafka.errors import GroupAuthorizationFailedError
 
+from cli.access import allow, set_passwords
 from cli.topics import committed
 from contracts.access import OPERATOR, USERS, access
 from deploy.local import free_port
@@ -17,7 +18,6 @@ from deploy.local.kafka import KafkaServer, Listener
 from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
-from tests.secured import admin
 from tests.secured.authority import Authority, Issuer, write
 
 _OAUTH = "org.apache.kafka.common.security.oauthbearer"
@@ -90,9 +90,9 @@ class Secured:
         """Give every user of an installation a password, and what it may do."""
         new = {user: secrets.token_urlsafe(12) for user in USERS if user not in self.passwords}
         if new:
-            await admin.set_passwords(self.keepers, new)
+            await set_passwords(self.keepers, new)
             self.passwords |= new
-        await admin.allow(self.keepers, {user: access(user, prefix) for user in USERS})
+        await allow(self.keepers, {user: access(user, prefix) for user in USERS})
         await self._until_known(prefix)
 
     async def _until_known(self, prefix: str) -> None:

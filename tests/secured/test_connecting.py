@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from cli.access import set_passwords
 from cli.topics import create_topics
 from contracts.topics import BY_NAME, SLA
 from kit.base.errors import TransientError
@@ -19,7 +20,6 @@ from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
 from kit.kafka.producer import Producer
 from kit.protocol.ports import Outgoing
-from tests.secured import admin
 from tests.secured.authority import Authority, Issuer, write
 from tests.secured.broker import Secured, secured
 from tests.secured.conftest import PREFIX
@@ -167,13 +167,13 @@ async def test_refused_credentials_are_tried_again_at_most_once_a_second(broker:
 
 async def test_a_rotated_password_is_used_by_the_next_connection(broker: Secured, folder: Path) -> None:
     user = "rotating"
-    await admin.set_passwords(broker.keepers, {user: "first"})
+    await set_passwords(broker.keepers, {user: "first"})
     given = {**broker.scram("sla"), "DESKBUS_KAFKA_USERNAME": user, "DESKBUS_KAFKA_PASSWORD": ""}
     file = folder / "password"
     file.write_text("first")
     async with producing({**given, "DESKBUS_KAFKA_PASSWORD_FILE": str(file)}) as (producer, connection):
         await _until_started(producer)
-        await admin.set_passwords(broker.keepers, {user: "second"})
+        await set_passwords(broker.keepers, {user: "second"})
         assert connection.fault() is None, "what is connected stays connected"
         drop(connection)
         await _until_refused(producer, connection)

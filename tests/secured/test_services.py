@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.access import allow, set_passwords
 from cli.fleet import ROOT, Replica
 from cli.topics import create_topics
 from contracts.access import CREATOR, OPERATOR, access
@@ -20,7 +21,6 @@ from contracts.topics import SERVICES
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import Connection
 from tests.conftest import Prefix
-from tests.secured import admin
 from tests.secured.broker import Secured
 from tests.system.rig import PARTITIONS, System, pieces, system, until
 
@@ -86,7 +86,7 @@ async def test_each_service_does_its_work_as_its_own_user_through_a_rotation(
 
         former = [broker.passwords[service] for service in SERVICES]
         new = {service: secrets.token_urlsafe(12) for service in SERVICES}
-        await admin.set_passwords(broker.keepers, new)
+        await set_passwords(broker.keepers, new)
         broker.passwords |= new
         for service in SERVICES:
             write(password(folder, service), new[service])
@@ -162,7 +162,7 @@ async def test_however_long_a_password_is_refused_no_service_asks_for_a_restart(
         replica.environment = {**replica.environment, "DESKBUS_LIVENESS_SECONDS": "5"}
     desk.fleet.start()
     former = {service: broker.passwords[service] for service in SERVICES}
-    await admin.set_passwords(broker.keepers, dict.fromkeys(SERVICES, "changed"))
+    await set_passwords(broker.keepers, dict.fromkeys(SERVICES, "changed"))
 
     async def all_refused() -> bool:
         return all(["refused the credentials" in await reasons(desk, replica) for replica in desk.fleet.replicas])
@@ -173,7 +173,7 @@ async def test_however_long_a_password_is_refused_no_service_asks_for_a_restart(
     while loop.time() < end:
         assert [await reasons(desk, replica, "livez") for replica in desk.fleet.replicas] == [""] * 4
         await asyncio.sleep(0.5)
-    await admin.set_passwords(broker.keepers, former)
+    await set_passwords(broker.keepers, former)
 
     async def all_ready() -> bool:
         return all([await asyncio.to_thread(replica.ready) for replica in desk.fleet.replicas])
@@ -191,7 +191,7 @@ async def test_however_long_a_password_is_refused_no_service_asks_for_a_restart(
 
 async def test_a_service_that_may_do_nothing_waits_until_it_may(desk: System, broker: Secured, folder: Path) -> None:
     user = f"late-{desk.prefix.rstrip('.')}"
-    await admin.set_passwords(broker.keepers, {user: "early"})
+    await set_passwords(broker.keepers, {user: "early"})
     write(password(folder, "sla"), "early")
     replica = desk.fleet.add("sla")
     replica.environment = {**replica.environment, "DESKBUS_SLA_KAFKA_USERNAME": user}
@@ -203,7 +203,7 @@ async def test_a_service_that_may_do_nothing_waits_until_it_may(desk: System, br
     await until(told, 60, "the log says what is missing")
     assert await reasons(desk, replica) != ""
     assert await reasons(desk, replica, "livez") == ""
-    await admin.allow(broker.keepers, {user: access("sla", desk.prefix)})
+    await allow(broker.keepers, {user: access("sla", desk.prefix)})
 
     async def ready() -> bool:
         return replica.ready()

@@ -1,6 +1,6 @@
-"""What Kafka's own tools do and aiokafka cannot: set passwords of users, and allow them things. In Kafka's protocol.
+"""`deskbus access`: gives Kafka's users their passwords and what contracts/access.py lists. Takes nothing away.
 
-aiokafka has no types, hence the ignored errors.
+aiokafka's administration can neither, so this speaks Kafka's protocol itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Array,
@@ -25,7 +26,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from contracts.access import Access
+from contracts.access import USERS, Access, access
+from kit.kafka.connection import Kafka, client_options, unreachable
 
 _RESOURCES = {"topic": 2, "group": 3}
 _OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10, "AlterConfigs": 11}
@@ -118,12 +120,27 @@ class _AlterScram(Request[_AlterScram0]):  # type: ignore[misc]
         return request_struct_class([], upsertions, {})
 
 
-async def set_passwords(address: str, passwords: Mapping[str, str]) -> None:
+def passwords(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the users whose password is in the environment, DESKBUS_KAFKA_PASSWORD_<USER>."""
+    given = {user: variables.get(f"DESKBUS_KAFKA_PASSWORD_{user.upper()}") for user in USERS}
+    return {user: password for user, password in given.items() if password}
+
+
+async def give(kafka: Kafka, prefix: str, variables: Mapping[str, str]) -> str:
+    """Give every user its rights, and a password where the environment has one; return what was done."""
+    given = passwords(variables)
+    if given:
+        await set_passwords(kafka, given)
+    await allow(kafka, {user: access(user, prefix) for user in USERS})
+    return f"{len(USERS)} users allowed, {len(given)} passwords set"
+
+
+async def set_passwords(kafka: Kafka, given: Mapping[str, str]) -> None:
     """Create users for SCRAM-SHA-512, or give them another password."""
-    await _send(address, _AlterScram(passwords))
+    await _send(kafka, _AlterScram(given))
 
 
-async def allow(address: str, grants: Mapping[str, Iterable[Access]]) -> None:
+async def allow(kafka: Kafka, grants: Mapping[str, Iterable[Access]]) -> None:
     """Allow users what is listed. With an authorizer, everything else is refused."""
     acls = [
         (_RESOURCES[each.resource], each.name, _LITERAL, f"User:{user}", "*", _OPERATIONS[operation], _ALLOW)
@@ -131,17 +148,20 @@ async def allow(address: str, grants: Mapping[str, Iterable[Access]]) -> None:
         for each in accesses
         for operation in each.operations
     ]
-    await _send(address, _CreateAcls(acls))
+    await _send(kafka, _CreateAcls(acls))
 
 
-async def _send(address: str, request: Request[Any]) -> None:
-    client = AIOKafkaClient(bootstrap_servers=address)
-    await client.bootstrap()
+async def _send(kafka: Kafka, request: Request[Any]) -> None:
+    """Raise TransientError if no broker answers, KafkaError if it refuses."""
+    client = AIOKafkaClient(**client_options(kafka), client_id="deskbus-access", request_timeout_ms=10_000)
     try:
+        await client.bootstrap()
         answer = await client.send(client.get_random_node(), request)
+    except (KafkaError, OSError) as error:
+        raise unreachable(kafka, error) from error
     finally:
         await client.close()
     for result in answer.results:
-        *_, error, message = result[:3] if len(result) > 2 else result
-        if error:
-            raise AssertionError(f"{type(request).__name__}: {error} {message}")
+        *_, code, message = result[:3] if len(result) > 2 else result
+        if code:
+            raise for_code(code)(message or "")
