@@ -92,7 +92,11 @@ RULES: Mapping[str, Schema] = {
         },
     },
     **dict.fromkeys(
-        (f"networkPolicy.{name}" for name in ("doorFrom", "kafkaTo", "mongoTo", "tracingTo", "outsideAlso")), _OBJECTS
+        (
+            f"networkPolicy.{name}"
+            for name in ("doorFrom", "mailFrom", "kafkaTo", "mongoTo", "tracingTo", "outsideAlso")
+        ),
+        _OBJECTS,
     ),
     # Empty would mean anybody.
     **dict.fromkeys(("networkPolicy.operatorsFrom", "networkPolicy.dnsTo"), _OBJECTS | {"minItems": 1}),

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import yaml
+
+from deploy.chart import CHART
 from tests.deploy.chart.rendering import (
     Object,
     Variant,
@@ -109,6 +112,16 @@ def test_the_door_and_the_operators_port_are_opened_apart(objects: list[Object])
     for spec in operators.values():
         assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [["operators"]]
         assert all(rule["from"] for rule in spec["ingress"])  # an empty list would be anybody
+
+
+def test_mail_and_http_are_let_in_apart(objects: list[Object], variant: Variant) -> None:
+    """Providers' webhooks come by a gateway, mail from any server of the internet."""
+    given = {"public": "doorFrom", "smtp": "mailFrom"}
+    values = yaml.safe_load((CHART / "ci" / variant.file).read_text("utf-8")) | variant.over
+    for spec in rules(objects, "-door").values():
+        for rule in spec["ingress"]:
+            (port,) = rule["ports"]
+            assert rule.get("from", []) == values.get("networkPolicy", {}).get(given[port["port"]], [])
 
 
 def test_a_closed_door_is_not_opened_by_a_policy(objects: list[Object], variant: Variant) -> None:
