@@ -90,6 +90,21 @@ def test_a_service_logs_in_as_its_user(objects: list[Object]) -> None:
             assert [each["secret"]["secretName"] for each in volumes if each["name"] == "kafka"] == [name(user)]
 
 
+def test_the_example_declares_topics_and_users_where_its_kafka_is(objects: list[Object], variant: Variant) -> None:
+    """Strimzi's operators of topics and users watch the namespace of the Kafka, and write the users' Secrets there."""
+    if variant.name != "production":
+        return
+    declared = of(objects, "KafkaTopic", "KafkaUser")
+    (place,) = {(each["metadata"]["labels"]["strimzi.io/cluster"], each["metadata"]["namespace"]) for each in declared}
+    cluster, namespace = place
+    for deployment in of(objects, "Deployment"):
+        assert deployment["metadata"]["namespace"] == namespace
+        bootstrap = environment(objects, deployment)["DESKBUS_KAFKA"]
+        assert bootstrap == f"{cluster}-kafka-bootstrap.{namespace}:9093"
+        allowed = one(objects, "NetworkPolicy", f"{name(deployment)}-servers")["spec"]["egress"]
+        assert [{"podSelector": {"matchLabels": {"strimzi.io/cluster": cluster}}}] in [rule["to"] for rule in allowed]
+
+
 def test_topics_are_those_of_the_contracts_and_outlive_the_release(
     objects: list[Object], variant: Variant, prefix: str
 ) -> None:
@@ -100,7 +115,9 @@ def test_topics_are_those_of_the_contracts_and_outlive_the_release(
         assert found.keys() == {topic_name(topic.name, prefix) for topic in TOPICS}
     for topic in TOPICS if found else ():
         made = found[topic_name(topic.name, prefix)]
-        assert made["spec"]["config"] == settings(topic)
+        copies = made["spec"]["replicas"]
+        assert copies == (3 if variant.name == "production" else 1)
+        assert made["spec"]["config"] == settings(topic) | {"min.insync.replicas": str(copies // 2 + 1)}
         assert made["spec"]["partitions"] == partitions(variant)
         assert made["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
