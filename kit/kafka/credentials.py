@@ -54,7 +54,8 @@ class Reader:
     def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
         self._last: Credentials | None = None
-        self._pem: tuple[bytes, ...] | None = None
+        self._tls: tuple[tuple[bytes, ...], ssl.SSLContext] | None = None
+        """What the files held, and the context made of it."""
         self._token: tuple[str, float] | None = None
         """The last token of the command, and when (monotonic) it was printed."""
         self._running = asyncio.Lock()
@@ -114,14 +115,14 @@ class Reader:
         given = self._settings
         files = (given.kafka_ca, given.kafka_certificate, given.kafka_key)
         pem = tuple(_bytes(file) for file in files if file is not None)
-        if self._last is not None and self._last.ssl_context is not None and pem == self._pem:
-            return self._last.ssl_context
+        if self._tls is not None and self._tls[0] == pem:
+            return self._tls[1]
         context = ssl.create_default_context(cafile=given.kafka_ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if given.kafka_certificate is not None:
             # With a password, a key that is encrypted is an error instead of a question on the terminal.
             context.load_cert_chain(given.kafka_certificate, given.kafka_key, password="")
-        self._pem = pem
+        self._tls = pem, context
         return context
 
     async def _read_token(self) -> str:

@@ -107,6 +107,19 @@ async def test_a_certificate_waits_for_its_key(tmp_path: Path) -> None:
     assert (await connecting.read()).ssl_context is not before
 
 
+async def test_a_new_ca_is_used_although_the_password_could_not_be_read_with_it(tmp_path: Path, password: Path) -> None:
+    ca = write(tmp_path, ca=Authority("former").pem)["ca"]
+    files = reader(security="sasl_ssl", username="sla", password_file=password, ca=ca)
+    former = await files.read()
+    put(ca, Authority("new").pem)
+    put(password, None)
+    assert await files.read() == former
+    put(password, "second")
+    new = (await files.read()).ssl_context
+    assert new is not None
+    assert [each["subject"] for each in new.get_ca_certs()] == [((("commonName", "new"),),)]
+
+
 async def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
     certificate, key = Authority().issue("sla", password=b"secret")
     files = write(tmp_path, certificate=certificate, key=key)
