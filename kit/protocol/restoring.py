@@ -104,9 +104,9 @@ class _Fold(Generic[S]):
         """Make all decisions."""
         runs = [tuple(run) for _, run in groupby(said, key=lambda event: (event.causationid, event.time))]
         causes = {run[0].causationid for run in runs}
-        self._speaking = {
-            each.id: number for number, each in self._waiting.items() if each.id is not None and each.id in causes
-        }
+        for place, each in self._waiting.items():
+            if each.id is not None and each.id in causes and not each.dead:
+                self._speaking.setdefault(each.id, place)  # a copy that came later changed nothing
         for run in runs:
             number = self._speaking.pop(run[0].causationid or "", None)
             if number is None:
@@ -147,6 +147,9 @@ class _Fold(Generic[S]):
         """Take a record as `delivery.py` does. With `wait`, leave one that would lead to events, and return False."""
         doc, item, head = self._doc, heard.item, heard.item.head
         if head is not None and doc.has_seen(head.source, head.sequence):
+            if said:
+                kinds = [event.type for event in said]
+                self._restored.differences.append(f"{_name(heard, said)}: now already taken, then {kinds}"[:500])
             return True
         if head is not None and not is_replay(item.record.headers):
             self._restored.cut = self._restored.cut or (head.source not in doc.seen and head.sequence > 1)

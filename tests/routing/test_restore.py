@@ -47,6 +47,7 @@ MOVES = st.lists(
         st.tuples(st.just("reopen"), st.sampled_from(TICKETS), st.just("")),
         st.tuples(st.just("to_agent"), st.sampled_from(TICKETS), st.sampled_from([*AGENTS, "nobody"])),
         st.tuples(st.just("to_queue"), st.sampled_from(TICKETS), st.sampled_from(["english", "thai", "none"])),
+        st.tuples(st.just("again"), st.sampled_from(TICKETS), st.integers(1, 3)),
         st.tuples(st.just("presence"), st.sampled_from(AGENTS), st.sampled_from(["online", "away", "offline"])),
         st.tuples(st.just("wait"), st.sampled_from([1, 5, 31, 130, 700]), st.just("")),
     ),
@@ -69,6 +70,7 @@ class Past:
         self.replica = Replica(FakeStore(), fake_clock(), Log())
         self.tickets: dict[str, Ticket] = {}
         self.heard: dict[str, list[Heard]] = defaultdict(list)
+        self.values: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
         self.commands = 0
         record, expand = self.replica.record, RoutingHandling.read
 
@@ -77,6 +79,7 @@ class Past:
             for item in expand(made):
                 subject = item.head.subject if item.head is not None else item.value.subject
                 self.heard[subject].append(Heard(item, self.replica.clock.now()))
+                self.values[subject].append((value, topic))
             return made
 
         self.replica.record = noted  # type: ignore[method-assign]
@@ -90,6 +93,9 @@ class Past:
         elif what == "presence":
             await self.replica.presence(which, how)
             await self.replica.turn()
+        elif what == "again":  # a process died between publishing and clearing its outbox
+            copies = [self.replica.record(*each) for each in self.values[which][-how:]]
+            assert await self.replica.delivery.handle(copies) == set()
         elif what == "open" and which not in self.tickets:
             self.tickets[which] = ticket(which, **FACTS[how])
             await self.replica.hear(opened(self.tickets[which]))
@@ -143,9 +149,20 @@ def known(row: dict[str, Any], now: Any) -> dict[str, Any]:
 
 #: The customer writes again when the agent who answered is gone: nothing is said, and the ticket waits for anybody.
 GONE = [("open", "t3", "returns"), ("presence", "ann", "away"), ("reply", "t3", "ann"), ("message", "t3", "")]
+#: A record that was published twice, by which the ticket lost its agent.
+TWICE = [
+    ("open", "t1", "en"),
+    ("status", "t1", Status.PENDING),
+    ("presence", "ann", "offline"),
+    ("presence", "bea", "offline"),
+    ("status", "t1", Status.OPEN),
+    ("wait", 8, ""),
+    ("again", "t1", 1),
+]
 
 
 @example(GONE)
+@example(TWICE)
 @settings(max_examples=150)
 @given(MOVES)
 def test_the_tickets_are_the_same_again(moves: list[tuple[str, Any, Any]]) -> None:

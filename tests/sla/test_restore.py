@@ -185,3 +185,16 @@ def test_a_history_that_begins_before_what_is_kept_is_told() -> None:
     reply = write.replied(5)
     heard = Heard(event_item(Raw(TICKETS, 0, 0, reply.encode())), reply.time)
     assert fold(RestoreClocks(Shelf.of(POLICIES)), "t-1", [heard], []).cut
+
+
+async def test_an_answered_record_that_counts_as_taken_is_told() -> None:
+    past, write = Past(POLICIES, {2}), Writer()
+    for event in (write.opened(0), reply := write.replied(5), write.status(6, "pending")):
+        await past.take(event, 0)
+    past.sick.sick = set()
+    await past.take(reply, 1, replayed=True)
+    assert past.restored()[1].differences == []
+    past.heard = past.heard[2:]  # older than the retention
+    _, restored = past.restored()
+    assert restored.cut
+    assert any("now already taken, then" in each for each in restored.differences), restored.differences
