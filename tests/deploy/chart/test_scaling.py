@@ -4,7 +4,7 @@ import pytest
 
 from contracts.access import USERS, access
 from contracts.topics import CONSUMES, SERVICES, TOPICS, group_name, settings, topic_name
-from tests.deploy.chart.rendering import Object, Variant, component, environment, name, of, one
+from tests.deploy.chart.rendering import Object, Variant, component, environment, name, of, one, pod
 
 PREFIXES = {"certificates": "eu."}
 SCALERS = ("ScaledObject", "HorizontalPodAutoscaler")
@@ -43,7 +43,9 @@ def test_scalers_stay_between_two_and_the_partitions_and_wait_before_they_remove
 
 
 def test_the_kinds_of_scalers_are_those_that_were_asked_for(objects: list[Object], variant: Variant) -> None:
-    wanted = {"production": {"ScaledObject"}, "passwords": {"ScaledObject"}, "certificates": {SCALERS[1]}}
+    wanted = {each: {"ScaledObject"} for each in ("production", "passwords", "private-ca")} | {
+        "certificates": {SCALERS[1]}
+    }
     assert {found["kind"] for found in of(objects, *SCALERS)} == wanted.get(variant.name, set())
 
 
@@ -63,10 +65,28 @@ def test_keda_identifies_itself_as_the_service_does(objects: list[Object]) -> No
         variables = environment(objects, deployment)
         for trigger in scaler["spec"]["triggers"]:
             wanted = one(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])["spec"]
-            (user,) = wanted["configMapTargetRef"]
-            assert one(objects, "ConfigMap", user["name"])["data"][user["key"]] == variables["DESKBUS_KAFKA_USERNAME"]
+            login = [
+                one(objects, "ConfigMap", user["name"])["data"][user["key"]]
+                for user in wanted.get("configMapTargetRef", ())
+            ]
+            assert login == [variables[each] for each in ("DESKBUS_KAFKA_USERNAME",) if each in variables]
+            password = [each for each in wanted["secretTargetRef"] if each["parameter"] == "password"]
+            assert bool(password) is ("DESKBUS_KAFKA_PASSWORD_FILE" in variables)
             assert ("sasl" in trigger["metadata"]) is variables["DESKBUS_KAFKA_SECURITY"].startswith("sasl")
             assert ("tls" in trigger["metadata"]) is variables["DESKBUS_KAFKA_SECURITY"].endswith("ssl")
+
+
+def test_keda_trusts_the_ca_that_the_service_trusts(objects: list[Object]) -> None:
+    for scaler in of(objects, "ScaledObject"):
+        deployment = one(objects, "Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+        trusted = [each["secret"] for each in pod(deployment)["spec"]["volumes"] if each["name"] == "kafka-ca"]
+        for trigger in scaler["spec"]["triggers"]:
+            reference = trigger.get("authenticationRef")
+            targets = one(objects, "TriggerAuthentication", reference["name"])["spec"] if reference else {}
+            given = [each for each in targets.get("secretTargetRef", ()) if each["parameter"] == "ca"]
+            assert [(each["name"], each["key"]) for each in given] == [
+                (each["secretName"], each["items"][0]["key"]) for each in trusted
+            ]
 
 
 def test_users_may_do_what_the_contracts_say_and_nothing_else(objects: list[Object], prefix: str) -> None:

@@ -29,6 +29,10 @@ PASSWORDS = {
     "secrets": {"source": "external", "external": {"store": "vault"}},
     "defaults": {"autoscaling": {"by": "keda"}, "policy": "{}", "policyConfigMap": ""},
 }
+PRIVATE_CA = {
+    "kafka": {"bootstrap": "kafka.data:9093", "security": "ssl", "ca": {"secret": "kafka-ca"}},
+    "defaults": {"autoscaling": {"by": "keda"}},
+}
 TOKENS = {
     "kafka": {"security": "sasl_ssl", "mechanism": "oauthbearer", "credentials": {"secret": "oauth-{service}"}},
     "defaults": {"enabled": False},
@@ -54,6 +58,7 @@ VARIANTS = (
         _CREDENTIALS | {_POLICIES} | {f"Secret/{name}-hosts" for name in ("ingest", "routing", "sla")},
     ),
     Variant("passwords", "minimal.yaml", PASSWORDS),
+    Variant("private-ca", "minimal.yaml", PRIVATE_CA, _CREDENTIALS | {_POLICIES, "Secret/kafka-ca"}),
     Variant(
         "tokens",
         "minimal.yaml",
