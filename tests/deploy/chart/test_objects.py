@@ -119,6 +119,19 @@ def test_rules_and_dashboards_arrive_as_they_are(objects: list[Object], variant:
     ]
 
 
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.parametrize("stopped", [("notify",), ("ingest",), ("ingest", "routing", "sla")], ids=str)
+def test_no_alert_waits_for_a_service_that_is_not_to_run(stopped: tuple[str, ...], tmp_path: Path) -> None:
+    over = {"services": {each: {"enabled": False} for each in stopped}}
+    objects = render(Variant(f"without-{'-'.join(stopped)}", "production.yaml", over), tmp_path)
+    groups = one(objects, "PrometheusRule", "deskbus")["spec"]["groups"]
+    (rule,) = (each for group in groups for each in group["rules"] if each.get("alert") == "DeskbusNothingHeard")
+    heard = [f'absent(deskbus_heartbeat_age_seconds{{service="{each}"}})' for each in SERVICES if each not in stopped]
+    assert re.sub(r"\s+", " ", rule["expr"]).strip() == " or ".join(heard)
+    other = [each["expr"] for group in groups for each in group["rules"] if each is not rule]
+    assert [expr for expr in other if "absent(" in expr] == []
+
+
 def test_the_scrape_has_the_job_that_alerts_select(objects: list[Object], root: Path) -> None:
     alerts = (root / "deploy" / "prometheus" / "rules" / "alerts.yml").read_text("utf-8")
     (job,) = set(re.findall(r'\bjob="([^"]+)"', alerts))
