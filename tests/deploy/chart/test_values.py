@@ -83,6 +83,9 @@ AGAINST_EACH_OTHER: list[tuple[dict[str, Any], str]] = [
         "needs gateway.caConfigMap and gateway.hostname",
     ),
     ({"tracing": {"enabled": True}}, "tracing.enabled needs tracing.endpoint"),
+    ({"kafka": {"bootstrap": "a:9092,b:9096"}}, "kafka.bootstrap has the port 9096, which networkPolicy.kafkaPorts"),
+    ({"tracing": {"enabled": True, "endpoint": "http://c:4317"}}, "tracing.endpoint has the port 4317, which"),
+    ({"tracing": {"enabled": True, "endpoint": "https://c/otlp"}}, "tracing.endpoint has the port 443, which"),
 ]
 
 
@@ -93,6 +96,22 @@ def test_values_are_refused_with_a_reason(over: dict[str, Any], words: str, tmp_
     done = attempt(CHART / "ci" / "minimal.yaml", "--values", str(tmp_path / "over.yaml"))
     assert done.returncode != 0
     assert words in done.stderr
+
+
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"kafka": {"bootstrap": "a:9096"}, "networkPolicy": {"kafkaPorts": [9096]}},
+        {"kafka": {"bootstrap": "a:9096"}, "networkPolicy": {"enabled": False}},
+        {"tracing": {"enabled": True, "endpoint": "https://c"}, "networkPolicy": {"tracingPorts": [443]}},
+    ],
+    ids=str,
+)
+def test_a_port_that_is_allowed_or_not_restricted_is_accepted(over: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over), encoding="utf-8")
+    done = attempt(CHART / "ci" / "minimal.yaml", "--values", str(tmp_path / "over.yaml"))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

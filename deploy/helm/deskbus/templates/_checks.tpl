@@ -48,8 +48,27 @@
 {{- if and $v.tracing.enabled (not $v.tracing.endpoint) -}}
 {{- fail "tracing.enabled needs tracing.endpoint" -}}
 {{- end -}}
+{{- if and $v.networkPolicy.enabled (not $v.trial.enabled) -}}
+{{- range $server := splitList "," $v.kafka.bootstrap -}}
+{{- include "deskbus.checkPort" (dict "root" $ "key" "kafka.bootstrap" "port" (splitList ":" $server | last) "allowed" "kafkaPorts") -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.networkPolicy.enabled $v.tracing.enabled -}}
+{{- $url := urlParse $v.tracing.endpoint -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- include "deskbus.checkPort" (dict "root" . "key" "tracing.endpoint" "port" $port "allowed" "tracingPorts") -}}
+{{- end -}}
 {{- range $name := keys (include "deskbus.contracts" . | fromJson).services | sortAlpha -}}
 {{- include "deskbus.checkService" (dict "root" $ "name" $name "auth" $auth) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A NetworkPolicy that forgets a port shows as timeouts only. Takes root, key, port and allowed. */}}
+{{- define "deskbus.checkPort" -}}
+{{- $ports := list -}}
+{{- range get .root.Values.networkPolicy .allowed -}}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- if not (has (int .port) $ports) -}}
+{{- fail (printf "%s has the port %s, which networkPolicy.%s does not allow: add it there" .key .port .allowed) -}}
 {{- end -}}
 {{- end -}}
 
