@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from contracts import corpus
 from contracts.topics import TICKETS, topic_name
+from deploy.check import crds
 
 
 def documents(root: Path) -> list[Path]:
@@ -46,6 +47,12 @@ def test_every_command_that_documents_name_exists(root: Path) -> None:
     }
     assert named
     assert named - known == set()
+
+
+def test_the_versions_of_kubernetes_operators_are_those_that_are_checked(root: Path) -> None:
+    table = (root / "docs" / "install.md").read_text("utf-8").split("## Kubernetes operators")[1].split("\n## ")[0]
+    named = re.findall(r"(?m)^\| [\w ]+ \| (\d+\.\d+\.\d+) \|", table)
+    assert sorted(named) == sorted([crds.STRIMZI, *(module.version.removeprefix("v") for module in crds.MODULES)])
 
 
 @pytest.mark.timeout(120)
