@@ -18,7 +18,7 @@ from deploy.reference import DOCS
 from tests.deploy.test_alerts import known_metrics
 
 RUNBOOKS = sorted((DOCS / "runbooks").glob("*.md"))
-SECTIONS = ["Meaning", "Impact", "First queries", "Mend", "Over when"]
+SECTIONS = ["Meaning", "Impact", "First queries", "Fix", "Resolved when"]
 #: Programs of others that an engineer has at hand; what they are given is not checked.
 OTHERS = {
     "amtool",
@@ -55,7 +55,7 @@ def test_a_runbook_has_its_sections_and_says_what_to_expect(file: Path) -> None:
     assert len(asked) >= 2
     assert [query for query, below in asked if not below.startswith("# expected: ")] == []
     assert {kind for kind, _ in _FENCE.findall(text)} <= {"promql", "sh"}
-    assert re.search(r"^1\. ", text.split("## Mend")[1], re.MULTILINE)
+    assert re.search(r"^1\. ", text.split("## Fix")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize("file", RUNBOOKS, ids=lambda file: file.stem)
