@@ -173,7 +173,12 @@ async def _output(command: list[str]) -> str:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
-            printed = await process.stdout.read(MOST_BYTES)
+            try:
+                await process.stdout.readexactly(MOST_BYTES + 1)
+            except asyncio.IncompleteReadError as ended:
+                printed = ended.partial
+            else:
+                raise CredentialsError(f"the token command printed more than {MOST_BYTES} bytes")
             code = await process.wait()
     except TimeoutError:
         raise CredentialsError(f"the token command did not end within {COMMAND_SECONDS:g} s") from None

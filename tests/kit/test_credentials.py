@@ -145,6 +145,7 @@ async def test_a_command_is_asked_again_after_a_while_or_after_a_refusal(tmp_pat
         ("print('two words')", "characters that no token has"),
         ("print('a\\x01auth=Bearer b')", "characters that no token has"),
         ("import time; time.sleep(60)", "did not end within 0.5 s"),
+        ("while True: print('x' * 1000)", "the token command printed more than 1048576 bytes"),
     ],
 )
 async def test_a_command_that_prints_no_token_is_a_reason(
@@ -155,6 +156,11 @@ async def test_a_command_that_prints_no_token_is_a_reason(
     with pytest.raises(CredentialsError, match=reason) as refused:
         await with_token(shlex.join([sys.executable, "-c", code])).read()
     assert "secret" not in str(refused.value)
+
+
+async def test_a_token_may_be_printed_in_pieces() -> None:
+    code = "import time; print('abc', end='', flush=True); time.sleep(0.3); print('def')"
+    assert (await with_token(shlex.join([sys.executable, "-c", code])).read()).token == "abcdef"
 
 
 async def test_a_command_is_no_shell() -> None:
