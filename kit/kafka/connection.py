@@ -29,7 +29,7 @@ from kit.kafka.credentials import Credentials, CredentialsError, Reader, expiry
 
 log = structlog.get_logger(__name__)
 
-#: Seconds until credentials that were refused are tried again. Others are tried at once.
+#: Seconds without an attempt after one was refused. Brokers may lock out who tries too often.
 REFUSED_SECONDS = 1.0
 _REFUSALS = (
     AuthenticationFailedError,
@@ -52,8 +52,8 @@ class Connection:
         self._reader = Reader(settings, self._clock)
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         self._fault: str | None = None
-        self._refused: tuple[Credentials, float] | None = None
-        """Credentials that Kafka did not accept, and when (monotonic)."""
+        self._refused: float | None = None
+        """When (monotonic) an attempt was refused."""
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of an aiokafka client. Credentials in them are only placeholders."""
@@ -92,8 +92,8 @@ class Connection:
         """Open one connection for a client, with current credentials."""
         credentials: Credentials | None = None
         try:
+            await self._rest()
             credentials = await self._reader.read()
-            await self._rest(credentials)
             connection = await create(**{**options, **_as_options(credentials)})
         except (KafkaError, OSError) as error:
             self._note(error, credentials)
@@ -104,18 +104,19 @@ class Connection:
         self._fault = self._refused = None
         return connection
 
-    async def _rest(self, credentials: Credentials) -> None:
-        """Wait before credentials are tried again that were refused: brokers may lock out who tries too often."""
-        if self._refused is not None and self._refused[0] == credentials:
-            await self._clock.sleep(max(0.0, self._refused[1] + REFUSED_SECONDS - self._clock.monotonic()))
+    async def _rest(self) -> None:
+        """Wait after a refusal, whatever the credentials are now: a command may print a new token each time."""
+        if self._refused is not None:
+            await self._clock.sleep(max(0.0, self._refused + REFUSED_SECONDS - self._clock.monotonic()))
 
     def _note(self, error: Exception, credentials: Credentials | None) -> None:
         fault = _fault(error)
         if fault is None:
             return  # the broker is away, which is nothing new
         if credentials is not None:
-            self._refused = credentials, self._clock.monotonic()
-            self._reader.forget_token()
+            self._refused = self._clock.monotonic()
+            if isinstance(error, _REFUSALS):
+                self._reader.forget_token()
             ends = expiry(credentials.token or "")
             if ends is not None and ends < self._clock.now().timestamp():
                 fault = f"{fault} (the token has expired)"

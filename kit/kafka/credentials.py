@@ -10,7 +10,9 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import shlex
+import signal
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,14 +30,19 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for which a token from a command is used again, unless it is refused.
 TOKEN_SECONDS = 30.0
-#: Seconds that a token command may take.
-COMMAND_SECONDS = 10.0
+#: Seconds that a token command may take: less than a producer waits (SEND_SECONDS), so that its failure is told.
+COMMAND_SECONDS = 5.0
+#: Seconds for which a command that failed is not run again; connections that wait for it share its failure.
+FAILED_SECONDS = 1.0
 #: Longest token, password or PEM file in bytes.
 MOST_BYTES = 1024 * 1024
 
 
 class CredentialsError(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
     """Credentials cannot be had. aiokafka treats it like a broker that is away, and tries again."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # aiokafka would put the name of the class before it
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Reader:
         """What the files held, and the context made of it."""
         self._token: tuple[str, float] | None = None
         """The last token of the command, and when (monotonic) it was printed."""
+        self._failed: tuple[str, float] | None = None
+        """Why the command gave no token, and when (monotonic)."""
         self._running = asyncio.Lock()
         self._refused: str | None = None
         """Why the files are not used, as it was last said."""
@@ -130,14 +139,22 @@ class Reader:
             return _in_one_word(_text(self._settings.kafka_token_file))
         async with self._running:  # several connections are made at once, and one token serves them all
             if self._token is None or self._clock.monotonic() - self._token[1] > TOKEN_SECONDS:
-                printed = await _output(shlex.split(self._settings.kafka_token_command or ""))
-                self._token = _in_one_word(printed), self._clock.monotonic()
+                self._token = await self._run(), self._clock.monotonic()
             return self._token[0]
+
+    async def _run(self) -> str:
+        if self._failed is not None and self._clock.monotonic() - self._failed[1] < FAILED_SECONDS:
+            raise CredentialsError(self._failed[0])
+        try:
+            return _in_one_word(await _output(shlex.split(self._settings.kafka_token_command or "")))
+        except (CredentialsError, OSError, UnicodeDecodeError) as error:
+            self._failed = _told(error), self._clock.monotonic()
+            raise
 
 
 def expiry(token: str) -> float | None:
     """Return when a token ends (in seconds since 1970) by its own claim `exp`; None if it is no JWT or has none."""
-    with contextlib.suppress(ValueError, IndexError, TypeError):
+    with contextlib.suppress(ValueError, IndexError, TypeError, OverflowError):
         claims = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         return float(found["exp"]) if isinstance(found, dict) and "exp" in found else None
@@ -169,7 +186,9 @@ def _in_one_word(token: str) -> str:
 async def _output(command: list[str]) -> str:
     """Return what a command prints; raises CredentialsError. Its error output may hold secrets, and is dropped."""
     pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command, stdin=none, stdout=pipe, stderr=none)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=none, stdout=pipe, stderr=none, start_new_session=True
+    )
     assert process.stdout is not None
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
@@ -180,15 +199,23 @@ async def _output(command: list[str]) -> str:
             else:
                 raise CredentialsError(f"the token command printed more than {MOST_BYTES} bytes")
             code = await process.wait()
-    except TimeoutError:
-        raise CredentialsError(f"the token command did not end within {COMMAND_SECONDS:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    except BaseException as error:
+        await _kill(process)
+        if isinstance(error, TimeoutError):
+            raise CredentialsError(f"the token command did not end within {COMMAND_SECONDS:g} s") from None
+        raise
     if code != 0:
         raise CredentialsError(f"the token command exited with {code}")
     return printed.decode("utf-8").strip()
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End a command with all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):  # what has left the group may hold the pipe, for which asyncio waits
+        async with asyncio.timeout(1):
+            await process.wait()
 
 
 def _told(error: Exception) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
+import fcntl
 import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -17,6 +21,7 @@ from kit.base.clock import Clock, SystemClock
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka import credentials
 from kit.kafka.credentials import CredentialsError, Reader, expiry
+from kit.kafka.producer import SEND_SECONDS
 from tests.fake_clock import FakeClock
 from tests.secured.authority import Authority, Issuer, write
 
@@ -158,6 +163,56 @@ async def test_a_command_that_prints_no_token_is_a_reason(
     assert "secret" not in str(refused.value)
 
 
+async def test_connections_share_the_failure_of_a_command_for_a_second(tmp_path: Path) -> None:
+    runs, clock = tmp_path / "runs", FakeClock(START)
+    tokens = with_token(shlex.join([sys.executable, "-c", f"open({str(runs)!r}, 'a').write('x'); exit(3)"]), clock)
+    failed = await asyncio.gather(*(tokens.read() for _ in range(3)), return_exceptions=True)
+    assert [str(each) for each in failed] == ["the token command exited with 3"] * 3
+    assert runs.read_text() == "x"
+    clock.advance(credentials.FAILED_SECONDS)
+    with pytest.raises(CredentialsError):
+        await tokens.read()
+    assert runs.read_text() == "xx"
+
+
+def test_a_command_that_hangs_fails_before_a_producer_gives_up() -> None:
+    assert credentials.COMMAND_SECONDS < SEND_SECONDS
+
+
+HANGS = """
+import fcntl, subprocess, sys
+held = open(sys.argv[1], "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+child = subprocess.Popen(["sleep", "60"], pass_fds=[held.fileno()])
+held.write("started")
+held.flush()
+child.wait()
+"""
+
+
+async def test_a_command_that_is_ended_takes_with_it_what_it_has_started(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    held.touch()
+    reading = asyncio.create_task(with_token(shlex.join([sys.executable, "-c", HANGS, str(held)])).read())
+    async with asyncio.timeout(10):
+        while held.read_text() != "started":  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.wait([reading], timeout=10)
+    assert reading.cancelled()
+    with held.open() as free:
+        async with asyncio.timeout(10):
+            while not _locked(free):  # noqa: ASYNC110 - the system frees it
+                await asyncio.sleep(0.01)
+
+
+def _locked(file: IO[str]) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
 async def test_a_token_may_be_printed_in_pieces() -> None:
     code = "import time; print('abc', end='', flush=True); time.sleep(0.3); print('def')"
     assert (await with_token(shlex.join([sys.executable, "-c", code])).read()).token == "abcdef"
@@ -170,6 +225,11 @@ async def test_a_command_is_no_shell() -> None:
 @pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.bnVsbA.c", "a.e30.c"])
 def test_a_token_without_an_end_has_none(token: str) -> None:
     assert expiry(token) is None
+
+
+def test_a_token_that_ends_in_a_number_beyond_all_has_no_end() -> None:
+    claims = base64.urlsafe_b64encode(b'{"exp": 1' + b"0" * 400 + b"}").decode()
+    assert expiry(f"a.{claims}.c") is None
 
 
 def test_a_token_says_when_it_ends() -> None:
