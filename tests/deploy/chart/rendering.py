@@ -35,11 +35,13 @@ def helm() -> Path | None:
         return None
 
 
-def attempt(values: Path, *options: str, release: str = "deskbus") -> subprocess.CompletedProcess[str]:
+def attempt(
+    values: Path, *options: str, release: str = "deskbus", chart: Path = CHART
+) -> subprocess.CompletedProcess[str]:
     program = helm()
     assert program is not None
     fixed = ["--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values", str(values)]
-    command = [str(program), "template", release, str(CHART), *fixed, *options]
+    command = [str(program), "template", release, str(chart), *fixed, *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

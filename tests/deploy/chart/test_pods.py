@@ -1,6 +1,7 @@
 """What every pod of the chart promises: restricted, no token, time to end, probes, and variables that exist."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from deploy.settings import settings_class
 from kit.base.settings import ServiceSettings
 from tests.deploy.chart.rendering import (
     Object,
+    attempt,
     component,
     container,
     environment,
     name,
     of,
+    parse,
     pod,
     selects,
     workloads,
@@ -145,6 +148,25 @@ def test_every_image_has_a_version(objects: list[Object], root: Path) -> None:
         assert re.fullmatch(r"v?\d[\w.-]*", tag), image
         if component(workload) in SERVICES:
             assert image.endswith(f"deskbus-{component(workload)}:{version}")
+
+
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.parametrize("file", ["minimal.yaml", "production.yaml"])
+def test_a_new_release_of_the_chart_restarts_only_services_that_get_its_image(file: str, tmp_path: Path) -> None:
+    """Services are upgraded one after another (docs/upgrade.md): the others keep their pods."""
+    newer = tmp_path / "deskbus"
+    shutil.copytree(CHART, newer)
+    about = (newer / "Chart.yaml").read_text("utf-8")
+    (newer / "Chart.yaml").write_text(re.sub(r"(?m)^(version|appVersion): .*$", r'\1: "99.0.0"', about), "utf-8")
+    pinned = [f"--set-string=image.tags.{service}=1.2.3" for service in SERVICES if service != "notify"]
+    values, renders = CHART / "ci" / file, []
+    for chart in (CHART, newer):
+        done = attempt(values, *pinned, chart=chart)
+        assert done.returncode == 0, done.stderr
+        renders.append({name(each): pod(each) for each in of(parse(done.stdout), "Deployment")})
+    before, after = renders
+    assert before.keys() == after.keys()
+    assert {each for each, made in after.items() if made != before[each]} == {"deskbus-notify"}
 
 
 def test_a_changed_setting_restarts_pods_and_a_changed_policy_does_not(objects: list[Object]) -> None:

@@ -21,9 +21,14 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
 {{- define "deskbus.labels" -}}
+{{ include "deskbus.podLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- end -}}
+
+{{/* Without the chart's version: a new one would restart services whose image stays (docs/upgrade.md). */}}
+{{- define "deskbus.podLabels" -}}
 {{ include "deskbus.selector" . }}
 app.kubernetes.io/part-of: deskbus
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
