@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from aiokafka import AIOKafkaProducer
 
 from contracts import corpus
@@ -53,6 +54,20 @@ def test_the_versions_of_kubernetes_operators_are_those_that_are_checked(root: P
     table = (root / "docs" / "install.md").read_text("utf-8").split("## Kubernetes operators")[1].split("\n## ")[0]
     named = re.findall(r"(?m)^\| [\w ]+ \| (\d+\.\d+\.\d+) \|", table)
     assert sorted(named) == sorted([crds.STRIMZI, *(module.version.removeprefix("v") for module in crds.MODULES)])
+
+
+def test_the_pod_of_the_command_line_mounts_what_the_settings_of_the_chart_name(root: Path) -> None:
+    text = (root / "docs" / "operations.md").read_text("utf-8")
+    (manifest,) = re.findall(r"```yaml\n(# tools\.yaml\n.*?)```", text, re.DOTALL)
+    pod = yaml.safe_load(manifest)["spec"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert {mount["name"] for mount in mounts} == {volume["name"] for volume in pod["volumes"]}
+    templates = (root / "deploy" / "helm" / "deskbus" / "templates").iterdir()
+    chart = {
+        path for file in templates for path in re.findall(r"mountPath: (/\w+/deskbus[\w/-]*)", file.read_text("utf-8"))
+    }
+    of_doors = {path for path in chart if path.endswith("tls")}
+    assert {mount["mountPath"] for mount in mounts} - {"/tmp"} == chart - of_doors
 
 
 @pytest.mark.timeout(120)
