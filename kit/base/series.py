@@ -44,6 +44,10 @@ def exemplar(traceparent: str | None) -> dict[str, str] | None:
     return {"trace_id": found[1]} if found else None
 
 
+def _shortened(labelvalues: Iterable[object]) -> tuple[str, ...]:
+    return tuple(value if len(value) <= LONGEST else OTHER for value in map(str, labelvalues))
+
+
 class _Bounded(MetricWrapperBase):
     """At most `most` label sets, `other` among them."""
 
@@ -71,7 +75,7 @@ class _Bounded(MetricWrapperBase):
             return known
         if labelkwargs:
             labelvalues = tuple(labelkwargs[name] for name in self._labelnames)
-        key = tuple(value if len(value) <= LONGEST else OTHER for value in map(str, labelvalues))
+        key = _shortened(labelvalues)
         if key not in self._metrics and len(self._metrics) >= self.most - 1:
             key = (OTHER,) * len(key)
         return super().labels(*key)
@@ -85,14 +89,18 @@ class Gauge(_Bounded, prometheus_client.Gauge):
     """A gauge with a bounded number of series."""
 
     def replace(self, values: Mapping[K, float], fold: Callable[[Sequence[float]], float] = sum) -> None:
-        """Set exactly these label sets. Those for which there is no room, the last ones, are folded into `other`."""
-        own = {key: value for key, value in list(values.items())[: self.most - 1] if set(key) != {OTHER}}
-        rest = [value for key, value in values.items() if key not in own]
+        """Set exactly these label sets. Those for which there is no room, the last ones, are folded into `other`.
+
+        So are values that are too long, each in its label set.
+        """
+        own: dict[tuple[str, ...], list[float]] = {}
+        other = (OTHER,) * len(self._labelnames)
+        for key, value in values.items():
+            told = _shortened(key)
+            own.setdefault(told if told in own or len(own) < self.most - 1 else other, []).append(value)
         self.clear()
-        for key, value in own.items():
-            self.labels(*key).set(value)
-        if rest:
-            self.labels(*(OTHER for _ in self._labelnames)).set(fold(rest))
+        for told, found in own.items():
+            self.labels(*told).set(fold(found))
 
 
 class Histogram(_Bounded, prometheus_client.Histogram):

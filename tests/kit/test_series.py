@@ -67,6 +67,22 @@ def test_a_gauge_folds_what_it_has_no_room_for() -> None:
     assert [(s.labels["kind"], s.value) for s in next(iter(gauge.collect())).samples] == [("b", 5)]
 
 
+def test_a_gauge_folds_label_sets_that_are_the_same_once_shortened() -> None:
+    gauge = Gauge("things", "Things.", ("kind",), most=4, registry=CollectorRegistry())
+    long = {("a",): 1, ("x" * 81,): 9, ("y" * 81,): 2, ("other",): 3, ("b",): 4, ("c",): 5}
+    for fold, other in ((sum, 9 + 2 + 3 + 5), (max, 9)):
+        gauge.replace(long, fold)
+        found = {s.labels["kind"]: s.value for s in next(iter(gauge.collect())).samples}
+        assert found == {"a": 1, "other": other, "b": 4}
+
+
+def test_a_gauge_folds_long_values_of_one_label_for_each_value_of_the_others() -> None:
+    gauge = Gauge("things", "Things.", ("kind", "place"), most=9, registry=CollectorRegistry())
+    gauge.replace({("a", "x" * 81): 1, ("a", "y" * 81): 2, ("b", "z" * 81): 3})
+    found = {tuple(s.labels.values()): s.value for s in next(iter(gauge.collect())).samples}
+    assert found == {("a", "other"): 3, ("b", "other"): 3}
+
+
 def test_a_metric_with_labels_states_its_ceiling() -> None:
     with pytest.raises(ValueError, match="at most"):
         Counter("things_total", "Things.", ("kind",), registry=CollectorRegistry())
