@@ -118,6 +118,19 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen here: uvicorn lets a connection take a minute for its TLS handshake, and has no setting for that."""
+        await super().startup([])
+        loop, config = asyncio.get_running_loop(), self.config
+        kind = partial(BoundedProtocol, config=config, server_state=self.server_state, app_state=self.lifespan.state)
+        patience = None if config.ssl is None else BoundedProtocol.head_seconds
+        for listener in sockets or ():
+            self.servers.append(
+                await loop.create_server(
+                    kind, sock=listener, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=patience
+                )
+            )
+
 
 @dataclass
 class _Door:

@@ -1,6 +1,7 @@
 """Doors with a certificate, and real clients: what is served, and what a rotation changes."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from kit.base.errors import InvalidCertificate
 from kit.base.health import Health
 from kit.base.settings import ServiceSettings
 from kit.doors.http import door
+from kit.doors.listening import BoundedProtocol
 from kit.doors.tls import DoorCertificate
 from kit.process.service import Service, run
 from tests.pki import Authority, Issued
@@ -124,6 +126,25 @@ async def test_tls_1_2_and_1_3_are_served_and_nothing_older(authority: Authority
     async with serving(authority, issued) as opened:
         assert (await opened.shown(maximum_version=ssl.TLSVersion.TLSv1_2)).version() == "TLSv1.2"
         assert (await opened.shown()).version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_says_nothing_is_closed_in_the_time_of_a_head(
+    loop: Callable[[], asyncio.AbstractEventLoop], authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", 0.3)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(_silence(authority))
+
+
+async def _silence(authority: Authority) -> None:
+    async with serving(authority, authority.issue("door")) as opened:
+        for port in (opened.port, opened.ops_port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            writer.close()
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
