@@ -36,6 +36,15 @@ def mongo_answers(host: str, port: int, timeout: float = 2.0) -> bool:
     return b"\x08isWritablePrimary\x00\x01" in answer
 
 
+def listens(host: str, port: int, timeout: float = 2.0) -> bool:
+    """Return whether anything listens there, which may speak TLS."""
+    try:
+        with socket.create_connection((host, port), timeout):
+            return True
+    except OSError:
+        return False
+
+
 def _read(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:

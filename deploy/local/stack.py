@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -130,7 +131,8 @@ class Stack:
         """Return the servers that the environment names, and our own in place of others."""
         parts = [Part(each.name, each.address, each.answers(), _whose(each)) for each in self._to_start()]
         if self.given_mongo:
-            parts.insert(0, Part("mongo", self.given_mongo, _mongo_answers(self.given_mongo), "given"))
+            shown = _without_login(self.given_mongo)
+            parts.insert(0, Part("mongo", shown, _mongo_answers(self.given_mongo), "given"))
         if self.given_kafka:
             answers = any(_kafka_answers(each) for each in self.given_kafka.split(","))
             parts.insert(0, Part("kafka", self.given_kafka, answers, "given"))
@@ -173,12 +175,24 @@ def _port(variable: str, default: int) -> int:
 
 def _kafka_answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    return port.isdigit() and probes.kafka_answers(host, int(port))
+    encrypted = os.environ.get("DESKBUS_KAFKA_SECURITY", "plaintext") not in ("", "plaintext")
+    return port.isdigit() and (probes.listens if encrypted else probes.kafka_answers)(host, int(port))
 
 
 def _mongo_answers(url: str) -> bool:
-    first = urlsplit(url.split(",", maxsplit=1)[0])
-    return probes.mongo_answers(first.hostname or "127.0.0.1", first.port or 27017)
+    """Return whether the first server answers; one with TLS need only listen, as the probes have no TLS."""
+    plain = _without_login(url)
+    if plain.startswith("mongodb+srv://"):
+        return True
+    first = urlsplit(plain.split(",", maxsplit=1)[0])
+    encrypted = re.search("[?&](tls|ssl)=true", plain) is not None
+    return (probes.listens if encrypted else probes.mongo_answers)(first.hostname or "127.0.0.1", first.port or 27017)
+
+
+def _without_login(url: str) -> str:
+    """Return a connection string without user name and password: it is shown on terminals and in logs of CI."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _whose(server: Server) -> str:
