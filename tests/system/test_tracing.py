@@ -36,12 +36,26 @@ def question(deskbus: System) -> Hook:
     return hook._replace(headers={**hook.headers, "traceparent": f"00-{TRACE}-{CALLER}-01"})
 
 
+def named(span: Reported) -> str:
+    return f"{span.service.removeprefix('deskbus-')}: {span.name}"
+
+
 def path(spans: list[Reported], last: Reported) -> list[str]:
     """Return services and names from the root of a trace to a span."""
     by_id, found = {span.id: span for span in spans}, [last]
     while found[-1].parent in by_id:
         found.append(by_id[found[-1].parent])
-    return [f"{span.service.removeprefix('deskbus-')}: {span.name}" for span in reversed(found)]
+    return [named(span) for span in reversed(found)]
+
+
+async def reported(spans: Collector, *names: str) -> list[Reported]:
+    """Wait until the collector has these spans of the trace: each service sends its own when it likes."""
+
+    async def come() -> bool:
+        return {*names} <= {named(span) for span in spans.of(TRACE)}
+
+    await until(come, 90, f"the trace has {', '.join(names)}")
+    return spans.of(TRACE)
 
 
 async def test_one_trace_leads_from_the_door_to_the_notification(deskbus: System, spans: Collector) -> None:
@@ -50,13 +64,7 @@ async def test_one_trace_leads_from_the_door_to_the_notification(deskbus: System
     async with deskbus.doors() as doors:
         await doors.send(question(deskbus))
 
-    async def told() -> bool:
-        return any(span.name == "notify webhook" for span in spans.of(TRACE))
-
-    await until(told, 90, "the notification is in the trace of the message")
-    found = spans.of(TRACE)
-    (post,) = [span for span in found if span.service == "deskbus-notify" and span.name == "POST"]
-    assert path(found, post) == [
+    way = [
         "ingest: POST /v1/channels/{channel}/webhook",
         "ingest: accept webhook",
         f"ingest: process {deskbus.prefix}{topics.INBOUND}",
@@ -66,8 +74,10 @@ async def test_one_trace_leads_from_the_door_to_the_notification(deskbus: System
         "notify: notify webhook",
         "notify: POST",
     ]
+    found = await reported(spans, *way, "routing: process ticket.opened.v1")
+    (post,) = [span for span in found if named(span) == way[-1]]
+    assert path(found, post) == way
     assert next(span for span in found if span.name.startswith("POST /")).parent == CALLER
-    assert any(span.service == "deskbus-routing" and span.name == "process ticket.opened.v1" for span in found)
     headers, _ = deskbus.receiver.to("/lead")[0]
     assert headers["traceparent"] == f"00-{TRACE}-{post.id}-01"  # the receiver continues the trace
     told_of = str(spans.spans)
@@ -91,18 +101,15 @@ async def test_a_reply_is_in_the_trace_of_its_command(deskbus: System, spans: Co
     answer = await deskbus.http.post(f"{deskbus.one('ingest').url}/v1/commands", json=command, headers=headers)
     answer.raise_for_status()
 
-    async def sent() -> bool:
-        return any(span.name == "reply" for span in spans.of(TRACE))
-
-    await until(sent, 60, "the reply is in the trace of the command")
-    found = spans.of(TRACE)
-    (post,) = [span for span in found if span.name == "POST"]
-    assert path(found, post) == [
+    way = [
         "ingest: POST /v1/commands",
         f"ingest: process {deskbus.prefix}{topics.COMMAND}",
         "ingest: reply",
         "ingest: POST",
     ]
+    found = await reported(spans, *way)
+    (post,) = [span for span in found if named(span) == way[-1]]
+    assert path(found, post) == way
     ((given, _),) = deskbus.receiver.to("/whatsapp")
     assert given["traceparent"].split("-")[1] == TRACE
 
