@@ -61,8 +61,9 @@ class Health:
         faults = [] if self.started else ["startup: not finished"]
         if self.assigned is False:
             faults.append("consumer: no assignment yet")
-        answers = await asyncio.gather(*(self._ask(ask) for ask in self._checks.values()))
-        return faults + [f"{name}: {why}" for name, why in zip(self._checks, answers, strict=True) if why is not None]
+        checks = dict(self._checks)  # others may be registered while these answer
+        answers = await asyncio.gather(*(self._ask(ask) for ask in checks.values()))
+        return faults + [f"{name}: {why}" for name, why in zip(checks, answers, strict=True) if why is not None]
 
     async def _ask(self, ask: Check) -> str | None:
         try:

@@ -82,3 +82,14 @@ async def test_operators_door_says_why(health: Health) -> None:
         scraped = await client.get("/metrics")
         assert 'deskbus_heartbeat_age_seconds{service="routing"}' in scraped.text
         assert (await client.get("/v1/tickets")).status_code == 404
+
+
+async def test_a_check_that_is_registered_while_others_answer_does_not_disturb_them(health: Health) -> None:
+    """A service registers its checks while it starts, and is asked meanwhile."""
+
+    async def registers() -> None:
+        health.check("later", away)
+
+    health.check("first", registers)
+    assert await health.readiness() == []
+    assert await health.readiness() == ["later: MongoDB is away"]
