@@ -16,6 +16,7 @@ from cli.traffic import tokens
 from contracts import topics
 from contracts.topics import LOCAL_PARTITIONS
 from deploy.settings import settings_class
+from kit.kafka.connection import Connection
 
 FOLDER = Path("policies")
 
@@ -111,8 +112,8 @@ def test_a_run_takes_kafka_from_options_then_the_shell_then_the_file_then_its_de
         monkeypatch.setenv(name, value)
     seen: list[tuple[str, str, int]] = []
 
-    def create(kafka: str, prefix: str, partitions: int) -> None:
-        seen.append((kafka, prefix, partitions))
+    def create(kafka: Connection, prefix: str, partitions: int) -> None:
+        seen.append((kafka.options()["bootstrap_servers"], prefix, partitions))
 
     def run(given: dict[str, str], *_: object) -> int:
         shared = environment({**from_file(running.ENV_FILE), **given}, FOLDER)
