@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,11 +21,16 @@ class Client:
     def __init__(self, **_: Any) -> None:
         self.stopped = asyncio.Event()
         self.made.append(self)
+        self.client, self._sender = self, SimpleNamespace(sender_task=None)
 
     async def start(self) -> None:
         await asyncio.Event().wait()
 
-    async def stop(self) -> None:
+    async def flush(self) -> None:
+        """Nothing was sent."""
+
+    async def close(self) -> None:
+        """Close the connections: the client library's producer has a client of its own, which is this one here."""
         self.stopped.set()
 
 

@@ -138,7 +138,10 @@ def _ci(folder: Path, mutants: int, tests: int = 0) -> subprocess.CompletedProce
     """Run what CI runs over a make and a Python that do nothing but end as told."""
     for name, text in (
         ("bin/make", f'[ "$1" != test ] || {{ echo "===== 1 passed in 0.01s ====="; exit {tests}; }}'),
-        (".venv/bin/python", f'echo "mutants were tested: $*"; exit {mutants}'),
+        (
+            ".venv/bin/python",
+            f'case "$*" in *tests.mutants*) echo "mutants were tested: $*"; exit {mutants};; esac',
+        ),
     ):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")

@@ -48,8 +48,8 @@ class SimConsumer(Consumer):
 
     def __init__(self, world: Pipe, me: str, delivery: Delivery[Any]) -> None:
         settings: Any = SimpleNamespace(
-            retry_backoff_ms=1, retry_backoff_max_ms=1, kafka="", service="sim", batch_records=500, batch_bytes=1000,
-            session_timeout_ms=1, commit_ms=0,
+            retry_backoff_ms=1, retry_backoff_max_ms=1, kafka="", kafka_security="plaintext", service="sim",
+            batch_records=500, batch_bytes=1000, session_timeout_ms=1, commit_ms=0,
         )  # fmt: skip
         super().__init__(settings, delivery, [IN], world.clock, SimpleNamespace(beat=lambda: None))  # type: ignore[arg-type]
         self._starts = SimStarts(self._client)
