@@ -21,7 +21,7 @@ from cli.standstill import Refused, running
 from cli.topics import committed
 from contracts.dlq import DeadLetter
 from contracts.envelope import Event
-from contracts.topics import CONSUMES, base_name, dlq, group_name, topic_name
+from contracts.topics import CONSUMES, dlq, group_name, topic_name
 from kit.base.clock import SystemClock
 from kit.base.errors import Unparsable
 from kit.kafka.connection import Kafka, client_options
@@ -145,10 +145,11 @@ async def rebuild(
         dead: set[tuple[str, int, int]] = set()
         for each in (*earlier, prefix):
             await _collect(plan, spool, dead, report, kafka, each)
+        present = {topic_name(name, prefix) for name in CONSUMES[plan.service]}
         handled = {(tp.topic, tp.partition): at for tp, at in offsets.items()}
         if not offsets:
-            handled = {place: at + 1 for place, at in spool.answered().items()}
-        await _write(plan, store, await _documents(plan, store, kafka, prefix), spool, (dead, handled, prefix), report)
+            handled = {place: at + 1 for place, at in spool.answered().items() if place[0] in present}
+        await _write(plan, store, await _documents(plan, store, kafka, prefix), spool, (dead, handled, present), report)
     report.remarks += plan.remarks()
     if not compare:
         if not offsets:
@@ -220,7 +221,7 @@ async def _write(
     store: MongoStore,
     documents: Documents[S],
     spool: Spool,
-    known: tuple[set[tuple[str, int, int]], Mapping[tuple[str, int], int], str],
+    known: tuple[set[tuple[str, int, int]], Mapping[tuple[str, int], int], set[str]],
     report: Report,
 ) -> None:
     """Fold all documents, and write or compare them page by page."""
@@ -250,15 +251,14 @@ def _fold(
     history: History,
     dead: set[tuple[str, int, int]],
     handled: Mapping[tuple[str, int], int],
-    prefix: str,
+    present: set[str],
 ) -> Restored[S]:
     heard = []
     for topic, record in history.heard:
         item = _item(plan, record)
         if item is not None:
             at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
-            now = topic_name(base_name(topic, prefix), prefix) == topic
-            done = not now or record.offset < handled.get((topic, record.partition), 0)
+            done = topic not in present or record.offset < handled.get((topic, record.partition), 0)
             is_dead = (topic, record.partition, record.offset) in dead
             heard.append(Heard(item, at, dead=is_dead, handled=done or is_dead))
     return fold(plan.restore, history.doc, heard, [Event.parse(record.value or b"") for record in history.said])

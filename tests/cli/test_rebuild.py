@@ -91,10 +91,11 @@ async def test_a_group_without_positions_gets_those_up_to_which_it_has_answered(
     )
 
 
-async def test_what_was_said_in_earlier_topics_counts(
-    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, past: Past, policy: Any
+@pytest.mark.parametrize("form", ["o{}", "{}o."])
+async def test_what_was_heard_and_said_in_earlier_topics_counts(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, past: Past, policy: Any, form: str
 ) -> None:
-    old = f"o{topics}"
+    old = form.format(topics)
     await create_topics(kafka, old, 2)
     try:
         heard = [each.item.event for each in past.heard if each.item.event is not None]
@@ -107,7 +108,10 @@ async def test_what_was_said_in_earlier_topics_counts(
         report = await rebuilt(kafka, mongo, prefix, policy, earlier=[old])
         assert report.differences == []
         assert report.cut == []
-        assert stored(mongo, prefix)["emitted"] == len(said)
+        found = stored(mongo, prefix)
+        assert found["emitted"] == len(said)
+        assert not found["seen"]["/deskbus/ingest"]["missing"], "the note in the old topic led to nothing"
+        assert {place.topic for place in await committed(kafka, group_name("sla", topics))} == {topics + TICKETS}
         again = await rebuilt(kafka, mongo, prefix, policy, earlier=[old], compare=True)
         assert again.differences == []
     finally:
