@@ -187,7 +187,7 @@ def rebuild(
                 plan, opened[service], connection, prefix=prefix, earlier=earlier or (), compare=compare
             )
         say("\n".join(report.lines()))
-        return not report.differences
+        return not report.differences and not report.unreadable
 
     try:
         if not _connected(work()):

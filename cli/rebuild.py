@@ -97,6 +97,8 @@ class Report:
     cut: list[str] = field(default_factory=list)
     """Documents whose history begins before what Kafka still has."""
     differences: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    """Records of the service's own topics that are no events, and are left out."""
     remarks: list[str] = field(default_factory=list)
     compared: bool = False
 
@@ -106,6 +108,9 @@ class Report:
         yield f"{self.documents} documents {done} from {self.heard} records and {self.said} events of the service"
         if self.cut:
             yield f"{len(self.cut)} began before what Kafka still has, such as {self.cut[0]}"
+        if self.unreadable:
+            shown = ", ".join(self.unreadable[:SHOWN])
+            yield f"{len(self.unreadable)} unreadable records were left out, such as {shown}"
         yield from self.remarks
         yield from self.differences[:SHOWN]
         if len(self.differences) > SHOWN:
@@ -194,14 +199,22 @@ async def _collect(
             report.heard += 1
     for further in plan.further:
         async for record in read(kafka, [further.kind.topic], prefix=prefix):
-            event = Event.parse(record.value or b"")
-            plan.note(event)
+            if (event := _event(record, prefix, report)) is not None:
+                plan.note(event)
     async for record in read(kafka, [plan.kind.topic], prefix=prefix):
-        event = Event.parse(record.value or b"")
-        if event.source == plan.kind.source:
+        event = _event(record, prefix, report)
+        if event is not None and event.source == plan.kind.source:
             spool.say(event.subject, event.causationid, topic_name(record.topic, prefix), record)
             plan.note(event)
             report.said += 1
+
+
+def _event(record: TopicRecord, prefix: str, report: Report) -> Event | None:
+    try:
+        return Event.parse(record.value or b"")
+    except ValueError:
+        report.unreadable.append(f"{topic_name(record.topic, prefix)}/{record.partition}/{record.offset}")
+        return None
 
 
 def _item(plan: Plan[S], record: TopicRecord) -> Incoming | None:

@@ -12,14 +12,16 @@ from pymongo import MongoClient
 from cli.plans import PLANS
 from cli.rebuild import Report, rebuild
 from cli.topics import committed, create_topics, delete_topics
+from contracts.agents import AgentUpdated
 from contracts.envelope import HEADERS, Event
-from contracts.topics import SLA, TICKETS, group_name
+from contracts.topics import AGENTS, ASSIGNMENTS, SLA, TICKETS, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
 from services.sla import store
 from tests.conftest import Prefix
+from tests.routing.scenario import POLICY, START, profile
 from tests.sla.desk import Writer
 from tests.sla.test_properties import POLICIES as RULES
 from tests.sla.test_restore import Past
@@ -116,3 +118,24 @@ async def test_what_was_heard_and_said_in_earlier_topics_counts(
         assert again.differences == []
     finally:
         await delete_topics(kafka, old)
+
+
+async def test_unreadable_records_are_told_and_left_out(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, tmp_path: Any
+) -> None:
+    policy = tmp_path / "routing.yaml"
+    policy.write_bytes(POLICY)
+    data = AgentUpdated(agent=profile("ann"))
+    event = Event.of(data, source="/deskbus/routing/agents", subject="ann", sequence=1, time=START)
+    for topic in (AGENTS, ASSIGNMENTS):
+        await producer.send(Outgoing(topics + topic, b"ann", b"{", HEADERS))
+    await put(producer, topics + AGENTS, event)
+    database = MongoStore(mongo, f"{prefix.mongo}_routing")
+    try:
+        report = await rebuild(PLANS["routing"](policy, ()), database, kafka, prefix=topics)
+        assert [row["_id"] for row in await database.find("agents", {}, limit=2)] == ["ann"]
+    finally:
+        database.close()
+    at = partition_of(b"ann", 4)
+    assert report.unreadable == [f"{topics}{AGENTS}/{at}/0", f"{topics}{ASSIGNMENTS}/{at}/0"]
+    assert f"2 unreadable records were left out, such as {report.unreadable[0]}" in "\n".join(report.lines())
