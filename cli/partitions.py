@@ -118,7 +118,10 @@ async def _obstacles(
 
 
 async def _copy(kafka: Kafka, prefix: str, to_prefix: str) -> int:
-    """Copy the last record of each key of compacted topics, which hold what is true now, unless it is there already."""
+    """Copy the last record of each key of compacted topics, which hold what is true now, unless it is the last there.
+
+    A copy that is older came from a run before the services went on with the old topics.
+    """
     copied = 0
     producer = Producer(kafka, client_id="deskbus-partitions", max_request_bytes=MAX_MESSAGE_BYTES)
     await producer.start()
@@ -127,9 +130,10 @@ async def _copy(kafka: Kafka, prefix: str, to_prefix: str) -> int:
             latest: dict[bytes | None, TopicRecord] = {}
             async for record in read(kafka, [topic], prefix=prefix):
                 latest[record.key] = record
-            async for record in read(kafka, [topic], prefix=to_prefix):
-                latest.pop(record.key, None)
+            there = {record.key: record.value async for record in read(kafka, [topic], prefix=to_prefix)}
             for record in latest.values():
+                if record.key in there and there[record.key] == record.value:
+                    continue
                 await producer.send(Outgoing(topic_name(topic, to_prefix), record.key, record.value, record.headers))
                 copied += 1
     finally:
