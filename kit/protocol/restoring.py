@@ -7,8 +7,8 @@ applied as they were published. Pure: reading Kafka and writing documents is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -32,7 +32,7 @@ class Heard:
 
     item: Incoming
     at: datetime
-    """When Kafka took it."""
+    """When it was written, by the clock of its producer; `fold` takes none to be before what precedes it in its lane."""
     dead: bool = False
     """Whether it became a dead letter."""
     handled: bool = True
@@ -42,6 +42,11 @@ class Heard:
     def id(self) -> str | None:
         """Return the id by which events name it as their cause."""
         return self.item.cause.id if self.item.cause is not None else None
+
+    @property
+    def lane(self) -> tuple[str, int]:
+        """Return its topic and partition, which keep the order of their records."""
+        return self.item.record.topic, self.item.record.partition
 
 
 class Restore(Protocol[S]):
@@ -78,7 +83,7 @@ class Restored(Generic[S]):
 
 
 def fold(restore: Restore[S], doc_id: str, heard: Sequence[Heard], said: Sequence[Event]) -> Restored[S]:
-    """Return the document after everything that was heard and said about it."""
+    """Return the document after everything that was heard, in the order of each partition, and said about it."""
     told = {event.sequence: event for event in said}  # a duplicate on the log has the same number
     ordered = [told[number] for number in sorted(told)]
     return _Fold(restore, doc_id, heard).run(ordered)
@@ -96,7 +101,7 @@ class _Fold(Generic[S]):
         self._restore = restore
         self._restored: Restored[S] = Restored(Document(doc_id))
         self._doc = self._restored.document
-        self._waiting = dict(enumerate(sorted(heard, key=lambda each: each.at)))
+        self._waiting = dict(enumerate(sorted(_in_order(heard), key=lambda each: each.at)))
         self._speaking: dict[str, int] = {}
         """Records that led to events which are still to come: id by which these name them -> place in `_waiting`."""
 
@@ -131,7 +136,7 @@ class _Fold(Generic[S]):
         """
         blocked: set[tuple[str, int]] = set()
         for number, each in list(self._waiting.items()):
-            lane = each.item.record.topic, each.item.record.partition
+            lane = each.lane
             if (before is not None and number >= before) or (until is not None and each.at > until):
                 return
             if lane in blocked:
@@ -182,6 +187,14 @@ class _Fold(Generic[S]):
             kinds = [[payload.type for payload in each] for each in (mine, then)]
             self._restored.differences.append(f"{name}: now {kinds[0]}, then {kinds[1]}"[:500])
         return True
+
+
+def _in_order(heard: Sequence[Heard]) -> Iterator[Heard]:
+    """Yield records, none with a time before that of the one ahead in its partition: clocks of producers differ."""
+    latest: dict[tuple[str, int], datetime] = {}
+    for each in heard:
+        at = latest[each.lane] = max(each.at, latest.get(each.lane, each.at))
+        yield replace(each, at=at)
 
 
 def _name(heard: Heard, said: Sequence[Event]) -> str:

@@ -198,3 +198,15 @@ async def test_an_answered_record_that_counts_as_taken_is_told() -> None:
     _, restored = past.restored()
     assert restored.cut
     assert any("now already taken, then" in each for each in restored.differences), restored.differences
+
+
+async def test_records_of_a_partition_keep_their_order_whatever_the_clocks_of_their_producers_say() -> None:
+    past, write = Past(POLICIES), Writer()
+    for event in (write.opened(0), write.noted(1), write.replied(5), write.noted(6)):
+        await past.take(event, 0)
+    past.heard[0] = replace(past.heard[0], at=at(7))
+    past.heard[3] = replace(past.heard[3], at=at(4))
+    row, restored = past.restored()
+    assert restored.differences == []
+    assert not restored.cut
+    assert row == past.stored()
