@@ -32,7 +32,7 @@ class Heard:
 
     item: Incoming
     at: datetime
-    """When it was written, by the clock of its producer; `fold` takes none to be before what precedes it in its lane."""
+    """When its producer wrote it, by its clock. `fold` takes none to be before the one ahead of it in its partition."""
     dead: bool = False
     """Whether it became a dead letter."""
     handled: bool = True
