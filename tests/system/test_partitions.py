@@ -89,14 +89,23 @@ def partitions(made: System) -> dict[str, int]:
 async def test_services_go_on_in_more_partitions_where_they_were(before: System, after: System) -> None:
     before.start()
     await before.agents()
+
+    async def drained() -> bool:
+        return "has not handled" not in (await move(before, after)).output
+
     async with before.doors() as doors:
-        await doors.send_all([*pieces(before, 20), before.traffic.webhook("allegro-pl", text="Halo?", tags=["soon"])])
+        await doors.send_all(pieces(before, 20))
+        await before.settled(20)
+        await until(drained, 60, "the services have handled everything", pause=1)
+        # Last, since its deadline is to pass after the move.
+        await doors.send(before.traffic.webhook("allegro-pl", text="Halo?", tags=["soon"]))
     await before.settled(21)
 
     refused = await move(before, after, "--apply")
     assert refused.exit_code == 1
     assert "deskbus.sla has 1 running consumers: stop the service" in refused.output
 
+    await until(drained, 60, "the services have handled everything", pause=0.5)
     await asyncio.to_thread(before.fleet.stop)
     dry = await move(before, after)
     assert dry.exit_code == 0, dry.output
