@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from contracts.dlq import REPLAY_OF
 from contracts.envelope import Event
+from contracts.sla import ClockStarted
 from contracts.topics import TICKETS, retry
 from kit.protocol import document
 from kit.protocol.deadletter import DeadLetters
@@ -210,3 +211,26 @@ async def test_records_of_a_partition_keep_their_order_whatever_the_clocks_of_th
     assert restored.differences == []
     assert not restored.cut
     assert row == past.stored()
+
+
+async def test_policies_that_came_back_are_in_force_again() -> None:
+    first = book("policies: [{name: default, targets: {first_reply: 30m, resolution: 2h}}]")
+    past = Past(first)
+    await past.take(Writer().opened(0), 0)
+    model = next(event for event in past.rig.sent.events if isinstance(event.data, ClockStarted))
+
+    def started(minute: int, policies: Book, number: int) -> Event:
+        policy = model.data.policy.model_copy(update={"version": policies.version})
+        data = model.data.model_copy(update={"policy": policy, "clock_id": f"t-1:first_reply:{number}"})
+        return model.model_copy(update={"data": data, "time": at(minute)})
+
+    shelf, kept = Shelf.of(first, OTHERS), started(20, first, 4)  # the fourth clock of a ticket from before
+    for event in (started(0, first, 1), started(10, OTHERS, 1), kept, started(30, first, 1)):
+        shelf.note(event)
+
+    def in_force(minute: int, *said: Event) -> Book:
+        shelf.turn_to(at(minute), said)
+        return shelf.current
+
+    assert [in_force(minute) for minute in (5, 15, 25, 35)] == [first, OTHERS, OTHERS, first]
+    assert in_force(20, kept) == first

@@ -2,11 +2,13 @@
 they were announced. No IO.
 
 Of the policies only those whose files are given are known. Which was in force when is seen from the clocks that
-started: a version from its first use on. So a ticket without clocks may be bound to the one before.
+started: a version from its first use on, and again from when it binds a ticket. So a ticket without clocks may be bound
+to the one before.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +20,7 @@ from kit.protocol.document import Decision
 from services.sla.core import tickets
 from services.sla.core.policy import Book
 from services.sla.core.state import TicketClocks
-from services.sla.core.update import Update
+from services.sla.core.update import REPLIES, Update
 
 _BY_TIMER = (ClockBreached, ClockDueSoon, ClockAtRisk)
 
@@ -33,6 +35,9 @@ class Shelf:
     """Version -> when the first clock started by it."""
     unknown: set[str] = field(default_factory=set)
     """Versions that events name, and whose file was not given."""
+    _bound: dict[tuple[datetime, str], datetime] = field(default_factory=dict)
+    """Minute and version -> when the first ticket of that minute was bound to it; each instant would take too much."""
+    _changes: list[tuple[datetime, str]] | None = None
 
     @classmethod
     def of(cls, latest: Book, *earlier: Book) -> Shelf:
@@ -45,19 +50,31 @@ class Shelf:
 
     def note(self, event: Event) -> None:
         """Take from an event which policies there were. Needed of all events before the first document is folded."""
-        if isinstance(event.data, ClockStarted):
-            version = event.data.policy.version
-            if version not in self.books:
-                self.unknown.add(version)
-            elif version not in self.used or event.time < self.used[version]:
-                self.used[version] = event.time
+        if not isinstance(event.data, ClockStarted):
+            return
+        version, since = event.data.policy.version, event.time
+        if version not in self.books:
+            self.unknown.add(version)
+            return
+        self.used[version] = min(since, self.used.get(version, since))
+        if event.causationid is None or event.data.clock_id.endswith(":1"):  # later clocks may be of an earlier version
+            minute = since.replace(second=0, microsecond=0), version
+            self._bound[minute] = min(since, self._bound.get(minute, since))
+        self._changes = None
 
-    def turn_to(self, at: datetime) -> None:
-        """Put in force what was in force at an instant."""
-        if self.used:
-            begun = [(since, version) for version, since in self.used.items() if since <= at]
-            first = min((since, version) for version, since in self.used.items())
-            self.current = self.books[max(begun, default=first)[1]]
+    def turn_to(self, at: datetime, said: Sequence[Event] = ()) -> None:
+        """Put in force what was in force at an instant, when `said` was said."""
+        started = [event.data for event in said if isinstance(event.data, ClockStarted)]
+        started.sort(key=lambda data: data.metric not in REPLIES)  # a wait is bound anew, the ticket is not
+        versions = [data.policy.version for data in started if data.policy.version in self.books]
+        if self._changes is None:
+            again = [(since, version) for (_, version), since in self._bound.items()]
+            self._changes = sorted([*again, *((since, version) for version, since in self.used.items())])
+        if versions:
+            self.current = self.books[versions[0]]
+        elif self._changes:
+            place = bisect_right(self._changes, at, key=lambda change: change[0])
+            self.current = self.books[self._changes[max(place - 1, 0)][1]]
 
 
 class RestoreClocks:
@@ -78,7 +95,7 @@ class RestoreClocks:
         """Decide an event of the ticket again."""
         assert isinstance(what, Event)
         now = said[0].time if said else at
-        self._shelf.turn_to(now)
+        self._shelf.turn_to(now, said)
         return tickets.decide(state, what, self._shelf, now)
 
     def said(self, state: TicketClocks | None, said: Sequence[Event]) -> Decision[TicketClocks]:
@@ -86,7 +103,7 @@ class RestoreClocks:
         if state is None:
             return Decision()
         events = [event.data for event in said if isinstance(event.data, ClockEvent)]
-        self._shelf.turn_to(said[0].time)
+        self._shelf.turn_to(said[0].time, said)
         if not all(isinstance(event, _BY_TIMER) for event in events):
             ended = [event.cancelled_at for event in events if isinstance(event, ClockCancelled)]
             return tickets.rebase(state, self._shelf, ended[0] if ended else said[0].time) or Decision()
