@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -16,8 +17,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
     KafkaConnectionError,
     KafkaError,
+    NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -30,6 +34,8 @@ from kit.kafka.connection import Connection, Kafka, client_options, unreachable
 
 log = structlog.get_logger(__name__)
 _VISIBLE_SECONDS = 30.0
+COORDINATOR_SECONDS = 15.0
+"""How long to wait for the coordinator of a consumer group."""
 _IN_SYNC = "min.insync.replicas"
 _SET_ON_TOPIC = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG
 
@@ -185,12 +191,24 @@ async def members(kafka: Kafka, groups: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     async with admin(kafka) as client:
         for name in groups:  # one at a time: aiokafka 0.14 cannot read an answer about several
-            (response,) = await client.describe_consumer_groups([name])
-            code, _, _, _, _, found = response.groups[0][:6]
-            if code:
-                raise for_code(code)(name)
-            counts[name] = len(found)
+            counts[name] = await _members_of(client, name)
     return counts
+
+
+async def _members_of(client: AIOKafkaAdminClient, group: str) -> int:
+    """Ask until the group has a coordinator: the first question to a new Kafka makes the topic of all groups."""
+    until = monotonic() + COORDINATOR_SECONDS
+    while True:
+        try:
+            (response,) = await client.describe_consumer_groups([group])
+            code, _, _, _, _, found = response.groups[0][:6]
+            if not code:
+                return len(found)
+            raise for_code(code)(group)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            if monotonic() > until:
+                raise
+            await asyncio.sleep(COORDINATOR_SECONDS / 100)
 
 
 def main(environ: Mapping[str, str]) -> None:

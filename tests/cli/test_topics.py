@@ -1,5 +1,7 @@
 """Topics are made from the table, again and again without harm."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from cli.topics import configurations, create_topics, delete_topics, overrides
+from cli import topics as command
+from cli.topics import configurations, create_topics, delete_topics, members, overrides
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.base.errors import TransientError
@@ -137,3 +141,29 @@ async def test_broker_that_is_away_is_a_fault_that_may_pass(unused_tcp_port: int
 async def test_topics_without_a_prefix_are_never_deleted() -> None:
     with pytest.raises(ValueError, match="prefix"):
         await delete_topics("127.0.0.1:1", "")
+
+
+class Young:
+    """A Kafka in which nobody has asked for a group yet: it makes their topic, and has no coordinator meanwhile."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    @asynccontextmanager
+    async def admin(self, _: object) -> AsyncIterator["Young"]:
+        yield self
+
+    async def describe_consumer_groups(self, groups: list[str]) -> list[SimpleNamespace]:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise GroupCoordinatorNotAvailableError(groups[0])
+        return [SimpleNamespace(groups=[(0, groups[0], "Stable", "consumer", "range", [{}, {}])])]
+
+
+async def test_members_are_asked_for_until_the_group_has_a_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "COORDINATOR_SECONDS", 0.3)
+    monkeypatch.setattr(command, "admin", Young(3).admin)
+    assert await members("kafka:9092", ["deskbus.sla"]) == {"deskbus.sla": 2}
+    monkeypatch.setattr(command, "admin", Young(10_000).admin)
+    with pytest.raises(GroupCoordinatorNotAvailableError):
+        await members("kafka:9092", ["deskbus.sla"])
