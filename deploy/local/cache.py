@@ -1,6 +1,7 @@
 """The cache of downloaded and built servers. Their data is under `.local/`."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -47,3 +48,22 @@ def run(command: list[str], what: str, env: dict[str, str] | None = None) -> Non
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def environment_directory(name: str, lock: Path) -> Path:
+    """Return where the virtual environment of a lock file is, for this Python."""
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    return directory() / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+
+
+def environment(name: str, lock: Path, what: str) -> Path:
+    """Return the virtual environment of a lock file, made once, with all packages pinned by hash."""
+    with locked_entry(environment_directory(name, lock).name) as entry:
+        done = entry / "complete"
+        if not done.exists():
+            say(f"installing {what} with pip (once)")
+            run([sys.executable, "-m", "venv", "--clear", str(entry)], f"making an environment for {what}")
+            pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(lock)], f"installing {what}")
+            done.touch()
+    return entry

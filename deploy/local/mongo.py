@@ -3,10 +3,8 @@
 The kinds are `mongod`, `secantus` (fast, built with cargo) and `pip` (slow); `choose` picks one.
 """
 
-import hashlib
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from deploy.local import cache, probes
@@ -93,14 +91,4 @@ def secantus() -> Path:
 
 def pip_server() -> Path:
     """Return the Python server, installed once in a virtual environment, with all packages pinned by hash."""
-    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
-    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-    with cache.locked_entry(f"mongo-pip-{python}-{digest}") as entry:
-        program, done = entry / "bin" / "secantusd-py", entry / "complete"
-        if not done.exists():
-            cache.say("installing a MongoDB-compatible server with pip (once)")
-            cache.run([sys.executable, "-m", "venv", "--clear", str(entry)], "making an environment for the server")
-            pip = [str(entry / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            cache.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)], "installing the server")
-            done.touch()
-    return program
+    return cache.environment("mongo-pip", _LOCK, "a MongoDB-compatible server") / "bin" / "secantusd-py"
