@@ -73,7 +73,8 @@ class Recorder(Protocol):
     def stop(self) -> None: ...
 
 
-_UNRECORDED = Span()
+UNRECORDED = Span()
+"""The span of everything while tracing is off."""
 _recorder: Recorder | None = None
 
 
@@ -131,14 +132,14 @@ def span(
     `began` is when it began, if not now. `current` leaves out one that does not `continue` in events and requests.
     """
     if _recorder is None:
-        return _UNRECORDED
+        return UNRECORDED
     return _recorder.span(name, kind, parent, links, began, attributes, continues=continues)
 
 
 def within(name: str, kind: Kind = "internal", attributes: Attributes = _NONE) -> Span:
     """Begin a span only if one is at hand: what a service does all the time by itself makes no traces."""
     if _recorder is None or _recorder.at_hand() is None:
-        return _UNRECORDED
+        return UNRECORDED
     return span(name, kind, attributes=attributes)
 
 

@@ -38,7 +38,6 @@ API_VERSION = "1"
 _AWAY_BYTES, _AWAY_SECONDS = 64 * 1024 * 1024, 5.0
 #: What a request may take by default: bytes of its body, seconds to its answer.
 MAX_BODY, SECONDS = 1 << 20, 15.0
-_UNRECORDED = Span()
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -252,7 +251,7 @@ def _counters(route: str, method: str, status: str) -> tuple[Counter, Histogram]
 def _span(scope: Scope) -> Span:
     """Begin the span of a request, below the caller's if it sent a valid one."""
     if not tracing.is_on():
-        return _UNRECORDED
+        return tracing.UNRECORDED
     parent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
     return tracing.span(_known(scope["method"]), "server", parent=trace_context(parent) or tracing.ROOT)
 

@@ -14,13 +14,11 @@ from kit.protocol.batch import Batch
 from kit.protocol.handling import Incoming
 from kit.protocol.record import Record
 
-_UNRECORDED = Span()
-
 
 def batch_span(records: Sequence[Record]) -> Span:
     """Begin the span of a batch, a trace of its own: it serves many. Those of its records are linked to it."""
     if not tracing.is_on():
-        return _UNRECORDED
+        return tracing.UNRECORDED
     counted: Attributes = {"messaging.system": "kafka", "messaging.batch.message_count": len(records)}
     return tracing.span("batch", "consumer", parent=tracing.ROOT, attributes=counted, continues=False)
 
@@ -28,7 +26,7 @@ def batch_span(records: Sequence[Record]) -> Span:
 def record_span(item: Incoming, batch: Batch) -> Span:
     """Begin the span of what is decided about a record, and make it the cause's place in the trace."""
     if item.cause is None or not tracing.is_on():
-        return _UNRECORDED
+        return tracing.UNRECORDED
     record = item.record
     span = tracing.span(
         f"process {item.event.type.removeprefix('deskbus.') if item.event is not None else record.topic}",
