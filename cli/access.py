@@ -10,8 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Array,
@@ -26,8 +25,9 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from cli.topics import client
 from contracts.access import USERS, Access, access
-from kit.kafka.connection import Kafka, client_options, unreachable
+from kit.kafka.connection import Kafka
 
 _RESOURCES = {"topic": 2, "group": 3}
 _OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10, "AlterConfigs": 11}
@@ -153,14 +153,8 @@ async def allow(kafka: Kafka, grants: Mapping[str, Iterable[Access]]) -> None:
 
 async def _send(kafka: Kafka, request: Request[Any]) -> None:
     """Raise TransientError if no broker answers, KafkaError if it refuses."""
-    client = AIOKafkaClient(**client_options(kafka), client_id="deskbus-access", request_timeout_ms=10_000)
-    try:
-        await client.bootstrap()
-        answer = await client.send(client.get_random_node(), request)
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from error
-    finally:
-        await client.close()
+    async with client(kafka) as opened:
+        answer = await opened.send(opened.get_random_node(), request)
     for result in answer.results:
         *_, code, message = result[:3] if len(result) > 2 else result
         if code:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from cli.topics import admin
+from cli.topics import existing
 from kit.kafka.connection import Kafka, client_options
 
 
@@ -29,9 +29,10 @@ async def read(
 ) -> AsyncIterator[TopicRecord]:
     """Yield the records of topics, named without prefix. Topics that do not exist are skipped.
 
-    Stops at the ends that the topics had at the start, unless `follow` is set.
+    Stops at the ends that the topics had at the start, unless `follow` is set. Raises TopicAuthorizationFailedError
+    if this user may not see some of them.
     """
-    names = await _existing(kafka, topics, prefix)
+    names = await existing(kafka, [prefix + topic for topic in topics])
     if not names:
         return
     # Without a group, a consumer is assigned all partitions of the topics passed to its constructor.
@@ -63,7 +64,7 @@ async def read(
 
 async def bounds(kafka: Kafka, topics: Iterable[str], *, prefix: str = "") -> dict[TopicPartition, tuple[int, int]]:
     """Return the first offset and the end of each partition, topics named without prefix. Leaves out unknown topics."""
-    names = await _existing(kafka, topics, prefix)
+    names = await existing(kafka, [prefix + topic for topic in topics])
     if not names:
         return {}
     consumer = AIOKafkaConsumer(*names, **client_options(kafka), enable_auto_commit=False)
@@ -74,9 +75,3 @@ async def bounds(kafka: Kafka, topics: Iterable[str], *, prefix: str = "") -> di
         return {TopicPartition(tp.topic.removeprefix(prefix), tp.partition): (begins[tp], ends[tp]) for tp in parts}
     finally:
         await consumer.stop()
-
-
-async def _existing(kafka: Kafka, topics: Iterable[str], prefix: str) -> list[str]:
-    async with admin(kafka) as client:
-        existing = set(await client.list_topics())
-    return [prefix + topic for topic in topics if prefix + topic in existing]

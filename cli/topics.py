@@ -6,16 +6,18 @@ image of any service can run it (compose.yaml).
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -23,9 +25,12 @@ from aiokafka.errors import (
     KafkaError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from cli.screen import say
 from contracts import topics as table
@@ -38,6 +43,8 @@ COORDINATOR_SECONDS = 15.0
 """How long to wait for the coordinator of a consumer group."""
 _IN_SYNC = "min.insync.replicas"
 _SET_ON_TOPIC = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG
+_GROUP = 0  # FindCoordinator is also asked for those of transactions
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -45,14 +52,33 @@ async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """Connect a client for administration. Raises TransientError if no broker answers or accepts it."""
     client = AIOKafkaAdminClient(**client_options(kafka), client_id="deskbus-admin", request_timeout_ms=10_000)
     try:
-        await client.start()
-        yield client
+        with _reaching(kafka):
+            await client.start()
+            yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def client(kafka: Kafka) -> AsyncIterator[AIOKafkaClient]:
+    """Connect a client for requests that the one for administration cannot make. Raises as `admin` does."""
+    opened = AIOKafkaClient(**client_options(kafka), client_id="deskbus-admin", request_timeout_ms=10_000)
+    try:
+        with _reaching(kafka):
+            await opened.bootstrap()
+            yield opened
+    finally:
+        await opened.close()
+
+
+@contextmanager
+def _reaching(kafka: Kafka) -> Iterator[None]:
+    try:
+        yield
     except (KafkaError, OSError) as error:
         if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
             raise
         raise unreachable(kafka, error) from error
-    finally:
-        await client.close()
 
 
 @dataclass(frozen=True)
@@ -179,11 +205,39 @@ async def delete_topics(kafka: Kafka, prefix: str) -> None:
             await client.delete_topics(ours)
 
 
+async def existing(kafka: Kafka, names: Sequence[str]) -> list[str]:
+    """Return which of these topics exist. Raises TransientError if no broker answers.
+
+    Raises TopicAuthorizationFailedError if this user may not see some: a list of all topics just leaves them out.
+    """
+    async with client(kafka) as opened:
+        answer = await opened.send(opened.get_random_node(), MetadataRequest(names, allow_auto_topic_creation=False))
+    codes = {name: code for code, name, *_ in answer.topics}
+    if hidden := [name for name in names if codes[name] == TopicAuthorizationFailedError.errno]:
+        raise TopicAuthorizationFailedError(", ".join(hidden))
+    return [name for name in names if codes[name] != UnknownTopicOrPartitionError.errno]
+
+
 async def committed(kafka: Kafka, group: str) -> dict[TopicPartition, int]:
     """Return the committed offsets of a consumer group. Raises TransientError if no broker answers."""
-    async with admin(kafka) as client:
-        found = await client.list_consumer_group_offsets(group)
-    return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
+    async with client(kafka) as opened:
+        answer = await _coordinated(partial(_offsets, opened, group))
+    return {
+        TopicPartition(topic, partition): offset
+        for topic, rows in answer.topics
+        for partition, offset, *_ in rows
+        if offset >= 0
+    }
+
+
+async def _offsets(client: AIOKafkaClient, group: str) -> Any:
+    """Ask for the offsets. aiokafka's own method takes an error of the whole group for "nothing is committed"."""
+    node = await client.coordinator_lookup(_GROUP, group)
+    answer = await client.send(node, OffsetFetchRequest(group, None))
+    for code in (answer.error_code, *(row[-1] for _, rows in answer.topics for row in rows)):
+        if code:
+            raise for_code(code)(group)
+    return answer
 
 
 async def members(kafka: Kafka, groups: Sequence[str]) -> dict[str, int]:
@@ -191,20 +245,24 @@ async def members(kafka: Kafka, groups: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     async with admin(kafka) as client:
         for name in groups:  # one at a time: aiokafka 0.14 cannot read an answer about several
-            counts[name] = await _members_of(client, name)
+            counts[name] = await _coordinated(partial(_members_of, client, name))
     return counts
 
 
 async def _members_of(client: AIOKafkaAdminClient, group: str) -> int:
+    (response,) = await client.describe_consumer_groups([group])
+    code, _, _, _, _, found = response.groups[0][:6]
+    if code:
+        raise for_code(code)(group)
+    return len(found)
+
+
+async def _coordinated(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until the group has a coordinator: the first question to a new Kafka makes the topic of all groups."""
     until = monotonic() + COORDINATOR_SECONDS
     while True:
         try:
-            (response,) = await client.describe_consumer_groups([group])
-            code, _, _, _, _, found = response.groups[0][:6]
-            if not code:
-                return len(found)
-            raise for_code(code)(group)
+            return await ask()
         except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
             if monotonic() > until:
                 raise

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
 
 from cli import topics as command
-from cli.topics import configurations, create_topics, delete_topics, members, overrides
+from cli.topics import committed, configurations, create_topics, delete_topics, existing, members, overrides
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
 from kit.base.errors import TransientError
@@ -143,6 +144,12 @@ async def test_topics_without_a_prefix_are_never_deleted() -> None:
         await delete_topics("127.0.0.1:1", "")
 
 
+async def test_topics_that_exist_are_told_from_those_that_do_not_and_are_not_created(kafka: str, topics: str) -> None:
+    here, gone = topic_name(TICKETS, topics), f"{topics}never"
+    assert await existing(kafka, [here, gone]) == [here]
+    assert await existing(kafka, [gone]) == []
+
+
 class Young:
     """A Kafka in which nobody has asked for a group yet: it makes their topic, and has no coordinator meanwhile."""
 
@@ -150,20 +157,45 @@ class Young:
         self.refusals = refusals
 
     @asynccontextmanager
-    async def admin(self, _: object) -> AsyncIterator["Young"]:
+    async def connect(self, _: object) -> AsyncIterator["Young"]:
         yield self
 
     async def describe_consumer_groups(self, groups: list[str]) -> list[SimpleNamespace]:
+        self._refuse(groups[0])
+        return [SimpleNamespace(groups=[(0, groups[0], "Stable", "consumer", "range", [{}, {}])])]
+
+    async def coordinator_lookup(self, _: int, group: str) -> int:
+        self._refuse(group)
+        return 1
+
+    async def send(self, _: int, __: object) -> SimpleNamespace:
+        """Answer for a group whose offsets the coordinator is still loading, and then with them."""
+        self.refusals -= 1
+        if self.refusals >= -2:
+            return SimpleNamespace(error_code=GroupLoadInProgressError.errno, topics=[])
+        return SimpleNamespace(error_code=0, topics=[("t", [(0, 7, "", 0), (1, -1, "", 0)])])
+
+    def _refuse(self, group: str) -> None:
         self.refusals -= 1
         if self.refusals >= 0:
-            raise GroupCoordinatorNotAvailableError(groups[0])
-        return [SimpleNamespace(groups=[(0, groups[0], "Stable", "consumer", "range", [{}, {}])])]
+            raise GroupCoordinatorNotAvailableError(group)
 
 
 async def test_members_are_asked_for_until_the_group_has_a_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "COORDINATOR_SECONDS", 0.3)
-    monkeypatch.setattr(command, "admin", Young(3).admin)
+    monkeypatch.setattr(command, "admin", Young(3).connect)
     assert await members("kafka:9092", ["deskbus.sla"]) == {"deskbus.sla": 2}
-    monkeypatch.setattr(command, "admin", Young(10_000).admin)
+    monkeypatch.setattr(command, "admin", Young(10_000).connect)
     with pytest.raises(GroupCoordinatorNotAvailableError):
         await members("kafka:9092", ["deskbus.sla"])
+
+
+async def test_a_group_that_is_still_loaded_is_not_taken_for_one_without_commits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "COORDINATOR_SECONDS", 0.3)
+    monkeypatch.setattr(command, "client", Young(1).connect)
+    assert await committed("kafka:9092", "deskbus.sla") == {TopicPartition("t", 0): 7}
+    monkeypatch.setattr(command, "client", Young(10_000).connect)
+    with pytest.raises(GroupCoordinatorNotAvailableError):
+        await committed("kafka:9092", "deskbus.sla")
