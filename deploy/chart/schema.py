@@ -62,6 +62,7 @@ def _by_image(pattern: str) -> Schema:
 
 RULES: Mapping[str, Schema] = {
     "fullnameOverride": _text(NAMED),
+    **dict.fromkeys((f"podSecurity.{name}" for name in ("runAsUser", "runAsGroup", "fsGroup")), _number(1, 2**31)),
     "image.tags": _by_image(r"^[\w][\w.-]{0,127}$"),
     "image.digests": _by_image("^sha256:[0-9a-f]{64}$"),
     "image.pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
@@ -183,11 +184,11 @@ def _of(value: Any, path: str, said: Mapping[str, str]) -> Schema:
     description = {"description": said[path]} if path in said else {}
     if path in RULES:
         return description | RULES[path]
-    if isinstance(value, dict) and value:
+    if value == {} or path.endswith(("labels", "Labels")):
+        return description | _STRINGS
+    if isinstance(value, dict):
         return description | _closed({key: _of(each, f"{path}.{key}", said) for key, each in value.items()})
     kinds = {bool: "boolean", int: "integer", str: "string"}
     if type(value) in kinds:
         return description | {"type": kinds[type(value)]}
-    if value == {} or path.endswith("labels"):
-        return description | _STRINGS
     raise ValueError(f"{path}: give it a rule in RULES, its default does not say what it may hold")

@@ -77,6 +77,10 @@ AGAINST_EACH_OTHER: list[tuple[dict[str, Any], str]] = [
         {"kafka": {"security": "sasl_ssl", "mechanism": "oauthbearer"}, "defaults": {"autoscaling": {"by": "keda"}}},
         "autoscaling.authentication is empty",
     ),
+    ({"networkPolicy": {"operatorsFrom": None}}, "networkPolicy.operatorsFrom is empty, which would mean anybody"),
+    ({"networkPolicy": {"dnsTo": None}}, "networkPolicy.dnsTo is empty, which would mean anybody"),
+    ({"commonLabels": {"app.kubernetes.io/instance": "x"}}, "commonLabels: the chart sets app.kubernetes.io/instance"),
+    ({"defaults": {"podLabels": {"app.kubernetes.io/name": "x"}}}, "the chart sets app.kubernetes.io/name itself"),
     ({"tls": {"enabled": True}}, "tls.enabled needs tls.secret"),
     ({"gateway": {"enabled": True}}, "gateway.enabled needs gateway.parents"),
     (

@@ -36,6 +36,13 @@
 {{- if and $v.strimzi.users (eq $v.topics.by "job") $v.topics.job.hook -}}
 {{- fail "with strimzi.users the hook would wait for a user that is not made yet: set topics.by=strimzi or topics.job.hook=false" -}}
 {{- end -}}
+{{- range $key, $found := dict "operatorsFrom" $v.networkPolicy.operatorsFrom "dnsTo" $v.networkPolicy.dnsTo -}}
+{{- if not $found -}}
+{{- fail (printf "networkPolicy.%s is empty, which would mean anybody" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- include "deskbus.checkLabels" (dict "key" "commonLabels" "labels" $v.commonLabels) -}}
+{{- include "deskbus.checkLabels" (dict "key" "topics.job.podLabels" "labels" $v.topics.job.podLabels) -}}
 {{- if and $v.tls.enabled (not $v.tls.secret) -}}
 {{- fail "tls.enabled needs tls.secret" -}}
 {{- end -}}
@@ -72,10 +79,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Labels by which pods are found cannot be others. Takes key and labels. */}}
+{{- define "deskbus.checkLabels" -}}
+{{- $key := .key -}}
+{{- range $label := list "name" "instance" "component" "managed-by" -}}
+{{- if hasKey ($.labels | default dict) (printf "app.kubernetes.io/%s" $label) -}}
+{{- fail (printf "%s: the chart sets app.kubernetes.io/%s itself, and objects are found by it" $key $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "deskbus.checkService" -}}
 {{- $s := include "deskbus.service" . | fromYaml -}}
 {{- $partitions := int .root.Values.kafka.partitions -}}
 {{- $at := printf "services.%s" .name -}}
+{{- include "deskbus.checkLabels" (dict "key" (printf "%s.podLabels" $at) "labels" $s.podLabels) -}}
 {{- if gt (int $s.replicas) $partitions -}}
 {{- fail (printf "%s.replicas is %d, more than kafka.partitions (%d): the rest would have nothing to do" $at (int $s.replicas) $partitions) -}}
 {{- end -}}

@@ -14,25 +14,26 @@
 {{/* What selects pods: never changed. Takes root and component. */}}
 {{- define "deskbus.selector" -}}
 app.kubernetes.io/name: deskbus
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* Labels of an object. Takes root, component and, in `also`, further ones. */}}
 {{- define "deskbus.labels" -}}
-{{ include "deskbus.podLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- $version := dict "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- merge (include "deskbus.podLabels" . | fromYaml) $version | toYaml -}}
 {{- end -}}
 
-{{/* Without the chart's version: a new one would restart services whose image stays (docs/upgrade.md). */}}
+{{/*
+Without the chart's version: a new one would restart services whose image stays (docs/upgrade.md). No label is written
+twice, which Helm would let pass and Kustomize would not; the operators' come before all but those that select pods.
+*/}}
 {{- define "deskbus.podLabels" -}}
-{{ include "deskbus.selector" . }}
-app.kubernetes.io/part-of: deskbus
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $ours := dict "app.kubernetes.io/part-of" "deskbus" "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $theirs := merge (deepCopy (.also | default dict)) (.root.Values.commonLabels | default dict) -}}
+{{- merge (include "deskbus.selector" . | fromYaml) $theirs $ours | toYaml -}}
 {{- end -}}
 
 {{- define "deskbus.contracts" -}}
@@ -54,7 +55,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $name := .name -}}
 {{- $fullname := printf "%s-%s" (include "deskbus.fullname" $root) $name -}}
 {{- $fixed := index (include "deskbus.contracts" $root | fromJson).services $name -}}
-{{- $s := mergeOverwrite (deepCopy $root.Values.defaults) (deepCopy (index $root.Values.services $name)) -}}
+{{- $s := mergeOverwrite (deepCopy $root.Values.defaults) (deepCopy (index $root.Values.services $name | default dict)) -}}
 {{- $grace := get $s.settings "grace_seconds" | default $fixed.graceSeconds -}}
 {{- $pause := ternary $s.preStopSeconds 0 $s.door.enabled -}}
 {{- $_ := set $s "name" $name -}}

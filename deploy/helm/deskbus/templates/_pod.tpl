@@ -2,9 +2,9 @@
 
 {{- define "deskbus.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- with .Values.podSecurity }}
+{{ toYaml . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
@@ -30,7 +30,7 @@ DESKBUS_KAFKA_SECURITY: {{ $kafka.security }}
 DESKBUS_KAFKA_MECHANISM: {{ $kafka.mechanism }}
 {{- end }}
 {{- if eq $auth "password" }}
-DESKBUS_KAFKA_USERNAME: {{ include "deskbus.kafkaUser" . }}
+DESKBUS_KAFKA_USERNAME: {{ include "deskbus.kafkaUser" . | quote }}
 DESKBUS_KAFKA_PASSWORD_FILE: /run/deskbus/kafka/password
 {{- else if eq $auth "token" }}
 DESKBUS_KAFKA_TOKEN_FILE: /run/deskbus/kafka/token

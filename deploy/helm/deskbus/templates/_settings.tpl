@@ -1,4 +1,7 @@
-{{/* The environment of a service, without secrets. Takes root and s. */}}
+{{/* The environment of a service, without secrets; the operators' variables come before ours. Takes root and s. */}}
+{{- define "deskbus.environment" -}}
+{{- merge (deepCopy (.s.variables | default dict)) (include "deskbus.settings" . | fromYaml) | toYaml -}}
+{{- end -}}
 
 {{- define "deskbus.settings" -}}
 {{- $values := .root.Values -}}
@@ -6,8 +9,8 @@
 {{- $prefix := printf "DESKBUS_%s_" (upper $s.name) -}}
 {{ include "deskbus.kafkaVariables" (dict "root" .root "name" $s.name) }}
 DESKBUS_HOST: 0.0.0.0
-DESKBUS_MONGO_FILE: /run/deskbus/secret/{{ $values.mongo.urlKey }}
-DESKBUS_MONGO_PREFIX: {{ $values.mongo.databasePrefix }}
+DESKBUS_MONGO_FILE: {{ printf "/run/deskbus/secret/%s" $values.mongo.urlKey | quote }}
+DESKBUS_MONGO_PREFIX: {{ $values.mongo.databasePrefix | quote }}
 DESKBUS_TOKENS: /run/deskbus/secret/tokens
 DESKBUS_SECRETS_DIR: /run/deskbus/secret
 {{ $prefix }}POLICY: /etc/deskbus/{{ $s.name }}.yaml
@@ -37,8 +40,5 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ $values.tracing.endpoint | quote }}
 {{- end }}
 {{- range $setting, $value := $s.settings }}
 {{ $prefix }}{{ upper $setting }}: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
-{{- end }}
-{{- range $variable, $value := $s.variables }}
-{{ $variable }}: {{ $value | quote }}
 {{- end }}
 {{- end -}}
