@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cli.collector import Collector, Report
-from cli.contents import message_ids
+from cli.contents import message_ids, ticket_channel
 from cli.reading import TopicRecord
 from contracts import agents, assignments, commands, notifications, sla, tickets
 from contracts.envelope import Event
@@ -82,7 +82,8 @@ class Audit(Collector):
             contained, caused = message_ids(record), len(self._caused.get(receipt, ()))
             if receipt in dead or caused >= (1 if contained is None else len(contained)):
                 continue
-            ids = [message_id(record.channel, record.account, each) for each in contained or ()]
+            channel = ticket_channel(record)
+            ids = [message_id(channel, record.account, each) for each in contained or ()]
             if contained is None or not self._message_ids.issuperset(ids):
                 self._fault("messages without effect", f"{place} receipt {receipt}")
 

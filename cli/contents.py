@@ -16,3 +16,9 @@ def message_ids(record: InboundRecord) -> list[str] | None:
         return None if channel is None else channel.message_ids(record.body)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def ticket_channel(record: InboundRecord) -> str:
+    """Return the channel of the tickets that a record's messages belong to."""
+    channel = CHANNELS.get(record.channel)
+    return record.channel if channel is None else channel.CHANNEL

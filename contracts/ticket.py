@@ -23,6 +23,11 @@ class Channel(StrEnum):
     MARKETPLACE = "marketplace"
     REVIEW = "review"
     CHAT = "chat"
+    TELEGRAM = "telegram"
+    X = "x"
+    KAKAOTALK = "kakaotalk"
+    ZALO = "zalo"
+    SLACK = "slack"
 
 
 class Priority(StrEnum):

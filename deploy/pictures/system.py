@@ -65,7 +65,8 @@ _OPEN = {topic.name for topic in TOPICS if not topic.name.endswith((".dlq.v1", "
 
 
 def _people(x: float, service: str, name: str, *about: str) -> Iterator[str]:
-    reached = {"ingest": CHANNELS, "notify": SINKS}.get(service, {})
+    channels = {channel.CHANNEL for channel in CHANNELS.values()}
+    reached = {"ingest": channels, "notify": set(SINKS)}.get(service, set())
     yield box(x, _TOP, _WIDE, 96)
     yield text(x + 16, _TOP + 30, name, size=17, bold=True)
     for number, said in enumerate(about or _wrapped([_NAMES.get(each, each) for each in sorted(reached)])):

@@ -52,7 +52,7 @@ class Account(Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the account in events and URLs.")
     channel: str
-    """Name of the channel."""
+    """Name of the channel, or of its provider."""
     brand: str | None = None
     """Brand that the account sells."""
     market: MarketPolicy = MarketPolicy()
@@ -100,6 +100,11 @@ class Account(Part):
     """How long to retry a reply that has certainly not arrived (no connection, 503); at least 8 attempts. Attempts that
     may have arrived are limited to 8, since each may deliver another copy."""
 
+    @property
+    def carries(self) -> str:
+        """The channel of the account's tickets."""
+        return self.channel
+
     def alias(self, address: str) -> Alias | None:
         """Return the alias for an address, or None. An address with a plus-tag only matches an alias with that tag."""
         address = address.lower()
@@ -144,14 +149,11 @@ class Accounts(Part):
 
     # Cached properties, since these are used for every request and pydantic's private attributes are slower.
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], Account]:
-        found: dict[tuple[str, str], Account] = {}
-        names: set[str] = set()
+    def _by_name(self) -> dict[str, Account]:
+        found: dict[str, Account] = {}
         for account in self.accounts:
-            if account.name in names:
+            if found.setdefault(account.name, account) is not account:
                 raise ValueError(f"duplicate account name {account.name}")
-            names.add(account.name)
-            found[account.channel, account.name] = account
         return found
 
     @cached_property
@@ -175,8 +177,9 @@ class Accounts(Part):
         return found
 
     def named(self, channel: str, name: str) -> Account | None:
-        """Return the account of that name, or None."""
-        return self._by_name.get((channel, name))
+        """Return the account of that name, or None. `channel` is that of an inbound record, or that of a ticket."""
+        account = self._by_name.get(name)
+        return account if account is not None and channel in {account.channel, account.carries} else None
 
     def external(self, channel: str, identifier: str) -> Account | None:
         """Return the account with this id at the provider, or None."""

@@ -13,6 +13,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.doors.http import Guard
+from services.ingest.channels.channel import Answer
 
 
 class PostFirst:
@@ -57,14 +58,11 @@ async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
     return body
 
 
-async def answer_json(send: Send, status: int, body: bytes) -> None:
-    """Send a JSON response."""
-    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def respond(send: Send, answer: Answer, receipt: str = "") -> None:
+    """Send an answer, with the receipt in its body if there is a place for it."""
+    body = answer.body.replace(b"%s", receipt.encode()) if receipt else answer.body
+    headers = [] if answer.status == 204 else [(b"content-length", b"%d" % len(body))]
+    if body:
+        headers.append((b"content-type", answer.media_type.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def answer_empty(send: Send, status: int) -> None:
-    """Send a response without a body."""
-    await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body"})

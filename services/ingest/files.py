@@ -152,11 +152,10 @@ class Files:
 
     async def _fetch(self, file: Attachment, ticket: Ticket) -> bytes:
         account = self._accounts().named(ticket.channel, ticket.account)
-        channel = CHANNELS.get(ticket.channel)
-        if account is None or channel is None:
+        if account is None:
             raise NotFetched(f"unknown account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            wanted = channel.original(file, account, self._secrets)
+            wanted = CHANNELS[account.channel].original(file, account, self._secrets)
             if isinstance(wanted, Upload):
                 response = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
                 after = wanted.then(response.status, response.body)

@@ -23,7 +23,7 @@ from kit.doors.http import MAX_BODY, Problem, Router
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
-from services.ingest.asgi import PostFirst, answer_empty, answer_json, read_body
+from services.ingest.asgi import PostFirst, read_body, respond
 from services.ingest.channels import WEBHOOKS, Webhook
 from services.ingest.channels import channel as channels
 from services.ingest.intake import Envelope, Intake
@@ -37,13 +37,14 @@ def _those(holds: Callable[[Webhook], bool]) -> str:
 
 
 def _accepted(status: int) -> dict[str, Any]:
-    channels = _those(lambda channel: status == channel.SUCCESS_STATUS)
-    body: dict[str, Any] = {} if status == 204 else {"content": {"application/json": {}}}
-    return {"description": f"Accepted and stored in Kafka. Channels: {channels}", **body}
+    names = _those(lambda channel: status == channel.SUCCESS.status)
+    answers = [channel.SUCCESS for channel in WEBHOOKS.values() if channel.SUCCESS.status == status]
+    types: dict[str, Any] = {answer.media_type: {} for answer in answers if answer.body}
+    return {"description": f"Accepted and stored in Kafka. Channels: {names}", **({"content": types} if types else {})}
 
 
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
-    status: _accepted(status) for status in sorted({channel.SUCCESS_STATUS for channel in WEBHOOKS.values()})
+    status: _accepted(status) for status in sorted({channel.SUCCESS.status for channel in WEBHOOKS.values()})
 }
 _RETRY = {"retry-after": "2"}
 _BODY_ONLY = HttpRequest()
@@ -79,6 +80,11 @@ def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, cl
             metrics.REFUSED.labels(name, "unknown_account").inc()
             raise Problem(404, "Unknown account", "Neither ?account= nor the body names an account of this channel")
         _verify(channel, request, account, secrets, clock)
+        if challenge := channel.CHALLENGES.get("POST"):
+            answer = challenge(request, account, secrets)
+            if answer is not None:
+                await respond(send, answer)
+                return
         headers = request.headers
         envelope = Envelope(
             channel=name,
@@ -90,10 +96,7 @@ def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, cl
             traceparent=trace_context(headers.get("traceparent")),
         )
         receipt = await intake.take(envelope, request.body)
-        if channel.SUCCESS_STATUS == 204:
-            await answer_empty(send, 204)
-        else:
-            await answer_json(send, channel.SUCCESS_STATUS, f'{{"receipt":"{receipt}"}}'.encode())
+        await respond(send, channel.SUCCESS, receipt)
 
     return take
 
@@ -113,18 +116,19 @@ def _declared(policy: Callable[[], Accounts], secrets: Secrets) -> Router:
 
     @router.get(
         PATH, summary="Answer a provider's verification request", openapi_extra={"parameters": _PARAMETERS},
-        responses={200: {"description": "The challenge, echoed", "content": {"text/plain": {}}}},
+        responses={200: {"description": "The answer to the challenge", "content": {"*/*": {}}}},
     )  # fmt: skip
     async def challenge(raw: Request) -> Response:
         name, channel = _channel(raw.scope)
         request = _request(raw.scope, b"")
-        for account in _verifiable_accounts(name, request, policy()):
+        challenge_of = channel.CHALLENGES.get("GET")
+        for account in _verifiable_accounts(name, request, policy()) if challenge_of else ():
             try:
-                answer = channel.challenge(request, account, secrets)
+                answer = challenge_of(request, account, secrets) if challenge_of else None
             except Unresolved:
                 continue
             if answer is not None:
-                return Response(answer, media_type="text/plain")
+                return Response(answer.body, answer.status, media_type=answer.media_type)
         metrics.REFUSED.labels(name, "signature").inc()
         raise Problem(403, "Verification failed", "The verify token does not match")
 
@@ -162,9 +166,14 @@ def _parser_headers(channel: Webhook, headers: Mapping[str, str]) -> HttpRequest
 def _account(name: str, channel: Webhook, request: channels.Request, accounts: Accounts) -> Account | None:
     named = request.query.get("account")
     if named is not None:
-        return accounts.named(name, named)
+        return _own(name, accounts.named(name, named))
     identifier = channel.account_id(request)
     return accounts.external(name, identifier) if identifier else None
+
+
+def _own(name: str, account: Account | None) -> Account | None:
+    """Return the account unless another provider carries it: its secrets are for that provider's signatures."""
+    return account if account is not None and account.channel == name else None
 
 
 def _signer(
@@ -186,7 +195,7 @@ def _signer(
 def _verifiable_accounts(name: str, request: channels.Request, accounts: Accounts) -> list[Account]:
     """Return the given account, or all of the channel: a Meta app with several numbers has one verification request."""
     if (named := request.query.get("account")) is not None:
-        account = accounts.named(name, named)
+        account = _own(name, accounts.named(name, named))
         found = [account] if account else []
     else:
         found = [account for account in accounts.accounts if account.channel == name]
@@ -204,7 +213,8 @@ def _verify(channel: Webhook, request: channels.Request, account: Account, secre
         detail = (
             "The timestamp is too far from now" if forged.reason == "stale" else "The signature is missing or not right"
         )
-        raise Problem(401, "Verification failed", detail, headers={"www-authenticate": "Signature"}) from None
+        headers = {"www-authenticate": "Signature"} if channel.REFUSAL_STATUS == 401 else {}
+        raise Problem(channel.REFUSAL_STATUS, "Verification failed", detail, headers=headers) from None
     except Unresolved as missing:
         # A configuration error of ours: 503 makes the provider retry.
         log.error(

@@ -22,7 +22,9 @@ REFUSALS = (
     "away",
 )
 
-_CHANNELS = len(CHANNELS) + 1
+_NAMES = (*CHANNELS, "other")
+_ON_TICKETS = (*dict.fromkeys(channel.CHANNEL for channel in CHANNELS.values()), "other")
+"""Channels of doors, and those of tickets. "other" is the last: a series for it is kept free until it exists."""
 NONE = "none"
 """The marketplace of the company's own shop, and the brand of a ticket without one."""
 
@@ -33,7 +35,7 @@ ARRIVALS = Counter(
     ("channel", "marketplace", "brand"),
     most=200,
 )
-OPENED = Counter("deskbus_ingest_tickets_opened_total", "Tickets opened.", ("channel",), most=_CHANNELS)
+OPENED = Counter("deskbus_ingest_tickets_opened_total", "Tickets opened.", ("channel",), most=len(_ON_TICKETS))
 FIRST_REPLY_SECONDS = Histogram(
     "deskbus_ingest_first_reply_seconds",
     "Time from accepting the first message of a ticket to a person's first reply, nights and holidays included.",
@@ -47,13 +49,13 @@ ACCEPTED = Counter(
     "deskbus_ingest_accepted_total",
     "Messages accepted and acknowledged to the channel.",
     ("channel",),
-    most=_CHANNELS,
+    most=len(_NAMES),
 )
 REFUSED = Counter(
     "deskbus_ingest_refused_total",
     "Messages refused, by reason.",
     ("channel", "reason"),
-    most=_CHANNELS * len(REFUSALS) + 1,
+    most=len(_NAMES) * len(REFUSALS) + 1,
 )
 ACCEPT_SECONDS = Histogram(
     "deskbus_ingest_accept_seconds",
@@ -69,32 +71,36 @@ PARSED = Counter(
     "deskbus_ingest_parsed_total",
     "Messages and delivery statuses that parsers found; counted again if a batch is read again.",
     ("channel", "kind"),
-    most=2 * _CHANNELS + 1,
+    most=2 * len(_ON_TICKETS) + 1,
 )
 UNREADABLE = Counter(
     "deskbus_ingest_unreadable_total",
     "Bodies that their channel's parser refused, counted each time they are read.",
     ("channel",),
-    most=_CHANNELS,
+    most=len(_NAMES),
 )
 DUPLICATES = Counter(
-    "deskbus_ingest_duplicates_total", "Messages received before, counted each time.", ("channel",), most=_CHANNELS
+    "deskbus_ingest_duplicates_total",
+    "Messages received before, counted each time.",
+    ("channel",),
+    most=len(_ON_TICKETS),
 )
 SENT = Counter(
     "deskbus_ingest_sent_total",
     "Attempts to send a reply, by outcome.",
     ("channel", "outcome"),
-    most=3 * _CHANNELS + 1,
+    most=3 * len(_ON_TICKETS) + 1,
 )
 
-for _channel in (*CHANNELS, "other"):
-    ARRIVALS.labels(_channel, NONE, NONE)
-    OPENED.labels(_channel)
+for _channel in _NAMES:
     ACCEPTED.labels(_channel)
     UNREADABLE.labels(_channel)
-    DUPLICATES.labels(_channel)
     for _reason in REFUSALS:
         REFUSED.labels(_channel, _reason)
+for _channel in _ON_TICKETS:
+    ARRIVALS.labels(_channel, NONE, NONE)
+    OPENED.labels(_channel)
+    DUPLICATES.labels(_channel)
     for _kind in ("message", "status"):
         PARSED.labels(_channel, _kind)
     for _outcome in ("sent", "refused", "failed"):

@@ -19,6 +19,11 @@ class ChannelAccount(Account):
 
     channel: Annotated[str, AfterValidator(_known)] = Field(description=f"One of {', '.join(CHANNELS)}.")
 
+    @property
+    def carries(self) -> str:
+        """The channel of the account's tickets."""
+        return CHANNELS[self.channel].CHANNEL
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = [key for key in CHANNELS[self.channel].NEEDS if not getattr(self, key)]

@@ -108,9 +108,9 @@ class ReplyDelivery:
 
     async def _send(self, ticket: Ticket, state: TicketState, attempt: Pending) -> SendOutcome:
         account = self._accounts().named(ticket.channel, ticket.account)
-        channel = CHANNELS.get(ticket.channel)
-        if account is None or channel is None:
+        if account is None:
             return SendFailure(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
+        channel = CHANNELS[account.channel]
         try:
             rendered = channel.render(await self._reply(state, attempt), account, self._secrets)
         except Unsendable as fault:

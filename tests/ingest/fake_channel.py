@@ -15,7 +15,16 @@ from contracts.ticket import Attachment, Channel
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
+from services.ingest.channels.channel import (
+    RECEIPT,
+    Answer,
+    Challenge,
+    Forged,
+    Request,
+    document_of,
+    hmac_is_one_of,
+    json_body,
+)
 from services.ingest.channels.reading import clean, each, line, objects, read_answer, read_object
 from services.ingest.core.messages import (
     HttpCall,
@@ -28,12 +37,15 @@ from services.ingest.core.messages import (
     Unreadable,
 )
 
-CHANNEL = Channel.MESSENGER.value
+NAME = "fake"
+CHANNEL = Channel.MARKETPLACE.value
 NEEDS: tuple[str, ...] = ("signing", "external_id")
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = False
-SUCCESS_STATUS = 200
+SUCCESS = Answer(200, RECEIPT)
+REFUSAL_STATUS = 401
+CHALLENGES: Mapping[str, Challenge] = {}
 IDEMPOTENT = False
 
 
@@ -51,10 +63,6 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         raise Forged("signature") from None
     if not hmac_is_one_of([digest], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
-
-
-def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:
-    return None
 
 
 def contact_key(request: Request) -> str | None:

@@ -12,7 +12,8 @@ from kit.base import metrics
 from kit.base.errors import TransientError
 from kit.base.settings import ServiceSettings
 from kit.doors.http import PROBLEM, Problem, door
-from services.ingest.asgi import PostFirst, answer_json, read_body
+from services.ingest.asgi import PostFirst, read_body, respond
+from services.ingest.channels.channel import Answer
 
 PATH = "/v1/boxes/{box}/post"
 
@@ -26,7 +27,7 @@ async def post(scope: Scope, receive: Receive, send: Send) -> None:
             raise TransientError("MongoDB is away")
         case "broken":
             raise ValueError("the password is hunter2")
-    await answer_json(send, 202, b"%d" % len(body))
+    await respond(send, Answer(202, b"%d" % len(body)))
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from contracts.commands import Reply
 from contracts.ticket import Channel
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
+from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, WEBHOOKS, channel
+from services.ingest.channels.channel import Answer
 from services.ingest.core.messages import HttpCall
 from services.ingest.policy_file import AccountsFile
 from tests.ingest import fake_channel
@@ -32,7 +34,7 @@ from tests.kit.raw import Raw
 POLICY = b"""
 accounts:
   - name: page-pl
-    channel: messenger
+    channel: fake
     external_id: p1
     signing: env:S
     access: env:S
@@ -43,14 +45,14 @@ REASONS = (
     "missing", "signature", "stale", "body", "unknown_channel", "unknown_account", "foreign", "too_large", "secret",
     "away",
 )  # fmt: skip
-HOOK = "/v1/channels/messenger/webhook"
+HOOK = "/v1/channels/fake/webhook"
 
 
 @pytest.fixture
 def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
     """An account of a channel that is new in the table."""
-    monkeypatch.setitem(WEBHOOKS, fake_channel.CHANNEL, fake_channel)
-    monkeypatch.setitem(CHANNELS, fake_channel.CHANNEL, fake_channel)
+    monkeypatch.setitem(WEBHOOKS, fake_channel.NAME, fake_channel)
+    monkeypatch.setitem(CHANNELS, fake_channel.NAME, fake_channel)
     return parse("ingest.yaml", POLICY, AccountsFile)
 
 
@@ -77,7 +79,7 @@ async def test_a_channel_of_the_table_is_all_that_ingest_and_the_audit_need(acco
         records = await taken(client, kafka, asked, asked, hook())
     assert await worker.take(*records) == set()
     first, second = worker.opened()
-    assert {ticket.channel for ticket in (first, second)} == {"messenger"}
+    assert {ticket.channel for ticket in (first, second)} == {"marketplace"}
     assert {ticket.account for ticket in (first, second)} == {"page-pl"}
 
     worker.channel.kept["https://graph.example/pictures/7"] = (200, {}, b"jpeg")
@@ -113,8 +115,8 @@ async def test_the_audit_reports_a_message_that_the_parser_of_a_new_channel_drop
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"    external_id: p1\n", b"", "a messenger account requires external_id"),
-        (b"messenger", b"fax", "'fax' is not a channel: webhook, .*, messenger"),
+        (b"    external_id: p1\n", b"", "a fake account requires external_id"),
+        (b"channel: fake", b"channel: fax", "'fax' is not a channel: webhook, .*, fake"),
     ],
 )
 def test_an_account_has_what_its_channel_needs(accounts: Accounts, old: bytes, new: bytes, reason: str) -> None:
@@ -124,7 +126,8 @@ def test_an_account_has_what_its_channel_needs(accounts: Accounts, old: bytes, n
 
 @pytest.mark.parametrize(("name", "module"), CHANNELS.items())
 def test_a_channel_is_of_the_public_vocabulary_and_needs_what_accounts_have(name: str, module: channel.Channel) -> None:
-    assert name in set(Channel), f"add {name} to Channel in contracts/ticket.py, and run make generate"
+    assert module.CHANNEL in set(Channel), f"add {module.CHANNEL} to Channel in contracts/ticket.py, and make generate"
+    assert name == module.NAME
     assert set(module.NEEDS) <= set(Account.model_fields), "a key of its own is a field of Account"
 
 
@@ -137,17 +140,53 @@ def test_whatsapp_takes_one_file_per_message() -> None:
     assert {name for name, module in CHANNELS.items() if module.ONE_FILE_PER_MESSAGE} == {"whatsapp"}
 
 
+def _uncounted(channel: str, expected: list[tuple[str, dict[str, str]]]) -> list[str]:
+    samples = [(f"deskbus_ingest_{metric}_total", {"channel": channel} | labels) for metric, labels in expected]
+    return [metric for metric, labels in samples if REGISTRY.get_sample_value(metric, labels) is None]
+
+
 @pytest.mark.parametrize("name", [*CHANNELS, "other"])
-def test_every_channel_is_counted_from_zero(name: str) -> None:
+def test_what_the_door_does_is_counted_from_zero(name: str) -> None:
     """Alerts ask how much a counter has grown: one that begins with its first fault has not."""
-    expected = [
-        ("accepted", {}),
-        ("unreadable", {}),
-        ("duplicates", {}),
-        *(("refused", {"reason": reason}) for reason in REASONS),
-        *(("parsed", {"kind": kind}) for kind in ("message", "status")),
-        *(("sent", {"outcome": outcome}) for outcome in ("sent", "refused", "failed")),
-    ]
-    values = {"channel": name}
-    samples = [(f"deskbus_ingest_{metric}_total", values | labels) for metric, labels in expected]
-    assert [each for each in samples if REGISTRY.get_sample_value(*each) is None] == []
+    refused = [("refused", {"reason": reason}) for reason in REASONS]
+    assert _uncounted(name, [("accepted", {}), ("unreadable", {}), *refused]) == []
+
+
+@pytest.mark.parametrize("channel", [*{module.CHANNEL for module in CHANNELS.values()}, "other"])
+def test_what_happens_to_tickets_of_a_channel_is_counted_from_zero(channel: str) -> None:
+    parsed = [("parsed", {"kind": kind}) for kind in ("message", "status")]
+    sent = [("sent", {"outcome": outcome}) for outcome in ("sent", "refused", "failed")]
+    assert _uncounted(channel, [("duplicates", {}), ("tickets_opened", {}), *parsed, *sent]) == []
+
+
+@pytest.mark.parametrize(("path", "status"), [("fake", 200), ("webhook", 404)])
+async def test_an_account_is_of_its_provider_alone(accounts: Accounts, path: str, status: int) -> None:
+    """Its secrets are for that provider's signatures, not for another that carries the same channel."""
+    body, headers = hook({"id": "m1", "from": "u1", "text": "Where?"})
+    async with opened_door(Kafka(), FakeStore(), accounts, Worker(accounts=accounts).secrets) as client:
+        answer = await client.post(f"/v1/channels/{path}/webhook?account=page-pl", content=body, headers=headers)
+    assert answer.status_code == status
+
+
+def _ping(request: channel.Request, account: Account, secrets: Secrets) -> Answer | None:
+    return Answer(200, b"pong", "text/plain") if request.body == b"ping" else None
+
+
+def _signed(body: bytes) -> dict[str, str]:
+    return {"x-fake-signature": hmac.new(SECRET, body, hashlib.sha256).hexdigest()}
+
+
+async def test_a_channel_says_how_it_is_answered(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_channel, "SUCCESS", Answer(201, b"<Taken/>", "text/xml"))
+    monkeypatch.setattr(fake_channel, "REFUSAL_STATUS", 412)
+    monkeypatch.setattr(fake_channel, "CHALLENGES", {"POST": _ping})
+    kafka, (body, headers) = Kafka(), hook({"id": "m1", "from": "u1", "text": "Where?"})
+    async with opened_door(kafka, FakeStore(), accounts, Worker(accounts=accounts).secrets) as client:
+        query = {"account": "page-pl"}
+        refused = await client.post(HOOK, params=query, content=b"ping", headers={"x-fake-signature": "00"})
+        challenged = await client.post(HOOK, params=query, content=b"ping", headers=_signed(b"ping"))
+        assert (refused.status_code, kafka.taken) == (412, [])
+        assert (challenged.status_code, challenged.text, kafka.taken) == (200, "pong", [])
+        accepted = await client.post(HOOK, params=query, content=body, headers=headers)
+    assert (accepted.status_code, accepted.text, len(kafka.taken)) == (201, "<Taken/>", 1)
+    assert (accepted.headers["content-type"], accepted.headers["content-length"]) == ("text/xml", "8")

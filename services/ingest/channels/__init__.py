@@ -11,8 +11,8 @@ __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 _WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio)
 _OTHERS: tuple[Channel, ...] = (email,)
 
-WEBHOOKS: dict[str, Webhook] = {channel.CHANNEL: channel for channel in _WEBHOOKS}
-"""Channels with a webhook, by their name in URLs, accounts and tickets."""
+WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
+"""Channels with a webhook, by their name in URLs, accounts and inbound records."""
 
-CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.CHANNEL: channel for channel in _OTHERS}}
+CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in _OTHERS}}
 """All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""

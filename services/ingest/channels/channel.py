@@ -59,6 +59,19 @@ def document_of(request: Request) -> dict[str, Any]:
     return request.cached(peek) or request.cached(peek_any_size)
 
 
+RECEIPT = b'{"receipt":"%s"}'
+"""The usual body of an answer: the message's receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response to a provider. `%s` in the body of an accepted webhook's answer is replaced by its receipt."""
+
+    status: int
+    body: bytes = b""
+    media_type: str = "application/json"
+
+
 class Forged(Exception):
     """The signature is missing or invalid, or the request is too old. `reason` is one word, a metric's label."""
 
@@ -67,11 +80,18 @@ class Forged(Exception):
         self.reason = reason
 
 
+Challenge = Callable[[Request, Account, Secrets], Answer | None]
+"""Returns the response to a verification request; None if it is not valid here (GET), or is a message (POST)."""
+
+
 class Channel(Protocol):
     """The attributes and functions of every channel's module."""
 
+    NAME: str
+    """Name in URLs, accounts, inbound records and metrics: the provider's if several carry one channel."""
+
     CHANNEL: str
-    """Name in URLs, accounts and tickets: one of `contracts.ticket.Channel`."""
+    """Channel of its tickets: one of `contracts.ticket.Channel`."""
 
     NEEDS: tuple[str, ...]
     """Keys of an account (`accounts.Account`) that the channel requires."""
@@ -114,8 +134,14 @@ class Webhook(Channel, Protocol):
     ACCOUNT_BY_SECRET: bool
     """Whether a body without a known account belongs to the account whose secret verifies its signature."""
 
-    SUCCESS_STATUS: int
-    """HTTP status that the provider expects for an accepted webhook. All but 204 are answered with a receipt."""
+    SUCCESS: Answer
+    """What the provider expects for an accepted webhook."""
+
+    REFUSAL_STATUS: int
+    """HTTP status that the provider expects for a webhook that cannot be verified: 401 if it does not care."""
+
+    CHALLENGES: Mapping[str, Challenge]
+    """HTTP method -> how a verification request is answered. One by POST is verified before, as any other."""
 
     def account_id(self, request: Request) -> str | None:
         """Return the provider's id of our account from the body, if it has one. The body is unverified, of any size."""
@@ -125,9 +151,6 @@ class Webhook(Channel, Protocol):
 
     def contact_key(self, request: Request) -> str | None:
         """Return the sender's id if it is easy to find. Records with equal keys stay in order. The body is verified."""
-
-    def challenge(self, request: Request, account: Account, secrets: Secrets) -> str | None:
-        """Return the response to a provider's verification request (GET); None if it is not valid here."""
 
 
 def hmac_is_one_of(macs: Iterable[bytes], keys: Iterable[bytes], message: bytes, algorithm: str = "sha256") -> bool:

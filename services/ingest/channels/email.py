@@ -37,6 +37,7 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = Channel.EMAIL.value
+NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("addresses", "signing")
 ONE_FILE_PER_MESSAGE = False
 #: All attempts have the same Message-ID, but not every mailbox deduplicates by it.

@@ -23,7 +23,17 @@ from contracts.values import Count, SkillLevels, to_instant
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, is_fresh, json_body
+from services.ingest.channels.channel import (
+    RECEIPT,
+    Answer,
+    Challenge,
+    Forged,
+    Request,
+    document_of,
+    hmac_is_one_of,
+    is_fresh,
+    json_body,
+)
 from services.ingest.channels.html import html_to_text
 from services.ingest.channels.reading import MAX_FULL_TEXT, MAX_TEXT, clean, line, obj, peek, read_answer
 from services.ingest.core.messages import (
@@ -42,11 +52,14 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = Channel.WEBHOOK.value
+NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("signing",)
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = False
-SUCCESS_STATUS = 202
+SUCCESS = Answer(202, RECEIPT)
+REFUSAL_STATUS = 401
+CHALLENGES: Mapping[str, Challenge] = {}
 #: All attempts have the same id, and connectors must drop duplicates.
 IDEMPOTENT = True
 
@@ -174,11 +187,6 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         raise Forged("signature")
     if not is_fresh(int(timestamp), now):
         raise Forged("stale")
-
-
-def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """Return None: connectors send no verification request."""
-    return None
 
 
 def contact_key(request: Request) -> str | None:

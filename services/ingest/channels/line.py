@@ -17,7 +17,17 @@ from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body, public_url
+from services.ingest.channels.channel import (
+    RECEIPT,
+    Answer,
+    Challenge,
+    Forged,
+    Request,
+    document_of,
+    hmac_is_one_of,
+    json_body,
+    public_url,
+)
 from services.ingest.channels.reading import (
     PEEK_BYTES,
     clean,
@@ -48,12 +58,15 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = Channel.LINE.value
+NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("signing",)
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = True
-SUCCESS_STATUS = 200
+SUCCESS = Answer(200, RECEIPT)
 """LINE redelivers webhooks that are not answered with 200."""
+REFUSAL_STATUS = 401
+CHALLENGES: Mapping[str, Challenge] = {}
 #: By X-Line-Retry-Key, which LINE remembers for 24 hours (LINE, "Retry failed API requests").
 IDEMPOTENT = True
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
@@ -81,11 +94,6 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         raise Forged("missing")
     if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
         raise Forged("signature")
-
-
-def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """Return None: to verify a webhook, LINE posts a signed, empty list of events."""
-    return None
 
 
 def _conversation(event: Mapping[str, Any]) -> str | None:

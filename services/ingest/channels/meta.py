@@ -19,7 +19,16 @@ from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import media
-from services.ingest.channels.channel import Forged, Request, document_of, hmac_is_one_of, json_body
+from services.ingest.channels.channel import (
+    RECEIPT,
+    Answer,
+    Challenge,
+    Forged,
+    Request,
+    document_of,
+    hmac_is_one_of,
+    json_body,
+)
 from services.ingest.channels.reading import (
     PEEK_BYTES,
     clean,
@@ -53,12 +62,14 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = Channel.WHATSAPP.value
+NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("signing", "external_id")
 ONE_FILE_PER_MESSAGE = True
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = True
-SUCCESS_STATUS = 200
+SUCCESS = Answer(200, RECEIPT)
 """Meta redelivers webhooks that are not answered with 200, and finally disables them."""
+REFUSAL_STATUS = 401
 #: The Cloud API accepts no idempotency key.
 IDEMPOTENT = False
 _MEDIA = {"image", "video", "audio", "document", "sticker"}
@@ -95,7 +106,7 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         raise Forged("signature")
 
 
-def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:
+def challenge(request: Request, account: Account, secrets: Secrets) -> Answer | None:
     """Return hub.challenge if hub.verify_token is one of the account's, else None."""
     token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
     answer = request.query.get("hub.challenge", "")
@@ -104,7 +115,12 @@ def challenge(request: Request, account: Account, secrets: Secrets) -> str | Non
         valid |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
     if request.query.get("hub.mode") != "subscribe" or not valid:
         return None
-    return answer if len(answer) <= 1000 and answer.isascii() and answer.isalnum() else None
+    if not (len(answer) <= 1000 and answer.isascii() and answer.isalnum()):
+        return None
+    return Answer(200, answer.encode(), "text/plain; charset=utf-8")
+
+
+CHALLENGES: Mapping[str, Challenge] = {"GET": challenge}
 
 
 def contact_key(request: Request) -> str | None:

@@ -17,7 +17,7 @@ from contracts.ticket import Attachment, Channel
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Forged, Request, public_url
+from services.ingest.channels.channel import Answer, Challenge, Forged, Request, public_url
 from services.ingest.channels.reading import clean, line, read_answer
 from services.ingest.core.messages import (
     Delivery,
@@ -34,12 +34,15 @@ from services.ingest.core.messages import (
 )
 
 CHANNEL = Channel.SMS.value
+NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("signing", "external_id", "public_url")
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = False
-SUCCESS_STATUS = 204
+SUCCESS = Answer(204)
 """Twilio parses a body as TwiML and logs warnings for anything else (12200, 12300), so there is none."""
+REFUSAL_STATUS = 401
+CHALLENGES: Mapping[str, Challenge] = {}
 #: The Messages API accepts no idempotency key.
 IDEMPOTENT = False
 _MAX_FIELDS = 500
@@ -142,11 +145,6 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
             found |= hmac.compare_digest(expected, signature)
     if not found:
         raise Forged("signature")
-
-
-def challenge(request: Request, account: Account, secrets: Secrets) -> str | None:  # noqa: ARG001
-    """Return None: Twilio sends no verification request."""
-    return None
 
 
 def contact_key(request: Request) -> str | None:

@@ -32,10 +32,6 @@ def test_the_key_of_a_contact_is_the_person_or_the_message_of_a_status(document:
     assert generic.account_id(asked) is None
 
 
-def test_there_is_no_challenge() -> None:
-    assert generic.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.COUPANG, s.SECRETS) is None
-
-
 def refused(changes: dict[str, str | None], account: Account = s.COUPANG, secrets: Secrets = s.SECRETS) -> str | None:
     """Why a rightly signed request with other headers is refused; None: it is not."""
     headers = {name: value for name, value in {**s.sign_generic(BODY), **changes}.items() if value is not None}

@@ -251,10 +251,6 @@ def test_a_signature_of_another_body_is_refused_as_such() -> None:
         line.verify(Request(b"[]", s.sign_line(b"{}")), s.LINE, s.SECRETS, s.NOW)
 
 
-def test_there_is_no_challenge() -> None:
-    assert line.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.LINE, s.SECRETS) is None
-
-
 # --- Replies. ---
 
 

@@ -127,9 +127,5 @@ def test_values_of_one_name_are_signed_in_order_and_each_once() -> None:
     assert is_right(Request(b"B=&A=2&A=1&A=2", headers))
 
 
-def test_there_is_no_challenge() -> None:
-    assert twilio.challenge(Request(b"", {}, {"hub.challenge": "1"}), s.SMS, s.SECRETS) is None
-
-
 def test_a_query_that_no_encoder_takes_is_refused_and_breaks_nothing() -> None:
     assert not is_right(Request(s.form(s.SMS_FORM), signed(s.SMS_URL), raw_query="a=\udcff"))

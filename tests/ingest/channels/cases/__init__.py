@@ -1,0 +1,77 @@
+"""What tests that hold for every channel need to know of one: one file per channel here, with a `CASE`.
+
+Its account is the first YAML block of its page in the folder channels of docs/, so that what the page says is tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import yaml
+
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
+from services.ingest.channels.channel import Request
+from services.ingest.policy_file import AccountsFile
+
+PAGES = Path(__file__).parents[4] / "docs" / "channels"
+_YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A channel with webhooks in its provider's format. Bodies are as a provider sends them, not as we would like."""
+
+    name: str
+    environ: Mapping[str, str]
+    """Values of the secrets that the account on the page refers to."""
+    sign: Callable[[bytes, datetime], Request]
+    """The signed request for a body, at an instant. Channels without a webhook: a request with the body alone."""
+    message: bytes
+    """A body with one text message of a customer."""
+    message_id: str
+    """The provider's id of that message."""
+    text: str
+    """Its text."""
+    another: bytes
+    """A body with another message in the same conversation."""
+    silent: tuple[bytes, ...] = ()
+    """Bodies that are accepted and have no message: statuses, events that are ignored, empty lists."""
+    several: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)
+    """More bodies, with the ids of their messages: batches, files, locations, stickers."""
+    unreadable: tuple[bytes, ...] = (b"", b"[]", b"{}", b"\xff\xfe", b'{"a":')
+    """Signed bodies that become dead letters."""
+    timed: bool = False
+    """Whether the signature contains an instant, so that an old request is refused."""
+    reply_id: tuple[int, bytes, str] | None = None
+    """A response to a sent reply: status, body, and the provider's id of the message in it."""
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The accounts on the channel's page."""
+        found = _YAML.search((PAGES / f"{self.name}.md").read_text("utf-8"))
+        assert found is not None, f"docs/channels/{self.name}.md has no YAML block with an account"
+        return AccountsFile.model_validate(yaml.safe_load(found[1]))
+
+    @property
+    def account(self) -> Account:
+        """The first of them."""
+        return self.accounts.accounts[0]
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of the environment."""
+        return Secrets(self.environ)
+
+
+CASES: dict[str, Case] = {
+    module.name: import_module(f"{__name__}.{module.name}").CASE for module in iter_modules(__path__)
+}
+"""Channel's name -> its case."""
