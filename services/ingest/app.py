@@ -41,7 +41,8 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     """Build the service, inside a running event loop. Raises InvalidPolicy if the accounts cannot be read."""
     worker = Worker(settings, clock)
     clock, mongo, producer, secrets = worker.clock, worker.mongo, worker.producer, worker.secrets
-    accounts: Callable[[], Accounts] = worker.policy(AccountsFile)
+    accounts: Callable[[], Accounts] = worker.policy(AccountsFile, lambda: metrics.expect_arrivals(accounts()))
+    metrics.expect_arrivals(accounts())
     http_client = worker.http_client(
         lambda: {*accounts().allow_hosts, *settings.allow_hosts}, seconds=settings.send_seconds
     )

@@ -6,6 +6,7 @@ from contracts.ticket import AuthorKind, Ticket
 from contracts.tickets import MessageSent, TicketOpened
 from kit.base.series import Counter, Gauge, Histogram
 from kit.protocol.document import Document
+from services.ingest.accounts import Accounts
 from services.ingest.channels import CHANNELS
 from services.ingest.core.state import TicketState
 
@@ -105,6 +106,15 @@ for _channel in _ON_TICKETS:
         PARSED.labels(_channel, _kind)
     for _outcome in ("sent", "refused", "failed"):
         SENT.labels(_channel, _outcome)
+
+
+def expect_arrivals(accounts: Accounts) -> None:
+    """Create the counter of what each account may bring, as `increase` overlooks what a counter starts with."""
+    for account in accounts.accounts:
+        ARRIVALS.labels(account.channel, account.market.marketplace or NONE, account.brand or NONE)
+        for alias in account.aliases:
+            market = alias.market or account.market
+            ARRIVALS.labels(account.channel, market.marketplace or NONE, alias.brand or account.brand or NONE)
 
 
 def count_arrival(ticket: Ticket) -> None:

@@ -174,6 +174,7 @@ async def count(assigner: Assigner, clock: Clock) -> None:
     for name, queue in assigner.policy.queues.items():
         mine = [group for group in groups if group.queue == name]
         counts[name,], ages[name,] = sum(group.count for group in mine), _age(mine, clock)
+        metrics.WAIT_SECONDS.labels(name)  # from zero on: `increase` overlooks what a histogram starts with
         staff[name,] = pool.online(Need("", "", name, required=tuple(queue.required.items())))
     rest = [group for group in groups if group.queue not in assigner.policy.queues]
     counts[OTHER,], ages[OTHER,] = sum(group.count for group in rest), _age(rest, clock)

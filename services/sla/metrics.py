@@ -1,6 +1,6 @@
 """The metrics of the sla service. Kit counts how late timers fire, and everything about delivery."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from contracts.payload import Payload
 from contracts.sla import ClockBreached, ClockCancelled, ClockEvent, ClockMet, ClockStarted
@@ -11,6 +11,8 @@ from services.sla.core.policy import METRICS
 from services.sla.core.state import Books, TicketClocks
 
 _MOST = len(METRICS) + 1
+_PLACES = 60
+"""Pairs of marketplace and brand with series of their own, and `other`."""
 NONE = "none"
 """The marketplace of the company's own shop, and the brand of a ticket without one."""
 
@@ -20,7 +22,7 @@ BREACHES = Counter(
     "deskbus_sla_breaches_total",
     "Clocks that breached, by metric, marketplace (none: the company's own shop) and brand.",
     ("metric", "marketplace", "brand"),
-    most=200,
+    most=len(METRICS) * _PLACES,
 )
 CANCELLED = Counter(
     "deskbus_sla_clocks_cancelled_total",
@@ -33,7 +35,7 @@ AT_RISK = Gauge(
     "Tickets that will breach unless somebody acts: a clock has given a warning, or a warning or breach is due within "
     "5 minutes. Of this process's partitions.",
     ("marketplace", "brand"),
-    most=60,
+    most=_PLACES,
 )
 UNMATCHED = Counter("deskbus_sla_unmatched_total", "New tickets that match no policy and so have no clocks.")
 
@@ -61,6 +63,17 @@ def count(books: Books, docs: Iterable[Document[TicketClocks]]) -> None:
                 BREACHES.labels(event.metric, *_where(event.facts)).inc()
         if doc.version == 1 and doc.state is not None and books.current.match(doc.state.facts) is None:
             UNMATCHED.inc()
+
+
+def set_at_risk(tickets: Mapping[tuple[str | None, str | None], int]) -> None:
+    """Set the gauge of tickets at risk, by marketplace and brand; those that come first have series of their own.
+
+    A breach is expected where a ticket is at risk, so its counters are made: `increase` overlooks what one starts with.
+    """
+    AT_RISK.replace({(NONE, NONE): 0} | {(m or NONE, b or NONE): count for (m, b), count in tickets.items()})
+    for place in tickets:
+        for metric in METRICS:
+            BREACHES.labels(str(metric), *(each or NONE for each in place))
 
 
 def _where(facts: TicketFacts | None) -> tuple[str, str]:

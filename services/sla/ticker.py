@@ -72,8 +72,7 @@ async def count(documents: Documents[TicketClocks], clock: Clock) -> None:
     """Set the gauge of tickets at risk, for the partitions that this replica owns."""
     owned = list(documents.owned()) if documents.owned is not None else []
     found = await at_risk(documents, owned, clock.now() + SOON)
-    none = metrics.NONE
-    metrics.AT_RISK.replace({(none, none): 0} | {(m or none, b or none): n for (m, b), n in found.most_common()})
+    metrics.set_at_risk(dict(found.most_common()))
 
 
 async def _rebase_all(documents: Documents[TicketClocks], archive: Archive, clock: Clock) -> bool:

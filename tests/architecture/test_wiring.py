@@ -194,6 +194,45 @@ async def test_waiting_tickets_are_looked_at_once_the_policy_has_changed(
     assert handling._assigner.claims.freed.is_set()
 
 
+ACCOUNTS = """
+accounts:
+  - {name: wired, channel: webhook, signing: env:X, brand: wired, market: {marketplace: temu}}
+  - name: mail
+    channel: email
+    signing: env:X
+    addresses: [help@wired.example]
+    brand: wired
+    aliases: [{address: second@wired.example, brand: second}, {address: t@wired.example, market: {marketplace: temu}}]
+"""
+
+
+async def test_messages_of_each_account_are_counted_from_zero_also_after_the_policy_has_changed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Callable[[], object]] = []
+
+    async def watch(file: PolicyFile[Any], _: object, changed: Callable[[], object] = lambda: None) -> None:
+        policy.write_text(ACCOUNTS.replace("wired", "other-wired"))
+        file.reload()
+        told.append(changed)
+
+    def counted() -> set[tuple[str, ...]]:
+        return {tuple(it) for it in ingest_metrics.ARRIVALS._metrics if "wired" in it[2] or it[2] == "second"}
+
+    monkeypatch.setattr(PolicyFile, "watch", watch)
+    policy = tmp_path / "ingest.yaml"
+    policy.write_text(ACCOUNTS)
+    service = await built(root, "ingest", policy=policy)
+    first = {
+        ("webhook", "temu", "wired"), ("email", "none", "wired"),
+        ("email", "none", "second"), ("email", "temu", "wired"),
+    }  # fmt: skip
+    assert counted() == first
+    await service.background["policy file"]()
+    told[0]()
+    assert counted() - first == {(a, b, c.replace("wired", "other-wired")) for a, b, c in first if c != "second"}
+
+
 async def test_replies_are_sent_as_the_settings_say(root: Path) -> None:
     service = await built(root, "ingest", topic_prefix="test.", send_seconds=3, grace_seconds=60)
     (sender,) = (owner for owner in owners(service.background.values()) if isinstance(owner, ReplySender))

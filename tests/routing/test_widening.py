@@ -312,6 +312,14 @@ async def test_a_queue_with_nobody_online_is_seen_and_who_waits_in_no_queue_is_c
     assert [gauge("waiting_tickets", name) for name in ("a", "b", "other")] == [0, 0, 1]
 
 
+async def test_waits_are_counted_from_zero_in_every_queue(replica: Replica) -> None:
+    """Else `increase` would overlook the first."""
+    replica.policy = made(b"queues: {never waited for: {}}\nrules: [{queue: never waited for}]").policy
+    await ticker.count(replica.assigner, replica.clock)
+    waits = REGISTRY.get_sample_value("deskbus_routing_wait_seconds_count", {"queue": "never waited for"})
+    assert waits == 0
+
+
 async def test_ticket_stays_when_no_rule_wants_it_any_more_but_its_queue_is_there(replica: Replica) -> None:
     await replica.hear(opened(ticket()))
     await replica.turn()

@@ -57,3 +57,16 @@ async def test_an_answer_ends_the_risk_and_other_replicas_count_their_own(rig: R
     rig.documents.owned = lambda: [0]
     await rig.take(write.replied(32))
     assert await at_risk(rig, 33) == {}
+
+
+async def test_a_breach_is_counted_from_zero_where_one_is_expected(rig: Rig) -> None:
+    """Else `increase` would overlook the first breach of each brand, and so would the alerts that use it."""
+    breaches = "deskbus_sla_breaches_total"
+    brand = type(rig.documents.store).__name__  # of this test alone: counters are the process's
+    where = {"metric": "first_reply", "marketplace": "lazada", "brand": brand}
+    assert REGISTRY.get_sample_value(breaches, where) is None
+    await rig.take(Writer("t-1", brand=brand, market=Market(marketplace="lazada")).opened(0))
+    await at_risk(rig, 56)
+    assert REGISTRY.get_sample_value(breaches, where) == 0
+    await at_risk(rig, 61)
+    assert REGISTRY.get_sample_value(breaches, where) == 1
