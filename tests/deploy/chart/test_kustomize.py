@@ -81,7 +81,7 @@ def test_every_address_of_kafka_is_the_overlays() -> None:
 
 
 def test_the_monitoring_component_is_what_the_chart_makes(needs_helm: None, tmp_path: Any) -> None:
-    monitoring = {"podMonitor": {"enabled": True}, "rules": {"enabled": True}}
+    monitoring = {"podMonitor": {"enabled": True}, "rules": {"enabled": True, "ownNamespace": False}}
     variant = Variant("monitoring", "minimal.yaml", {"monitoring": monitoring})
     rendered, made = render(variant, tmp_path), overlay("overlays/production")
     for kind in ("PodMonitor", "PrometheusRule"):

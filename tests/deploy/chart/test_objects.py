@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +107,70 @@ def test_every_object_is_in_the_namespace_and_labelled(objects: list[Object]) ->
         assert {"app.kubernetes.io/name", "app.kubernetes.io/instance"} <= each["metadata"]["labels"].keys()
 
 
-def test_rules_and_dashboards_arrive_as_they_are(objects: list[Object], variant: Variant, root: Path) -> None:
+def test_dashboards_arrive_as_they_are(objects: list[Object], variant: Variant, root: Path) -> None:
     if variant.name != "production":
         assert of(objects, "PrometheusRule", "PodMonitor") == []
         return
-    files = sorted((root / "deploy" / "prometheus" / "rules").glob("*.yml"))
-    groups = [group for file in files for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
-    assert one(objects, "PrometheusRule", "deskbus")["spec"]["groups"] == groups
     dashboards = sorted((root / "deploy" / "grafana" / "dashboards").glob("*.json"))
     maps = [each for each in of(objects, "ConfigMap") if "-dashboard-" in name(each)]
     assert [json.loads(text) for each in maps for text in each["data"].values()] == [
         json.loads(file.read_text("utf-8")) for file in dashboards
     ]
+
+
+def rules(objects: list[Object]) -> list[Object]:
+    groups: list[Object] = one(objects, "PrometheusRule", "deskbus")["spec"]["groups"]
+    return groups
+
+
+@pytest.mark.usefixtures("needs_helm")
+def test_rules_arrive_as_they_are_or_look_at_their_own_namespace(root: Path, tmp_path: Path) -> None:
+    files = sorted((root / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
+    anywhere = {"monitoring": {"rules": {"ownNamespace": False}}}
+    assert rules(render(Variant("anywhere", "production.yaml", anywhere), tmp_path)) == groups
+
+    own = rules(render(Variant("own", "production.yaml"), tmp_path))
+    for group, mine in zip(groups, own, strict=True):
+        for rule, narrowed in zip(group["rules"], mine["rules"], strict=True):
+            series = re.findall(r"\b(?:(?:slo:)?deskbus_[a-z0-9_:]+|up)(?![a-z0-9_:])", rule["expr"])
+            assert narrowed["expr"].count('{namespace="deskbus"') == len(series)
+            bare = re.sub(r'namespace="deskbus",?', "", narrowed["expr"])
+            assert bare.replace("{}", "") == rule["expr"]
+            assert narrowed["labels"] == {**rule.get("labels", {}), "namespace": "deskbus"}
+
+
+@pytest.mark.usefixtures("needs_helm")
+def test_another_release_does_not_hide_that_a_service_is_gone(tmp_path: Path) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("needs promtool (Debian: prometheus)")
+    own = rules(render(Variant("gone", "production.yaml"), tmp_path))
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": own}))
+    there = [(other, "other") for other in SERVICES] + [(other, "deskbus") for other in SERVICES if other != "sla"]
+    series = [
+        {"series": f'deskbus_heartbeat_age_seconds{{service="{service}",namespace="{namespace}"}}', "values": "1x10"}
+        for service, namespace in there
+    ]
+    wanted = {
+        "exp_labels": {"severity": "page", "service": "sla", "namespace": "deskbus"},
+        "exp_annotations": next(
+            each["annotations"]
+            for group in own
+            for each in group["rules"]
+            if each.get("alert") == "DeskbusNothingHeard"
+        ),
+    }
+    wanted["exp_annotations"] = {**wanted["exp_annotations"], "summary": "No metrics from sla"}
+    alerts = [{"alertname": "DeskbusNothingHeard", "eval_time": "5m", "exp_alerts": [wanted]}]
+    test = {
+        "rule_files": ["rules.yml"],
+        "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": alerts}],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("needs_helm")
@@ -126,7 +180,11 @@ def test_no_alert_waits_for_a_service_that_is_not_to_run(stopped: tuple[str, ...
     objects = render(Variant(f"without-{'-'.join(stopped)}", "production.yaml", over), tmp_path)
     groups = one(objects, "PrometheusRule", "deskbus")["spec"]["groups"]
     (rule,) = (each for group in groups for each in group["rules"] if each.get("alert") == "DeskbusNothingHeard")
-    heard = [f'absent(deskbus_heartbeat_age_seconds{{service="{each}"}})' for each in SERVICES if each not in stopped]
+    heard = [
+        f'absent(deskbus_heartbeat_age_seconds{{namespace="deskbus",service="{each}"}})'
+        for each in SERVICES
+        if each not in stopped
+    ]
     assert re.sub(r"\s+", " ", rule["expr"]).strip() == " or ".join(heard)
     other = [each["expr"] for group in groups for each in group["rules"] if each is not rule]
     assert [expr for expr in other if "absent(" in expr] == []
