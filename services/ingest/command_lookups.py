@@ -11,7 +11,8 @@ from kit.protocol.document import Document
 from kit.protocol.handling import Incoming
 from kit.protocol.outbox import Documents
 from kit.protocol.ports import Store
-from services.ingest.core.commands import CommandContext, message_of
+from services.ingest.core.asked import message_of
+from services.ingest.core.commands import CommandContext
 from services.ingest.core.state import MESSAGES, TAKEN, TAKEN_CAP, TicketState, taken_id
 from services.ingest.files import Files
 from services.ingest.store import only_taken, public_message

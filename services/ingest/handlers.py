@@ -172,7 +172,7 @@ class IngestHandling(Handling[TicketState]):
                 raise Unparsable(f"inbound record: {fault}") from fault
             later = raw.claim is not None or self._parsing.checks_dkim(raw)
             return [Incoming(record, value=raw)] if later else self._parsing.items(record, raw)
-        context = _read_command(record.value or b"")
+        context = read_command(record.value or b"")
         command = context.command
         cause = Cause(command.id, command.correlationid or command.id, trace_context(command.traceparent))
         return [Incoming(record, doc_id=command.subject, value=context, cause=cause)]
@@ -306,7 +306,7 @@ class IngestHandling(Handling[TicketState]):
         return rows[0]["message"] if rows else None
 
 
-def _read_command(value: bytes) -> CommandContext:
+def read_command(value: bytes) -> CommandContext:
     """Parse a command. If only its data is invalid, set `fault`, so that the core refuses the command.
 
     Raises Unparsable if it cannot even be answered; such a dead letter does not count towards stopping the consumer.

@@ -59,10 +59,15 @@ def _subject(reply: OutgoingReply) -> str:
     return subject if re.match(r"(?i)(re|aw|odp|답장|ตอบ)\s*:", subject) else f"Re: {subject}"
 
 
-def message_id(reply: OutgoingReply, address: str) -> str:
-    """Return our Message-ID, the same for every attempt to send a reply."""
-    local = re.sub(r"[^A-Za-z0-9.-]", "-", reply.message_id)[:100] or "reply"
+def message_id(reply: str, address: str) -> str:
+    """Return our Message-ID, the same for every attempt to send a reply. `reply` is our id of it."""
+    local = re.sub(r"[^A-Za-z0-9.-]", "-", reply)[:100] or "reply"
     return f"<{local}@{address.rpartition('@')[2]}>"
+
+
+def message_id_of(reply: str, account: Account) -> str:
+    """Return the Message-ID that a reply from this account has."""
+    return message_id(reply, _address(account.addresses[0]))
 
 
 def _headers(reply: OutgoingReply, account: Account, own: str, tagged: str, to: str) -> list[tuple[str, str]]:
@@ -75,7 +80,7 @@ def _headers(reply: OutgoingReply, account: Account, own: str, tagged: str, to: 
         ("To", _mailbox(reply.to_name, to, "To")),
         ("Subject", _encoded(_subject(reply), "Subject")),
         ("Date", format_datetime(reply.at)),
-        ("Message-ID", message_id(reply, own)),
+        ("Message-ID", message_id(reply.message_id, own)),
     ]
     answered = _ids((reply.in_reply_to,) if reply.in_reply_to else ())
     chain = _ids((*reply.references, *answered))
@@ -116,4 +121,4 @@ def compose(reply: OutgoingReply, account: Account, tagged: str) -> MailOut:
         raise Unsendable("a header cannot be written")
     # Automatic mail has an empty envelope sender, so that two machines never answer each other.
     sender = "" if reply.automated else tagged
-    return MailOut(sender, (to,), block.encode("ascii") + body.as_bytes(), message_id(reply, own))
+    return MailOut(sender, (to,), block.encode("ascii") + body.as_bytes(), message_id(reply.message_id, own))

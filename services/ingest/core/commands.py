@@ -50,11 +50,10 @@ from contracts.tickets import (
 )
 from contracts.values import Value
 from kit.base.errors import TransientError
-from kit.base.ids import stable_id
 from kit.protocol.document import Decision
+from services.ingest.core.asked import fingerprint, message_of, note_id, queued, same_id
 from services.ingest.core.lifecycle import MOVE_TO, IllegalMove, Move, allowed
 from services.ingest.core.moves import close, move, receive
-from services.ingest.core.pieces import split_reply
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import COMMANDS_CAP, PARTICIPANTS_CAP, Draft, Pending, TicketState, remember
 
@@ -66,7 +65,6 @@ PENDING_BYTES = 2_000_000
 FORWARDED_BYTES = 4_000_000
 #: Maximum bytes of a ticket (as JSON); every event of the ticket contains it.
 TICKET_BYTES = 100_000
-KEY_CHARACTERS = 200
 #: Maximum bytes of a command: its texts are repeated in events that also contain the ticket.
 COMMAND_BYTES = 384 * 1024
 AUTHOR_CHARACTERS = 10_000
@@ -91,18 +89,6 @@ class CommandContext:
     fault: str | None = None
 
 
-def message_of(command: Command) -> str | None:
-    """Return the id of the message that a reply or forward adds to its ticket; None for other commands."""
-    if isinstance(command.data, Forward):
-        return command.data.message.id
-    return reply_id(command) if isinstance(command.data, Reply) else None
-
-
-def reply_id(command: Command) -> str:
-    """Return the id of a reply: the same each time its command is read."""
-    return stable_id("reply", command.subject, command.source, command.id)
-
-
 class CommandRefused(Exception):
     """The command is refused; `reason` and the message go into `command.rejected`."""
 
@@ -114,17 +100,14 @@ class CommandRefused(Exception):
 def decide(state: TicketState, context: CommandContext, policy: TicketPolicy, now: datetime) -> Decision[TicketState]:
     """Carry out a command, or refuse it with `command.rejected`. Raises TransientError if a merge must be retried."""
     command = context.command
-    key = f"{command.source}:{command.id}"
-    key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
-    data = command.data.model_dump_json()
-    fingerprint = f"{key}#{stable_id('asked', command.type, data)[:16]}"
+    data, asked = command.data.model_dump_json(), fingerprint(command)
     out_of_scope = state.ticket is not None and not command.reaches(state.ticket.brand, state.ticket.account)
-    if fingerprint in state.commands or (isinstance(command.data, Transfer) and not out_of_scope):
+    if asked in state.commands or (isinstance(command.data, Transfer) and not out_of_scope):
         return Decision()  # already handled; or a transfer, which routing carries out
-    id_used = any(known.rpartition("#")[0] == key for known in state.commands)
+    id_used = any(same_id(known, asked) for known in state.commands)
     if id_used and isinstance(command.data, Forward):
         return Decision()  # forwards come from ingest itself: the id is enough to recognize one
-    noted = replace(state, commands=remember(state.commands, fingerprint, COMMANDS_CAP))
+    noted = replace(state, commands=remember(state.commands, asked, COMMANDS_CAP))
     try:
         if id_used:
             raise CommandRefused(RejectReason.INVALID, "this id was used for another command")
@@ -191,18 +174,7 @@ def _reply(draft: Draft, context: CommandContext, data: Reply, policy: TicketPol
         _check_file(file, context.files)
     if data.status is not None and not allowed(draft.ticket.status, MOVE_TO[data.status]):
         raise CommandRefused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
-    message = Message(
-        id=reply_id(command),
-        direction=Direction.OUT,
-        author=data.by,
-        text=data.text,
-        attachments=data.attachments,
-        sent_at=min(command.time, draft.now),  # the author has not seen what arrived after the command was sent
-        automated=data.by.kind == AuthorKind.SYSTEM,
-        in_reply_to=draft.state.answers,
-    )
-    whole = Pending(message, command.id, draft.now, draft.now, html=data.html, status=data.status)
-    pending = (*draft.state.pending, *split_reply(whole, one_file_per_message=policy.one_file_per_message))
+    pending = (*draft.state.pending, *queued(command, draft.state.answers, policy, draft.now))
     if len(pending) > PENDING_CAP or sum(_max_bytes(each.message.text, each.html) for each in pending) > PENDING_BYTES:
         raise CommandRefused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
     draft.update(pending=pending)
@@ -233,7 +205,7 @@ def _max_bytes(text: str, html: str | None) -> int:
 def _note(draft: Draft, context: CommandContext, data: AddNote, _: TicketPolicy) -> None:
     command = context.command
     note = Message(
-        id=stable_id("note", draft.ticket.id, command.source, command.id),
+        id=note_id(command),
         direction=Direction.OUT,
         author=data.by,
         text=data.text,

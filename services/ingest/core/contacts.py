@@ -76,7 +76,7 @@ def decide(
     for message, ticket, topic in messages:
         state = _learn(state, contact, message, now)
         known = dict(state.tickets)
-        if ticket not in known or (topic.startswith(ORDER) and not known[ticket].startswith(ORDER)):
+        if ticket not in known or replaces(topic, known[ticket]):
             known[ticket] = topic
             state = replace(state, tickets=tuple(known.items())[-TICKETS_CAP:])
     if state is None or state == before:
@@ -86,6 +86,11 @@ def decide(
         return Decision(state)
     state = replace(state, contact=state.contact.model_copy(update={"updated_at": now}))
     return Decision(state, [ContactUpdated(contact=state.contact, changed=changed)])
+
+
+def replaces(topic: str, known: str) -> bool:
+    """Whether a later message's topic replaces that of its ticket: an order does, unless one is known."""
+    return topic.startswith(ORDER) and not known.startswith(ORDER)
 
 
 def _learn(state: ContactState | None, contact: str, message: InboundMessage, now: datetime) -> ContactState:

@@ -66,22 +66,23 @@ def _arrival(state: TicketState, arrival: Arrival, policy: TicketPolicy, now: da
         return _open(state, arrival, now)
     if not accepts(state.ticket, arrival.received_at, policy, automated=arrival.inbound.automated):
         raise TransientError("the thread continues on another ticket")
-    if not arrival.admitted and not _admits(state, state.ticket, arrival):
+    if not arrival.admitted and not admits(state, state.ticket, arrival):
         raise TransientError("the sender may not join this ticket, which was opened while the thread was looked up")
-    draft = Draft(_with_author(state, arrival), now)
+    draft = Draft(with_author(state, arrival), now)
     draft.mark_taken(arrival.id)
     draft.store(arrival.message(), whole=arrival.whole())
     receive(draft, arrival.message(), arrival.received_at, policy, _updates(state.ticket, arrival))
     return draft.decision()
 
 
-def _admits(state: TicketState, ticket: Ticket, arrival: Arrival) -> bool:
+def admits(state: TicketState, ticket: Ticket, arrival: Arrival) -> bool:
+    """Whether the sender may join the ticket."""
     return same_account_and_brand(ticket, arrival.inbound) and may_join(
         state.people, state.proven, arrival.contact_id, arrival.inbound
     )
 
 
-def _with_author(state: TicketState, arrival: Arrival) -> TicketState:
+def with_author(state: TicketState, arrival: Arrival) -> TicketState:
     """Record who wrote the message, and what a reply to it must refer to."""
     inbound, mail = arrival.inbound, arrival.inbound.mail
     # Automated mail joins without authentication, so its sender must not become a participant.
@@ -126,7 +127,7 @@ def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[Ticke
         handled_by_bot=bot,
         linked_to=arrival.linked_to,
     )
-    opened = replace(_with_author(state, arrival), ticket=ticket, unanswered=(at,) if awaits_answer else ())
+    opened = replace(with_author(state, arrival), ticket=ticket, unanswered=(at,) if awaits_answer else ())
     draft = Draft(opened, now)
     draft.mark_taken(arrival.id)
     draft.store(message, whole=arrival.whole())

@@ -31,10 +31,10 @@ from contracts.tickets import (
 )
 from kit.base.ids import stable_id
 from kit.protocol.document import Decision
+from services.ingest.core.asked import KEY_CHARACTERS
 from services.ingest.core.commands import (
     AUTHOR_CHARACTERS,
     COMMAND_BYTES,
-    KEY_CHARACTERS,
     CommandContext,
     decide,
 )
