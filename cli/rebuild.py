@@ -39,7 +39,7 @@ S = TypeVar("S")
 PAGE = 500
 #: Differences that are reported in full.
 SHOWN = 20
-_WRITERS = ("version", "outbox")
+_WRITERS = ("version", "outbox", "trace")
 """Fields that belong to the writes of a document and not to its history."""
 
 
@@ -117,7 +117,7 @@ class Report:
             yield f"and {len(self.differences) - SHOWN} more differences"
 
 
-class _Mute:
+class Mute:
     """Stands in for the producer: documents that are rebuilt publish nothing."""
 
     def __init__(self, partitions: int) -> None:
@@ -141,7 +141,7 @@ async def rebuild(
 ) -> Report:
     """Rebuild a service's documents; with `compare`, compare them with those that are stored. Raises Refused."""
     if not compare:
-        await _begin(plan, store, kafka, prefix)
+        await begin(plan.service, _collections(plan), store, kafka, prefix)
     elif reasons := await running(kafka, prefix, [plan.service]):
         raise Refused(reasons)
     report = Report(compared=compare)
@@ -158,23 +158,29 @@ async def rebuild(
     report.remarks += plan.remarks()
     if not compare:
         if not offsets:
-            await _commit(kafka, group_name(plan.service, prefix), handled)
+            await commit(kafka, group_name(plan.service, prefix), handled)
         await store.set_each(MARKER, "state", {MARKER: "done"})
     return report
 
 
-async def _begin(plan: Plan[S], store: MongoStore, kafka: Kafka, prefix: str) -> None:
-    """Mark the database as being rebuilt; a run before that did not end left documents, which go."""
-    if reasons := await running(kafka, prefix, [plan.service]):
+def _collections(plan: Plan[Any]) -> list[str]:
+    return [plan.kind.collection, *(further.kind.collection for further in plan.further)]
+
+
+async def begin(service: str, collections: Sequence[str], store: MongoStore, kafka: Kafka, prefix: str) -> None:
+    """Mark the database as being rebuilt; a run before that did not end left documents, which go. Raises Refused."""
+    if reasons := await running(kafka, prefix, [service]):
         raise Refused(reasons)
     rows = await store.fetch(MARKER, [MARKER])
-    collections = [plan.kind.collection, *(further.kind.collection for further in plan.further)]
     if not rows and any([await store.find(collection, {}, limit=1) for collection in collections]):
-        raise Refused([f"the database of {plan.service} is not empty: drop it, or keep it"])
+        raise Refused([f"the database of {service} is not empty: drop it, or keep it"])
     if rows and rows[0]["state"] == "done":
-        raise Refused(
-            [f"{plan.service} has been rebuilt already, {rows[0]['at']:%F %T}: drop the database to do it again"]
-        )
+        raise Refused([f"{service} has been rebuilt already, {rows[0]['at']:%F %T}: drop the database to do it again"])
+    # A rebuild writes each document once. A backup that was restored over what a run left must not be deleted.
+    if any([await store.find(collection, {"version": {"$gt": 1}}, limit=1) for collection in collections]):
+        found = f"the database of {service} has documents that the service wrote, and a rebuild that did not end"
+        restored = f"if a backup was restored, drop the collection {MARKER} to use it"
+        raise Refused([f"{found}: drop the database to rebuild it; {restored}"])
     await store.insert(MARKER, [{"_id": MARKER, "state": "running", "at": SystemClock().now()}])
     for collection in collections:
         await store.empty(collection)
@@ -199,17 +205,18 @@ async def _collect(
             report.heard += 1
     for further in plan.further:
         async for record in read(kafka, [further.kind.topic], prefix=prefix):
-            if (event := _event(record, prefix, report)) is not None:
+            if (event := own_event(record, prefix, report)) is not None:
                 plan.note(event)
     async for record in read(kafka, [plan.kind.topic], prefix=prefix):
-        event = _event(record, prefix, report)
+        event = own_event(record, prefix, report)
         if event is not None and event.source == plan.kind.source:
             spool.say(event.subject, event.causationid, topic_name(record.topic, prefix), record)
             plan.note(event)
             report.said += 1
 
 
-def _event(record: TopicRecord, prefix: str, report: Report) -> Event | None:
+def own_event(record: TopicRecord, prefix: str, report: Report) -> Event | None:
+    """Read a record of a topic of the service's own; one that is no event is reported and left out."""
     try:
         return Event.parse(record.value or b"")
     except ValueError:
@@ -226,7 +233,7 @@ def _item(plan: Plan[S], record: TopicRecord) -> Incoming | None:
 
 async def _documents(plan: Plan[S], store: MongoStore, kafka: Kafka, prefix: str) -> Documents[S]:
     home = await bounds(kafka, [plan.kind.home_topic], prefix=prefix)
-    return Documents(plan.kind, store, _Mute(len(home)), SystemClock(), prefix=prefix)
+    return Documents(plan.kind, store, Mute(len(home)), SystemClock(), prefix=prefix)
 
 
 async def _write(
@@ -249,12 +256,12 @@ async def _write(
             if restored.document.state is not None:
                 plan.restored(restored.document.state)
         if len(page) == PAGE:
-            await _page(plan.differ, documents, page, report)
+            await write_page(plan.differ, documents, page, report)
             page = []
-    await _page(plan.differ, documents, page, report)
+    await write_page(plan.differ, documents, page, report)
     for further in plan.further:
         others = Documents(further.kind, store, documents.sender, documents.clock, prefix=documents.prefix)
-        await _page(further.differ, others, list(further.documents()), report)
+        await write_page(further.differ, others, list(further.documents()), report)
     for collection, row in () if report.compared else plan.finish():
         await store.insert(collection, [row])
 
@@ -277,7 +284,7 @@ def _fold(
     return fold(plan.restore, history.doc, heard, [Event.parse(record.value or b"") for record in history.said])
 
 
-async def _page(
+async def write_page(
     differ: Callable[[Row, Row], list[str]], documents: Documents[Any], page: list[Document[Any]], report: Report
 ) -> None:
     """Write documents, or compare them with those that are stored."""
@@ -297,7 +304,7 @@ async def _page(
         report.differences += [f"{doc.id}: {each}" for each in differ(as_stored(fields), theirs)]
 
 
-async def _commit(kafka: Kafka, name: str, positions: Mapping[tuple[str, int], int]) -> None:
+async def commit(kafka: Kafka, name: str, positions: Mapping[tuple[str, int], int]) -> None:
     """Give a group that has lost its positions those up to which it has answered."""
     offsets = {TopicPartition(topic, partition): at for (topic, partition), at in positions.items()}
     if not offsets:
