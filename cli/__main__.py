@@ -158,7 +158,7 @@ def partitions(
 
 @app.command()
 def rebuild(
-    service: Annotated[str, typer.Argument(help="routing, sla or notify.")],
+    service: Annotated[str, typer.Argument(help="ingest, routing, sla or notify.")],
     kafka: Kafka = _LOCAL,
     prefix: Prefix = "",
     former: Annotated[
@@ -170,21 +170,20 @@ def rebuild(
     compare: Annotated[bool, typer.Option(help="Only compare with what the database has now.")] = False,
 ) -> None:
     """Rebuild a stopped service's empty database from Kafka alone (docs/rebuild.md)."""
-    from cli.plans import PLANS
-    from cli.rebuild import rebuild as run_rebuild
+    from cli.plans import rebuilding
     from cli.standstill import Refused
     from cli.stores import SETTINGS, stores
 
-    if service not in PLANS:
-        raise _fail(f"cannot be rebuilt: {service}; services: {', '.join(PLANS)}")
+    if service not in SETTINGS:
+        raise _fail(f"cannot be rebuilt: {service}; services: {', '.join(SETTINGS)}")
 
     connection = _at(kafka)
 
     async def work() -> bool:
-        plan = PLANS[service](SETTINGS[service]().policy_file, former or ())
+        rebuild_it = rebuilding(service, SETTINGS[service]().policy_file, former or ())
         with stores((service,)) as opened:
-            report = await run_rebuild(
-                plan, opened[service], connection, prefix=prefix, earlier=earlier or (), compare=compare
+            report = await rebuild_it(
+                opened[service], connection, prefix=prefix, earlier=earlier or (), compare=compare
             )
         say("\n".join(report.lines()))
         return not report.differences and not report.unreadable

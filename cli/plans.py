@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cli.rebuild import Further, Plan, differing
+from cli.rebuild import Further, Plan, Report, differing, rebuild
+from cli.rebuild_ingest import rebuild_ingest
 from kit.base.clock import SystemClock
 from kit.mongo import Row
 from kit.policy.file import load
+from kit.policy.secrets import Secrets
 from kit.protocol.document import Document
 from kit.protocol.handling import event_item
+from services.ingest.policy_file import AccountsFile
 from services.notify.core.alerts import EVENT_TYPES
 from services.notify.core.restore import RestoreEscalations
 from services.notify.core.state import Escalation, escalation_id
@@ -130,4 +134,13 @@ def _differ_in_agents(mine: Row, stored: Row) -> list[str]:
 _INSTANTS = ("last_assigned_at", "announced_at", "touched_at")
 
 PLANS: Mapping[str, Callable[[Path, Sequence[Path]], Plan[Any]]] = {"sla": _sla, "routing": _routing, "notify": _notify}
-"""Service -> how it is rebuilt with its policy file and the files before it."""
+"""Service -> how it is rebuilt with its policy file and the files before it. Ingest has a way of its own."""
+
+
+def rebuilding(service: str, policy: Path, former: Sequence[Path]) -> Callable[..., Awaitable[Report]]:
+    """Return what rebuilds a service, given its store and Kafka. Raises InvalidPolicy or ValueError."""
+    if service in PLANS:
+        return partial(rebuild, PLANS[service](policy, former))
+    if former:
+        raise ValueError(f"{service} is rebuilt with one policy file: the one that was in force")
+    return partial(rebuild_ingest, load(policy, AccountsFile), secrets=Secrets())

@@ -72,6 +72,7 @@ def _dump_pending(pending: Pending) -> dict[str, Any]:
         "status": None if pending.status is None else pending.status.value,
         "into": pending.into,
         "contact": None if pending.contact is None else pending.contact.model_dump(mode="json", exclude_none=True),
+        "lost": pending.lost,
     }
 
 
@@ -112,6 +113,7 @@ def _load_pending(raw: Mapping[str, Any]) -> Pending:
         status=None if raw["status"] is None else Status(raw["status"]),
         into=raw["into"],
         contact=None if raw["contact"] is None else ContactRef.model_validate(raw["contact"]),
+        lost=raw.get("lost", False),
     )
 
 

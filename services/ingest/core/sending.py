@@ -31,6 +31,11 @@ def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[T
     if not state.pending or state.pending[0].next_at > now:
         return None
     first, *rest = state.pending
+    if first.lost:
+        reason = (
+            "the database was rebuilt from Kafka, which does not tell whether this message was sent: check, then reply"
+        )
+        return _failed(state, first, SendFailure(f"{reason} again", permanent=False), now)
     if first.into is None and first.uncertain >= policy.send_attempts:
         return _failed(state, first, SendFailure("the last try ended without an outcome", permanent=False), now)
     attempt = replace(

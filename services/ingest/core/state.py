@@ -37,6 +37,8 @@ class Pending:
     #: If set, this is no reply, but a customer's message to forward to this ticket, into which its own was merged.
     into: str | None = None
     contact: ContactRef | None = None
+    #: The database was rebuilt, and nothing tells whether the message was tried. It is not sent again.
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
