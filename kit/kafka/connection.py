@@ -101,7 +101,7 @@ class Connection:
         self._open.add(connection)
         if self._fault is not None:
             log.info("Kafka accepts connections again")
-        self._fault = self._refused = None
+        self._fault = None
         return connection
 
     async def _rest(self) -> None:

@@ -1,4 +1,4 @@
-"""Between attempts to connect: what Kafka has refused is not tried again and again."""
+"""What becomes of attempts to connect: a fault that holds, and what Kafka has refused is not tried again and again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import SaslAuthenticationFailed
+from structlog.testing import capture_logs
 
+from kit.base import metrics
+from kit.base.clock import SystemClock
+from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
-from kit.kafka.connection import REFUSED_SECONDS, Connection
+from kit.kafka.connection import REFUSED_SECONDS, Connection, Refused
 from tests.fake_clock import FakeClock
+from tests.secured.authority import Issuer
 
 #: A command that prints another token each time.
 FRESH = "import sys; runs = open(sys.argv[1], 'a+'); runs.write('x'); runs.seek(0); print('token-' + runs.read())"
@@ -67,3 +72,100 @@ async def test_a_token_is_kept_while_tls_fails(tmp_path: Path) -> None:
     kafka = Refusing(failed)
     await attempts(kafka, FakeClock(datetime(2026, 3, 2, 9, tzinfo=UTC)), tmp_path / "runs")
     assert kafka.tokens == ["token-x"] * 3
+
+
+class Open:
+    """A connection that Kafka has accepted."""
+
+    def __init__(self) -> None:
+        self.holds = True
+
+    def connected(self) -> bool:
+        return self.holds
+
+
+class Kafka:
+    """Kafka, as aiokafka's function to connect to it: it answers what it is told to."""
+
+    def __init__(self, **given: Any) -> None:
+        values = {"security": "sasl_plaintext", "mechanism": "scram-sha-256", "username": "sla", "password": "hunter2"}
+        settings = {f"kafka_{name}": value for name, value in (given or values).items()}
+        self.clock = FakeClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
+        self.connection = Connection(KafkaSettings.model_validate(settings), self.clock)
+        self.asked: dict[str, Any] = {}
+
+    async def connect(self, answer: Open | Exception) -> None:
+        async def create(**options: Any) -> Open:
+            self.asked = options
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        options = self.connection.options()
+        self.clock.advance(REFUSED_SECONDS)
+        await options["sasl_oauth_token_provider"].connect(create, options)
+
+    async def refuse(self) -> None:
+        with pytest.raises(SaslAuthenticationFailed):
+            await self.connect(SaslAuthenticationFailed("no"))
+
+
+async def test_a_client_gets_the_credentials_as_they_are_now() -> None:
+    kafka, accepted = Kafka(), Open()
+    await kafka.connect(accepted)
+    names = ("security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "ssl_context")
+    assert [kafka.asked[name] for name in names] == ["SASL_PLAINTEXT", "SCRAM-SHA-256", "sla", "hunter2", None]
+
+
+async def test_a_refusal_is_a_fault_while_no_connection_holds() -> None:
+    kafka, first, second = Kafka(), Open(), Open()
+    away = kafka.connection.unreachable(OSError("gone"))
+    assert (type(away), str(away)) == (TransientError, "Kafka is not reachable: OSError('gone')")
+    await kafka.refuse()
+    with pytest.raises(Refused, match="Kafka refused the credentials: no"):
+        await kafka.connection.check()
+    assert isinstance(kafka.connection.unreachable(OSError("gone")), Refused)
+    await kafka.connect(first)
+    await kafka.connect(second)
+    await kafka.refuse()
+    first.holds = False
+    await kafka.connection.check()
+    second.holds = False
+    with pytest.raises(Refused):
+        await kafka.connection.check()
+
+
+async def test_a_fault_is_over_once_a_connection_is_accepted() -> None:
+    kafka, accepted = Kafka(), Open()
+    await kafka.refuse()
+    await kafka.connect(accepted)
+    accepted.holds = False
+    assert kafka.connection.fault() is None, "Kafka is away, which nobody here can mend"
+
+
+async def test_a_fault_is_told_once() -> None:
+    kafka = Kafka()
+    with capture_logs() as logs:
+        await kafka.refuse()
+        await kafka.refuse()
+        await kafka.connect(Open())
+    assert [line["event"] for line in logs] == ["cannot connect to Kafka", "Kafka accepts connections again"]
+
+
+@pytest.mark.parametrize(("lasts", "hint"), [(-60, " (the token has expired)"), (600, "")])
+async def test_a_token_that_has_expired_is_said_to_have(tmp_path: Path, lasts: float, hint: str) -> None:
+    token = tmp_path / "token"
+    token.write_text(Issuer().token("sla", lasts=lasts))
+    kafka = Kafka(security="sasl_plaintext", mechanism="oauthbearer", token_file=token)
+    kafka.clock.set(SystemClock().now())
+    await kafka.refuse()
+    assert kafka.connection.fault() == f"Kafka refused the credentials: no{hint}"
+
+
+async def test_the_job_of_a_service_exports_when_a_token_expires(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(Issuer().token("sla", lasts=70_000))
+    kafka = Kafka(security="sasl_plaintext", mechanism="oauthbearer", token_file=token)
+    await kafka.connection.note_expiry()
+    ends = metrics.TOKEN_EXPIRY.labels("kafka")._value.get()
+    assert ends == pytest.approx(SystemClock().now().timestamp() + 70_000, abs=60)

@@ -6,7 +6,10 @@ import asyncio
 import base64
 import contextlib
 import fcntl
+import os
 import shlex
+import signal
+import ssl
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,7 +68,10 @@ async def test_a_password_file_is_read_each_time(password: Path) -> None:
     assert [(each.username, each.password) for each in (first, second)] == [("sla", "first"), ("sla", "second")]
 
 
-@pytest.mark.parametrize("damaged", [None, b"", b"\xff"], ids=["missing", "empty", "not UTF-8"])
+DAMAGED = {"missing": None, "empty": b"", "not UTF-8": b"\xff", "too large": b"x" * (credentials.MOST_BYTES + 1)}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 async def test_a_file_in_the_middle_of_a_rotation_changes_nothing(password: Path, damaged: bytes | None) -> None:
     files = reader(security="sasl_ssl", username="sla", password_file=password)
     before = await files.read()
@@ -83,8 +89,17 @@ async def test_a_file_in_the_middle_of_a_rotation_changes_nothing(password: Path
 async def test_without_any_credentials_the_reason_names_the_file(password: Path) -> None:
     files = reader(security="sasl_ssl", username="sla", password_file=password)
     put(password, None)
-    with pytest.raises(CredentialsError, match=r"password cannot be read: No such file"):
+    with capture_logs() as logs, pytest.raises(CredentialsError, match=r"password cannot be read: No such file"):
         await files.read()
+    assert logs == []
+    assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 0, "there are none that are still used"
+
+
+async def test_only_what_the_kind_of_connection_asks_for_is_read() -> None:
+    encrypted = await reader(security="ssl", mechanism="oauthbearer").read()
+    assert (encrypted.username, encrypted.password, encrypted.token) == (None, None, None)
+    named = await reader(security="sasl_plaintext", username="sla", password="hunter2").read()
+    assert (named.ssl_context, named.username, named.password) == (None, "sla", "hunter2")
 
 
 async def test_a_new_ca_replaces_the_former_one(tmp_path: Path) -> None:
@@ -96,6 +111,18 @@ async def test_a_new_ca_replaces_the_former_one(tmp_path: Path) -> None:
     new = (await files.read()).ssl_context
     assert new is not None
     assert [each["subject"] for each in new.get_ca_certs()] == [((("commonName", "new"),),)]
+    assert (new.verify_mode, new.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert new.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_certificate_that_is_renewed_for_the_same_key_is_used(tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, key = authority.issue("sla")
+    files = write(tmp_path, ca=authority.pem, certificate=certificate, key=key)
+    connecting = reader(security="ssl", **files)
+    former = (await connecting.read()).ssl_context
+    put(files["certificate"], authority.renew(certificate))
+    assert (await connecting.read()).ssl_context is not former
 
 
 async def test_a_certificate_waits_for_its_key(tmp_path: Path) -> None:
@@ -148,19 +175,33 @@ async def test_a_command_is_asked_again_after_a_while_or_after_a_refusal(tmp_pat
         ("import sys; print('secret', file=sys.stderr); sys.exit(3)", "the token command exited with 3"),
         ("pass", "the token is empty"),
         ("print('two words')", "characters that no token has"),
-        ("print('a\\x01auth=Bearer b')", "characters that no token has"),
+        ("print('a\\x01auth=Bearer=b')", "characters that no token has"),
+        ("import sys; sys.stdout.buffer.write('é'.encode())", "characters that no token has"),
         ("import time; time.sleep(60)", "did not end within 0.5 s"),
         ("while True: print('x' * 1000)", "the token command printed more than 1048576 bytes"),
     ],
 )
 async def test_a_command_that_prints_no_token_is_a_reason(
-    monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], code: str, reason: str
 ) -> None:
     if "sleep" in code:
         monkeypatch.setattr(credentials, "COMMAND_SECONDS", 0.5)
     with pytest.raises(CredentialsError, match=reason) as refused:
         await with_token(shlex.join([sys.executable, "-c", code])).read()
     assert "secret" not in str(refused.value)
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_token_file_may_not_hold_what_no_token_has(tmp_path: Path) -> None:
+    token = write(tmp_path, token="two words")["token"]
+    with pytest.raises(CredentialsError, match="characters that no token has"):
+        await reader(security="sasl_ssl", mechanism="oauthbearer", token_file=token).read()
+
+
+def test_the_setting_says_for_how_long_a_token_is_used_again() -> None:
+    said = KafkaSettings.model_fields["kafka_token_command"].description
+    assert said is not None
+    assert f"at most once in {credentials.TOKEN_SECONDS:g} s" in said
 
 
 async def test_connections_share_the_failure_of_a_command_for_a_second(tmp_path: Path) -> None:
@@ -180,7 +221,8 @@ def test_a_command_that_hangs_fails_before_a_producer_gives_up() -> None:
 
 
 HANGS = """
-import fcntl, subprocess, sys
+import fcntl, signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 held = open(sys.argv[1], "w")
 fcntl.flock(held, fcntl.LOCK_EX)
 child = subprocess.Popen(["sleep", "60"], pass_fds=[held.fileno()])
@@ -204,6 +246,28 @@ async def test_a_command_that_is_ended_takes_with_it_what_it_has_started(tmp_pat
         async with asyncio.timeout(10):
             while not _locked(free):  # noqa: ASYNC110 - the system frees it
                 await asyncio.sleep(0.01)
+
+
+LEAVES = """
+import subprocess, sys
+child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+open(sys.argv[1], "w").write(str(child.pid))
+child.wait()
+"""
+
+
+async def test_nobody_waits_for_what_a_command_has_started_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no longer of the command's group, and holds the pipe."""
+    monkeypatch.setattr(credentials, "COMMAND_SECONDS", 2)
+    child = tmp_path / "child"
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(CredentialsError, match="did not end within 2 s"):
+                await with_token(shlex.join([sys.executable, "-c", LEAVES, str(child)])).read()
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 def _locked(file: IO[str]) -> bool:
@@ -252,6 +316,8 @@ def test_when_certificate_and_token_expire_is_exported_as_the_files_are_now(tmp_
     assert exported("token") == pytest.approx(now + 70, abs=5)
     put(files["token"], Issuer().token("sla", lasts=700))
     put(files["certificate"], None)
+    asked.note_expiry()
+    put(files["token"], None)
     asked.note_expiry()
     assert exported("token") == pytest.approx(now + 700, abs=5)
     assert exported("certificate") == pytest.approx(now + 3 * 86_400, abs=60), "what cannot be read changes nothing"

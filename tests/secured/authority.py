@@ -25,7 +25,7 @@ class Authority:
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        self.certificate = self._signed(self._name, self._key, ca=True)
+        self.certificate = self._signed(self._name, self._key.public_key(), ca=True)
 
     @property
     def pem(self) -> str:
@@ -35,13 +35,20 @@ class Authority:
     def issue(self, name: str, *, lasts: timedelta = _DAY, password: bytes | None = None) -> tuple[str, str]:
         """Return a certificate for 127.0.0.1, for servers and clients, and its key. `password` encrypts it."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(_named(name), key, lasts=lasts)
+        certificate = self._signed(_named(name), key.public_key(), lasts=lasts)
         hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         form = serialization.PrivateFormat.PKCS8
         return _pem(certificate), key.private_bytes(serialization.Encoding.PEM, form, hidden).decode()
 
+    def renew(self, certificate: str) -> str:
+        """Return another certificate for the same name and key."""
+        former = x509.load_pem_x509_certificate(certificate.encode())
+        key = former.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        return _pem(self._signed(former.subject, key))
+
     def _signed(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False, lasts: timedelta = _DAY
+        self, name: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False, lasts: timedelta = _DAY
     ) -> x509.Certificate:
         now = SystemClock().now()
         local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -49,12 +56,12 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(self._name)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
             .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if not ca:
