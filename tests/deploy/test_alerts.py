@@ -15,6 +15,7 @@ from deploy.reference import DOCS, metric_rows
 
 _METRIC = re.compile(r"\bdeskbus_[a-z0-9_]+")
 Rule = dict[str, Any]
+TESTS = ("alerts", "limits", "slo")
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +108,19 @@ def test_an_alert_names_its_service_so_that_a_service_that_is_gone_can_silence_i
     assert unnamed == {"DeskbusDown", "DeskbusWatchdog"}, "the first names its instance"
 
 
-def test_promtool_finds_rules_and_their_tests_in_order(prometheus: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "config", "prometheus.yml"], *(["test", "rules", f"tests/{name}.test.yml"] for name in TESTS)],
+    ids=["config", *TESTS],
+)
+def test_promtool_finds_rules_and_their_tests_in_order(prometheus: Path, arguments: list[str]) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("needs promtool (Debian: prometheus)")
-    tests = [str(file) for file in sorted((prometheus / "tests").glob("*.test.yml"))]
-    for command in (["check", "config", "prometheus.yml"], ["test", "rules", *tests]):
-        done = subprocess.run(["promtool", *command], cwd=prometheus, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(["promtool", *arguments], cwd=prometheus, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_of_tests_is_left_out(prometheus: Path) -> None:
+    assert sorted(f"{name}.test.yml" for name in TESTS) == sorted(
+        file.name for file in (prometheus / "tests").iterdir()
+    )
