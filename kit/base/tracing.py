@@ -94,7 +94,6 @@ async def stop(seconds: float) -> None:
     """Record nothing more, and send what is recorded for at most so many seconds."""
     global _recorder
     recorder, _recorder = _recorder, None
-    series.exemplars_from()
     if recorder is None:
         return
     loop, done = asyncio.get_running_loop(), asyncio.Event()
