@@ -23,10 +23,10 @@ class WatchedFiles:
         self.paths = tuple(paths)
         self._stats, self._digests = self._stat(), self._digest()
 
-    def changed(self, *, read: bool = False) -> bool:
-        """Return whether a file's content differs from that at the last call; `read` looks behind equal times too."""
+    def changed(self) -> bool:
+        """Return whether a file's content differs from that at the last call."""
         stats = self._stat()
-        if stats == self._stats and not read:
+        if stats == self._stats:
             return False
         digests = self._digest()
         changed = digests != self._digests
