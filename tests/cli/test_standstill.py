@@ -3,12 +3,15 @@
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from cli.standstill import lagging, running, unpublished
+from cli.topics import admin
 from contracts.topics import SLA, TICKETS, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Guarded, Outgoing
+from kit.protocol.record import partition_of
 from tests.conftest import Prefix
 
 
@@ -42,4 +45,25 @@ async def test_events_that_are_not_confirmed_are_found(mongo: str, prefix: Prefi
     assert await unpublished({"sla": store}) == ["sla: 1 documents of clocks have unpublished events"]
     await store.clear("clocks", {"t1": ["e"]})
     assert await unpublished({"sla": store}) == []
+    store.close()
+
+
+async def test_what_retention_has_deleted_is_no_lag(kafka: str, topics: str) -> None:
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    for _ in range(3):
+        await producer.send(Outgoing(f"{topics}{TICKETS}", b"t1", b"{}"))
+    await producer.stop()
+    place = TopicPartition(f"{topics}{TICKETS}", partition_of(b"t1", 4))
+    async with admin(kafka) as client:
+        await client.delete_records({place: RecordsToDelete(before_offset=2)})
+    assert await lagging(kafka, topics, ["sla"]) == [f"sla has not handled 1 records of {TICKETS}"]
+
+
+async def test_many_documents_are_counted_no_further(mongo: str, prefix: Prefix) -> None:
+    store = MongoStore(mongo, f"{prefix.mongo}_sla")
+    entry = {"id": "e", "sequence": 1, "at": datetime(2026, 1, 1, tzinfo=UTC), "event": b""}
+    for found, count in (("99", 99), ("100 or more", 130)):
+        await store.write("clocks", [Guarded(f"t{number}", 0, {}, [entry]) for number in range(count)])
+        assert await unpublished({"sla": store}) == [f"sla: {found} documents of clocks have unpublished events"]
     store.close()
