@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts.topics import SERVICES
 from tests.deploy.chart.rendering import Object, Variant, environment, of, one, render
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -92,6 +93,27 @@ UNUSUAL: dict[str, Any] = {
         "routing": {"autoscaling": {"by": "hpa", "cpu": 66, "min": 4}},
     },
 }
+ENCRYPTED: dict[str, Any] = {
+    "kafka": {
+        "security": "ssl",
+        "clientCertificate": True,
+        "credentials": {"secret": "kafka-{service}", "certificateKey": "c.pem", "privateKeyKey": "k.pem"},
+    },
+    "secrets": {
+        "source": "external",
+        "external": {"store": "vault", "storeKind": "SecretStore", "remoteKey": "desk/{service}", "refresh": "2h"},
+    },
+    "tls": {"enabled": True, "secret": "tls-{service}"},
+    "gateway": {
+        "enabled": True,
+        "parents": [{"name": "public"}],
+        "caConfigMap": "internal-ca",
+        "hostname": "{service}.internal",
+    },
+    "monitoring": {"podMonitor": {"enabled": True, "tlsConfig": {"serverName": "desk.internal"}}},
+    "defaults": {"autoscaling": {"by": "keda"}, "door": {"hosts": ["a.example.com"], "paths": ["/v1/", "/v2/"]}},
+    "services": {"routing": {"autoscaling": {"authentication": "mine"}}},
+}
 CONTAINER = "spec.template.spec.containers.sla"
 VOLUMES = "spec.template.spec.volumes"
 EGRESS = ("NetworkPolicy", "deskbus-sla-servers", "spec.egress")
@@ -160,6 +182,8 @@ ARRIVES: list[tuple[str, str, str, Any]] = [
     ("ScaledObject", "deskbus-sla", "spec.minReplicaCount", 3),
     ("ScaledObject", "deskbus-sla", "spec.maxReplicaCount", 7),
     ("ScaledObject", "deskbus-sla", "spec.fallback.replicas", 3),
+    ("ScaledObject", "deskbus-sla", "spec.triggers.0.metadata.consumerGroup", "eu.deskbus.sla"),
+    ("ScaledObject", "deskbus-sla", "spec.triggers.0.metadata.topic", "eu.deskbus.tickets.v1"),
     ("ScaledObject", "deskbus-sla", "spec.triggers.0.metadata.lagThreshold", "77"),
     ("ScaledObject", "deskbus-sla", "spec.triggers.0.metadata.offsetResetPolicy", "earliest"),  # as the services do
     ("ScaledObject", "deskbus-sla", "spec.triggers.0.metadata.sasl", "scram_sha256"),
@@ -169,6 +193,39 @@ ARRIVES: list[tuple[str, str, str, Any]] = [
         "spec.secretTargetRef.0",
         {"parameter": "password", "name": "kafka-sla", "key": "pass"},
     ),
+]
+ENCRYPTED_ARRIVES: list[tuple[str, str, str, Any]] = [
+    ("ExternalSecret", "deskbus-routing-credentials", "spec.refreshInterval", "2h"),
+    ("ExternalSecret", "deskbus-routing-credentials", "spec.secretStoreRef", {"name": "vault", "kind": "SecretStore"}),
+    ("ExternalSecret", "deskbus-routing-credentials", "spec.target.creationPolicy", "Owner"),
+    ("ExternalSecret", "deskbus-routing-credentials", "spec.dataFrom.0.extract.key", "desk/routing"),
+    ("HTTPRoute", "deskbus-sla", "spec.parentRefs", [{"name": "public"}]),
+    ("HTTPRoute", "deskbus-sla", "spec.hostnames", ["a.example.com"]),
+    ("HTTPRoute", "deskbus-sla", "spec.rules.0.matches.1.path", {"type": "PathPrefix", "value": "/v2/"}),
+    ("BackendTLSPolicy", "deskbus-sla", "spec.validation.hostname", "sla.internal"),
+    ("BackendTLSPolicy", "deskbus-sla", "spec.validation.caCertificateRefs.0.name", "internal-ca"),
+    ("PodMonitor", "deskbus", "spec.podMetricsEndpoints.0.scheme", "https"),
+    ("PodMonitor", "deskbus", "spec.podMetricsEndpoints.0.tlsConfig", {"serverName": "desk.internal"}),
+    ("PodMonitor", "deskbus", "spec.selector.matchExpressions.0.operator", "In"),
+    ("PodMonitor", "deskbus", "spec.selector.matchExpressions.0.values", sorted(SERVICES)),
+    ("Service", "deskbus-sla", "spec.ports.0.appProtocol", "https"),
+    ("Deployment", "deskbus-sla", f"{VOLUMES}.tls.secret.secretName", "tls-sla"),
+    (
+        "Deployment",
+        "deskbus-sla",
+        f"{VOLUMES}.kafka.secret.items",
+        [{"key": "c.pem", "path": "user.crt"}, {"key": "k.pem", "path": "user.key"}],
+    ),
+    (
+        "TriggerAuthentication",
+        "deskbus-sla",
+        "spec.secretTargetRef",
+        [
+            {"parameter": "cert", "name": "kafka-sla", "key": "c.pem"},
+            {"parameter": "key", "name": "kafka-sla", "key": "k.pem"},
+        ],
+    ),
+    ("ScaledObject", "deskbus-routing", "spec.triggers.0.authenticationRef.name", "mine"),
 ]
 SETTINGS = {
     "DESKBUS_KAFKA": "k:9093",
@@ -194,6 +251,11 @@ def unusual(needs_helm: None, tmp_path_factory: pytest.TempPathFactory) -> list[
     return render(Variant("unusual", "minimal.yaml", UNUSUAL), tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture
+def encrypted(needs_helm: None, tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
+    return render(Variant("encrypted", "minimal.yaml", ENCRYPTED), tmp_path_factory.getbasetemp())
+
+
 def found(part: Any, path: str) -> Any:
     """What stands at a path; items of a list are found by their name or number."""
     for key in re.split(r"\.(?=[\w-]+)", path):
@@ -209,6 +271,15 @@ def found(part: Any, path: str) -> Any:
 )
 def test_a_value_arrives(unusual: list[Object], kind: str, name: str, path: str, value: Any) -> None:
     assert found(one(unusual, kind, name), path) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"), ENCRYPTED_ARRIVES, ids=lambda each: each if isinstance(each, str) else ""
+)
+def test_a_value_arrives_where_everything_is_encrypted(
+    encrypted: list[Object], kind: str, name: str, path: str, value: Any
+) -> None:
+    assert found(one(encrypted, kind, name), path) == value
 
 
 def test_settings_arrive(unusual: list[Object]) -> None:
@@ -236,6 +307,11 @@ def test_replicas_are_spread_as_asked(unusual: list[Object]) -> None:
     }
     # Pods of the former revision do not count, or a rollout would leave the new ones unevenly spread.
     assert all(each["matchLabelKeys"] == ["pod-template-hash"] for each in spread)
+
+
+def test_a_service_has_the_time_to_start_that_it_is_given(unusual: list[Object]) -> None:
+    probe = found(one(unusual, "Deployment", "deskbus-sla"), CONTAINER)["startupProbe"]
+    assert 61 <= probe["periodSeconds"] * probe["failureThreshold"] <= 65
 
 
 def test_an_image_without_a_tag_of_its_own_has_the_common_one(needs_helm: None, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from deploy.settings import settings_class
 from kit.base.settings import ServiceSettings
 from tests.deploy.chart.rendering import (
     Object,
+    Variant,
     attempt,
     component,
     container,
@@ -22,6 +23,7 @@ from tests.deploy.chart.rendering import (
     of,
     parse,
     pod,
+    render,
     selects,
     workloads,
 )
@@ -169,9 +171,67 @@ def test_a_new_release_of_the_chart_restarts_only_services_that_get_its_image(fi
     assert {each for each, made in after.items() if made != before[each]} == {"deskbus-notify"}
 
 
-def test_a_changed_setting_restarts_pods_and_a_changed_policy_does_not(objects: list[Object]) -> None:
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.parametrize(
+    ("over", "restarted"),
+    [
+        ({"services": {"sla": {"settings": {"log_level": "debug"}}}}, {"deskbus-sla"}),
+        ({"services": {"sla": {"variables": {"LEADS": "https://leads.example.com"}}}}, {"deskbus-sla"}),
+        ({"services": {"sla": {"policy": "policies: []"}}}, set()),
+        ({"services": {"sla": {"replicas": 3}}}, set()),
+    ],
+    ids=["setting", "variable", "policy", "replicas"],
+)
+def test_a_changed_setting_restarts_pods_and_a_changed_policy_does_not(
+    over: dict[str, Any], restarted: set[str], tmp_path: Path
+) -> None:
+    base = {"defaults": {"policyConfigMap": "", "policy": "{}"}}
+    renders = [
+        {name(each): pod(each) for each in of(render(Variant(title, "minimal.yaml", values), tmp_path), "Deployment")}
+        for title, values in (("before", base), ("after", base | over))
+    ]
+    before, after = renders
+    assert {each for each in before if before[each] != after[each]} == restarted
+
+
+def test_a_pod_gets_no_variables_of_services_around_it(objects: list[Object]) -> None:
+    """Kubernetes would set DESKBUS_SLA_PORT for a Service deskbus-sla, to an URL."""
+    assert {pod(each)["spec"]["enableServiceLinks"] for each in workloads(objects)} == {False}
+
+
+def test_secrets_are_read_by_the_group_of_the_pod_only(objects: list[Object]) -> None:
+    for workload in workloads(objects):
+        spec = pod(workload)["spec"]
+        modes = {each["secret"]["defaultMode"] for each in spec["volumes"] if "secret" in each}
+        assert modes <= {0o440}
+        assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
+
+
+def test_a_process_may_write_to_tmp_and_fills_no_node(objects: list[Object]) -> None:
+    for workload in workloads(objects):
+        mounts = {mount["mountPath"]: mount["name"] for mount in container(workload)["volumeMounts"]}
+        assert "/tmp" in mounts
+        for volume in pod(workload)["spec"]["volumes"]:
+            assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"], name(workload)
+
+
+def test_a_hanging_process_is_restarted_a_slow_one_is_not(objects: list[Object]) -> None:
     for workload in services(objects):
-        assert set(pod(workload)["metadata"]["annotations"]) == {"checksum/settings"}
+        probe = container(workload)["livenessProbe"]
+        assert 30 <= probe["periodSeconds"] * probe["failureThreshold"] <= 60
+        assert probe["timeoutSeconds"] >= 5
+        ready = container(workload)["readinessProbe"]
+        assert ready["periodSeconds"] * ready["failureThreshold"] <= 10
+        assert workload["spec"]["minReadySeconds"] >= ready["periodSeconds"], "a rollout waits for it to stay ready"
+
+
+def test_the_job_tries_again_until_its_time_is_over(objects: list[Object]) -> None:
+    for job in of(objects, "Job"):
+        assert pod(job)["spec"]["restartPolicy"] == "OnFailure"
+        assert job["spec"]["backoffLimit"] >= 10
+        # Helm replaces a hook; any other Job has to go before a changed one of this name can be made.
+        is_hook = "helm.sh/hook" in job["metadata"].get("annotations", {})
+        assert job["spec"]["ttlSecondsAfterFinished"] == (86_400 if is_hook else 600)
 
 
 def test_examples_have_their_secrets(objects: list[Object]) -> None:

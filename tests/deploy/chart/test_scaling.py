@@ -73,6 +73,8 @@ def test_keda_identifies_itself_as_the_service_does(objects: list[Object]) -> No
             password = [each for each in wanted["secretTargetRef"] if each["parameter"] == "password"]
             assert bool(password) is ("DESKBUS_KAFKA_PASSWORD_FILE" in variables)
             assert ("sasl" in trigger["metadata"]) is variables["DESKBUS_KAFKA_SECURITY"].startswith("sasl")
+            mechanism = {"scram_sha512": "scram-sha-512", "plaintext": "plain"}.get(trigger["metadata"].get("sasl"))
+            assert mechanism == variables.get("DESKBUS_KAFKA_MECHANISM")
             assert ("tls" in trigger["metadata"]) is variables["DESKBUS_KAFKA_SECURITY"].endswith("ssl")
 
 
@@ -99,8 +101,10 @@ def test_users_may_do_what_the_contracts_say_and_nothing_else(objects: list[Obje
         assert found == {(each.resource, each.name, each.operations) for each in access(component(user), prefix)}
 
 
-def test_a_service_logs_in_as_its_user(objects: list[Object]) -> None:
+def test_a_service_logs_in_as_its_user(objects: list[Object], variant: Variant) -> None:
     users = {component(user): user for user in of(objects, "KafkaUser")}
+    kinds = {user["spec"]["authentication"]["type"] for user in users.values()}
+    assert kinds <= {"tls" if variant.name == "certificates" else "scram-sha-512"}
     for service, user in users.items():
         deployments = [each for each in of(objects, "Deployment") if component(each) == service]
         for deployment in deployments:
