@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import SaslAuthenticationFailed
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from structlog.testing import capture_logs
 
 from kit.base import metrics
@@ -19,6 +19,7 @@ from kit.base.clock import SystemClock
 from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
 from kit.kafka.connection import REFUSED_SECONDS, Connection, Refused
+from kit.kafka.credentials import CredentialsError
 from tests.fake_clock import FakeClock
 from tests.secured.authority import Issuer
 
@@ -117,6 +118,11 @@ async def test_a_client_gets_the_credentials_as_they_are_now() -> None:
     assert [kafka.asked[name] for name in names] == ["SASL_PLAINTEXT", "SCRAM-SHA-256", "sla", "hunter2", None]
 
 
+def test_a_context_that_is_only_a_placeholder_trusts_nobody() -> None:
+    context = Kafka(security="ssl").connection.options()["ssl_context"]
+    assert (context.verify_mode, context.get_ca_certs()) == (ssl.CERT_REQUIRED, [])
+
+
 async def test_a_refusal_is_a_fault_while_no_connection_holds() -> None:
     kafka, first, second = Kafka(), Open(), Open()
     away = kafka.connection.unreachable(OSError("gone"))
@@ -133,6 +139,52 @@ async def test_a_refusal_is_a_fault_while_no_connection_holds() -> None:
     second.holds = False
     with pytest.raises(Refused):
         await kafka.connection.check()
+
+
+def failed(kind: type[ssl.SSLError], reason: str) -> ssl.SSLError:
+    error = kind(1, reason)
+    error.reason = reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = reason
+    return error
+
+
+def caused(by: Exception) -> Exception:
+    error: Exception = KafkaConnectionError("unable to connect")
+    error.__cause__ = by
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (UnsupportedSaslMechanismError(), "Kafka does not offer this SASL mechanism"),
+        (
+            failed(ssl.SSLCertVerificationError, "unknown CA"),
+            "the certificate of the broker is not trusted: unknown CA",
+        ),
+        (failed(ssl.SSLError, "TLSV1_ALERT_X"), "Kafka refused the client certificate, or got none: TLSV1_ALERT_X"),
+        (failed(ssl.SSLError, "WRONG_VERSION"), "TLS failed: WRONG_VERSION"),
+        (caused(failed(ssl.SSLError, "WRONG_VERSION")), "TLS failed: WRONG_VERSION"),
+        (caused(ConnectionResetError()), None),
+        (ConnectionRefusedError(), None),
+    ],
+    ids=["mechanism", "CA", "certificate", "TLS", "as a cause", "away, as a cause", "away"],
+)
+async def test_a_fault_says_what_somebody_has_to_mend(error: Exception, fault: str | None) -> None:
+    kafka = Kafka()
+    with pytest.raises(type(error)):
+        await kafka.connect(error)
+    assert kafka.connection.fault() == fault
+
+
+async def test_credentials_that_cannot_be_had_are_a_fault_and_are_shown_to_nobody() -> None:
+    command = shlex.join([sys.executable, "-c", "raise SystemExit(7)"])
+    kafka = Kafka(security="sasl_plaintext", mechanism="oauthbearer", token_command=command)
+    with pytest.raises(CredentialsError):
+        await kafka.connect(Open())
+    assert kafka.connection.fault() == "the token command exited with 7"
+    assert kafka.asked == {}
 
 
 async def test_a_fault_is_over_once_a_connection_is_accepted() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvloop
+from cryptography.hazmat.primitives import serialization
 from prometheus_client import REGISTRY
 
 from deploy.local import free_port
@@ -191,6 +192,33 @@ async def test_a_bad_new_file_keeps_the_old_certificate_and_says_so(
         opened.in_use.key.write_bytes(kept)
         await until(refused, wanted=0)
         assert await opened.serial() == before
+
+
+async def test_files_that_have_not_changed_are_not_loaded_again(authority: Authority) -> None:
+    def counted() -> list[float | None]:
+        labels = [{"name": "still", "outcome": outcome} for outcome in ("accepted", "refused")]
+        return [REGISTRY.get_sample_value("deskbus_certificate_reloads_total", each) for each in labels]
+
+    issued = authority.issue("door")
+    certificate = DoorCertificate("still", issued.certificate, issued.key)
+    await certificate.reload()
+    assert counted() == [0, 0]
+    issued.replace_by(authority.issue("door"))
+    await certificate.reload()
+    issued.key.write_bytes(b"half of it")
+    await certificate.reload()
+    await certificate.reload()
+    assert counted() == [1, 1]
+
+
+def test_an_encrypted_key_is_refused_and_asks_nobody(authority: Authority) -> None:
+    issued = authority.issue("door")
+    key = serialization.load_pem_private_key(issued.key.read_bytes(), None)
+    hidden = serialization.BestAvailableEncryption(b"secret")
+    form = serialization.PrivateFormat.PKCS8
+    issued.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, hidden))
+    with pytest.raises(InvalidCertificate, match="the key is encrypted, and no password is asked for"):
+        DoorCertificate("door", issued.certificate, issued.key)
 
 
 @pytest.mark.parametrize("broken", ["absent", "garbage", "other's key"])
