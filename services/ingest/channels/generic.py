@@ -126,6 +126,10 @@ class MessageDocument(_Document):
     )
     market: Market | None = None
     order_ref: Line | None = None
+    order_line: Line | None = None
+    listing: Line | None = Field(None, description="The marketplace's id of the item on sale.")
+    shop: Line | None = Field(None, description="The marketplace's id of our shop.")
+    reply_by: Moment | None = Field(None, description="By when the marketplace expects an answer.")
     tags: tuple[Line, ...] = Field((), max_length=50)
     customer: CustomerFacts | None = None
     priority: Priority | None = None
@@ -239,6 +243,10 @@ def _message(document: MessageDocument, account: Account, received_at: datetime)
         brand=document.brand or None,
         market=document.market,
         order_ref=document.order_ref or None,
+        order_line=document.order_line or None,
+        listing=document.listing or None,
+        shop=document.shop or None,
+        reply_by=document.reply_by,
         tags=tuple(filter(None, document.tags)),
         customer=document.customer,
         priority=document.priority,

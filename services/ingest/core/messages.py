@@ -132,6 +132,12 @@ class InboundMessage:
     brand: str | None = None
     market: Market | None = None
     order_ref: str | None = None
+    order_line: str | None = None
+    #: The marketplace's ids of the item on sale, and of our shop.
+    listing: str | None = None
+    shop: str | None = None
+    #: By when the marketplace expects an answer.
+    reply_by: datetime | None = None
     tags: tuple[str, ...] = ()
     customer: CustomerFacts | None = None
     priority: Priority | None = None

@@ -25,6 +25,8 @@ from services.ingest.core.threading import accepts, is_proven, may_join, same_ac
 
 RECEIPTS_CAP = 500
 
+_SALE = ("order_ref", "order_line", "listing", "shop")
+"""Facts about the sale. A ticket takes each from the first message that has it."""
 _TAKEN_BY_CHANNEL = {Delivery.SENT, Delivery.DELIVERED, Delivery.READ}
 _RANK = {"": 0, "sent": 0, DeliveryState.DELIVERED.value: 1, DeliveryState.READ.value: 2, "delayed": 3, "bounced": 4}
 
@@ -113,7 +115,8 @@ def _open(state: TicketState, arrival: Arrival, now: datetime) -> Decision[Ticke
         market=inbound.market or defaults.market,
         contact=arrival.contact(),
         **_present(customer=inbound.customer),
-        order_ref=inbound.order_ref,
+        **{name: getattr(inbound, name) for name in _SALE},
+        reply_by=inbound.reply_by,
         subject=subject_of(inbound),
         language=inbound.language or inbound.sender.language or defaults.language,
         priority=inbound.priority or Priority.NORMAL,
@@ -150,8 +153,11 @@ def _updates(ticket: Ticket, arrival: Arrival) -> dict[str, Any]:
     The reply address is never among them: From and Reply-To are easily forged.
     """
     inbound, changes = arrival.inbound, dict[str, Any]()
-    if ticket.order_ref is None and inbound.order_ref is not None:
-        changes["order_ref"] = inbound.order_ref
+    for name in _SALE:
+        if getattr(ticket, name) is None and (value := getattr(inbound, name)) is not None:
+            changes[name] = value
+    if not inbound.automated and (ticket.reply_by is None or ticket.oldest_unanswered_at is None):
+        changes["reply_by"] = inbound.reply_by
     if inbound.customer is not None:
         changes["customer"] = inbound.customer
     return changes

@@ -68,6 +68,10 @@ def test_a_message_with_everything_is_read_field_by_field() -> None:
         "brand": "korale",
         "market": {"marketplace": "coupang", "country": "KR"},
         "order_ref": "77",
+        "order_line": "77-1",
+        "listing": "item-9",
+        "shop": "nimbus-kr",
+        "reply_by": "2026-11-22T18:00:00+09:00",
         "tags": ["delivery", " ", "late"],
         "customer": {"tier": "gold", "orders": 12},
         "priority": "high",
@@ -96,6 +100,10 @@ def test_a_message_with_everything_is_read_field_by_field() -> None:
         brand="korale",
         market=Market(marketplace="coupang", country="KR"),
         order_ref="77",
+        order_line="77-1",
+        listing="item-9",
+        shop="nimbus-kr",
+        reply_by=datetime(2026, 11, 22, 9, tzinfo=UTC),
         tags=("delivery", "late"),
         customer=CustomerFacts.model_validate({"tier": "gold", "orders": 12}),
         priority=Priority.HIGH,
@@ -116,7 +124,7 @@ def test_a_message_with_little_leaves_the_rest_unsaid() -> None:
 
 def test_a_blank_field_is_as_good_as_none() -> None:
     person = {"id": "b1", "name": " ", "email": "", "phone": "\t", "language": ""}
-    blank = dict.fromkeys(("subject", "language", "brand", "order_ref"), " ")
+    blank = dict.fromkeys(("subject", "language", "brand", "order_ref", "listing"), " ")
     assert parse({**LITTLE, **blank, "from": person}) == SAID_LITTLE
 
 
