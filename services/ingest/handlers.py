@@ -25,7 +25,7 @@ from kit.protocol.ports import Store
 from kit.protocol.record import Record
 from services.ingest import blobs, metrics
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import CHANNELS, email
+from services.ingest.channels import CHANNELS, MAILS
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, without_content
 from services.ingest.core.commands import CommandContext
@@ -115,7 +115,7 @@ class Parsing:
     def checks_dkim(self, raw: InboundRecord) -> bool:
         """Whether the record is a mail whose DKIM signatures Deskbus checks itself."""
         account = self.accounts().named(raw.channel, raw.account)
-        return account is not None and account.check_dkim and account.channel == email.CHANNEL
+        return account is not None and account.check_dkim and account.channel in MAILS
 
     def _value(self, parsed: InboundMessage | DeliveryStatus, raw: InboundRecord) -> Arrival | StatusReport:
         metrics.PARSED.labels(parsed.channel, "status" if isinstance(parsed, DeliveryStatus) else "message").inc()

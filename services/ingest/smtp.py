@@ -21,9 +21,9 @@ from contracts.inbound import HttpRequest
 from kit.base.errors import TransientError
 from kit.doors.tls import DoorCertificate
 from services.ingest import metrics
-from services.ingest.accounts import Accounts
+from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import MAILS, email
 from services.ingest.channels import channel as channels
-from services.ingest.channels import email
 from services.ingest.intake import Envelope, Intake
 from services.ingest.settings import IngestSettings
 
@@ -67,7 +67,7 @@ class _Handler:
     async def handle_RCPT(self, _: Any, __: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's name
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
-        if len(address) > 320 or any(c.isspace() for c in address) or self.policy().addressed(address) is None:
+        if len(address) > 320 or any(c.isspace() for c in address) or self._mailbox(address) is None:
             metrics.REFUSED.labels(email.CHANNEL, "unknown_account").inc()
             return "550 5.1.1 No such mailbox"
         envelope.rcpt_tos.append(address)
@@ -77,34 +77,38 @@ class _Handler:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         """Write one record per account: a mail to two accounts opens a ticket on each."""
         outcomes: dict[str, str] = {}
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[str, tuple[Account, list[str]]] = {}
         for address in envelope.rcpt_tos:
-            account = self.policy().addressed(address)
+            account = self._mailbox(address)
             if account is not None:
-                wanted.setdefault(account.name, []).append(address)
+                wanted.setdefault(account.name, (account, []))[1].append(address)
         body = envelope.content if isinstance(envelope.content, bytes) else bytes(str(envelope.content), "utf-8")
-        for name, addresses in wanted.items():
-            outcome = await self._take(name, addresses, envelope.mail_from or "", server, session, body)
+        for account, addresses in wanted.values():
+            outcome = await self._take(account, addresses, envelope.mail_from or "", server, session, body)
             outcomes |= dict.fromkeys(addresses, outcome)
         if server.lmtp:  # one answer for each recipient
             return "\r\n".join(_REPLIES[outcomes.get(address, "no_recipient")] for address in envelope.rcpt_tos)
         # If only some accounts got the mail, the sender retries it, and the others drop the duplicate.
         return _REPLIES["later" if "later" in outcomes.values() else "taken" if outcomes else "no_recipient"]
 
+    def _mailbox(self, address: str) -> Account | None:
+        account = self.policy().addressed(address)
+        return account if account is not None and account.channel in MAILS else None
+
     async def _take(
-        self, account: str, addresses: list[str], mail_from: str, server: Any, session: Any, body: bytes
+        self, account: Account, addresses: list[str], mail_from: str, server: Any, session: Any, body: bytes
     ) -> str:
         peer = session.peer[0] if isinstance(session.peer, tuple) and session.peer else ""
         query = {"mail_from": "" if mail_from == "<>" else mail_from, "rcpt_to": " ".join(addresses)}
         known = HttpRequest.model_construct(
             method="LMTP" if server.lmtp else "SMTP", url=None, query=query, headers={"peer": str(peer)}
         )
-        key = channels.short_key(account, email.contact_key(body))
-        envelope = Envelope(email.CHANNEL, account, key, "message/rfc822", known, verified=False)
+        key = channels.short_key(account.name, MAILS[account.channel](body))
+        envelope = Envelope(account.channel, account.name, key, "message/rfc822", known, verified=False)
         try:
             await self.intake.take(envelope, body)
         except TransientError as fault:
-            log.warning("a mail was temporarily refused", account=account, reason=str(fault))
+            log.warning("a mail was temporarily refused", account=account.name, reason=str(fault))
             return "later"
         return "taken"
 

@@ -81,6 +81,7 @@ BODIES: list[tuple[str, bytes, list[str] | None]] = [
     ("sms", b"MessageSid=SM1&MessageStatus=sent", []),
     ("email", b"Message-ID: <1@x>\r\n\r\nhello", ["<1@x>"]),
     ("email", b"Subject: x\r\n\r\nhello", None),
+    ("amazon", b"Message-ID: <2@x>\r\n\r\nhello", ["<2@x>"]),
     ("webhook", b"[]", None),
     ("pigeon", b"x", None),
 ]

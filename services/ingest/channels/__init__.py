@@ -3,16 +3,21 @@
 What channels share is in channel.py, reading.py and originals.py.
 """
 
-from services.ingest.channels import email, generic, line, meta, twilio
+from collections.abc import Callable
+
+from services.ingest.channels import amazon, email, generic, line, meta, twilio
 from services.ingest.channels.channel import Channel, Webhook
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
 _WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio)
-_OTHERS: tuple[Channel, ...] = (email,)
+_OTHERS: tuple[Channel, ...] = (email, amazon)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
 """Channels with a webhook, by their name in URLs, accounts and inbound records."""
 
 CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in _OTHERS}}
 """All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""
+
+MAILS: dict[str, Callable[[bytes], str]] = {email.NAME: email.contact_key, amazon.NAME: amazon.contact_key}
+"""Channels whose messages are mails, with what keeps the mails of one thread in order."""

@@ -44,7 +44,7 @@ ONE_FILE_PER_MESSAGE = False
 IDEMPOTENT = False
 #: Reply-To is used for authenticated senders, and if authentication is not checked.
 _TRUSTED = {None, Authentication.PASS}
-_HEADER_BYTES = 64 * 1024
+HEADER_BYTES = 64 * 1024
 _MAX_REFERENCES = 200
 _TICKET_IN_SUBJECT = re.compile(r"\[#([0-9a-z][0-9a-z-]{7,39})\]", re.IGNORECASE)
 _NO_REPLY = re.compile(r"(?:no|do-?_?not)[-_.]?reply(?:[-_.+][^@]*)?@")
@@ -53,7 +53,7 @@ _VIA = re.compile(r"'?(.+?)'? via .+")
 
 def contact_key(raw: bytes) -> str:
     """Return the oldest Message-ID of the thread that the mail refers to, so that a thread stays in one partition."""
-    headers = heads.read(raw[:_HEADER_BYTES])
+    headers = heads.read(raw[:HEADER_BYTES])
     for name in ("references", "in-reply-to", "message-id"):
         found = reports.message_ids(heads.unfolded(headers, name, heads.MAX_LONG_HEADER))
         if found:
@@ -278,5 +278,5 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall: 
 
 def message_ids(body: bytes) -> list[str] | None:
     """Return the Message-ID, or None if the mail has none."""
-    identifier = BytesHeaderParser().parsebytes(body[:_HEADER_BYTES]).get("message-id")
+    identifier = BytesHeaderParser().parsebytes(body[:HEADER_BYTES]).get("message-id")
     return [identifier.strip()] if identifier else None
