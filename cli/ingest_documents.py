@@ -7,6 +7,7 @@ from datetime import datetime
 
 from cli.ingest_history import ClaimedRow
 from cli.rebuild import differing
+from contracts.ticket import Direction
 from kit.mongo import Row
 from kit.protocol.document import Document
 from services.ingest.claims import Claim
@@ -78,6 +79,16 @@ def differ_in_contacts(
         return {**row, "state": {**_state(row), "tickets": tickets}}
 
     return differing(known(mine), known(stored))
+
+
+def comparable(row: Row) -> Row:
+    """Return a message's row without the instant of one that we sent: the row is kept from the first of several
+    attempts to write the ticket, the event is of the last.
+    """
+    body = row.get("body") or {}
+    if body.get("direction") != Direction.OUT.value:
+        return row
+    return {**row, "at": None, "body": {name: value for name, value in body.items() if name != "sent_at"}}
 
 
 def _state(row: Row) -> Row:

@@ -13,7 +13,14 @@ from heapq import merge
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli.ingest_documents import claim_row, contact_state, differ_in_contacts, differ_in_tickets, ticket_document
+from cli.ingest_documents import (
+    claim_row,
+    comparable,
+    contact_state,
+    differ_in_contacts,
+    differ_in_tickets,
+    ticket_document,
+)
 from cli.ingest_history import IngestHistory, Place
 from cli.reading import TopicRecord, bounds, read
 from cli.rebuild import Mute, Report, begin, commit, own_event, write_page
@@ -264,7 +271,7 @@ class IngestRebuild:
     ) -> None:
         if self.report.compared:
             rows = [i.document for doc in page for i in doc.inserts if i.collection == MESSAGES]
-            await self._compare(MESSAGES, [dict(row) for row in rows], ("kind", "at", "body", "whole"))
+            await self._compare(MESSAGES, [dict(row) for row in rows], ("kind", "at", "body", "whole"), comparable)
         await write_page(differ, documents, page, self.report)
 
     # -- claims --------------------------------------------------------------------------------------------------
@@ -315,15 +322,21 @@ class IngestRebuild:
         else:
             await self.store.insert(THREADS, rows)
 
-    async def _compare(self, collection: str, rows: Sequence[Row], fields: Sequence[str]) -> None:
+    async def _compare(
+        self,
+        collection: str,
+        rows: Sequence[Row],
+        fields: Sequence[str],
+        compared: Callable[[Row], Row] = lambda row: row,
+    ) -> None:
         stored = {row["_id"]: row for row in await self.store.fetch(collection, [row["_id"] for row in rows])}
         for row in rows:
-            mine, theirs = as_stored(row), stored.get(row["_id"])
-            older = theirs is not None and "ticket" in theirs and not self.history.is_ticket(theirs["ticket"])
-            if not older:  # the claim of a ticket that Kafka knows nothing of any more
-                changed = [name for name in fields if theirs is None or mine.get(name) != theirs.get(name)]
-                about = f"{collection}/{row['_id']} ({row.get('ticket') or row.get('contact')})"
-                self.report.differences += [f"{about}: {', '.join(changed)}"] if changed else []
+            mine, theirs = compared(as_stored(row)), compared(stored.get(row["_id"], {}))
+            if "ticket" in theirs and not self.history.is_ticket(theirs["ticket"]):
+                continue  # Kafka knows nothing of this ticket any more
+            changed = [name for name in fields if mine.get(name) != theirs.get(name)]
+            about = f"{collection}/{row['_id']} ({row.get('ticket') or row.get('contact')})"
+            self.report.differences += [f"{about}: {', '.join(changed)}"] if changed else []
 
     # -- contacts ------------------------------------------------------------------------------------------------
 
