@@ -14,7 +14,7 @@ def message_ids(record: InboundRecord) -> list[str] | None:
     channel = CHANNELS.get(record.channel)
     try:
         return None if channel is None else channel.message_ids(record.body)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last: JSON nested too deeply
         return None
 
 

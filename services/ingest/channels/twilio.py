@@ -261,5 +261,5 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
 
 def message_ids(body: bytes) -> list[str]:
     """Return the message's id; none for a status, which has no `Body`."""
-    form = dict(parse_qsl(body.decode()))
+    form = dict(parse_qsl(body.decode(), keep_blank_values=True))  # a picture has an empty `Body`
     return [form["MessageSid"]] if "Body" in form else []
