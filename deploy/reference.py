@@ -1,5 +1,5 @@
-"""`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, REST APIs),
-parts of the Helm chart, Grafana's dashboards and the rules of the service level objectives.
+"""`python -m deploy.reference [--check]`: generates the reference in docs/ (metrics, settings, policies, channels, REST
+APIs), parts of the Helm chart, Grafana's dashboards and the rules of the service level objectives.
 
 Services are built but not started; no server is contacted.
 """
@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contracts.topics import SERVICES
-from deploy import chart, policies
+from deploy import channels, chart, policies
 from deploy.dashboards import DASHBOARDS, grafana
 from deploy.settings import settings_class
 from deploy.slo import rules as slo_rules
@@ -43,6 +43,7 @@ def outputs() -> dict[Path, str]:
         DOCS / "metrics.md": _metrics(),
         DOCS / "settings.md": _settings(),
         DOCS / "policies.md": policies.page(),
+        DOCS / "channels" / "README.md": channels.page(),
         slo_rules.OUTPUT: slo_rules.text(),
         chart.FILES / "rules" / slo_rules.OUTPUT.name: slo_rules.text(),
         **{DOCS / "openapi" / f"{name}.json": _json(document) for name, document in documents.items()},

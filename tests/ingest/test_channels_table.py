@@ -131,15 +131,6 @@ def test_a_channel_is_of_the_public_vocabulary_and_needs_what_accounts_have(name
     assert set(module.NEEDS) <= set(Account.model_fields), "a key of its own is a field of Account"
 
 
-def test_only_providers_that_recognise_a_repeated_reply_are_sent_one_again() -> None:
-    """A customer would have the reply twice."""
-    assert {name for name, module in CHANNELS.items() if module.IDEMPOTENT} == {"webhook", "line"}
-
-
-def test_whatsapp_takes_one_file_per_message() -> None:
-    assert {name for name, module in CHANNELS.items() if module.ONE_FILE_PER_MESSAGE} == {"whatsapp"}
-
-
 def _uncounted(channel: str, expected: list[tuple[str, dict[str, str]]]) -> list[str]:
     samples = [(f"deskbus_ingest_{metric}_total", {"channel": channel} | labels) for metric, labels in expected]
     return [metric for metric, labels in samples if REGISTRY.get_sample_value(metric, labels) is None]

@@ -117,6 +117,7 @@ class Worker:
         broker: Broker | None = None,
         signatures: Signatures | None = None,
         accounts: Accounts | None = None,
+        secrets: Secrets | None = None,
         *,
         beside: bool = True,
     ) -> None:
@@ -125,7 +126,7 @@ class Worker:
         self.clock = clock or FakeClock(START)
         self.broker = broker or Broker()
         accounts = accounts or AccountsFile.model_validate(ACCOUNTS)
-        secrets = Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
+        secrets = secrets or Secrets({"S": "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="})
         self.accounts, self.secrets = accounts, secrets
         self.tickets: Documents[TicketState] = ClearedAtOnce(TICKET_KIND, self.store, self.broker, self.clock)
         self.contacts: Documents[ContactState] = ClearedAtOnce(CONTACT_KIND, self.store, self.broker, self.clock)

@@ -37,13 +37,6 @@ ACCOUNTS = load(Path(__file__).parents[3] / "deploy/config/ingest.yaml", Account
 SMS_URL = "https://desk.nimbus.example/v1/channels/sms/webhook"
 
 
-def example(channel: str) -> Account:
-    """The channel's first account in the example policy; a channel without one has nothing to be tested with."""
-    found = next((account for account in ACCOUNTS.accounts if account.channel == channel), None)
-    assert found is not None, f"add an account of {channel} to deploy/config/ingest.yaml"
-    return found
-
-
 def account(channel: str, name: str) -> Account:
     found = ACCOUNTS.named(channel, name)
     assert found is not None

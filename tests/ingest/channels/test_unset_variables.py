@@ -1,5 +1,6 @@
 """A variable that an account names and that is not set: never an empty text in a URL, a login or a signature."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -9,27 +10,33 @@ from services.ingest.accounts import Account
 from services.ingest.channels import CHANNELS
 from services.ingest.channels.channel import Request
 from services.ingest.channels.twilio import verify
+from services.ingest.core.messages import HttpCall, Unsendable, Upload
 from tests.ingest.channels import samples as s
+from tests.ingest.channels.cases import CASES, Case
 
 UNSET = "${NOT_SET}"
 
 
-@pytest.mark.parametrize(
-    ("account", "change"),
-    [
-        (s.ALLEGRO, {"base_url": UNSET}),
-        (s.WA, {"base_url": f"{UNSET}/v25.0"}),
-        (s.LINE, {"base_url": UNSET}),
-        (s.SMS, {"base_url": UNSET}),
-        (s.SMS, {"public_url": f"{UNSET}/v1"}),
-        (s.SMS, {"username": UNSET}),
-    ],
-)
-def test_a_reply_waits_for_a_variable_that_is_not_set(account: Account, change: dict[str, Any]) -> None:
-    reply, incomplete = s.reply("Hello", to="+66812345678"), account.model_copy(update=change)
-    with pytest.raises(Unresolved, match="the variable NOT_SET is not set"):
-        CHANNELS[account.channel].render(reply, incomplete, s.SECRETS)
-    CHANNELS[account.channel].render(reply, account, s.SECRETS)
+def _rendered(case: Case, account: Account) -> Any:
+    """A reply to the case's message; None if the channel takes no such reply."""
+    with contextlib.suppress(Unsendable):
+        return CHANNELS[case.name].render(case.reply(), account, case.secrets)
+
+
+def _with(account: Account, key: str, value: str) -> Account:
+    return account.model_copy(update={key: value})
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_reply_waits_for_a_variable_that_is_not_set(case: Case) -> None:
+    whole = _rendered(case, case.account)
+    for key in ("base_url", "public_url", "username"):
+        if (value := getattr(case.account, key)) is None:
+            continue
+        used = whole is not None and whole != _rendered(case, _with(case.account, key, value.replace("1", "2") + "9"))
+        assert used or whole is None or key != "base_url"
+        with pytest.raises(Unresolved, match="the variable NOT_SET is not set") if used else contextlib.nullcontext():
+            _rendered(case, _with(case.account, key, f"{UNSET}/v1"))
 
 
 def test_a_signature_over_a_url_that_is_not_known_is_nobody_s_forgery() -> None:
@@ -38,12 +45,10 @@ def test_a_signature_over_a_url_that_is_not_known_is_nobody_s_forgery() -> None:
         verify(Request(b"", {"x-twilio-signature": "AAAA"}), account, s.SECRETS, s.NOW)
 
 
-def test_a_slash_at_the_end_of_the_provider_s_url_makes_no_other_url() -> None:
-    for account in (s.WA, s.LINE, s.SMS):
-        reply, slash = (
-            s.reply("Hello", to="+66812345678"),
-            account.model_copy(update={"base_url": "https://p.example/"}),
-        )
-        rendered: Any = CHANNELS[account.channel].render(reply, slash, s.SECRETS)
-        assert "https://p.example/" in rendered.url
-        assert "//" not in rendered.url.removeprefix("https://")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_slash_at_the_end_of_the_provider_s_url_makes_no_other_url(case: Case) -> None:
+    call = _rendered(case, _with(case.account, "base_url", "https://p.example/api/"))
+    call = call.call if isinstance(call, Upload) else call
+    if isinstance(call, HttpCall):
+        assert call.url.startswith("https://p.example/api/")
+        assert "//" not in call.url.removeprefix("https://")

@@ -6,20 +6,25 @@ Its account is the first YAML block of its page in the folder channels of docs/,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import yaml
 
+from contracts.inbound import InboundRecord
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import CHANNELS
 from services.ingest.channels.channel import Request
+from services.ingest.core.messages import Inbound, InboundMessage, OutgoingReply
 from services.ingest.policy_file import AccountsFile
+from tests.ingest.channels.samples import NOW, reply
 
 PAGES = Path(__file__).parents[4] / "docs" / "channels"
 _YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -51,7 +56,16 @@ class Case:
     timed: bool = False
     """Whether the signature contains an instant, so that an old request is refused."""
     reply_id: tuple[int, bytes, str] | None = None
-    """A response to a sent reply: status, body, and the provider's id of the message in it."""
+    """A response to a sent reply: status, body, and the provider's id of the message in it. None for mail, and for a
+    channel without replies."""
+    delivered: bytes | None = None
+    """A body that says that the message of `reply_id` has been delivered, if the provider does."""
+    signs_body: bool = True
+    """Whether the signature covers the body. A token that is sent along does not."""
+    unsigned_headers: frozenset[str] = frozenset({"content-type", "user-agent"})
+    """Headers of a signed request that are neither a signature nor covered by one."""
+    strangers: Mapping[str, str] | None = None
+    """Values of `environ` for an account with other secrets, if `changed` makes none that are valid."""
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -69,6 +83,45 @@ class Case:
     def secrets(self) -> Secrets:
         """The secrets of the environment."""
         return Secrets(self.environ)
+
+    @property
+    def other_secrets(self) -> Secrets:
+        """Secrets of the same form with other values."""
+        return Secrets(self.strangers or {name: changed(value) for name, value in self.environ.items()})
+
+    @property
+    def read(self) -> tuple[bytes, ...]:
+        """All bodies that can be read."""
+        return (self.message, self.another, *self.silent, *self.several, *filter(None, [self.delivered]))
+
+    def record(self, body: bytes, at: datetime = NOW) -> InboundRecord:
+        """The record of a body that the door has written without headers or query."""
+        return InboundRecord(
+            receipt="r1",
+            channel=self.name,
+            account=self.account.name,
+            key="k",
+            received_at=at,
+            body=body,
+            size=len(body),
+        )
+
+    def parsed(self, body: bytes) -> Sequence[Inbound]:
+        """What the channel finds in a body."""
+        return CHANNELS[self.name].parse(self.record(body), self.account, self.accounts, self.secrets)
+
+    def reply(self, text: str = "On its way", **more: Any) -> OutgoingReply:
+        """A reply to the message."""
+        (message,) = (each for each in self.parsed(self.message) if isinstance(each, InboundMessage))
+        to = {"to": message.sender.address, "conversation": message.conversation, "in_reply_to": self.message_id}
+        return reply(text, **{**to, **more})
+
+
+def changed(text: str) -> str:
+    """The text with another letter or digit in the middle, which no decoder ignores there."""
+    middle = len(text) // 2
+    place = next(n for n in sorted(range(len(text)), key=lambda n: abs(n - middle)) if text[n].isalnum())
+    return text[:place] + ("1" if text[place] == "0" else "0") + text[place + 1 :]
 
 
 CASES: dict[str, Case] = {
