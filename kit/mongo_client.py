@@ -22,6 +22,7 @@ from pymongo.read_concern import ReadConcern
 from kit.base import metrics
 from kit.base.certificates import WatchedFiles, note_expiry
 from kit.base.errors import InvalidCertificate, InvalidConnectionString
+from kit.base.files import UTF8
 
 log = structlog.get_logger(__name__)
 Row = dict[str, Any]
@@ -110,7 +111,7 @@ class MongoConnection:
         if isinstance(self._address, str):
             return self._address
         try:
-            with self._address.open(encoding="utf-8") as file:
+            with self._address.open(encoding=UTF8) as file:
                 url = file.read(_MAX_LENGTH).strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8"

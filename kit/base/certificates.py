@@ -4,7 +4,6 @@ Rule: files are only read here. What uses a certificate loads it again once its 
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cryptography import x509
 
 from kit.base import metrics
 from kit.base.errors import InvalidCertificate
+from kit.base.files import state
 
 _MAX_BYTES = 4 * 1024 * 1024  # a bundle of CAs has a few hundred KiB
 
@@ -34,18 +34,10 @@ class WatchedFiles:
         return changed
 
     def _stat(self) -> list[tuple[int, ...] | None]:
-        return [_stat(path) for path in self.paths]
+        return [state(path) for path in self.paths]
 
     def _digest(self) -> list[bytes]:
         return [hashlib.sha256(_content(path)).digest() for path in self.paths]
-
-
-def _stat(path: Path) -> tuple[int, ...] | None:
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - follows symlinks: a mounted secret is updated by replacing one
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _content(path: Path) -> bytes:

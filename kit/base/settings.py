@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from contracts.topics import MAX_VALUE_BYTES, group_name
+from kit.base.files import UTF8
 from kit.base.kafka_settings import KafkaSettings
 from kit.base.tokens import Caller, parse_tokens
 
@@ -120,7 +121,7 @@ class ServiceSettings(KafkaSettings):
         text = value.get_secret_value()
         if text and ":" not in text:
             try:
-                text = Path(text).read_text(encoding="utf-8")
+                text = Path(text).read_text(encoding=UTF8)
             except (OSError, UnicodeDecodeError) as error:  # must stop the start, not open a door
                 why = error.strerror if isinstance(error, OSError) else "not UTF-8"
                 raise ValueError(f"neither tokens nor a file that can be read: {why}") from None

@@ -82,6 +82,7 @@ class Connection:
 
     async def note_expiry(self) -> None:
         """Export when certificate and token expire. Files are replaced while connections last, so look now and then."""
+        await self._reader.look_again()
         self._reader.note_expiry()
 
     def unreachable(self, error: BaseException) -> TransientError:

@@ -24,6 +24,7 @@ from kit.base import metrics
 from kit.base.certificates import note_expiry
 from kit.base.clock import Clock
 from kit.base.errors import InvalidCertificate
+from kit.base.files import UTF8
 from kit.base.kafka_settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,11 @@ class Reader:
     def forget_token(self) -> None:
         """Ask the command again next time: its token was refused."""
         self._token = None
+
+    async def look_again(self) -> None:
+        """Read what could not be used once more: it may be mended, and long before the next connection is made."""
+        if self._refused is not None and self._last is not None:
+            await self.read()
 
     def note_expiry(self) -> None:
         """Export when the certificate and the token expire that the files hold now. A command is not asked for this."""
@@ -170,7 +176,7 @@ def _bytes(file: Path) -> bytes:
 
 
 def _text(file: Path) -> str:
-    text = _bytes(file).decode("utf-8").strip()
+    text = _bytes(file).decode(UTF8).strip()
     if not text:
         raise CredentialsError(f"{file} is empty")
     return text

@@ -5,7 +5,6 @@ Rule: an invalid file never replaces the policy in force. Secrets do not belong 
 
 import asyncio
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic_core import ErrorDetails
 from kit.base import metrics
 from kit.base.clock import Clock
 from kit.base.errors import InvalidPolicy
+from kit.base.files import state
 from kit.base.turns import every
 from kit.policy import keys
 
@@ -161,7 +161,7 @@ class PolicyFile(Generic[T]):
         """Load the file. Raises InvalidPolicy: a service does not start without a valid policy."""
         self.path = path
         self._model = model
-        self._stat = self._stat_file()
+        self._stat = state(path)
         content = _content(path)
         self._digest = self._seen = hashlib.sha256(content).hexdigest()
         self.current: T = parse(str(path), content, model)
@@ -171,16 +171,9 @@ class PolicyFile(Generic[T]):
     def _name(self) -> str:
         return f"{self._count}-{self._digest[:12]}"
 
-    def _stat_file(self) -> tuple[int, ...] | None:
-        try:
-            stat = os.stat(self.path)  # noqa: PTH116 - follows symlinks: a ConfigMap is updated by replacing one
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
     def reload(self) -> bool:
         """Load the file if it changed; return whether the policy in force changed. An invalid file is logged once."""
-        stat = self._stat_file()
+        stat = state(self.path)
         if stat == self._stat:
             return False
         self._stat = stat

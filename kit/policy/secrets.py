@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from contracts.values import OneOrMany
+from kit.base.files import UTF8, state
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
@@ -41,7 +42,7 @@ class Secrets:
         self._environ = (
             dict(os.environ) if environ is None else environ
         )  # a copy, as os.environ decodes at every access
-        self._files: dict[str, tuple[tuple[int, int], str]] = {}
+        self._files: dict[str, tuple[tuple[int, ...] | None, str]] = {}
 
     def secret(self, refs: str | tuple[str, ...]) -> str:
         """Return the first secret that is set, the one to sign and log in with. Raises Unresolved if none is."""
@@ -81,8 +82,7 @@ class Secrets:
         return value
 
     def _read(self, path: str) -> str:
-        stat = os.stat(path)  # noqa: PTH116 - called for every signature; pathlib is slower
-        changed = stat.st_ino, stat.st_mtime_ns
-        if path not in self._files or self._files[path][0] != changed:
-            self._files[path] = changed, Path(path).read_text(encoding="utf-8").strip()
+        now = state(path)
+        if now is None or path not in self._files or self._files[path][0] != now:
+            self._files[path] = now, Path(path).read_text(encoding=UTF8).strip()
         return self._files[path][1]

@@ -82,6 +82,8 @@ async def test_a_file_in_the_middle_of_a_rotation_changes_nothing(password: Path
     assert [line["event"] for line in logs] == ["keeping the former credentials for Kafka"]
     assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 1
     put(password, "second")
+    await files.look_again()  # nothing connects for hours
+    assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 0
     assert (await files.read()).password == "second"
     assert metrics.CERTIFICATE_REFUSED.labels("kafka")._value.get() == 0
 

@@ -60,14 +60,19 @@ def test_a_file_that_another_takes_the_place_of_is_read_anew(tmp_path: Path) -> 
         assert secrets.secret(f"file:{file}") == text
 
 
-def test_a_file_that_has_not_changed_is_read_once(tmp_path: Path) -> None:
-    file, secrets = tmp_path / "secret", Secrets({})
+def test_a_file_that_has_not_changed_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Door and sinks ask for the same secret again and again."""
+    file, read, reads = tmp_path / "key", Path.read_text, list[Path]()
+
+    def counted(path: Path, encoding: str) -> str:
+        reads.append(path)
+        return read(path, encoding)
+
     file.write_text("one")
-    os.utime(file, ns=(1, 1))
-    assert secrets.secret(f"file:{file}") == "one"
-    file.write_text("two")
-    os.utime(file, ns=(1, 1))
-    assert secrets.secret(f"file:{file}") == "one"
+    monkeypatch.setattr(Path, "read_text", counted)
+    secrets = Secrets({})
+    assert [secrets.secret(f"file:{file}") for _ in range(3)] == ["one"] * 3
+    assert reads == [file]
 
 
 def test_what_is_not_there_is_named_each_with_its_reason(tmp_path: Path) -> None:
