@@ -6,11 +6,11 @@ killed begins again; until one has ended, the service waits.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -145,7 +145,7 @@ async def rebuild(
     elif reasons := await running(kafka, prefix, [plan.service]):
         raise Refused(reasons)
     report = Report(compared=compare)
-    with TemporaryDirectory(prefix="deskbus-") as folder, Spool(Path(folder)) as spool:
+    with _room(), Spool() as spool:
         offsets = await committed(kafka, group_name(plan.service, prefix))
         dead: set[tuple[str, int, int]] = set()
         for each in (*earlier, prefix):
@@ -161,6 +161,17 @@ async def rebuild(
             await commit(kafka, group_name(plan.service, prefix), handled)
         await store.set_each(MARKER, "state", {MARKER: "done"})
     return report
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say what to do where a disk is full; what was written so far goes with the next run."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Refused(
+            [f"the temporary folder cannot take the records: {error}; set TMPDIR, and run it again"]
+        ) from error
 
 
 def _collections(plan: Plan[Any]) -> list[str]:

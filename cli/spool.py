@@ -1,4 +1,7 @@
-"""Records by document, in a file on disk: a service's whole history does not fit into memory, one document's does."""
+"""Records by document, in a file on disk: a service's whole history does not fit into memory, one document's does.
+
+Rule: the file holds what customers wrote, so it has no name, and is gone with the process however that ends.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -35,9 +37,9 @@ class History:
 class Spool:
     """Written once, then read by document."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make the file in `folder`; it is of no use to another process."""
-        self._database = sqlite3.connect(folder / "records.sqlite")
+    def __init__(self) -> None:
+        """Make the file, in TMPDIR if that is set. Raises sqlite3.Error, as all methods do, where there is no room."""
+        self._database = sqlite3.connect("")  # SQLite's name for a file that it removes as soon as it is open
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute(_TABLE)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiokafka import TopicPartition
@@ -11,6 +17,8 @@ from pymongo import MongoClient
 
 from cli.plans import PLANS
 from cli.rebuild import Report, rebuild
+from cli.spool import Spool
+from cli.standstill import Refused
 from cli.topics import committed, create_topics, delete_topics
 from contracts.agents import AgentUpdated
 from contracts.envelope import HEADERS, Event
@@ -44,6 +52,25 @@ async def producer(kafka: str) -> AsyncIterator[Producer]:
     await made.start()
     yield made
     await made.stop()
+
+
+def test_a_rebuild_that_is_killed_leaves_no_messages_on_disk(tmp_path: Path) -> None:
+    code = (
+        "from cli.spool import Spool; from cli.reading import TopicRecord; import sys\n"
+        "spool = Spool()\n"
+        "for offset in range(5000):\n"
+        "    spool.hear(f't-{offset}', None, 't', TopicRecord('t', 0, offset, b'k', b'secret' * 200, [], 0))\n"
+        "print(len(list(spool.histories())), flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"5000\n"
+        held = [str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert [each for each in held if each.startswith(str(tmp_path))], "it is not in TMPDIR"
+        process.kill()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def put(producer: Producer, topic: str, *events: Event) -> None:
@@ -91,6 +118,19 @@ async def test_a_group_without_positions_gets_those_up_to_which_it_has_answered(
     assert found["seen"]["/deskbus/ingest"]["upto"] == 3, (
         "the service will hear the last note again, for the first time"
     )
+
+
+async def test_a_full_disk_is_said_and_the_next_run_begins_again(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, producer: Producer, past: Past, policy: Any
+) -> None:
+    await put(producer, topics + TICKETS, *(each.item.event for each in past.heard if each.item.event is not None))
+    await put(producer, topics + SLA, *past.rig.sent.events)
+    full = sqlite3.OperationalError("database or disk is full")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Refused, match=r"is full; set TMPDIR, and run it again"):
+        patch.setattr(Spool, "hear", Mock(side_effect=full))
+        await rebuilt(kafka, mongo, prefix, policy)
+    assert (await rebuilt(kafka, mongo, prefix, policy)).heard == 4
+    assert stored(mongo, prefix)["_id"] == TICKET
 
 
 @pytest.mark.parametrize("form", ["o{}", "{}o."])
