@@ -14,6 +14,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaConnectionError,
+    KafkaError,
     TopicAuthorizationFailedError,
 )
 from pydantic import ValidationError
@@ -375,6 +376,10 @@ def _connected(work: Coroutine[Any, Any, T]) -> T:
         raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault
     except _NOT_ALLOWED as fault:
         raise _fail(f"Kafka does not allow that to this user: {fault}") from fault
+    except (
+        KafkaError
+    ) as fault:  # its own reason: too few brokers for the copies, no authorizer, a setting it does not take
+        raise _fail(f"Kafka refuses that: {fault}") from fault
 
 
 def _known(service: str) -> str:

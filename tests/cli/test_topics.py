@@ -11,8 +11,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
+from typer.testing import CliRunner
 
 from cli import topics as command
+from cli.__main__ import app
 from cli.topics import committed, configurations, create_topics, delete_topics, existing, members, overrides
 from contracts.envelope import HEADERS
 from contracts.topics import AGENTS, MAX_VALUE_BYTES, TICKETS, TOPICS, topic_name
@@ -199,3 +201,11 @@ async def test_a_group_that_is_still_loaded_is_not_taken_for_one_without_commits
     monkeypatch.setattr(command, "client", Young(10_000).connect)
     with pytest.raises(GroupCoordinatorNotAvailableError):
         await committed("kafka:9092", "deskbus.sla")
+
+
+def test_what_kafka_refuses_is_told_in_one_line(kafka: str, prefix: Prefix) -> None:
+    done = CliRunner().invoke(app, ["topics", "--replication", "99", "--kafka", kafka, "--prefix", prefix.topics])
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("deskbus: Kafka refuses that: ")
+    assert "InvalidReplicationFactorError" in line
