@@ -15,7 +15,7 @@ db.execute("create table if not exists history (subject text, sequence integer, 
 inbox = Inbox()
 inbox.create(db)
 
-broker = KafkaBroker(os.environ.get("KAFKA", "127.0.0.1:9092"))
+broker = KafkaBroker(os.environ.get("KAFKA", "127.0.0.1:9092").split(","))
 
 
 @broker.subscriber(
