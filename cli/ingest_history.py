@@ -6,15 +6,14 @@ Written once, in the order of the topics; then read by ticket, by contact, and b
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.spool import unnamed
 from contracts.contacts import ContactUpdated
 from contracts.envelope import Command, Event
 from contracts.tickets import MessageReceived, TicketOpened
@@ -60,11 +59,9 @@ class ClaimedRow:
 class IngestHistory:
     """Records of ingest's topics by what they are about, and the claims that follow from them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make the file in `folder`; it is of no use to another process."""
-        self._database = sqlite3.connect(folder / "ingest.sqlite")
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+    def __init__(self) -> None:
+        """Make the file; it is gone with the process."""
+        self._database = unnamed()
         self._database.executescript(_TABLES)
 
     def __enter__(self) -> Self:

@@ -6,9 +6,7 @@ killed begins again; until one has ended, the service waits.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -16,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.reading import TopicRecord, bounds, read
-from cli.spool import History, Spool
+from cli.spool import History, Spool, room
 from cli.standstill import Refused, running
 from cli.topics import committed
 from contracts.dlq import DeadLetter
@@ -145,7 +143,7 @@ async def rebuild(
     elif reasons := await running(kafka, prefix, [plan.service]):
         raise Refused(reasons)
     report = Report(compared=compare)
-    with _room(), Spool() as spool:
+    with room(), Spool() as spool:
         offsets = await committed(kafka, group_name(plan.service, prefix))
         dead: set[tuple[str, int, int]] = set()
         for each in (*earlier, prefix):
@@ -161,17 +159,6 @@ async def rebuild(
             await commit(kafka, group_name(plan.service, prefix), handled)
         await store.set_each(MARKER, "state", {MARKER: "done"})
     return report
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Say what to do where a disk is full; what was written so far goes with the next run."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise Refused(
-            [f"the temporary folder cannot take the records: {error}; set TMPDIR, and run it again"]
-        ) from error
 
 
 def _collections(plan: Plan[Any]) -> list[str]:

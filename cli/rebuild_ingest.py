@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import merge
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cli.ingest_documents import (
     claim_row,
@@ -24,6 +22,7 @@ from cli.ingest_documents import (
 from cli.ingest_history import IngestHistory, Place
 from cli.reading import TopicRecord, bounds, read
 from cli.rebuild import Mute, Report, begin, commit, own_event, write_page
+from cli.spool import room
 from cli.standstill import Refused, running
 from cli.topics import committed
 from contracts import inbound, topics
@@ -106,7 +105,7 @@ async def rebuild_ingest(
     elif reasons := await running(kafka, prefix, [SERVICE]):
         raise Refused(reasons)
     report = Report(compared=compare)
-    with TemporaryDirectory(prefix="deskbus-") as folder, IngestHistory(Path(folder)) as history:
+    with room(), IngestHistory() as history:
         offsets = await committed(kafka, group_name(SERVICE, prefix))
         source = Source(history, Parsing(lambda: accounts, secrets), None if compare else store, report)
         for each in (*earlier, prefix):

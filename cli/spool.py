@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import TracebackType
 from typing import Self
 
 from cli.reading import TopicRecord
+from cli.standstill import Refused
 
 _TABLE = """
 CREATE TABLE records (
@@ -22,6 +24,24 @@ CREATE TABLE records (
 )
 """
 _COLUMNS = "topic, partition, offset, key, value, headers, at"
+
+
+def unnamed() -> sqlite3.Connection:
+    """Open a database in a file of the temporary folder that has no name, for this process alone."""
+    database = sqlite3.connect("")  # SQLite removes the file as soon as it is open
+    database.execute("PRAGMA synchronous=OFF")
+    database.execute("PRAGMA journal_mode=OFF")
+    return database
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """Say what to do where the temporary folder is full; what was written so far goes with the next run."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        reason = f"the temporary folder cannot take the records: {error}; set TMPDIR, and run it again"
+        raise Refused([reason]) from error
 
 
 @dataclass
@@ -39,9 +59,7 @@ class Spool:
 
     def __init__(self) -> None:
         """Make the file, in TMPDIR if that is set. Raises sqlite3.Error, as all methods do, where there is no room."""
-        self._database = sqlite3.connect("")  # SQLite's name for a file that it removes as soon as it is open
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database = unnamed()
         self._database.execute(_TABLE)
 
     def __enter__(self) -> Self:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from cli.reading import TopicRecord
 from cli.spool import History, Spool
 
@@ -17,13 +13,8 @@ def record(offset: int, topic: str = "in", partition: int = 0, **content: bytes 
     )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def test_histories_come_by_document_each_topic_in_its_order(folder: Path) -> None:
-    with Spool(folder) as spool:
+def test_histories_come_by_document_each_topic_in_its_order() -> None:
+    with Spool() as spool:
         spool.hear("b", None, "x.in", record(7))
         spool.hear("a", "e1", "x.in", record(3, partition=1))
         spool.say("b", "e0", "x.out", record(9, "out"))
@@ -44,8 +35,8 @@ def test_histories_come_by_document_each_topic_in_its_order(folder: Path) -> Non
     ]
 
 
-def test_the_last_record_of_each_partition_that_an_event_names_is_answered(folder: Path) -> None:
-    with Spool(folder) as spool:
+def test_the_last_record_of_each_partition_that_an_event_names_is_answered() -> None:
+    with Spool() as spool:
         for partition, offset, cause in ((0, 5, "e5"), (0, 9, "e9"), (0, 7, "e7"), (1, 2, "e2"), (1, 3, None)):
             spool.hear("a", cause, "x.in", record(offset, partition=partition))
         spool.hear("a", "e5", "old.in", record(40))
@@ -54,7 +45,7 @@ def test_the_last_record_of_each_partition_that_an_event_names_is_answered(folde
         assert spool.answered() == {("x.in", 0): 7, ("x.in", 1): 2, ("old.in", 0): 40}
 
 
-def test_what_is_only_said_answers_nothing(folder: Path) -> None:
-    with Spool(folder) as spool:
+def test_what_is_only_said_answers_nothing() -> None:
+    with Spool() as spool:
         spool.say("a", "e1", "x.out", record(4, "out"))
         assert spool.answered() == {}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -154,7 +152,7 @@ async def restored(past: Past, *, without: tuple[str, ...] = (), into: FakeStore
     """Rebuild into another store. `without`: topics that Kafka no longer has. With a store in `into`, compare it."""
     worker, store = past.worker, into or FakeStore()
     report = Report(compared=into is not None)
-    with tempfile.TemporaryDirectory() as folder, IngestHistory(Path(folder)) as history:
+    with IngestHistory() as history:
         source = Source(
             history, Parsing(lambda: worker.accounts, worker.secrets), None if into is not None else store, report
         )
