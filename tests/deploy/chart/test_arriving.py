@@ -23,7 +23,7 @@ UNUSUAL: dict[str, Any] = {
     "commonLabels": {"team": "support"},
     "image": {
         "registry": "r.example.com/",
-        "pullPolicy": "Always",
+        "pullPolicy": "Never",
         "pullSecrets": ["registry"],
         "tags": {"sla": "1.2.3", "notify": "1.2.3"},
         "digests": {"notify": DIGEST},
@@ -134,7 +134,7 @@ ARRIVES: list[tuple[str, str, str, Any]] = [
         "spec.template.spec.containers.notify.image",
         f"r.example.com/deskbus-notify@{DIGEST}",
     ),
-    ("Deployment", "deskbus-sla", f"{CONTAINER}.imagePullPolicy", "Always"),
+    ("Deployment", "deskbus-sla", f"{CONTAINER}.imagePullPolicy", "Never"),
     ("Deployment", "deskbus-sla", f"{CONTAINER}.lifecycle.preStop.sleep.seconds", 9),
     ("Deployment", "deskbus-sla", f"{CONTAINER}.env.A_KEY.valueFrom.secretKeyRef.key", "A_KEY"),
     ("Deployment", "deskbus-sla", f"{VOLUMES}.kafka.secret.secretName", "kafka-sla"),
