@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts.dlq import REPLAY_OF
@@ -31,7 +31,7 @@ from services.notify.core.state import Escalation
 from services.notify.store import ESCALATIONS
 from tests.kit.fake_store import copied
 from tests.kit.raw import Raw
-from tests.notify.examples import ESCALATION, at, breached, policy, reopened, solved
+from tests.notify.examples import ESCALATION, at, at_risk, breached, paused, policy, reopened, resumed, solved
 from tests.notify.test_properties import MAKERS, OTHERS, World
 
 RULES = policy()
@@ -152,6 +152,17 @@ def stored(doc: document.Document[Escalation]) -> dict[str, Any]:
     return copied(document.fields(ESCALATIONS, doc, 0))
 
 
+#: A reminder is published once it is sent; that it was planned follows from the acknowledgement.
+REMINDED = [("clock", breached, "c1"), ("wait", 1, ""), ("ack", 0, ""), ("wait", 700, "")]
+#: A warning that is held while its clock is paused comes again later. Nothing is said of the pause.
+HELD = [
+    ("clock", at_risk, "c1"), ("wait", 59, ""), ("clock", paused, "c1"), ("wait", 700, ""), ("clock", resumed, "c1"),
+    ("wait", 4000, ""), ("wait", 4000, ""),
+]  # fmt: skip
+
+
+@example(REMINDED)
+@example(HELD)
 @settings(max_examples=300)
 @given(MOVES)
 def test_the_escalation_is_the_same_again(moves: list[tuple[str, object, str]]) -> None:

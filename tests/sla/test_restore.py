@@ -213,6 +213,16 @@ async def test_records_of_a_partition_keep_their_order_whatever_the_clocks_of_th
     assert row == past.stored()
 
 
+async def test_what_was_said_counts_in_the_order_of_its_numbers_however_it_was_read() -> None:
+    past, write = Past(POLICIES), Writer()
+    for event in (write.opened(0), write.replied(5), write.status(6, "pending")):
+        await past.take(event, 0)
+    past.rig.sent.events.reverse()
+    row, restored = past.restored()
+    assert restored.differences == []
+    assert row == past.stored()
+
+
 async def test_policies_that_came_back_are_in_force_again() -> None:
     first = book("policies: [{name: default, targets: {first_reply: 30m, resolution: 2h}}]")
     past = Past(first)
