@@ -70,6 +70,9 @@ def _record(channel: str, body: bytes) -> InboundRecord:
 
 BODIES: list[tuple[str, bytes, list[str] | None]] = [
     ("webhook", b'{"id":"1"}', ["1"]),
+    ("telegram", b'{"message":{"message_id":7,"from":{"is_bot":false},"chat":{"id":-1},"text":"x"}}', ["-1:7"]),
+    ("telegram", b'{"message":{"message_id":7,"from":{"is_bot":false},"chat":{"id":-1},"new":1}}', None),
+    ("telegram", b'{"channel_post":{"message_id":7}}', []),
     ("webhook", b'{"type":"status","message_id":"1"}', []),
     ("line", b'{"events":[{"type":"follow"},{"type":"message","message":{"id":"7"}}]}', ["7"]),
     ("line", b'{"events":[]}', []),

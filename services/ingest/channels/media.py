@@ -64,13 +64,15 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall |
     return Upload(HttpCall("GET", f"{api}/{quote(file.media_id, safe='')}", login, b""), then)
 
 
-def form(fields: Mapping[str, str], name: str, media_type: str, content: bytes) -> tuple[str, bytes]:
-    """Return content type and body of a `multipart/form-data` request (RFC 7578) with fields and one `file`."""
+def form(
+    fields: Mapping[str, str], name: str, media_type: str, content: bytes, field: str = "file"
+) -> tuple[str, bytes]:
+    """Return content type and body of a `multipart/form-data` request (RFC 7578) with fields and a file in `field`."""
     boundary = hashlib.sha256(content).hexdigest()
     quoted = name.replace("%", "%25").replace('"', "%22")
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
     parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n'
         f"Content-Type: {media_type}\r\n\r\n"
     )
     body = "".join(parts).encode() + content + f"\r\n--{boundary}--\r\n".encode()
