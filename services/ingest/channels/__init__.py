@@ -5,12 +5,12 @@ What channels share is in channel.py, reading.py and originals.py.
 
 from collections.abc import Callable
 
-from services.ingest.channels import amazon, email, generic, line, meta, telegram, twilio
+from services.ingest.channels import amazon, email, generic, line, meta, slack, telegram, twilio, zalo
 from services.ingest.channels.channel import Channel, Webhook
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
-_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram)
+_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo)
 _OTHERS: tuple[Channel, ...] = (email, amazon)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
