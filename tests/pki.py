@@ -48,14 +48,19 @@ class Authority:
         built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         self.ca.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, hosts: Sequence[str] = ("127.0.0.1",), days: float = 1) -> Issued:
-        """Issue a certificate for a server at these addresses, which is a client with this common name as well."""
+    def issue(
+        self, name: str, *, hosts: Sequence[str] = ("127.0.0.1",), days: float = 1, begins: float = -30
+    ) -> Issued:
+        """Issue a certificate for a server at these addresses, which is a client with this common name as well.
+
+        It is valid from `begins` to `days`, in days from now.
+        """
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(host)) for host in hosts)]
         builder = (
-            self._builder(_subject(name), key.public_key(), days=days)
+            self._builder(_subject(name), key.public_key(), days=days, begins=begins)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -71,7 +76,9 @@ class Authority:
             path.write_bytes(content)
         return Issued(*paths, made.not_valid_after_utc)
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: float) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: float, begins: float = -30
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)  # noqa: TID251 - OpenSSL looks at the real clock
         return (
             x509.CertificateBuilder()
@@ -79,7 +86,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=30))
+            .not_valid_before(now + timedelta(days=begins))
             .not_valid_after(now + timedelta(days=days))
         )
 

@@ -5,6 +5,7 @@ Rule: files are only read here. What uses a certificate loads it again once its 
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -49,8 +50,8 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def note_expiry(name: str, path: Path) -> None:
-    """Export when the certificate in a PEM file, or a certificate above it in the file, expires.
+def validity(path: Path) -> tuple[datetime, datetime]:
+    """Return from when until when the certificate in a PEM file, and those above it in the file, are valid.
 
     Raises InvalidCertificate if the file has none that can be read.
     """
@@ -58,5 +59,11 @@ def note_expiry(name: str, path: Path) -> None:
         chain = x509.load_pem_x509_certificates(_content(path))
     except ValueError:
         raise InvalidCertificate(f"{path} has no certificate in PEM format that can be read") from None
-    first = min(certificate.not_valid_after_utc for certificate in chain)
-    metrics.CERTIFICATE_EXPIRY.labels(name).set(first.timestamp())
+    return max(each.not_valid_before_utc for each in chain), min(each.not_valid_after_utc for each in chain)
+
+
+def note_expiry(name: str, path: Path) -> datetime:
+    """Export and return when the first certificate in a PEM file expires. Raises InvalidCertificate as `validity`."""
+    _, ends = validity(path)
+    metrics.CERTIFICATE_EXPIRY.labels(name).set(ends.timestamp())
+    return ends

@@ -86,7 +86,7 @@ class Worker:
         """Return the certificate of another door, if it is set. Raises InvalidCertificate if it cannot be used."""
         if certificate is None or key is None:
             return None
-        self._certificates.append(DoorCertificate(name, certificate, key))
+        self._certificates.append(DoorCertificate(name, certificate, key, self.clock))
         return self._certificates[-1]
 
     def documents(self, kind: Kind[S]) -> Documents[S]:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import uvloop
 from cryptography.hazmat.primitives import serialization
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from deploy.local import free_port
 from kit.base.clock import SystemClock
@@ -24,6 +26,7 @@ from kit.doors.http import door
 from kit.doors.listening import BoundedProtocol
 from kit.doors.tls import DoorCertificate
 from kit.process.service import Service, run
+from tests.fake_clock import FakeClock
 from tests.pki import Authority, Issued
 
 
@@ -192,6 +195,39 @@ async def test_a_bad_new_file_keeps_the_old_certificate_and_says_so(
         opened.in_use.key.write_bytes(kept)
         await until(refused, wanted=0)
         assert await opened.serial() == before
+
+
+async def test_a_certificate_that_is_not_valid_yet_waits_until_it_is(authority: Authority) -> None:
+    now = SystemClock().now()
+    clock = FakeClock(now)
+    issued = authority.issue("door", days=5)
+    certificate = DoorCertificate("door", issued.certificate, issued.key, clock)
+    first = certificate._current
+    issued.replace_by(authority.issue("door", begins=1, days=9))
+    with capture_logs() as logs:
+        for _ in range(2):
+            await certificate.reload()
+    assert [line["event"] for line in logs] == [
+        "the certificate is not valid yet, keeping the previous one until it is"
+    ]
+    assert (certificate._current is first, value("deskbus_certificate_refused")) == (True, 1)
+    assert value("deskbus_certificate_expiry_timestamp_seconds") == issued.expires.timestamp()
+    clock.set(now + timedelta(days=1, seconds=1))
+    await certificate.reload()
+    assert (certificate._current is first, value("deskbus_certificate_refused")) == (False, 0)
+
+
+async def test_a_certificate_that_is_not_valid_yet_replaces_one_that_has_expired(authority: Authority) -> None:
+    """By a clock that is behind, or not: there is nothing better to show."""
+    now = SystemClock().now()
+    clock = FakeClock(now)
+    issued = authority.issue("door", days=1)
+    certificate = DoorCertificate("door", issued.certificate, issued.key, clock)
+    first = certificate._current
+    clock.set(now + timedelta(days=2))
+    issued.replace_by(authority.issue("door", begins=3, days=9))
+    await certificate.reload()
+    assert certificate._current is not first
 
 
 async def test_files_that_have_not_changed_are_not_loaded_again(authority: Authority) -> None:
