@@ -68,7 +68,7 @@ class Reader:
         """The last token of the command, and when (monotonic) it was printed."""
         self._failed: tuple[str, float] | None = None
         """Why the command gave no token, and when (monotonic)."""
-        self._running = asyncio.Lock()
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._refused: str | None = None
         """Why the files are not used, as it was last said."""
 
@@ -143,10 +143,17 @@ class Reader:
     async def _read_token(self) -> str:
         if self._settings.kafka_token_file is not None:
             return _in_one_word(_text(self._settings.kafka_token_file))
-        async with self._running:  # several connections are made at once, and one token serves them all
+        async with self._turn():  # several connections are made at once, and one token serves them all
             if self._token is None or self._clock.monotonic() - self._token[1] > TOKEN_SECONDS:
                 self._token = await self._run(), self._clock.monotonic()
             return self._token[0]
+
+    def _turn(self) -> asyncio.Lock:
+        """Return the lock of this loop: the command line runs one after the other with the same connection."""
+        loop = asyncio.get_running_loop()
+        if self._running is None or self._running[0] is not loop:
+            self._running = loop, asyncio.Lock()
+        return self._running[1]
 
     async def _run(self) -> str:
         if self._failed is not None and self._clock.monotonic() - self._failed[1] < FAILED_SECONDS:

@@ -218,6 +218,19 @@ async def test_connections_share_the_failure_of_a_command_for_a_second(tmp_path:
     assert runs.read_text() == "xx"
 
 
+def test_connections_of_one_loop_after_another_share_a_command(tmp_path: Path) -> None:
+    """As in `deskbus dlq replay`, which reads, then sends, then waits for the outcome."""
+    clock = FakeClock(START)
+    files = with_token(counting(tmp_path / "runs"), clock)
+
+    async def two() -> list[str | None]:
+        return [each.token for each in await asyncio.gather(files.read(), files.read())]
+
+    assert asyncio.run(two()) == ["token-1"] * 2
+    clock.advance(credentials.TOKEN_SECONDS + 1)
+    assert asyncio.run(two()) == ["token-2"] * 2
+
+
 def test_a_command_that_hangs_fails_before_a_producer_gives_up() -> None:
     assert credentials.COMMAND_SECONDS < SEND_SECONDS
 
