@@ -101,7 +101,7 @@ RULES: Mapping[str, Schema] = {
     ),
     # Empty would mean anybody.
     **dict.fromkeys(("networkPolicy.operatorsFrom", "networkPolicy.dnsTo"), _OBJECTS | {"minItems": 1}),
-    **dict.fromkeys((f"networkPolicy.{name}Ports" for name in ("kafka", "mongo", "outside", "tracing")), _PORTS),
+    **dict.fromkeys((f"networkPolicy.{name}Ports" for name in ("dns", "kafka", "mongo", "outside", "tracing")), _PORTS),
     "networkPolicy.outsideExcept": {"type": "array", "items": _text(r"^[0-9.]+/[0-9]+$")},
     "monitoring.podMonitor.interval": _text("^[0-9]+(ms|s|m)$"),
     "monitoring.podMonitor.tlsConfig": _ANY_OBJECT,

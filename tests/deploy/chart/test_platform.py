@@ -118,6 +118,20 @@ def test_a_platform_may_choose_the_users(rendered: Render) -> None:
         assert not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys()
 
 
+def test_dns_is_reached_at_the_ports_of_the_platform(rendered: Render) -> None:
+    dns = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}
+    objects = rendered({"networkPolicy": {"dnsTo": [dns], "dnsPorts": [5353]}})
+    asked = [
+        (port["port"], port["protocol"])
+        for policy in of(objects, "NetworkPolicy")
+        for rule in policy["spec"].get("egress", ())
+        if rule.get("to") == [dns]
+        for port in rule["ports"]
+    ]
+    assert set(asked) == {(5353, "UDP"), (5353, "TCP")}
+    assert len(asked) == 2 * 5  # four services and the Job for the topics
+
+
 @pytest.mark.parametrize(
     "over",
     [{"services": {"sla": None}}, {"commonLabels": None}, {"defaults": {"variables": None, "podAnnotations": None}}],

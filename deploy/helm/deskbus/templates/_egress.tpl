@@ -12,8 +12,10 @@
 
 {{- define "deskbus.dnsRule" -}}
 - ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
   to: {{- toYaml .Values.networkPolicy.dnsTo | nindent 4 }}
 {{- end -}}
 
