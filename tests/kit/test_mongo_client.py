@@ -11,6 +11,7 @@ import pytest
 from pymongo import ReadPreference
 
 from kit import mongo_client
+from kit.base import metrics
 from kit.base.errors import InvalidCertificate, InvalidConnectionString
 from kit.mongo_client import MongoConnection
 
@@ -101,6 +102,17 @@ async def test_files_that_a_new_string_names_are_watched_from_then_on(made: list
     pem(tmp_path, "ca2", "another")
     opened.database()
     assert len(made) == 3
+
+
+async def test_an_invalid_new_string_changes_nothing_and_is_exported(made: list[Client], tmp_path: Path) -> None:
+    url = tmp_path / "url"
+    url.write_text("mongodb://one/")
+    opened = connection(url)
+    refused = metrics.CERTIFICATE_REFUSED.labels("mongo")
+    for content, expected in (("postgres://one/", (1, 1)), ("mongodb://another/", (2, 0))):
+        url.write_text(content)
+        opened.database()
+        assert (len(made), refused._value.get()) == expected
 
 
 async def test_a_former_client_ends_when_nothing_can_wait_for_it_any_more(

@@ -16,6 +16,7 @@ from kit.protocol.restoring import Heard, Restored, fold
 from services.routing.core.agents import AgentState
 from services.routing.core.restore import RestoreTickets
 from services.routing.core.state import TicketState
+from services.routing.core.transfers import REMEMBERED
 from services.routing.handlers import RoutingHandling
 from services.routing.store.kinds import TICKET_KIND
 from tests.kit.fake_store import FakeStore, copied
@@ -93,6 +94,9 @@ class Past:
         elif what == "presence":
             await self.replica.presence(which, how)
             await self.replica.turn()
+        elif what == "remove":
+            await self.replica.remove(which)
+            await self.replica.turn()
         elif what == "again":  # a process died between publishing and clearing its outbox
             copies = [self.replica.record(*each) for each in self.values[which][-how:]]
             assert await self.replica.delivery.handle(copies) == set()
@@ -161,8 +165,16 @@ TWICE = [
 ]
 
 
+#: An agent is removed and their ticket goes to somebody else.
+REMOVED = [("open", "t1", "en"), ("remove", "ann", ""), ("wait", 40, "")]
+#: More commands than a ticket remembers.
+COMMANDED = [("open", "t1", "en"), *[("to_agent", "t1", "nobody")] * (REMEMBERED + 2)]
+
+
 @example(GONE)
 @example(TWICE)
+@example(REMOVED)
+@example(COMMANDED)
 @settings(max_examples=150)
 @given(MOVES)
 def test_the_tickets_are_the_same_again(moves: list[tuple[str, Any, Any]]) -> None:
