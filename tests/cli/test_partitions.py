@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli import partitions
 from cli.partitions import move
-from cli.reading import read
+from cli.reading import bounds, read
 from cli.standstill import Refused
 from cli.topics import create_topics, delete_topics
 from contracts.envelope import HEADERS
@@ -69,6 +69,7 @@ async def test_all_documents_move_however_many_fit_into_a_page(
             "nothing was changed; --apply does it",
         ]
         assert await stored() == before
+        assert await bounds(kafka, [SLA], prefix=f"n{topics}") == {}
         assert f"sla.clocks: {count} of 5 documents moved" in await moved(apply=True)
         assert await stored() == after
         assert "sla.clocks: 0 of 5 documents moved" in await moved(apply=True)

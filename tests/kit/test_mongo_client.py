@@ -109,10 +109,11 @@ async def test_an_invalid_new_string_changes_nothing_and_is_exported(made: list[
     url.write_text("mongodb://one/")
     opened = connection(url)
     refused = metrics.CERTIFICATE_REFUSED.labels("mongo")
-    for content, expected in (("postgres://one/", (1, 1)), ("mongodb://another/", (2, 0))):
+    for content, expected in (("postgres://one/", (1, 1)), ("mongodb://another/\n", (2, 0))):
         url.write_text(content)
         opened.database()
         assert (len(made), refused._value.get()) == expected
+    assert made[-1].url == "mongodb://another/"
 
 
 async def test_a_former_client_ends_when_nothing_can_wait_for_it_any_more(
@@ -124,12 +125,14 @@ async def test_a_former_client_ends_when_nothing_can_wait_for_it_any_more(
     opened = connection(url)
     url.write_text("mongodb://another/")
     opened.database()
-    await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
     assert [client.closed for client in made] == [False, False], "an operation that was begun may go on"
     async with asyncio.timeout(10):
         while not made[0].closed:  # noqa: ASYNC110 - the loop closes it
             await asyncio.sleep(0.01)
     assert [client.closed for client in made] == [True, False]
+    assert opened._retired == []
     opened.close()
     assert [client.closed for client in made] == [True, True]
 
@@ -166,6 +169,7 @@ def test_a_file_without_a_connection_string_is_refused_and_not_quoted(
     with pytest.raises(InvalidConnectionString, match=reason) as fault:
         connection(url)
     assert "secret" not in str(fault.value)
+    assert fault.value.__cause__ is None
     assert made == []
 
 

@@ -38,6 +38,7 @@ class Shelf:
     _bound: dict[tuple[datetime, str], datetime] = field(default_factory=dict)
     """Minute and version -> when the first ticket of that minute was bound to it; each instant would take too much."""
     _changes: list[tuple[datetime, str]] | None = None
+    """Instant -> version in force from then on; made once, after everything is noted."""
 
     @classmethod
     def of(cls, latest: Book, *earlier: Book) -> Shelf:
@@ -60,7 +61,6 @@ class Shelf:
         if event.causationid is None or event.data.clock_id.endswith(":1"):  # later clocks may be of an earlier version
             minute = since.replace(second=0, microsecond=0), version
             self._bound[minute] = min(since, self._bound.get(minute, since))
-        self._changes = None
 
     def turn_to(self, at: datetime, said: Sequence[Event] = ()) -> None:
         """Put in force what was in force at an instant, when `said` was said."""
