@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from datetime import datetime
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -14,7 +13,7 @@ from contracts.ticket import Priority, Status, Ticket
 from kit.protocol import document
 from kit.protocol.restoring import Heard, Restored, fold
 from services.routing.core.agents import AgentState
-from services.routing.core.restore import RestoreTickets
+from services.routing.core.restore import RestoreTickets, Staff
 from services.routing.core.state import TicketState
 from services.routing.core.transfers import REMEMBERED
 from services.routing.handlers import RoutingHandling
@@ -129,15 +128,18 @@ class Past:
         self.tickets[which] = new
         await self.replica.hear(event)
 
+    def staff(self) -> Staff:
+        """Return the agents as their events, and those of the tickets, tell."""
+        staff = Staff(policy())
+        for event in self.replica.log.events:
+            staff.note(event)
+        return staff
+
     async def restored(self, which: str, *, compacted: bool = False) -> Restored[TicketState]:
         said = [event for event in self.replica.log.events if event.subject == which]
-        people: dict[str, AgentState] = {name: await self.replica.agent(name) for name in AGENTS}
-        past = (lambda _agent, _at: True) if compacted else self._was_online
-        return fold(RestoreTickets(policy(), people, past), which, self.heard[which], said)
-
-    def _was_online(self, agent: str, at: datetime) -> bool:
-        told = [event for event in self.replica.log.events if event.subject == agent and event.time <= at]
-        return bool(told) and told[-1].data.agent.presence == "online"
+        staff = self.staff()
+        past = (lambda _agent, _at: True) if compacted else staff.was_online
+        return fold(RestoreTickets(policy(), staff.people, past), which, self.heard[which], said)
 
 
 def known(row: dict[str, Any], now: Any) -> dict[str, Any]:
@@ -192,7 +194,27 @@ def test_the_tickets_are_the_same_again(moves: list[tuple[str, Any, Any]]) -> No
             now = past.replica.clock.now()
             assert known(row, now) == known(stored, now)
 
+        await past.replica.turn()
+        staff = past.staff()
+        for which in past.heard:
+            restored = await past.restored(which)
+            if restored.document.state is not None:
+                staff.took(restored.document.state)
+        for name in AGENTS:
+            assert told(staff.people[name]) == told(await past.replica.agent(name))
+            document_of = (await past.replica.agents.load([name]))[name]
+            assert staff.emitted[name] == document_of.emitted
+
     asyncio.run(happened())
+
+
+def told(agent: AgentState) -> dict[str, Any]:
+    """Return what is known of an agent: not when it got tickets, nor at which versions."""
+    return {
+        "profile": agent.profile,
+        "removed": agent.removed_at,
+        "claims": {ticket: claim.weight for ticket, claim in agent.claims.items()},
+    }
 
 
 async def test_who_was_gone_follows_from_what_was_said_if_compaction_has_dropped_it() -> None:
