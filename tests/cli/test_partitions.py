@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,8 +13,9 @@ from cli.partitions import move
 from cli.reading import bounds, read
 from cli.standstill import Refused
 from cli.topics import create_topics, delete_topics
+from contracts.dlq import DeadLetter
 from contracts.envelope import HEADERS
-from contracts.topics import AGENTS, BY_NAME, SLA, TICKETS, group_name
+from contracts.topics import AGENTS, BY_NAME, SLA, TICKETS, dlq, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Guarded, Outgoing
@@ -62,10 +64,12 @@ async def test_all_documents_move_however_many_fit_into_a_page(
         return {row["_id"]: row["partition"] for row in await store.find("clocks", {}, limit=9)}
 
     count = sum(before[ticket] != after[ticket] for ticket in tickets)
+    await _dead(kafka, topics)
     try:
         assert count > 2
         assert await moved(apply=False) == [
             f"sla.clocks: {count} of 5 documents would move",
+            "sla: 1 dead letters that were never replayed stay in the old topics",
             "nothing was changed; --apply does it",
         ]
         assert await stored() == before
@@ -106,6 +110,15 @@ async def test_what_stands_in_the_way_is_told_and_nothing_is_changed(
     finally:
         store.close()
         await delete_topics(kafka, new)
+
+
+async def _dead(kafka: str, topics: str) -> None:
+    place: dict[str, Any] = {"topic": topics + TICKETS, "partition": 0, "offset": 0}
+    letter = DeadLetter(service="sla", handler="clocks", error_type="Bug", error="a bug", at=AT, value=b"{", **place)
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    await producer.send(Outgoing(topics + dlq("sla"), letter.key, letter.value, letter.to_headers()))
+    await producer.stop()
 
 
 async def _lag(kafka: str, topics: str, other: str) -> None:

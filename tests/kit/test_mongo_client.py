@@ -61,6 +61,7 @@ def test_waits_are_bounded_and_reads_and_writes_are_safe_whatever_the_string_say
     (client,) = made
     waits = ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS", "waitQueueTimeoutMS")
     assert [client.options[each] for each in waits] == [700, 700, 10_000, 5_000]
+    assert client.options["maxPoolSize"] == 8
     assert client.options["retryWrites"] is False
     assert client.options["tz_aware"] is True
     assert database.options["read_concern"].level == "majority"
