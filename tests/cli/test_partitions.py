@@ -97,16 +97,20 @@ async def test_what_stands_in_the_way_is_told_and_nothing_is_changed(
         assert "the new prefix is the old one" in same
         (missing,) = await reasons(old=f"x{topics}")
         assert f"x{topics}{TICKETS}" in missing
-        await _lag(kafka, topics, f"{new}{SLA}")
-        await store.write("clocks", [Guarded("t1", 0, {}, [{"id": "e", "sequence": 1, "at": AT, "event": b""}])])
-        assert sorted(await reasons()) == sorted(
-            [
-                *(f"{service} has not handled 1 records of {TICKETS}" for service in ("routing", "sla", "notify")),
-                "sla: 1 documents of clocks have unpublished events",
-                f"{new}{SLA} exists with 3 partitions",
-                f"{group_name('notify', new)} has been at work already",
-            ]
-        )
+        consumer = await _lag(kafka, topics, f"{new}{SLA}")
+        try:
+            await store.write("clocks", [Guarded("t1", 0, {}, [{"id": "e", "sequence": 1, "at": AT, "event": b""}])])
+            assert sorted(await reasons()) == sorted(
+                [
+                    *(f"{service} has not handled 1 records of {TICKETS}" for service in ("routing", "sla", "notify")),
+                    "sla: 1 documents of clocks have unpublished events",
+                    f"{new}{SLA} exists with 3 partitions",
+                    f"{group_name('notify', new)} has 1 running consumers: stop the service",
+                    f"{group_name('notify', new)} has been at work already",
+                ]
+            )
+        finally:
+            await consumer.stop()
     finally:
         store.close()
         await delete_topics(kafka, new)
@@ -121,16 +125,16 @@ async def _dead(kafka: str, topics: str) -> None:
     await producer.stop()
 
 
-async def _lag(kafka: str, topics: str, other: str) -> None:
-    """Write a record that nobody has handled, and commit for a service in one new topic."""
+async def _lag(kafka: str, topics: str, other: str) -> AIOKafkaConsumer:
+    """Write a record that nobody has handled; return a consumer of a service that has begun with one new topic."""
     producer = Producer(kafka, client_id="test")
     await producer.start()
     await producer.send(Outgoing(topics + TICKETS, b"t1", b"{}", HEADERS))
     await producer.stop()
     new = other.removesuffix(SLA)
     await create_topics(kafka, new, 3, topics=[BY_NAME[SLA]])
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group_name("notify", new), enable_auto_commit=False)
+    group = group_name("notify", new)
+    consumer = AIOKafkaConsumer(other, bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
     await consumer.start()
-    consumer.assign([TopicPartition(other, 0)])
     await consumer.commit({TopicPartition(other, 0): 0})
-    await consumer.stop()
+    return consumer

@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 def test_another_content_is_a_change_and_is_told_once(file: Path) -> None:
     files = WatchedFiles([file])
     assert not files.changed()
-    file.write_text("second")
+    file.write_text("other")  # as long as the first
     assert [files.changed(), files.changed()] == [True, False]
 
 

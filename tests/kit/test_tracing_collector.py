@@ -54,12 +54,12 @@ from kit.base import tracing
 tracing.start("test")
 with tracing.span("x"):
     pass
-asyncio.run(tracing.stop(0.2))
 """
 
 
-def test_no_process_stays_because_of_a_collector_that_does_not_answer() -> None:
+@pytest.mark.parametrize("last", ["asyncio.run(tracing.stop(0.2))", ""], ids=["stopped", "not stopped"])
+def test_no_process_stays_because_of_a_collector_that_does_not_answer(last: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "50"}
-        subprocess.run([sys.executable, "-c", LAST], env={**os.environ, **variables}, check=True, timeout=40)
+        subprocess.run([sys.executable, "-c", LAST + last], env={**os.environ, **variables}, check=True, timeout=40)

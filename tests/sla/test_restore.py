@@ -176,6 +176,10 @@ async def test_a_ticket_is_bound_again_to_the_policies_that_were_in_force_then()
     row, restored = past.restored(OTHERS, first)
     assert restored.differences == []
     assert row == past.stored()
+    shelf = Shelf.of(OTHERS)
+    for event in past.rig.sent.events:
+        shelf.note(event)
+    assert (shelf.unknown, set(shelf.used)) == ({first.version}, {OTHERS.version})
     _, blind = past.restored(OTHERS)
     assert blind.differences, "without the earlier file, what was promised first is not known"
 
@@ -186,6 +190,18 @@ def test_a_history_that_begins_before_what_is_kept_is_told() -> None:
     reply = write.replied(5)
     heard = Heard(event_item(Raw(TICKETS, 0, 0, reply.encode())), reply.time)
     assert fold(RestoreClocks(Shelf.of(POLICIES)), "t-1", [heard], []).cut
+
+
+async def test_numbers_go_on_where_they_were_although_the_first_events_are_gone() -> None:
+    past, write = Past(POLICIES), Writer()
+    for event in (write.opened(0), write.replied(5), write.status(6, "pending")):
+        await past.take(event, 0)
+    said = past.rig.sent.events
+    last = said[-1].sequence
+    assert last > 2
+    del said[:2]
+    _, restored = past.restored()
+    assert (restored.document.emitted, restored.cut) == (last, True)
 
 
 async def test_an_answered_record_that_counts_as_taken_is_told() -> None:
