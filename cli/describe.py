@@ -91,8 +91,8 @@ def _ticket(event: Event) -> str | None:
             return f"{message.author.name or message.author.id}: {_quoted(message.text)}"
         case tickets.MessageSent(message=message):
             return f"{message.author.name or message.author.id} answered: {_quoted(message.text)}"
-        case tickets.MessageFailed(error=error, attempts=attempts):
-            return f"not sent after {attempts} attempts: {error}"
+        case tickets.MessageFailed(error=error, attempts=attempts, may_have_arrived=doubtful):
+            return f"{'perhaps not sent' if doubtful else 'not sent'} after {attempts} attempts: {error}"
         case tickets.MessageDelivered(state=state):
             return f"our message is {state}"
         case tickets.MessageBounced(error=error):

@@ -15,7 +15,7 @@ from services.ingest.core.contacts import TICKETS_CAP, ContactState, replaces
 from services.ingest.core.restored import Restored
 from services.ingest.core.state import TicketState
 
-_ATTEMPTS = ("attempts", "begun", "next_at", "asked_at", "lost")
+_ATTEMPTS = ("attempts", "begun", "doubtful", "next_at", "asked_at", "lost")
 """Of a message that waits to be sent: nothing in Kafka tells of them."""
 _GUESSED = ("references", "conversation")
 

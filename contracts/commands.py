@@ -9,7 +9,15 @@ from pydantic import ConfigDict, Field, model_validator
 
 from contracts.payload import Payload
 from contracts.ticket import Attachment, Author, ContactRef, Facts, Message, Priority, Status
-from contracts.values import Identifier, SkillLevels
+from contracts.values import Identifier, SkillLevels, Value
+
+
+class Template(Value):
+    """A message that the channel's provider has approved in advance, which may be sent at any time."""
+
+    name: Identifier = Field(description="Name of the template at the provider.")
+    language: str = Field(min_length=2, description="Its language as the provider writes it, e.g. en or pt_BR.")
+    parameters: tuple[str, ...] = Field((), description="Values of the placeholders of its body, in their order.")
 
 
 class CommandPayload(Payload):
@@ -31,6 +39,12 @@ class Reply(CommandPayload):
         "separate messages. LINE and SMS accept files by https URL only, LINE only pictures.",
     )
     status: Status | None = Field(None, description="Status to set once it is sent; if absent, the life cycle decides.")
+    template: Template | None = Field(
+        None,
+        description="Template to send instead of text, html and attachments, on channels with templates (WhatsApp); "
+        "text is then what it says, for agents and events. Such a channel takes nothing else from 24 hours after the "
+        "customer's last message on.",
+    )
 
 
 class AddNote(CommandPayload):

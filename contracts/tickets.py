@@ -39,6 +39,19 @@ class RejectReason(StrEnum):
     DUPLICATE = "duplicate"
 
 
+class FailureReason(StrEnum):
+    """Why a message to the customer was not sent (open)."""
+
+    UNSENDABLE = "unsendable"
+    """The channel cannot carry it: it is too long, for example, or has a file of a type that the channel refuses."""
+    WINDOW_CLOSED = "window_closed"
+    """The channel takes replies for a limited time after the customer's last message only."""
+    REFUSED = "refused"
+    """The channel refused it."""
+    EXHAUSTED = "exhausted"
+    """No attempt succeeded within the allowed time or number of attempts."""
+
+
 class TicketEvent(Payload):
     """Base of all events about a ticket. They carry the whole ticket, so that subscribers need no history."""
 
@@ -69,18 +82,29 @@ class MessageSent(TicketEvent):
 
 
 class MessageFailed(TicketEvent):
-    """The channel refused a message to the customer, or could not be reached within the allowed attempts."""
+    """A message to the customer was not sent, or nobody knows whether it was: `may_have_arrived`."""
 
     type: ClassVar[str] = "deskbus.message.failed.v1"
     message: Message = Field(description="The message that was not sent.")
-    error: str = Field(description="The channel's answer, or why it could not be reached.")
+    error: str = Field(description="The channel's answer, why it could not be reached, or why nothing was sent.")
+    reason: Annotated[str, Open(FailureReason)] | None = Field(
+        None, description="Why it failed; absent in events of earlier releases."
+    )
+    may_have_arrived: bool = Field(
+        default=False,
+        description="Whether the outcome of an attempt is unknown, e.g. because the connection broke after the message "
+        "had left: the customer may have it. If false, it has certainly not arrived.",
+    )
     permanent: bool = Field(default=True, description="Whether sending it again unchanged is pointless.")
     command_id: str | None = Field(None, description="Command that caused it.")
     attempts: Count = Field(1, description="Number of attempts so far.")
 
 
 class MessageDelivered(TicketEvent):
-    """The channel reported that a message to the customer was delivered or read."""
+    """The channel reported that a message to the customer was delivered or read.
+
+    Messenger names the last message of a conversation that was read; earlier ones on the ticket have been read as well.
+    """
 
     type: ClassVar[str] = "deskbus.message.delivered.v1"
     message_id: Identifier = Field(description="Id of the message.")

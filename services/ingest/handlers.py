@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -25,14 +25,14 @@ from kit.protocol.ports import Store
 from kit.protocol.record import Record
 from services.ingest import blobs, metrics
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import CHANNELS, MAILS
+from services.ingest.channels import CHANNELS, MAILS, WINDOWS
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.core.arrivals import ATTACHMENTS, Arrival, StatusReport, blob_id, without_content
 from services.ingest.core.commands import CommandContext
 from services.ingest.core.messages import DeliveryStatus, Faulty, InboundMessage, Unreadable
 from services.ingest.core.policy import AccountDefaults, TicketPolicy
 from services.ingest.core.state import MESSAGES, TicketState
-from services.ingest.core.threading import message_anchor
+from services.ingest.core.threading import chat_anchor, message_anchor
 from services.ingest.core.ticket import decide
 from services.ingest.people import People
 from services.ingest.reports import EarlyReports
@@ -44,6 +44,8 @@ from services.ingest.threads import Threads
 MAX_ID = 10_000
 #: Maximum digits of the body size in a record's header; a door never writes more.
 MAX_DIGITS = 12
+#: A watermark is a time of the provider's, which takes a message before its response reaches us.
+WATERMARK_MARGIN = timedelta(seconds=5)
 log = structlog.get_logger(__name__)
 
 
@@ -56,6 +58,7 @@ def policy_of(account: Account | None) -> TicketPolicy:
         reopen_window=account.reopen_window,
         send_for=account.retry_for,
         one_file_per_message=CHANNELS[account.channel].ONE_FILE_PER_MESSAGE,
+        window=WINDOWS.get(account.channel),
     )
 
 
@@ -284,7 +287,11 @@ class IngestHandling(Handling[TicketState]):
         if not reports:
             return
         await self._match(reports)
-        early = [(item, report) for item, report in reports if item.doc_id is None]
+        unnamed = [(item, report) for item, report in reports if report.status.conversation is not None]
+        await self._match_watermarks(unnamed)
+        early = [
+            (item, report) for item, report in reports if item.doc_id is None and report.status.conversation is None
+        ]
         if early:
             await self._early.keep([report for _, report in early])
             await self._match(early)
@@ -299,10 +306,21 @@ class IngestHandling(Handling[TicketState]):
             if not report.status.channel_message_id and report.status.ticket is not None:
                 item.doc_id, report.message_id = report.status.ticket, await self._last_sent(report.status.ticket)
 
-    async def _last_sent(self, ticket: str) -> str | None:
-        rows = await self._store.find(
-            MESSAGES, {"ticket": ticket, "kind": "message", "body.direction": "out"}, sort=[("at", -1)], limit=1
-        )
+    async def _match_watermarks(self, reports: Sequence[tuple[Incoming, StatusReport]]) -> None:
+        """Find the last message that was sent in the conversation until the report's instant."""
+        anchors = {id(item): chat_anchor(r.status.channel, r.status.account, r.status.conversation or "")
+                   for item, r in reports}  # fmt: skip
+        claims = await self._threads.known(anchors.values())
+        for item, report in reports:
+            if (claim := claims.get(anchors[id(item)])) is not None:
+                until = report.status.at + WATERMARK_MARGIN
+                item.doc_id, report.message_id = claim.ticket, await self._last_sent(claim.ticket, until)
+
+    async def _last_sent(self, ticket: str, until: datetime | None = None) -> str | None:
+        query: dict[str, object] = {"ticket": ticket, "kind": "message", "body.direction": "out"}
+        if until is not None:
+            query["at"] = {"$lte": until}
+        rows = await self._store.find(MESSAGES, query, sort=[("at", -1)], limit=1)
         return rows[0]["message"] if rows else None
 
 

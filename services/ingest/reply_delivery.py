@@ -13,7 +13,8 @@ import structlog
 
 from contracts.commands import Forward
 from contracts.envelope import HEADERS, Command
-from contracts.ticket import Attachment, Ticket
+from contracts.ticket import Attachment, AuthorKind, Ticket
+from contracts.tickets import FailureReason
 from kit.base.clock import Clock
 from kit.base.errors import TransientError
 from kit.policy.secrets import Secrets, Unresolved
@@ -114,7 +115,7 @@ class ReplyDelivery:
         try:
             rendered = channel.render(await self._reply(state, attempt), account, self._secrets)
         except Unsendable as fault:
-            return SendFailure(str(fault), permanent=True)
+            return SendFailure(str(fault), permanent=True, why=FailureReason.UNSENDABLE)
         except NotFetched as fault:
             return SendFailure(f"a file: {fault}", permanent=fault.permanent)
         except Unresolved as fault:
@@ -143,6 +144,7 @@ class ReplyDelivery:
             to_name=ticket.contact.name,
             text=message.text,
             html=attempt.html,
+            template=attempt.template,
             at=attempt.asked_at,
             tried_at=self._clock.now(),
             author_name=message.author.name,
@@ -153,6 +155,8 @@ class ReplyDelivery:
             conversation=state.conversation,
             order_ref=ticket.order_ref,
             automated=message.automated,
+            by_person=message.author.kind == AuthorKind.AGENT and not message.automated,
+            customer_wrote_at=ticket.last_customer_message_at,
         )
 
     async def _file(self, file: Attachment, ticket: Ticket) -> File:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from contracts import topics
+from contracts.commands import Template
 from contracts.contacts import Contact
 from contracts.ticket import ContactRef, Direction, Message, Status, Ticket
 from kit.mongo import MongoStore, Row
@@ -68,7 +69,9 @@ def _dump_pending(pending: Pending) -> dict[str, Any]:
         "next_at": pending.next_at,
         "attempts": pending.attempts,
         "begun": pending.uncertain,
+        "doubtful": pending.doubtful,
         "html": pending.html,
+        "template": None if pending.template is None else pending.template.model_dump(mode="json"),
         "status": None if pending.status is None else pending.status.value,
         "into": pending.into,
         "contact": None if pending.contact is None else pending.contact.model_dump(mode="json", exclude_none=True),
@@ -109,7 +112,9 @@ def _load_pending(raw: Mapping[str, Any]) -> Pending:
         next_at=raw["next_at"],
         attempts=raw["attempts"],
         uncertain=raw.get("begun", raw["attempts"]),
+        doubtful=raw.get("doubtful", False),
         html=raw["html"],
+        template=None if raw.get("template") is None else Template.model_validate(raw["template"]),
         status=None if raw["status"] is None else Status(raw["status"]),
         into=raw["into"],
         contact=None if raw["contact"] is None else ContactRef.model_validate(raw["contact"]),

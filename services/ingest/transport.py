@@ -54,7 +54,7 @@ class Transport:
         except Unreached as fault:
             outcome = SendFailure(f"could not be reached: {fault}", permanent=False, unsure=fault.unsure)
         if isinstance(outcome, SendFailure) and channel.IDEMPOTENT:
-            return replace(outcome, unsure=False)
+            return replace(outcome, repeatable=True)
         return outcome
 
     async def _call(self, wanted: HttpCall | Upload, channel: Channel) -> SendOutcome:

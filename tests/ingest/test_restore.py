@@ -182,7 +182,7 @@ def _told(row: Mapping[str, Any]) -> dict[str, Any]:
     state.pop("send_at", None)
     if "taken" in state:
         state["taken"], state["commands"] = sorted(set(state["taken"])), sorted(state["commands"])
-        unknown = {"attempts", "begun", "next_at", "asked_at", "lost"}
+        unknown = {"attempts", "begun", "doubtful", "next_at", "asked_at", "lost"}
         state["pending"] = [{k: v for k, v in each.items() if k not in unknown} for each in state["pending"]]
     return row | {"state": state}
 

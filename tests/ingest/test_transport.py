@@ -227,7 +227,8 @@ async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwi
     await http_client.close()
     assert isinstance(copied, SendFailure)
     assert isinstance(keyed, SendFailure)
-    assert (copied.unsure, keyed.unsure) == (unsure, False)
+    assert (copied.unsure, keyed.unsure) == (unsure, unsure)
+    assert (copied.may_duplicate, keyed.may_duplicate) == (unsure, False)
 
 
 @pytest.mark.parametrize("reply", [Reply(hang=True), Reply(500), Reply(200, body=b"{}")])

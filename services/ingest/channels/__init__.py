@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from services.ingest.channels import amazon, email, generic, line, meta, slack, telegram, twilio, zalo
 from services.ingest.channels.channel import Channel, Webhook
+from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
@@ -18,6 +19,9 @@ WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
 
 CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in _OTHERS}}
 """All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""
+
+WINDOWS: dict[str, ReplyWindow] = {meta.NAME: meta.WINDOW}
+"""Channels that take replies for a limited time after the customer's last message, with that time."""
 
 MAILS: dict[str, Callable[[bytes], str]] = {email.NAME: email.contact_key, amazon.NAME: amazon.contact_key}
 """Channels whose messages are mails, with what keeps the mails of one thread in order."""

@@ -5,30 +5,20 @@ A user may have no phone number, only a business-scoped `user_id`. If there is o
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from contracts.commands import Template
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
 from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import media
-from services.ingest.channels.channel import (
-    RECEIPT,
-    Answer,
-    Challenge,
-    Forged,
-    Request,
-    document_of,
-    hmac_is_one_of,
-    json_body,
-)
+from services.ingest.channels import media, meta_app
+from services.ingest.channels.channel import Request, document_of, json_body
 from services.ingest.channels.reading import (
     PEEK_BYTES,
     clean,
@@ -41,7 +31,6 @@ from services.ingest.channels.reading import (
     obj,
     objects,
     peek,
-    read_answer,
     read_object,
     text_or_empty,
 )
@@ -60,16 +49,19 @@ from services.ingest.core.messages import (
     Unsendable,
     Upload,
 )
+from services.ingest.core.policy import ReplyWindow
 
 CHANNEL = Channel.WHATSAPP.value
 NAME = CHANNEL
 NEEDS: tuple[str, ...] = ("signing", "external_id")
 ONE_FILE_PER_MESSAGE = True
+WINDOW = ReplyWindow(timedelta(hours=24), templates=True)
+"""Meta's customer service window."""
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = True
-SUCCESS = Answer(200, RECEIPT)
-"""Meta redelivers webhooks that are not answered with 200, and finally disables them."""
+SUCCESS = meta_app.SUCCESS
 REFUSAL_STATUS = 401
+CHALLENGES = meta_app.CHALLENGES
 #: The Cloud API accepts no idempotency key.
 IDEMPOTENT = False
 _MEDIA = {"image", "video", "audio", "document", "sticker"}
@@ -93,34 +85,8 @@ def account_id(request: Request) -> str | None:
     return line(obj(value.get("metadata")).get("phone_number_id"))
 
 
-def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
-    """Verify `X-Hub-Signature-256: sha256=…`, the hex HMAC of the body with the app secret."""
-    scheme, _, digest = request.headers.get("x-hub-signature-256", "").partition("=")
-    try:
-        signature = bytes.fromhex(digest) if scheme == "sha256" else b""
-    except ValueError:
-        signature = b""
-    if not signature:
-        raise Forged("missing")
-    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
-        raise Forged("signature")
-
-
-def challenge(request: Request, account: Account, secrets: Secrets) -> Answer | None:
-    """Return hub.challenge if hub.verify_token is one of the account's, else None."""
-    token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
-    answer = request.query.get("hub.challenge", "")
-    valid = False
-    for known in secrets.secrets(account.verify_token):
-        valid |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
-    if request.query.get("hub.mode") != "subscribe" or not valid:
-        return None
-    if not (len(answer) <= 1000 and answer.isascii() and answer.isalnum()):
-        return None
-    return Answer(200, answer.encode(), "text/plain; charset=utf-8")
-
-
-CHALLENGES: Mapping[str, Challenge] = {"GET": challenge}
+verify = meta_app.verify
+challenge = meta_app.challenge
 
 
 def contact_key(request: Request) -> str | None:
@@ -279,7 +245,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
     """Return one message: a text or a file. There is no idempotency key; statuses contain our message id."""
     if not reply.to or not (reply.text.strip() or reply.files):
         raise Unsendable("a message needs a recipient and a text or a file")
-    if len(reply.text) > _TEXT_LIMIT:
+    if len(reply.text) > _TEXT_LIMIT and reply.template is None:
         raise Unsendable(f"WhatsApp takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
@@ -301,14 +267,24 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         headers = {"content-type": "application/json", **login}
         return HttpCall("POST", f"{api}/messages", headers, json_body(document))
 
+    if reply.template is not None:
+        return message("template", _template(reply.template))
     if not reply.files:
         return message("text", {"preview_url": False, "body": clean(reply.text)})
     return media.render(reply.files[0], f"{api}/media", login, message)
 
 
+def _template(template: Template) -> dict[str, Any]:
+    content: dict[str, Any] = {"name": template.name, "language": {"code": template.language}}
+    if template.parameters:
+        values = [{"type": "text", "text": clean(value)} for value in template.parameters]
+        content["components"] = [{"type": "body", "parameters": values}]
+    return content
+
+
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
     """Read the response: `messages[0].id` is the message's id."""
-    return read_answer(status, headers, body, "messages", 0, "id")
+    return meta_app.outcome(status, headers, body, "messages", 0, "id")
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:

@@ -5,17 +5,35 @@ Rule: credentials are sent to the provider's API only, never to a URL from a mes
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
 from contracts.ticket import Attachment
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account
 from services.ingest.core.messages import HttpCall, Unsendable
 
 
-def by_url(file: Attachment, login: dict[str, str] | None = None) -> HttpCall:
-    """Return the request for a file that has a URL. Raises Unsendable if it has none."""
+def by_url(file: Attachment, login: dict[str, str] | None = None, *, hosts: Collection[str] | None = None) -> HttpCall:
+    """Return the request for a file that has a URL. Raises Unsendable if it has none.
+
+    `hosts`: domains from which the provider serves files; other URLs are refused, and so is http.
+    """
     if file.url is None:
         raise Unsendable(f"the channel keeps no file {file.name}")
+    if hosts is not None and not _is_on(file.url, hosts):
+        raise Unsendable(f"the file {file.name} is not on a host of the provider")
     return HttpCall("GET", file.url, login or {}, b"")
+
+
+def _is_on(url: str, hosts: Collection[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return False
+    known = any(host == each or host.endswith(f".{each}") for each in hosts)
+    return known and parts.scheme == "https" and port in {None, 443}
 
 
 def api(account: Account, secrets: Secrets) -> str:

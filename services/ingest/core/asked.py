@@ -13,6 +13,8 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending
 
 KEY_CHARACTERS = 200
+_LATER = {"template"}
+"""Fields that commands got after tickets had remembered some: without a value, they change no fingerprint."""
 
 
 def message_of(command: Command) -> str | None:
@@ -36,7 +38,8 @@ def fingerprint(command: Command) -> str:
     """Return what a ticket remembers of a command: its id, and after "#" a hash of what it asks."""
     key = f"{command.source}:{command.id}"
     key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
-    return f"{key}#{stable_id('asked', command.type, command.data.model_dump_json())[:16]}"
+    data = command.data.model_dump_json(exclude={each for each in _LATER if getattr(command.data, each, None) is None})
+    return f"{key}#{stable_id('asked', command.type, data)[:16]}"
 
 
 def same_id(one: str, other: str) -> bool:
@@ -58,5 +61,5 @@ def queued(command: Command, answers: str | None, policy: TicketPolicy, now: dat
         automated=data.by.kind == AuthorKind.SYSTEM,
         in_reply_to=answers,
     )
-    whole = Pending(message, command.id, now, now, html=data.html, status=data.status)
+    whole = Pending(message, command.id, now, now, html=data.html, template=data.template, status=data.status)
     return split_reply(whole, one_file_per_message=policy.one_file_per_message)

@@ -172,12 +172,21 @@ def _reply(draft: Draft, context: CommandContext, data: Reply, policy: TicketPol
     _not_closed(draft)
     for file in data.attachments:
         _check_file(file, context.files)
+    if data.template is not None:
+        _check_template(data, policy)
     if data.status is not None and not allowed(draft.ticket.status, MOVE_TO[data.status]):
         raise CommandRefused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
     pending = (*draft.state.pending, *queued(command, draft.state.answers, policy, draft.now))
     if len(pending) > PENDING_CAP or sum(_max_bytes(each.message.text, each.html) for each in pending) > PENDING_BYTES:
         raise CommandRefused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
     draft.update(pending=pending)
+
+
+def _check_template(data: Reply, policy: TicketPolicy) -> None:
+    if policy.window is None or not policy.window.templates:
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "the channel has no templates")
+    if data.attachments or data.html is not None:
+        raise CommandRefused(RejectReason.INVALID, "a template is sent without html and attachments")
 
 
 def _is_known(draft: Draft, context: CommandContext) -> bool:

@@ -12,8 +12,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
+from contracts.commands import Template
 from contracts.contacts import Identity
 from contracts.ticket import Authentication, CustomerFacts, Location, Market, Priority
+from contracts.tickets import FailureReason
 
 
 def identity_key(identity: Identity) -> str:
@@ -188,6 +190,9 @@ class DeliveryStatus:
     recipient: str | None = None
     our_message_id: str | None = None
     ticket: str | None = None
+    #: The channel names no message, but all that were sent in this conversation until `at` (a watermark). The report
+    #: is about the last of them; `channel_message_id` is "".
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,8 @@ class OutgoingReply:
     to_name: str | None = None
     author_name: str | None = None
     files: tuple[File, ...] = ()
+    #: Sent instead of the text, by channels whose `WINDOW` has templates.
+    template: Template | None = None
     subject: str | None = None
     #: Channel message id of the customer's message that this one answers.
     in_reply_to: str | None = None
@@ -249,6 +256,10 @@ class OutgoingReply:
     order_ref: str | None = None
     #: An automatic message: its headers say so and its envelope sender is empty, so that no machine answers it.
     automated: bool = False
+    #: Whether a person wrote it, and no bot.
+    by_person: bool = False
+    #: When the customer last wrote on the ticket, as far as we know.
+    customer_wrote_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +308,17 @@ class SendFailure:
     reason: str
     permanent: bool
     retry_after: float | None = None
-    #: The message may have arrived nevertheless, so a retry may deliver another copy. False if it has certainly not
-    #: arrived, or if the channel deduplicates by message id.
+    #: The message may have arrived nevertheless. False if it has certainly not arrived.
     unsure: bool = False
+    #: The channel deduplicates by message id, so that a retry cannot deliver another copy.
+    repeatable: bool = False
+    #: None: REFUSED if permanent, else EXHAUSTED.
+    why: FailureReason | None = None
+
+    @property
+    def may_duplicate(self) -> bool:
+        """Whether a retry may deliver another copy."""
+        return self.unsure and not self.repeatable
 
 
 SendOutcome = Sent | SendFailure

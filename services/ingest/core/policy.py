@@ -9,6 +9,17 @@ from contracts.ticket import Market
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyWindow:
+    """How long after the customer's last message a channel takes replies."""
+
+    anyone: timedelta
+    #: How long it takes the replies of people, if that is longer than those of bots.
+    people: timedelta | None = None
+    #: Whether it takes templates at any time.
+    templates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TicketPolicy:
     """Limits of tickets and of sending their replies."""
 
@@ -30,6 +41,8 @@ class TicketPolicy:
     send_lease: timedelta = timedelta(seconds=60)
     #: The channel allows only a text or one file per message: a reply with files becomes several messages.
     one_file_per_message: bool = False
+    #: When the channel takes replies; None: at any time.
+    window: ReplyWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)

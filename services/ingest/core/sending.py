@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from contracts.ticket import AuthorKind, Status
-from contracts.tickets import MessageFailed, MessageSent
+from contracts.tickets import FailureReason, MessageFailed, MessageSent
 from kit.protocol.document import Decision
 from services.ingest.core.commands import hand_off
 from services.ingest.core.lifecycle import MOVE_TO, Move, allowed
@@ -36,12 +36,31 @@ def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[T
             "the database was rebuilt from Kafka, which does not tell whether this message was sent: check, then reply"
         )
         return _failed(state, first, SendFailure(f"{reason} again", permanent=False), now)
+    if first.into is None and (late := _too_late(state, first, policy, now)):
+        return _failed(state, first, late, now)
     if first.into is None and first.uncertain >= policy.send_attempts:
         return _failed(state, first, SendFailure("the last try ended without an outcome", permanent=False), now)
     attempt = replace(
         first, attempts=first.attempts + 1, uncertain=first.uncertain + 1, next_at=now + policy.send_lease
     )
     return Decision(replace(state, pending=(attempt, *rest)))
+
+
+def _too_late(state: TicketState, message: Pending, policy: TicketPolicy, now: datetime) -> SendFailure | None:
+    """Return why the channel would not take the message any more; None if it may."""
+    window, written = policy.window, state.ticket.last_customer_message_at if state.ticket else None
+    if window is None or written is None or (message.template is not None and window.templates):
+        return None
+    person = message.message.author.kind == AuthorKind.AGENT and not message.message.automated
+    limit = window.people if person and window.people else window.anyone
+    if now <= written + limit:
+        return None
+    days, hours = divmod(limit // timedelta(hours=1), 24)
+    span = f"{days} days" if days > 1 and not hours else f"{days * 24 + hours} hours"
+    whose = "" if window.people is None else " of people" if person else " of bots"
+    then = ", then templates only" if window.templates else ""
+    reason = f"the channel takes replies{whose} for {span} after the customer's last message{then}"
+    return SendFailure(reason, permanent=True, why=FailureReason.WINDOW_CLOSED)
 
 
 def started(before: TicketState, after: TicketState) -> Pending | None:
@@ -70,8 +89,12 @@ def settle(
         case Sent():
             return _sent(state, attempt, outcome, policy, now)
         case SendFailure():
-            uncertain = attempt.uncertain if outcome.unsure else attempt.uncertain - 1
-            retry = replace(attempt, uncertain=uncertain, next_at=now + _wait(attempt.attempts, outcome, policy))
+            retry = replace(
+                attempt,
+                uncertain=attempt.uncertain if outcome.may_duplicate else attempt.uncertain - 1,
+                doubtful=attempt.doubtful or outcome.unsure,
+                next_at=now + _wait(attempt.attempts, outcome, policy),
+            )
             if attempt.into is None and (outcome.permanent or _is_exhausted(retry, outcome, policy)):
                 return _failed(state, retry, outcome, now)
             return Decision(replace(state, pending=(retry, *state.pending[1:])))
@@ -79,7 +102,7 @@ def settle(
 
 def _is_exhausted(retry: Pending, outcome: SendFailure, policy: TicketPolicy) -> bool:
     """Whether to give up: too many attempts that may have arrived, or no time left for those that have not."""
-    if outcome.unsure:
+    if outcome.may_duplicate:
         return retry.uncertain >= policy.send_attempts
     return retry.attempts >= policy.send_attempts and retry.next_at > retry.asked_at + policy.send_for
 
@@ -155,12 +178,15 @@ def _move(draft: Draft, attempt: Pending, policy: TicketPolicy, *, person: bool)
 def _failed(state: TicketState, attempt: Pending, outcome: SendFailure, now: datetime) -> Decision[TicketState]:
     draft = Draft(replace(state, pending=state.pending[1:]), now)
     draft.store(attempt.message, kind="failed")
+    counted = FailureReason.REFUSED if outcome.permanent else FailureReason.EXHAUSTED
     doubt = f" ({attempt.uncertain} of {attempt.attempts} tries may have arrived)" if attempt.uncertain else ""
     draft.emit(
         lambda ticket: MessageFailed(
             ticket=ticket,
             message=attempt.message,
             error=outcome.reason[:1900] + doubt,
+            reason=(outcome.why or counted).value,
+            may_have_arrived=attempt.lost or attempt.doubtful or attempt.uncertain > 0,
             permanent=outcome.permanent,
             command_id=attempt.command,
             attempts=attempt.attempts,

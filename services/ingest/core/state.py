@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from contracts.commands import Template
 from contracts.payload import Payload
 from contracts.ticket import ContactRef, Message, Status, Ticket
 from kit.protocol.document import Decision, Insert
@@ -32,7 +33,11 @@ class Pending:
     attempts: int = 0
     #: Attempts that may have arrived. Incremented before each attempt, decremented if it has certainly not arrived.
     uncertain: int = 0
+    #: Whether an attempt ended without telling whether it arrived.
+    doubtful: bool = False
     html: str | None = None
+    #: Sent instead of the message's text.
+    template: Template | None = None
     status: Status | None = None
     #: If set, this is no reply, but a customer's message to forward to this ticket, into which its own was merged.
     into: str | None = None

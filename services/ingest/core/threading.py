@@ -96,8 +96,12 @@ def conversation_anchor(inbound: InboundMessage, brand: str | None = None) -> st
     `brand` is the account's. A contact who also writes to another brand has a separate conversation with that one.
     """
     other = () if inbound.brand in {None, brand} else (str(inbound.brand),)
-    conversation = inbound.conversation or inbound.sender.key
-    return stable_id("conversation", inbound.channel, inbound.account, conversation, *other)
+    return chat_anchor(inbound.channel, inbound.account, inbound.conversation or inbound.sender.key, *other)
+
+
+def chat_anchor(channel: str, account: str, conversation: str, *other: str) -> str:
+    """Return the anchor of a chat conversation by its key; `other` is the brand if it is not the account's."""
+    return stable_id("conversation", channel, account, conversation, *other)
 
 
 def successor_anchor(ticket_id: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contracts.commands import Template
 from contracts.contacts import Identity
 from contracts.ticket import Location
 from services.ingest.accounts import Account, Accounts
@@ -301,6 +302,24 @@ def test_a_reply_is_one_request_with_everything_in_it() -> None:
         "text": {"preview_url": False, "body": "Hello\n£"},
         "biz_opaque_callback_data": "m" * 512,
     }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "components"),
+    [
+        ((), None),
+        (
+            ("Somchai\x00", "SHP-7"),
+            [{"type": "body", "parameters": [{"type": "text", "text": each} for each in ("Somchai", "SHP-7")]}],
+        ),
+    ],
+)
+def test_a_template_is_sent_instead_of_the_text(parameters: tuple[str, ...], components: Any) -> None:
+    template = Template(name="parcel_update", language="pt_BR", parameters=parameters)
+    document = json.loads(rendered(text="x" * 5000, template=template).body)
+    assert (document["type"], "text" in document) == ("template", False)
+    expected = {"name": "parcel_update", "language": {"code": "pt_BR"}}
+    assert document["template"] == expected | ({} if components is None else {"components": components})
 
 
 def test_a_reply_to_a_user_id_names_a_recipient() -> None:

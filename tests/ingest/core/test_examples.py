@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,11 +16,14 @@ from contracts.tickets import CommandRejected
 from services.ingest.channels import CHANNELS
 from services.ingest.core.commands import SOURCE, CommandContext, decide
 from services.ingest.core.messages import InboundMessage
+from services.ingest.core.policy import ReplyWindow
 from services.ingest.core.state import TicketState
 from tests.ingest.channels import samples
 from tests.ingest.core.asking import refusal, stored
-from tests.ingest.core.timeline import POLICY
+from tests.ingest.core.timeline import POLICY as DEFAULT
 
+POLICY = replace(DEFAULT, window=ReplyWindow(timedelta(days=1), templates=True))
+"""Of a channel that takes all that the examples ask for."""
 COMMANDS = corpus.examples(*topics.BY_NAME[topics.COMMAND].types)
 each_command = pytest.mark.parametrize("example", COMMANDS, ids=lambda example: f"{example.type}/{example.name}")
 
