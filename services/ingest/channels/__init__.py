@@ -5,13 +5,25 @@ What channels share is in channel.py, reading.py and originals.py.
 
 from collections.abc import Callable
 
-from services.ingest.channels import amazon, email, generic, line, meta, slack, telegram, twilio, zalo
+from services.ingest.channels import (
+    amazon,
+    email,
+    generic,
+    instagram,
+    line,
+    messenger,
+    meta,
+    slack,
+    telegram,
+    twilio,
+    zalo,
+)
 from services.ingest.channels.channel import Channel, Webhook
 from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
-_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo)
+_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo, messenger, instagram)
 _OTHERS: tuple[Channel, ...] = (email, amazon)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
@@ -20,7 +32,7 @@ WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
 CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in _OTHERS}}
 """All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""
 
-WINDOWS: dict[str, ReplyWindow] = {meta.NAME: meta.WINDOW}
+WINDOWS: dict[str, ReplyWindow] = {channel.NAME: channel.WINDOW for channel in (meta, messenger, instagram)}
 """Channels that take replies for a limited time after the customer's last message, with that time."""
 
 MAILS: dict[str, Callable[[bytes], str]] = {email.NAME: email.contact_key, amazon.NAME: amazon.contact_key}

@@ -1,0 +1,71 @@
+"""Messenger: what is its own. The rest it shares with its sister (meta_messaging.py) and with all of a Meta app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from contracts.inbound import InboundRecord
+from contracts.ticket import Attachment, Channel
+from kit.policy.secrets import Secrets
+from services.ingest.accounts import Account, Accounts
+from services.ingest.channels import meta_app, meta_messaging
+from services.ingest.channels.meta_messaging import Platform
+from services.ingest.core.messages import HttpCall, Inbound, OutgoingReply, SendOutcome, Unsendable
+
+CHANNEL = Channel.MESSENGER.value
+NAME = CHANNEL
+NEEDS: tuple[str, ...] = ("signing", "external_id")
+ONE_FILE_PER_MESSAGE = True
+WINDOW = meta_messaging.WINDOW
+HEADERS: frozenset[str] = frozenset()
+ACCOUNT_BY_SECRET = True
+SUCCESS = meta_app.SUCCESS
+REFUSAL_STATUS = 401
+CHALLENGES = meta_app.CHALLENGES
+#: The Send API accepts no idempotency key.
+IDEMPOTENT = False
+_TEXT_LIMIT = 2000
+_PLATFORM = Platform(channel=CHANNEL, object="page", name="Messenger", takes_bytes=True)
+
+account_id = meta_messaging.account_id
+contact_key = meta_messaging.contact_key
+verify = meta_app.verify
+
+
+def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: Secrets) -> list[Inbound]:  # noqa: ARG001
+    """Return the messages and statuses of all entries."""
+    return meta_messaging.parse(record, account, accounts, _PLATFORM)
+
+
+def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
+    """Return one message: a text or a file."""
+    if len(reply.text) > _TEXT_LIMIT:
+        raise Unsendable(f"Messenger takes at most {_TEXT_LIMIT} characters")
+    return meta_messaging.render(reply, account, secrets, _PLATFORM)
+
+
+def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
+    """Read the response: `message_id` is the message's id."""
+    return meta_app.outcome(status, headers, body, "message_id")
+
+
+def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - the URL is signed
+    """Return the request for a file by its URL, which expires after some days."""
+    return meta_messaging.original(file)
+
+
+def message_ids(body: bytes) -> list[str]:
+    """Return the ids of messages, edits and postbacks of all entries, whatever account they are for."""
+    found = []
+    for entry in json.loads(body)["entry"]:
+        for event in entry.get("messaging", ()):
+            message, edit, postback = (event.get(each) for each in ("message", "message_edit", "postback"))
+            own = event["sender"]["id"] == entry.get("id")
+            if message and not own and not (message.get("is_echo") or message.get("is_deleted")):
+                found.append(str(message["mid"]))
+            if edit and not own:
+                found.append(f"{edit['mid']}:edit:{edit.get('num_edit')}")
+            if postback and not own:
+                found.append(str(postback.get("mid") or f"postback:{event['sender']['id']}:{event.get('timestamp')}"))
+    return found
