@@ -22,6 +22,8 @@ _ACTIONS = {
     "expanded": Delivery.SENT,
 }
 _MAX_RECIPIENTS = 100
+_PRECEDENCE_OF_MACHINES = {"bulk", "junk", "auto_reply"}
+"""Values of Precedence that no person's mail has. The last is in no standard, but several autoresponders send it."""
 
 
 def message_ids(text: str) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def automated_because(headers: Message, return_path: str | None) -> str | None:
     if return_path == "":
         return "null return path"
     precedence = heads.unfolded(headers, "precedence").lower()
-    if precedence in {"bulk", "junk"}:
+    if precedence in _PRECEDENCE_OF_MACHINES:
         return f"Precedence: {precedence}"
     if headers.get_content_type() == "multipart/report":
         return "multipart/report"
@@ -54,7 +56,7 @@ def wants_no_answer(headers: Message) -> bool:
     return (
         bool(heads.unfolded(headers, "x-auto-response-suppress"))
         or any(name.lower().startswith("list-") for name, _ in headers.raw_items())
-        or heads.unfolded(headers, "precedence").lower() in {"bulk", "list", "junk"}
+        or heads.unfolded(headers, "precedence").lower() in {"list", *_PRECEDENCE_OF_MACHINES}
     )
 
 

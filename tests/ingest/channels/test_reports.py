@@ -25,6 +25,7 @@ PERSON = "From: anna@example.pl\r\n"
         (f"Auto-Submitted: {'x' * 70}", None, f"Auto-Submitted: {'x' * 60}"),
         ("Precedence: Bulk", None, "Precedence: bulk"),
         ("Precedence: junk", None, "Precedence: junk"),
+        ("Precedence: auto_reply", None, "Precedence: auto_reply"),
         ("Precedence: list", None, None),
         ("Content-Type: multipart/report; boundary=b", None, "multipart/report"),
         ("X-Autoreply: yes", None, "auto-reply header"),
@@ -54,6 +55,7 @@ def test_a_mail_system_is_a_machine() -> None:
         ("Precedence: Bulk", True),
         ("Precedence: LIST", True),
         ("Precedence: junk", True),
+        ("Precedence: auto_reply", True),
         ("Precedence: first-class", False),
     ],
 )
