@@ -27,6 +27,7 @@ from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
 from kit.protocol.ports import Outgoing
 from kit.protocol.record import partition_of
+from kit.protocol.restoring import MARKER
 from services.sla import store
 from tests.conftest import Prefix
 from tests.routing.scenario import POLICY, START, profile
@@ -179,3 +180,19 @@ async def test_unreadable_records_are_told_and_left_out(
     at = partition_of(b"ann", 4)
     assert report.unreadable == [f"{topics}{AGENTS}/{at}/0", f"{topics}{ASSIGNMENTS}/{at}/0"]
     assert f"2 unreadable records were left out, such as {report.unreadable[0]}" in "\n".join(report.lines())
+
+
+async def test_a_backup_that_was_restored_over_a_killed_run_is_not_deleted(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, policy: Any
+) -> None:
+    """`mongorestore --drop` drops what the backup has, so the marker of the run stays."""
+    with MongoClient[dict[str, Any]](mongo, tz_aware=True) as client:
+        database = client[f"{prefix.mongo}_sla"]
+        database[MARKER].insert_one({"_id": MARKER, "state": "running", "at": None})
+        database[store.COLLECTION].insert_one({"_id": TICKET, "version": 3})
+        with pytest.raises(Refused, match="if a backup was restored, drop the collection rebuild to use it"):
+            await rebuilt(kafka, mongo, prefix, policy)
+        assert database[store.COLLECTION].count_documents({}) == 1
+        database[store.COLLECTION].update_one({"_id": TICKET}, {"$set": {"version": 1}})
+        await rebuilt(kafka, mongo, prefix, policy)
+        assert database[store.COLLECTION].count_documents({}) == 0, "that was what a killed run had written"
