@@ -25,7 +25,21 @@ def component(folder: Path) -> dict[Path, str]:
                 {"key": "app.kubernetes.io/component", "operator": "In", "values": sorted(SERVICES)},
             ],
         },
-        "podMetricsEndpoints": [{"port": "operators", "path": "/metrics", "interval": "15s", "scheme": "http"}],
+        "podMetricsEndpoints": [
+            {
+                "port": "operators",
+                "path": "/metrics",
+                "honorLabels": True,
+                "relabelings": [
+                    {
+                        "sourceLabels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"],
+                        "targetLabel": "service",
+                    }
+                ],
+                "interval": "15s",
+                "scheme": "http",
+            }
+        ],
     }
     return {
         folder / "podmonitor.yaml": _text("PodMonitor", monitor),

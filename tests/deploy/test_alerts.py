@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.utils import floatToGoString
 
+from contracts.topics import SERVICES
 from deploy.reference import DOCS, metric_rows
 
 _METRIC = re.compile(r"\bdeskbus_[a-z0-9_]+")
@@ -105,7 +106,17 @@ def test_an_alert_names_its_service_so_that_a_service_that_is_gone_can_silence_i
                 labels = dict(re.findall(r'(\w+)="([^"]*)"', sample["labels"]))
                 if "service" not in labels:
                     unnamed.add(labels["alertname"])
-    assert unnamed == {"DeskbusDown", "DeskbusWatchdog"}, "the first names its instance"
+    assert unnamed == {"DeskbusWatchdog"}
+
+
+def test_targets_name_their_service_as_a_process_that_is_down_does_not(prometheus: Path) -> None:
+    document = yaml.safe_load((prometheus / "prometheus.yml").read_text("utf-8"))
+    (scrape,) = (each for each in document["scrape_configs"] if each["job_name"] == "deskbus")
+    assert scrape["honor_labels"], "else Prometheus renames the label of the metrics"
+    named = {
+        target.split(":")[0]: of["labels"]["service"] for of in scrape["static_configs"] for target in of["targets"]
+    }
+    assert named == {service: service for service in SERVICES}
 
 
 @pytest.mark.parametrize(

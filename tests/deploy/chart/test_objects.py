@@ -197,7 +197,13 @@ def test_the_scrape_has_the_job_that_alerts_select(objects: list[Object], root: 
         label = monitor["spec"]["jobLabel"]
         watched = [each for each in workloads(objects) if each["kind"] == "Deployment"]
         assert {pod(each)["metadata"]["labels"][label] for each in watched} == {job}
-        assert [each["port"] for each in monitor["spec"]["podMetricsEndpoints"]] == ["operators"]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert (endpoint["port"], endpoint["honorLabels"]) == ("operators", True)
+        # A pod that is down is known by the labels of its target only.
+        (relabeling,) = (each for each in endpoint["relabelings"] if each["targetLabel"] == "service")
+        source = relabeling["sourceLabels"][0].removeprefix("__meta_kubernetes_pod_label_")
+        labels = [{re.sub(r"\W", "_", k): v for k, v in pod(each)["metadata"]["labels"].items()} for each in watched]
+        assert {each[source] for each in labels} <= set(SERVICES)
 
 
 @pytest.mark.usefixtures("needs_helm")
