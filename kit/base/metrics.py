@@ -127,7 +127,7 @@ CERTIFICATE_REFUSED = Gauge(
 )
 TOKEN_EXPIRY = Gauge(
     "deskbus_token_expiry_timestamp_seconds",
-    "Unix time at which the token in `DESKBUS_KAFKA_TOKEN_FILE` expires. Absent if there is none, or it does not say.",
+    "Unix time at which the newest token for Kafka expires, from a file or a command. Absent if it does not say.",
     ("name",),
     most=3,
 )

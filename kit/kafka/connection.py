@@ -83,7 +83,7 @@ class Connection:
     async def note_expiry(self) -> None:
         """Export when certificate and token expire. Files are replaced while connections last, so look now and then."""
         await self._reader.look_again()
-        self._reader.note_expiry()
+        await self._reader.note_expiry()
 
     def unreachable(self, error: BaseException) -> TransientError:
         """Return why a client could not be started: aiokafka's error names the servers and no reason."""

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for which a token from a command is used again, unless it is refused.
 TOKEN_SECONDS = 30.0
+#: Seconds before a token expires at which a command is asked for another one, even if no connection needs it.
+SOON_SECONDS = 300.0
 #: Seconds that a token command may take: less than a producer waits (SEND_SECONDS), so that its failure is told.
 COMMAND_SECONDS = 5.0
 #: Seconds for which a command that failed is not run again; connections that wait for it share its failure.
@@ -66,6 +68,8 @@ class Reader:
         """What the files held, and the context made of it."""
         self._token: tuple[str, float] | None = None
         """The last token of the command, and when (monotonic) it was printed."""
+        self._expires: float | None = None
+        """When the last token expires (in seconds since 1970), if it says so."""
         self._failed: tuple[str, float] | None = None
         """Why the command gave no token, and when (monotonic)."""
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -100,17 +104,19 @@ class Reader:
         if self._refused is not None and self._last is not None:
             await self.read()
 
-    def note_expiry(self) -> None:
-        """Export when the certificate and the token expire that the files hold now. A command is not asked for this."""
+    async def note_expiry(self) -> None:
+        """Export when the certificate and the token expire that the files hold now.
+
+        A command is asked only once its last token expires soon: connections last, and nothing else may ask it.
+        """
         given = self._settings
         if given.kafka_tls and given.kafka_certificate is not None:
             with contextlib.suppress(InvalidCertificate):
                 note_expiry("kafka", given.kafka_certificate)
-        if given.kafka_sasl and given.kafka_token_file is not None:
+        soon = self._expires is not None and self._expires - self._clock.now().timestamp() < SOON_SECONDS
+        if given.kafka_sasl and (given.kafka_token_file is not None or soon):
             with contextlib.suppress(CredentialsError, OSError, UnicodeDecodeError):
-                ends = expiry(_text(given.kafka_token_file))
-                if ends is not None:
-                    metrics.TOKEN_EXPIRY.labels("kafka").set(ends)
+                await self._read_token()
 
     async def _read(self) -> Credentials:
         given = self._settings
@@ -141,8 +147,17 @@ class Reader:
         return context
 
     async def _read_token(self) -> str:
+        """Return the current token, and export when it expires, if it says so."""
         if self._settings.kafka_token_file is not None:
-            return _in_one_word(_text(self._settings.kafka_token_file))
+            token = _in_one_word(_text(self._settings.kafka_token_file))
+        else:
+            token = await self._printed()
+        self._expires = expiry(token)
+        if self._expires is not None:
+            metrics.TOKEN_EXPIRY.labels("kafka").set(self._expires)
+        return token
+
+    async def _printed(self) -> str:
         async with self._turn():  # several connections are made at once, and one token serves them all
             if self._token is None or self._clock.monotonic() - self._token[1] > TOKEN_SECONDS:
                 self._token = await self._run(), self._clock.monotonic()

@@ -317,7 +317,7 @@ def test_a_token_says_when_it_ends() -> None:
     assert expiry(issuer.token("sla", lasts=70)) == pytest.approx(now + 70, abs=5)
 
 
-def test_when_certificate_and_token_expire_is_exported_as_the_files_are_now(tmp_path: Path) -> None:
+async def test_when_certificate_and_token_expire_is_exported_as_the_files_are_now(tmp_path: Path) -> None:
     def exported(kind: str) -> float | None:
         return REGISTRY.get_sample_value(f"deskbus_{kind}_expiry_timestamp_seconds", {"name": "kafka"})
 
@@ -326,16 +326,45 @@ def test_when_certificate_and_token_expire_is_exported_as_the_files_are_now(tmp_
     files = write(tmp_path, ca=authority.pem, certificate=certificate, key=key, token=Issuer().token("sla", lasts=70))
     mutual = {"ca": files["ca"], "certificate": files["certificate"], "key": files["key"]}
     asked = reader(security="sasl_ssl", mechanism="oauthbearer", token_file=files["token"], **mutual)
-    asked.note_expiry()
+    await asked.note_expiry()
     assert exported("certificate") == pytest.approx(now + 3 * 86_400, abs=60)
     assert exported("token") == pytest.approx(now + 70, abs=5)
     put(files["token"], Issuer().token("sla", lasts=700))
     put(files["certificate"], None)
-    asked.note_expiry()
+    await asked.note_expiry()
     put(files["token"], None)
-    asked.note_expiry()
+    await asked.note_expiry()
     assert exported("token") == pytest.approx(now + 700, abs=5)
     assert exported("certificate") == pytest.approx(now + 3 * 86_400, abs=60), "what cannot be read changes nothing"
+
+
+async def test_a_command_is_asked_again_once_its_token_expires_soon_and_exported_is_what_it_said(
+    tmp_path: Path,
+) -> None:
+    def exported() -> float | None:
+        return REGISTRY.get_sample_value("deskbus_token_expiry_timestamp_seconds", {"name": "kafka"})
+
+    now, runs, token = SystemClock().now().timestamp(), tmp_path / "runs", tmp_path / "token"
+    clock = FakeClock(SystemClock().now())
+    code = f"open({str(runs)!r}, 'a').write('.'); print(open({str(token)!r}).read())"
+    asked = with_token(shlex.join([sys.executable, "-c", code]), clock)
+    put(token, Issuer().token("sla", lasts=900))
+    await asked.note_expiry()
+    assert not runs.exists(), "the first connection asks"
+    await asked.read()
+    assert exported() == pytest.approx(now + 900, abs=60)
+    put(token, Issuer().token("sla", lasts=1800))
+    clock.advance(500)
+    await asked.note_expiry()
+    assert runs.read_text() == "."
+    clock.advance(150)
+    await asked.note_expiry()
+    assert exported() == pytest.approx(now + 1800, abs=60)
+    clock.advance(1000)
+    put(token, None)
+    await asked.note_expiry()
+    assert exported() == pytest.approx(now + 1800, abs=60), "a command that fails gives no other token"
+    assert runs.read_text() == "..."
 
 
 def test_secrets_are_not_shown() -> None:
