@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from kit.base import tracing
 _SECRET_KEY = re.compile(r"token|secret|authorization|password|passwd|signature|cookie|api_?key", re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _MASK = "***"
+#: Seconds for which a library does not say the same again. aiokafka names a missing topic ten times a second.
+REPEAT_SECONDS = 60.0
+_MOST_SAID = 1_000
 
 
 class Traced(Protocol):
@@ -70,6 +74,29 @@ def add_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping
     return line
 
 
+class Repeats(logging.Filter):
+    """Lets a library say the same thing once in a while; the next time, `repeated` is how often it was left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str, str], tuple[float, int]] = {}
+        """What was said -> when, and how often it was left out since. What was asked for last is at the end."""
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to pass this line on."""
+        what = record.name, record.getMessage(), repr(record.exc_info[1]) if record.exc_info else ""
+        with self._lock:
+            at, left_out = self._said.pop(what, (float("-inf"), 0))
+            passes = not 0 <= record.created - at < REPEAT_SECONDS
+            self._said[what] = (record.created, 0) if passes else (at, left_out + 1)
+            if len(self._said) > _MOST_SAID:
+                del self._said[next(iter(self._said))]
+        if passes and left_out:
+            record.repeated = left_out
+        return passes
+
+
 def configure(service: str, level: str = "info") -> None:
     """Set up logging for this process, once, before anything is logged."""
 
@@ -97,6 +124,7 @@ def configure(service: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(Repeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *shared],

@@ -121,3 +121,42 @@ async def test_lines_name_the_span_at_hand(lines: Lines) -> None:
     assert span.traceparent is not None
     assert [first["trace_id"], first["span_id"]] == span.traceparent.split("-")[1:3]
     assert "trace_id" not in second
+
+
+def test_a_library_that_repeats_itself_is_heard_once_a_minute_and_counted(lines: Lines) -> None:
+    lines.configure()
+    log, now = logging.getLogger("aiokafka.cluster"), 1_000.0
+
+    def say(topic: str, after: float) -> None:
+        record = log.makeRecord(log.name, logging.ERROR, __file__, 1, "Topic %s not found", (topic,), None)
+        record.created = now + after
+        log.handle(record)
+
+    for tenth in range(1200):
+        say("a", tenth / 10)
+    say("b", 5)
+    say("a", 130)
+    said = [(line["message"], line.get("repeated")) for line in lines.read()]
+    assert said == [
+        ("Topic a not found", None),
+        ("Topic a not found", 599),
+        ("Topic b not found", None),
+        ("Topic a not found", 599),
+    ]
+
+
+def test_other_faults_with_the_same_words_are_heard(lines: Lines) -> None:
+    lines.configure()
+    for fault in ("first", "second", "second"):
+        try:
+            raise ValueError(fault)
+        except ValueError:
+            logging.getLogger("library").exception("failed")
+    assert ["first" in line["exception"] for line in lines.read()] == [True, False]
+
+
+def test_what_was_said_is_not_remembered_without_end() -> None:
+    repeats = kit_logging.Repeats()
+    for number in range(2 * kit_logging._MOST_SAID):
+        assert repeats.filter(logging.makeLogRecord({"name": "x", "msg": str(number), "created": 1.0}))
+    assert len(repeats._said) == kit_logging._MOST_SAID
