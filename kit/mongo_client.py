@@ -21,6 +21,7 @@ from pymongo.read_concern import ReadConcern
 
 from kit.base import metrics
 from kit.base.certificates import WatchedFiles, note_expiry
+from kit.base.clock import Clock, SystemClock
 from kit.base.errors import InvalidCertificate, InvalidConnectionString
 from kit.base.files import UTF8
 
@@ -30,6 +31,9 @@ Collection: TypeAlias = "AsyncIOMotorCollection[Row]"
 _SCHEMES = ("mongodb://", "mongodb+srv://")
 _MAX_LENGTH = 64 * 1024
 _NAME = "mongo"
+_CLOCK: Clock = SystemClock()
+#: Seconds between two looks at the files: statements are many.
+LOOK_SECONDS = 1.0
 #: Seconds between two new clients while the server refuses: a server that refuses everything must not cost more.
 AGAIN_SECONDS = 5.0
 #: Seconds after which nothing waits for a former client: its longest waits together.
@@ -51,14 +55,18 @@ class MongoConnection:
         self._client = self._connect(url)
         self._retired: list[AsyncIOMotorClient[Row]] = []
         self._again = 0.0
+        self._look = float("-inf")
         self._collections: dict[str, Collection] = {}
         self._database = self._open()
         metrics.CERTIFICATE_REFUSED.labels(_NAME)
 
     def database(self) -> "AsyncIOMotorDatabase[Row]":
         """Return the database, of a new client if what the former one connected with has changed."""
-        if any([self._own.changed(), self._named.changed()]):
-            self._renew()
+        now = _CLOCK.monotonic()
+        if now >= self._look:
+            self._look = now + LOOK_SECONDS
+            if any([self._own.changed(), self._named.changed()]):
+                self._renew()
         return self._database
 
     def collection(self, name: str) -> Collection:

@@ -43,6 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
     """The clients, in the order in which they were made."""
     monkeypatch.setattr(Client, "made", [], raising=False)
     monkeypatch.setattr(mongo_client, "AsyncIOMotorClient", Client)
+    monkeypatch.setattr(mongo_client, "LOOK_SECONDS", 0.0)
     return Client.made
 
 

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from deploy.local import free_port
+from kit import mongo_client
 from kit.base.errors import InvalidCertificate, InvalidConnectionString, TransientError
 from kit.mongo import MongoStore, Refused
+from kit.mongo_client import MongoConnection
 from kit.protocol.ports import Guarded, WriteOutcome
+from tests.fake_clock import FakeClock
 from tests.pki import Authority
 from tests.secure_mongo import SecureMongo
 
@@ -37,6 +41,11 @@ def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(autouse=True)
+def looks_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_client, "LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -171,6 +180,29 @@ async def test_an_invalid_new_string_keeps_the_previous_connections(
     assert said.count("keeping the previous connections") == 4
     for secret in ("secret", "pa/ss", "ss@"):
         assert secret not in said
+
+
+async def test_files_are_looked_at_once_a_second_however_many_statements_there_are(
+    url_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo_client, "LOOK_SECONDS", 1.0)
+    put(url_file, "mongodb://127.0.0.1:1/")
+    clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(mongo_client, "_CLOCK", clock)
+    connection = MongoConnection(url_file, OWN, away_after_ms=100)
+    looks = 0
+
+    def changed() -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    monkeypatch.setattr(connection._own, "changed", changed)
+    for _ in range(250):
+        connection.collection("things")
+        clock.advance(0.01)
+    connection.close()
+    assert looks == 3
 
 
 @pytest.mark.parametrize(
