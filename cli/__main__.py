@@ -114,9 +114,13 @@ def topics(
 
 
 @app.command("access")
-def give_access(kafka: Kafka = _LOCAL, prefix: Prefix = "") -> None:
+def give_access(
+    kafka: Kafka = _LOCAL,
+    prefix: Prefix = "",
+    user_prefix: Annotated[str, typer.Option(help="Prefix of every user name: deskbus- for deskbus-ingest.")] = "",
+) -> None:
     """Allow Kafka's users what the contracts list, and set the passwords in DESKBUS_KAFKA_PASSWORD_<USER> (SCRAM)."""
-    say(_connected(access.give(_at(kafka), prefix, os.environ)))
+    say(_connected(access.give(_at(kafka), prefix, os.environ, user_prefix=user_prefix)))
 
 
 def _create(kafka: Connection, prefix: str, partitions: int, replication: int | None = None) -> str:

@@ -126,12 +126,12 @@ def passwords(variables: Mapping[str, str]) -> dict[str, str]:
     return {user: password for user, password in given.items() if password}
 
 
-async def give(kafka: Kafka, prefix: str, variables: Mapping[str, str]) -> str:
+async def give(kafka: Kafka, prefix: str, variables: Mapping[str, str], *, user_prefix: str = "") -> str:
     """Give every user its rights, and a password where the environment has one; return what was done."""
-    given = passwords(variables)
+    given = {user_prefix + user: password for user, password in passwords(variables).items()}
     if given:
         await set_passwords(kafka, given)
-    await allow(kafka, {user: access(user, prefix) for user in USERS})
+    await allow(kafka, {user_prefix + user: access(user, prefix) for user in USERS})
     return f"{len(USERS)} users allowed, {len(given)} passwords set"
 
 
