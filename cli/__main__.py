@@ -78,6 +78,7 @@ def run(
     ] = None,
 ) -> None:
     """Run all services in the foreground until Ctrl-C. The environment overrides `.env`."""
+    _in_the_repository("run")
     from cli import running
 
     options = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix}
@@ -95,6 +96,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Keep the topics and databases.")] = False,
 ) -> None:
     """Simulate customers and agents: tickets are opened, assigned and escalated. Ends with an audit."""
+    _in_the_repository("demo")
     from cli.demo.run import run as run_demo
 
     raise typer.Exit(run_demo(os.environ, _settings(os.environ), plain=plain or not sys.stdout.isatty(), keep=keep))
@@ -351,6 +353,14 @@ def tail(
         _connected(follow())
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _in_the_repository(command: str) -> None:
+    """Exit with a message where only the command line is installed: what starts the services is in `deploy/`."""
+    if not POLICIES.is_dir():
+        raise _fail(
+            f"{command} starts the services, which needs the repository: clone it, and use `make {command}` there"
+        )
 
 
 def _settings(variables: Mapping[str, str]) -> KafkaSettings:

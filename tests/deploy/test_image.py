@@ -150,10 +150,13 @@ def test_the_tools_create_the_topics_and_check_policies_without_the_repository(
     (entrypoint,) = re.findall(r"(?m)^ENTRYPOINT (.*)$", stage(dockerfile, "tools"))
     given = {"DESKBUS_KAFKA": kafka, "DESKBUS_TOPIC_PREFIX": prefix.topics, "DESKBUS_PARTITIONS": "1"}
 
-    def run(*arguments: str) -> str:
+    def started(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *json.loads(entrypoint)[1:], *arguments]
         environment = {**bare_environment(), **given}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    def run(*arguments: str) -> str:
+        done = started(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -162,6 +165,11 @@ def test_the_tools_create_the_topics_and_check_policies_without_the_repository(
         run("check", "config", str(root / "deploy" / "config"))
         run("audit")
         run("dlq", "list", "sla")
+        for command in ("run", "demo"):
+            done = started(command)
+            assert done.returncode == 2
+            assert f"{command} starts the services, which needs the repository" in done.stderr
+            assert "Traceback" not in done.stderr
     finally:
         asyncio.run(delete_topics(kafka, prefix.topics))
 
