@@ -35,7 +35,7 @@ from kit.base.clock import SystemClock
 from kit.base.environment import explain
 from kit.base.errors import InvalidPolicy, TransientError
 from kit.base.kafka_settings import KafkaSettings
-from kit.kafka.connection import Connection, Refused
+from kit.kafka.connection import Connection, KafkaRefused
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The Deskbus command line."
@@ -384,7 +384,7 @@ def _connected(work: Coroutine[Any, Any, T]) -> T:
     """Run work that needs Kafka; exit with a message if no broker answers, or it does not allow this."""
     try:
         return asyncio.run(work)
-    except Refused as fault:
+    except KafkaRefused as fault:
         raise _fail(str(fault)) from fault
     except (TransientError, KafkaConnectionError) as fault:
         raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault

@@ -29,7 +29,7 @@ from kit.base.errors import TransientError
 from kit.mongo_client import Collection, MongoConnection, Row
 from kit.protocol.ports import Guarded, WriteOutcome
 
-__all__ = ["MongoStore", "Refused", "Row", "Sort"]
+__all__ = ["MongoRefused", "MongoStore", "Row", "Sort"]
 Sort = Sequence[tuple[str, int]]
 
 _DUPLICATE = 11000
@@ -70,7 +70,7 @@ _REFUSED = frozenset({
 })  # fmt: skip
 
 
-class Refused(TransientError):
+class MongoRefused(TransientError):
     """The server refuses the credentials, or what their user wants to do."""
 
 
@@ -89,7 +89,7 @@ def _passing() -> Iterator[None]:
         raise
     except OperationFailure as error:
         if error.code in _REFUSED:
-            raise Refused(_refusal(error.code)) from error
+            raise MongoRefused(_refusal(error.code)) from error
         if error.code not in _OUR_FAULT:
             raise TransientError(f"MongoDB cannot answer at the moment: code {error.code}") from error
         raise
@@ -131,7 +131,7 @@ class MongoStore:
         try:
             with _passing():
                 yield
-        except Refused as fault:
+        except MongoRefused as fault:
             self._connection.refused(str(fault))
             raise
 

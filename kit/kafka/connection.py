@@ -40,7 +40,7 @@ _REFUSALS = (
 )
 
 
-class Refused(TransientError):
+class KafkaRefused(TransientError):
     """Kafka is there, and this process is not let in or does not trust it. Trying again helps once that is mended."""
 
 
@@ -76,9 +76,9 @@ class Connection:
         return None if any(each.connected() for each in self._open) else self._fault
 
     async def check(self) -> None:
-        """Raise Refused with the fault, for readiness."""
+        """Raise KafkaRefused with the fault, for readiness."""
         if (fault := self.fault()) is not None:
-            raise Refused(fault)
+            raise KafkaRefused(fault)
 
     async def note_expiry(self) -> None:
         """Export when certificate and token expire. Files are replaced while connections last, so look now and then."""
@@ -87,7 +87,7 @@ class Connection:
 
     def unreachable(self, error: BaseException) -> TransientError:
         """Return why a client could not be started: aiokafka's error names the servers and no reason."""
-        return _away(error) if self._fault is None else Refused(self._fault)
+        return _away(error) if self._fault is None else KafkaRefused(self._fault)
 
     async def _connect(self, create: Callable[..., Awaitable[Any]], options: Mapping[str, Any]) -> Any:
         """Open one connection for a client, with current credentials."""

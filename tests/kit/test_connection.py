@@ -18,7 +18,7 @@ from kit.base import metrics
 from kit.base.clock import SystemClock
 from kit.base.errors import TransientError
 from kit.base.kafka_settings import KafkaSettings
-from kit.kafka.connection import REFUSED_SECONDS, Connection, Refused
+from kit.kafka.connection import REFUSED_SECONDS, Connection, KafkaRefused
 from kit.kafka.credentials import CredentialsError
 from tests.fake_clock import FakeClock
 from tests.secured.authority import Issuer
@@ -128,16 +128,16 @@ async def test_a_refusal_is_a_fault_while_no_connection_holds() -> None:
     away = kafka.connection.unreachable(OSError("gone"))
     assert (type(away), str(away)) == (TransientError, "Kafka is not reachable: OSError('gone')")
     await kafka.refuse()
-    with pytest.raises(Refused, match="Kafka refused the credentials: no"):
+    with pytest.raises(KafkaRefused, match="Kafka refused the credentials: no"):
         await kafka.connection.check()
-    assert isinstance(kafka.connection.unreachable(OSError("gone")), Refused)
+    assert isinstance(kafka.connection.unreachable(OSError("gone")), KafkaRefused)
     await kafka.connect(first)
     await kafka.connect(second)
     await kafka.refuse()
     first.holds = False
     await kafka.connection.check()
     second.holds = False
-    with pytest.raises(Refused):
+    with pytest.raises(KafkaRefused):
         await kafka.connection.check()
 
 

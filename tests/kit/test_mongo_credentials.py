@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from deploy.local import free_port
 from kit import mongo_client
 from kit.base.errors import InvalidCertificate, InvalidConnectionString, TransientError
-from kit.mongo import MongoStore, Refused
+from kit.mongo import MongoRefused, MongoStore
 from kit.mongo_client import MongoConnection
 from kit.protocol.ports import Guarded, WriteOutcome
 from tests.fake_clock import FakeClock
@@ -74,9 +74,9 @@ async def test_a_user_does_its_work_and_reaches_no_other_database(server: Secure
     own, other = MongoStore(server.url("routing", FIRST), OWN), MongoStore(server.url("routing", FIRST), OTHER)
     await own.ensure_outbox_indexes("things")
     await works(own)
-    with pytest.raises(Refused, match="needs readWrite on the service's own database"):
+    with pytest.raises(MongoRefused, match="needs readWrite on the service's own database"):
         await other.fetch("things", ["a"])
-    with pytest.raises(Refused):
+    with pytest.raises(MongoRefused):
         await other.insert("things", [{"_id": "a"}])
     assert await other.write("things", [Guarded("a", 0, {})]) == WriteOutcome(unknown=True)
     for store in (own, other):
@@ -89,7 +89,7 @@ async def test_a_certificate_proves_the_user(server: SecureMongo, authority: Aut
     own = MongoStore(server.certificate_url(issued), OWN)
     other = MongoStore(server.certificate_url(issued), OTHER)
     await works(own)
-    with pytest.raises(Refused):
+    with pytest.raises(MongoRefused):
         await other.fetch("things", ["a"])
     expiry = REGISTRY.get_sample_value("deskbus_certificate_expiry_timestamp_seconds", {"name": "mongo"})
     assert expiry == issued.expires.timestamp()
@@ -127,7 +127,7 @@ async def test_a_wrong_password_is_refused_with_a_reason_until_the_file_has_the_
 ) -> None:
     put(url_file, server.url("routing", "wrong"))
     store = MongoStore(url_file, OWN)
-    with pytest.raises(Refused, match="refuses the user name, password or certificate"):
+    with pytest.raises(MongoRefused, match="refuses the user name, password or certificate"):
         await store.ping()
     put(url_file, f"{server.url('routing', FIRST)}\n")
     await works(store)
@@ -155,7 +155,7 @@ async def test_a_rotated_password_is_taken_from_the_file_without_a_restart(serve
 async def test_a_server_that_refuses_is_asked_with_few_new_clients(server: SecureMongo) -> None:
     store = MongoStore(server.url("nothing", FIRST), OWN)
     for _ in range(10):
-        with pytest.raises(Refused):
+        with pytest.raises(MongoRefused):
             await store.fetch("things", ["a"])
     assert len(store._connection._retired) == 1
     store.close()

@@ -11,7 +11,7 @@ import pytest
 
 from cli.fleet import SERVICES
 from deploy.local import free_port
-from kit.mongo import MongoStore, Refused
+from kit.mongo import MongoRefused, MongoStore
 from tests.pki import Authority
 from tests.secure_mongo import SecureMongo
 from tests.system.rig import System, pieces, system, until
@@ -123,6 +123,6 @@ async def refused_elsewhere(server: SecureMongo) -> None:
                 continue
             asked: list[Any] = [store.fetch("things", ["a"]), store.insert("things", [{"_id": "a"}])]
             for each in asked:
-                with pytest.raises(Refused):
+                with pytest.raises(MongoRefused):
                     await each
             store.close()
