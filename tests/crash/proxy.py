@@ -136,6 +136,9 @@ class End(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if peer is not None and peer.transport.is_closing():
+            self._pending.clear()  # nobody is left to read it, and uvloop raises
+            self._bytes = 0
         while peer is not None and self._pending and self._proxy.flowing and peer._taking:
             due, piece = self._pending[0]
             if due > loop.time():

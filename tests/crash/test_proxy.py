@@ -9,6 +9,7 @@ import pytest
 
 from deploy.local import free_port
 from tests.crash.proxy import Proxy
+from tests.system.rig import until
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -77,3 +78,21 @@ async def test_a_delay_and_a_throttle_take_their_time(proxy: Proxy) -> None:
     await _say(line, b"quick")
     proxy.throttle(20_000)
     assert await _say(line, b"y" * 6_000) >= 0.3
+
+
+async def test_what_was_held_back_for_someone_who_has_gone_is_dropped_in_silence(proxy: Proxy) -> None:
+    faults: list[object] = []
+    proxy.loop.set_exception_handler(lambda _, context: faults.append(context))
+    line = await _open(proxy)
+    await _say(line, b"before")
+
+    async def held() -> bool:
+        return any(end._pending for end in list(proxy.ends))
+
+    proxy.delay(0.3)
+    line[1].write(b"late")
+    await until(held, 5, "the proxy holds data back")
+    proxy.cut()
+    due = asyncio.run_coroutine_threadsafe(asyncio.sleep(0.4), proxy.loop)
+    await asyncio.wrap_future(due)
+    assert faults == []
