@@ -207,6 +207,27 @@ def test_the_scrape_has_the_job_that_alerts_select(objects: list[Object], root: 
 
 
 @pytest.mark.usefixtures("needs_helm")
+def test_a_trial_has_the_user_of_a_service_that_is_enabled_later(tmp_path: Path) -> None:
+    """MongoDB makes users when its database is empty, and not on an upgrade."""
+    later = Variant("later", "try.yaml", {"services": {"notify": {"enabled": False}}})
+    objects = render(later, tmp_path)
+    password = one(objects, "Secret", "deskbus-notify-credentials")["stringData"]["mongo-password"]
+    made = one(objects, "Secret", "deskbus-mongo")["stringData"]["users.js"]
+    assert f'createUser({{user: "notify", pwd: "{password}"' in made
+    assert [each for each in of(objects, "Deployment") if each["metadata"]["name"] == "deskbus-notify"] == []
+
+
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.parametrize(("values", "least"), [("try.yaml", 7200), ("minimal.yaml", 600)])
+def test_the_topics_of_a_trial_wait_for_the_image_of_its_kafka(tmp_path: Path, values: str, least: int) -> None:
+    (job,) = of(render(Variant("patient", values), tmp_path), "Job")
+    assert job["spec"]["activeDeadlineSeconds"] == least
+    # Kubernetes doubles the pause from 10 seconds to 5 minutes: the attempts last as long as the deadline.
+    pauses = [min(10 * 2**attempt, 300) for attempt in range(job["spec"]["backoffLimit"])]
+    assert sum(pauses) > least
+
+
+@pytest.mark.usefixtures("needs_helm")
 def test_a_trial_with_a_seed_is_the_same_every_time(tmp_path: Path) -> None:
     twice = []
     for number in range(2):
