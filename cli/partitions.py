@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cli.letters import Choice, find
 from cli.reading import TopicRecord, bounds, read
-from cli.standstill import Refused, lagging, running, unpublished
+from cli.standstill import Refused, foreign, lagging, running, unpublished
 from cli.stores import KINDS
 from cli.topics import committed, create_topics
 from contracts.topics import MAX_MESSAGE_BYTES, SERVICES, TOPICS, group_name, topic_name
@@ -105,6 +105,7 @@ async def _obstacles(
     reasons = await running(kafka, prefix, SERVICES)
     reasons += await lagging(kafka, prefix, SERVICES)
     reasons += await unpublished(stores)
+    reasons += await foreign(kafka, prefix, stores)
     new = await bounds(kafka, names, prefix=to_prefix)
     counts = {name: sum(tp.topic == name for tp in new) for name in names}
     reasons += [

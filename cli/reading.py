@@ -25,11 +25,18 @@ class TopicRecord:
 
 
 async def read(
-    kafka: Kafka, topics: Iterable[str], *, prefix: str = "", follow: bool = False, from_end: bool = False
+    kafka: Kafka,
+    topics: Iterable[str],
+    *,
+    prefix: str = "",
+    follow: bool = False,
+    from_end: bool = False,
+    last: bool = False,
 ) -> AsyncIterator[TopicRecord]:
     """Yield the records of topics, named without prefix. Topics that do not exist are skipped.
 
-    Stops at the ends that the topics had at the start, unless `follow` is set. Raises TopicAuthorizationFailedError
+    Stops at the ends that the topics had at the start, unless `follow` is set. `last` yields the last record
+    of each partition only. Raises TopicAuthorizationFailedError
     if this user may not see some of them.
     """
     names = await existing(kafka, [prefix + topic for topic in topics])
@@ -49,6 +56,8 @@ async def read(
         ends = await consumer.end_offsets(parts)
         # seek_to_beginning and seek_to_end would race with the fetcher's own reset after an assignment.
         starts = ends if from_end else await consumer.beginning_offsets(parts)
+        if last:
+            starts = {tp: max(start, ends[tp] - 1) for tp, start in starts.items()}
         for tp in parts:
             consumer.seek(tp, starts[tp])
         while follow or [tp for tp in parts if await consumer.position(tp) < ends[tp]]:

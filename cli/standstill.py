@@ -6,13 +6,15 @@ Read-only. Commands that change documents ask here first, and refuse while the a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from aiokafka import TopicPartition
 
-from cli.reading import bounds
+from cli.reading import bounds, read
 from cli.stores import KINDS
 from cli.topics import committed, members
+from contracts.envelope import Event
 from contracts.topics import CONSUMES, group_name, topic_name
 from kit.base.clock import SystemClock
 from kit.kafka.connection import Kafka
@@ -58,4 +60,24 @@ async def unpublished(stores: Mapping[str, MongoStore]) -> list[str]:
             if rows := await store.stale(kind.collection, later, 100):
                 many = "100 or more" if len(rows) == 100 else len(rows)
                 found.append(f"{service}: {many} documents of {kind.collection} have unpublished events")
+    return found
+
+
+async def foreign(kafka: Kafka, prefix: str, stores: Mapping[str, MongoStore]) -> list[str]:
+    """Return which databases do not belong to these topics: a document of what was published last is not there.
+
+    Documents are never deleted. A connection string of another installation, set by mistake, is found so.
+    """
+    found = []
+    for service, store in stores.items():
+        for kind in KINDS[service]:
+            published = set()
+            async for record in read(kafka, [kind.topic], prefix=prefix, last=True):
+                with suppress(ValueError):  # what is no event
+                    event = Event.parse(record.value or b"")
+                    published |= {event.subject} if event.source == kind.source else set()
+            there = {row["_id"] for row in await store.fetch(kind.collection, sorted(published))}
+            if gone := sorted(published - there):
+                reason = f"{gone[0]} of {topic_name(kind.topic, prefix)} is not in {kind.collection}"
+                found.append(f"{service}: {reason}: is this the database of another installation?")
     return found

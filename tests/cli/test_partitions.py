@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +115,24 @@ async def test_what_stands_in_the_way_is_told_and_nothing_is_changed(
     finally:
         store.close()
         await delete_topics(kafka, new)
+
+
+async def test_the_documents_of_another_installation_are_not_moved(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, root: Path
+) -> None:
+    """Its connection strings may still be in the environment."""
+    event = next((root / "contracts" / "examples" / "deskbus.sla.clock_started.v1").glob("*.json")).read_bytes()
+    store = MongoStore(mongo, f"{prefix.mongo}_sla")
+    await store.insert("clocks", [{"_id": "another", "partition": 0}])
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    await producer.send(Outgoing(f"{topics}{SLA}", b"ticket", event, HEADERS))
+    await producer.stop()
+    try:
+        with pytest.raises(Refused, match="another installation"):
+            await move(kafka, {"sla": store}, prefix=topics, to_prefix=f"n{topics}", partitions=7, apply=True)
+    finally:
+        store.close()
 
 
 async def _dead(kafka: str, topics: str) -> None:

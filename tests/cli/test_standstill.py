@@ -1,12 +1,14 @@
 """What is left to do is seen before documents are moved: running consumers, lag, unpublished events."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from cli.standstill import lagging, running, unpublished
+from cli.standstill import foreign, lagging, running, unpublished
 from cli.topics import admin
+from contracts.envelope import HEADERS, Event
 from contracts.topics import SLA, TICKETS, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
@@ -67,3 +69,24 @@ async def test_many_documents_are_counted_no_further(mongo: str, prefix: Prefix)
         await store.write("clocks", [Guarded(f"t{number}", 0, {}, [entry]) for number in range(count)])
         assert await unpublished({"sla": store}) == [f"sla: {found} documents of clocks have unpublished events"]
     store.close()
+
+
+async def test_a_database_without_what_was_published_last_is_another_installations(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, root: Path
+) -> None:
+    event = next((root / "contracts" / "examples" / "deskbus.sla.clock_started.v1").glob("*.json")).read_bytes()
+    ticket = Event.parse(event).subject
+    store, other = MongoStore(mongo, f"{prefix.mongo}_sla"), MongoStore(mongo, f"{prefix.mongo}_other")
+    await store.write("clocks", [Guarded(ticket, 0, {})])
+    await other.write("clocks", [Guarded("another", 0, {})])
+    assert await foreign(kafka, topics, {"sla": other}) == [], "nothing was published"
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    await producer.send(Outgoing(f"{topics}{SLA}", ticket.encode(), b"no event", HEADERS))
+    await producer.send(Outgoing(f"{topics}{SLA}", ticket.encode(), event, HEADERS))
+    await producer.stop()
+    assert await foreign(kafka, topics, {"sla": store}) == []
+    (reason,) = await foreign(kafka, topics, {"sla": other})
+    assert reason.startswith(f"sla: {ticket} of {topics}{SLA} is not in clocks")
+    for each in (store, other):
+        each.close()
