@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    KafkaConnectionError,
-    KafkaError,
-    TopicAuthorizationFailedError,
-)
-from pydantic import ValidationError
 
 from cli import access, table
 from cli.audit import Audit
 from cli.checking import faults
+from cli.connecting import at, connected, fail, reached, settings_of
 from cli.describe import describe
 from cli.letters import Choice, Found, find, groups
 from cli.letters import replay as send_back
@@ -32,10 +23,8 @@ from cli.topics import create_topics
 from contracts import topics as catalogue
 from contracts.dlq import REFUSED
 from kit.base.clock import SystemClock
-from kit.base.environment import explain
-from kit.base.errors import InvalidPolicy, TransientError
-from kit.base.kafka_settings import KafkaSettings
-from kit.kafka.connection import Connection, KafkaRefused
+from kit.base.errors import InvalidPolicy
+from kit.kafka.connection import Connection
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The Deskbus command line."
@@ -60,9 +49,7 @@ Reason = Annotated[str | None, typer.Option(help="Only letters whose reason cont
 Receipt = Annotated[str | None, typer.Option(help="Only the letter with this receipt.")]
 Offset = Annotated[list[str] | None, typer.Option(help="Only this letter, as partition/offset; repeatable.")]
 _LOCAL = "127.0.0.1:9092"
-_NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 POLICIES = Path(__file__).resolve().parent.parent / "deploy" / "config"
-T = TypeVar("T")
 LOCAL_PARTITIONS = catalogue.LOCAL_PARTITIONS
 
 
@@ -86,7 +73,7 @@ def run(
     variables = {**running.from_file(running.ENV_FILE), **os.environ, **overrides}
     variables["DESKBUS_KAFKA"] = variables.get("DESKBUS_KAFKA") or _LOCAL
     partitions = catalogue.partitions(variables, LOCAL_PARTITIONS)
-    _create(_reached(variables), variables.get("DESKBUS_TOPIC_PREFIX", ""), partitions)
+    _create(reached(variables), variables.get("DESKBUS_TOPIC_PREFIX", ""), partitions)
     raise typer.Exit(running.run(variables, config, replicas))
 
 
@@ -99,7 +86,7 @@ def demo(
     _in_the_repository("demo")
     from cli.demo.run import run as run_demo
 
-    raise typer.Exit(run_demo(os.environ, _settings(os.environ), plain=plain or not sys.stdout.isatty(), keep=keep))
+    raise typer.Exit(run_demo(os.environ, settings_of(os.environ), plain=plain or not sys.stdout.isatty(), keep=keep))
 
 
 @app.command()
@@ -112,7 +99,7 @@ def topics(
     replication: Replication = None,
 ) -> None:
     """Create missing topics and correct the configuration of the others."""
-    say(_create(_at(kafka), prefix, partitions, replication))
+    say(_create(at(kafka), prefix, partitions, replication))
 
 
 @app.command("access")
@@ -122,11 +109,11 @@ def give_access(
     user_prefix: Annotated[str, typer.Option(help="Prefix of every user name: deskbus- for deskbus-ingest.")] = "",
 ) -> None:
     """Allow Kafka's users what the contracts list, and set the passwords in DESKBUS_KAFKA_PASSWORD_<USER> (SCRAM)."""
-    say(_connected(access.give(_at(kafka), prefix, os.environ, user_prefix=user_prefix)))
+    say(connected(access.give(at(kafka), prefix, os.environ, user_prefix=user_prefix)))
 
 
 def _create(kafka: Connection, prefix: str, partitions: int, replication: int | None = None) -> str:
-    report = _connected(create_topics(kafka, prefix, partitions, replication))
+    report = connected(create_topics(kafka, prefix, partitions, replication))
     lines = [f"{len(report.created)} topics created, {len(report.configured)} reconfigured"]
     if report.other_partitions:
         lines.append(f"number of partitions is not {partitions}, left unchanged: {', '.join(report.other_partitions)}")
@@ -147,7 +134,7 @@ def partitions(
     from cli.standstill import Refused
     from cli.stores import stores
 
-    connection = _at(kafka)
+    connection = at(kafka)
 
     async def work() -> None:
         with stores() as opened:
@@ -156,7 +143,7 @@ def partitions(
             say("\n".join(report.lines()))
 
     try:
-        _connected(work())
+        connected(work())
     except Refused as refused:
         for reason in refused.reasons:
             say(f"deskbus: {reason}", error=True)
@@ -182,9 +169,9 @@ def rebuild(
     from cli.stores import SETTINGS, stores
 
     if service not in SETTINGS:
-        raise _fail(f"cannot be rebuilt: {service}; services: {', '.join(SETTINGS)}")
+        raise fail(f"cannot be rebuilt: {service}; services: {', '.join(SETTINGS)}")
 
-    connection = _at(kafka)
+    connection = at(kafka)
 
     async def work() -> bool:
         rebuild_it = rebuilding(service, SETTINGS[service]().policy_file, former or ())
@@ -196,14 +183,14 @@ def rebuild(
         return not report.differences and not report.unreadable
 
     try:
-        if not _connected(work()):
+        if not connected(work()):
             raise typer.Exit(1)
     except Refused as refused:
         for reason in refused.reasons:
             say(f"deskbus: {reason}", error=True)
         raise typer.Exit(2) from None
     except (InvalidPolicy, ValueError) as fault:
-        raise _fail(str(fault)) from None
+        raise fail(str(fault)) from None
 
 
 @checks.command("config")
@@ -231,14 +218,14 @@ def audit(
     ] = None,
 ) -> None:
     """Read all topics and report what was lost, duplicated, assigned to two agents or forgotten."""
-    collected, connection = Audit(), _at(kafka)
+    collected, connection = Audit(), at(kafka)
 
     async def feed() -> None:
         for each in (*(earlier or ()), prefix):
             async for record in read(connection, [topic.name for topic in catalogue.TOPICS], prefix=each):
                 collected.feed(record)
 
-    _connected(feed())
+    connected(feed())
     report = collected.report(SystemClock().now())
     console().print(table.audit_table(report, settled=settled))
     if not report.holds(settled=settled):
@@ -250,7 +237,7 @@ def list_letters(
     service: Service, kafka: Kafka = _LOCAL, prefix: Prefix = "", reason: Reason = None, receipt: Receipt = None
 ) -> None:
     """List dead letters, oldest first."""
-    found = _find(_at(kafka), service, Choice(reason, receipt), prefix)
+    found = _find(at(kafka), service, Choice(reason, receipt), prefix)
     console().print(table.letters_table(found))
     for count, source, cause in groups(each.letter for each in found):
         say(f"{count:>6}  {clean(source)}  {clean(cause)}")
@@ -264,9 +251,9 @@ def show_letter(
     prefix: Prefix = "",
 ) -> None:
     """Show one dead letter in full."""
-    found = _find(_at(kafka), service, Choice(places=frozenset([offset])), prefix)
+    found = _find(at(kafka), service, Choice(places=frozenset([offset])), prefix)
     if not found:
-        raise _fail(
+        raise fail(
             f"there is no letter {offset} in the dead letters of {service}; expected PARTITION/OFFSET, such as 3/120"
         )
     say("\n".join(table.letter_lines(found[0])))
@@ -291,12 +278,12 @@ def replay(
     If a letter comes back with a reason that begins with `floor`, its document has given up that event for good.
     """
     if not (reason or receipt or offset or everything):
-        raise _fail("choose letters with --reason, --receipt, --offset or --all")
+        raise fail("choose letters with --reason, --receipt, --offset or --all")
 
-    connection = _at(kafka)
+    connection = at(kafka)
     found = _find(connection, service, Choice(reason, receipt, frozenset(offset or ())), prefix)
     chosen = [each for each in found if again or not each.replayed]
-    unconfirmed = _connected(send_back(connection, service, chosen, prefix=prefix))
+    unconfirmed = connected(send_back(connection, service, chosen, prefix=prefix))
     skipped = f", {len(found) - len(chosen)} skipped: replayed before" if len(found) > len(chosen) else ""
     say(f"{len(chosen) - len(unconfirmed)} sent to {catalogue.retry(service)}{skipped}")
     if unconfirmed:
@@ -309,7 +296,7 @@ def replay(
 
 def _print_outcome(kafka: Connection, service: str, prefix: str, sent: list[str], wait: float) -> bool:
     """Print what became of the letters; return whether any came back."""
-    result = _connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
+    result = connected(outcome(kafka, service, sent, seconds=wait, prefix=prefix))
     if result.handled:
         say(f"{len(result.handled)} handled")
     if result.pending:
@@ -321,7 +308,7 @@ def _print_outcome(kafka: Connection, service: str, prefix: str, sent: list[str]
 
 
 def _find(kafka: Connection, service: str, choice: Choice, prefix: str) -> list[Found]:
-    found = _connected(find(kafka, _known(service), choice, prefix=prefix))
+    found = connected(find(kafka, _known(service), choice, prefix=prefix))
     for stray in found.strays:
         say(f"not a dead letter, skipped: {clean(stray)}", error=True)
     return found.letters
@@ -339,9 +326,9 @@ def tail(
     names = [each.name for each in catalogue.TOPICS if not topic or any(each.name.split(".")[1] == t for t in topic)]
     if not names:
         known = sorted({each.name.split(".")[1] for each in catalogue.TOPICS})
-        raise _fail(f"unknown topic: {', '.join(topic or ())}; topics: {', '.join(known)}")
+        raise fail(f"unknown topic: {', '.join(topic or ())}; topics: {', '.join(known)}")
 
-    connection = _at(kafka)
+    connection = at(kafka)
 
     async def follow() -> None:
         async for record in read(connection, names, prefix=prefix, follow=True, from_end=not begin):
@@ -350,7 +337,7 @@ def tail(
                 say(str(described))
 
     try:
-        _connected(follow())
+        connected(follow())
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -358,53 +345,15 @@ def tail(
 def _in_the_repository(command: str) -> None:
     """Exit with a message where only the command line is installed: what starts the services is in `deploy/`."""
     if not POLICIES.is_dir():
-        raise _fail(
+        raise fail(
             f"{command} starts the services, which needs the repository: clone it, and use `make {command}` there"
         )
 
 
-def _settings(variables: Mapping[str, str]) -> KafkaSettings:
-    """Return how to reach Kafka; exit with a message if a variable is wrong."""
-    try:
-        return KafkaSettings.of(variables)
-    except ValidationError as error:
-        raise _fail("; ".join(explain(error, KafkaSettings))) from None
-
-
-def _reached(variables: Mapping[str, str]) -> Connection:
-    return Connection(_settings(variables))
-
-
-def _at(kafka: str) -> Connection:
-    """Return the way to these servers, by the variables that the services read, too."""
-    return _reached({**os.environ, "DESKBUS_KAFKA": kafka})
-
-
-def _connected(work: Coroutine[Any, Any, T]) -> T:
-    """Run work that needs Kafka; exit with a message if no broker answers, or it does not allow this."""
-    try:
-        return asyncio.run(work)
-    except KafkaRefused as fault:
-        raise _fail(str(fault)) from fault
-    except (TransientError, KafkaConnectionError) as fault:
-        raise _fail(f"{fault} (is Kafka running? `make up` starts it)") from fault
-    except _NOT_ALLOWED as fault:
-        raise _fail(f"Kafka does not allow that to this user: {fault}") from fault
-    except (
-        KafkaError
-    ) as fault:  # its own reason: too few brokers for the copies, no authorizer, a setting it does not take
-        raise _fail(f"Kafka refuses that: {fault}") from fault
-
-
 def _known(service: str) -> str:
     if service not in catalogue.SERVICES:
-        raise _fail(f"unknown service: {service}; services: {', '.join(catalogue.SERVICES)}")
+        raise fail(f"unknown service: {service}; services: {', '.join(catalogue.SERVICES)}")
     return service
-
-
-def _fail(text: str) -> typer.Exit:
-    say(f"deskbus: {text}", error=True)
-    return typer.Exit(2)
 
 
 if __name__ == "__main__":
