@@ -27,7 +27,7 @@ def page() -> str:
 
 def _row(name: str, channel: Channel) -> tuple[str, ...]:
     hook = WEBHOOKS.get(name)
-    answers = ("", "no webhook", "", "") if hook is None else _answers(hook)
+    answers = ("no webhook", "", "", "") if hook is None else _answers(hook)
     return (f"[{name}]({name}.md)", channel.CHANNEL, *answers, "yes" if channel.IDEMPOTENT else "no")
 
 
