@@ -38,11 +38,17 @@ class Unresolved(Exception):
 class Secrets:
     """Reads secrets and expands variables. A file that changed is read again, so a rotated secret is used at once."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None, given: Mapping[str, str] | None = None) -> None:
+        """`given`: values of references that no policy file contains."""
         self._environ = (
             dict(os.environ) if environ is None else environ
         )  # a copy, as os.environ decodes at every access
         self._files: dict[str, tuple[tuple[int, ...] | None, str]] = {}
+        self._given = given or {}
+
+    def having(self, values: Mapping[str, str]) -> "Secrets":
+        """Return the same secrets with more values, for references that no policy file contains."""
+        return Secrets(self._environ, {**self._given, **values})
 
     def secret(self, refs: str | tuple[str, ...]) -> str:
         """Return the first secret that is set, the one to sign and log in with. Raises Unresolved if none is."""
@@ -72,7 +78,11 @@ class Secrets:
         return VARIABLE.sub(fill, text)
 
     def _read_ref(self, ref: str) -> str:
+        if ref in self._given:
+            return self._given[ref]
         kind, _, name = ref.partition(":")
+        if kind not in {"env", "file"}:
+            raise Unresolved(f"there is no {ref}")
         try:
             value = self._environ.get(name, "").strip() if kind == "env" else self._read(name)
         except (OSError, UnicodeDecodeError) as error:

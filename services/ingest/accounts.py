@@ -74,7 +74,10 @@ class Account(Part):
         (), description="Secret that the channel signs with; for mail, the key for plus-addresses."
     )
     access: SecretRefs = Field((), description="Credentials for the provider's API.")
-    verify_token: SecretRefs = Field((), description="Token that Meta's verification request must contain.")
+    refresh: SecretRefs = Field(
+        (), description="OAuth refresh token to begin with; Deskbus keeps those that the provider gives later."
+    )
+    verify_token: SecretRefs = Field((), description="Token that Meta's or eBay's verification request is about.")
 
     base_url: Url | None = Field(None, description="Base URL of the provider's API.")
     public_url: Url | None = Field(
@@ -195,5 +198,5 @@ class Accounts(Part):
 
     def secret_refs(self) -> tuple[str, ...]:
         """Return all references to secrets, without duplicates, for `deskbus check`."""
-        refs = (ref for a in self.accounts for ref in (*a.signing, *a.access, *a.verify_token))
+        refs = (ref for a in self.accounts for ref in (*a.signing, *a.access, *a.refresh, *a.verify_token))
         return tuple(dict.fromkeys(refs))

@@ -13,6 +13,7 @@ from kit.process.service import Service
 from kit.process.worker import Worker
 from kit.protocol.timers import Ticker
 from services.ingest import metrics, store
+from services.ingest.access_tokens import AccessTokens
 from services.ingest.accounts import Accounts
 from services.ingest.command_lookups import CommandLookups
 from services.ingest.commands_http import commands_router
@@ -23,6 +24,7 @@ from services.ingest.files_http import files_router
 from services.ingest.handlers import IngestHandling, Parsing, policy_of, weigh
 from services.ingest.http import with_webhooks
 from services.ingest.intake import Intake
+from services.ingest.keys import ProviderKeys
 from services.ingest.people import People
 from services.ingest.policy_file import AccountsFile
 from services.ingest.reply_delivery import ReplyDelivery
@@ -54,8 +56,16 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     threads, people = Threads(mongo, tickets, policy), People(mongo, contacts, clock)
     tickets.watch(metrics.count)
     tickets.watch(lambda _: people.begin_to_publish())  # beside the tickets of the batch, which are published next
+    keys, tokens = ProviderKeys(http_client, accounts, secrets, clock), AccessTokens(http_client, mongo, secrets, clock)
     files = Files(
-        mongo, clock, http_client, accounts, secrets, max_bytes=settings.max_body, upload_for=settings.upload_for
+        mongo,
+        clock,
+        http_client,
+        accounts,
+        secrets,
+        max_bytes=settings.max_body,
+        upload_for=settings.upload_for,
+        tokens=tokens,
     )
     reply_queued = asyncio.Event()
     handling = IngestHandling(
@@ -74,7 +84,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         tickets,
         mongo,
         consumer,
-        ReplyDelivery(files, threads, producer, transport, accounts, secrets, clock, commands=commands),
+        ReplyDelivery(files, threads, producer, transport, accounts, secrets, clock, commands=commands, tokens=tokens),
         policy,
         clock,
         prefix=worker.prefix,
@@ -92,9 +102,9 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         certificate = worker.certificate("smtp", settings.smtp_certificate, settings.smtp_key)
         mail_doors = [MailDoor.from_settings(settings, intake, accounts, certificate)]
     return worker.service(
-        with_webhooks(door, intake, accounts, secrets, clock, max_body=settings.max_body),
+        with_webhooks(door, intake, accounts, secrets, clock, max_body=settings.max_body, keys=keys),
         doors=mail_doors,
         prepare=[partial(store.ensure_indexes, mongo)],
-        background={"sender": sender.run, "closing": closing.run},
+        background={"sender": sender.run, "provider keys": keys.run, "closing": closing.run},
         door_first=True,
     )

@@ -18,7 +18,7 @@ from kit.base.ids import stable_id
 from kit.http_client import MOST_ANSWER, Answer, Forbidden, Unreached
 from kit.policy.secrets import Secrets, Unresolved
 from services.ingest import blobs
-from services.ingest.accounts import Accounts
+from services.ingest.accounts import Account, Accounts
 from services.ingest.blobs import BlobStore
 from services.ingest.channels import CHANNELS
 from services.ingest.core.messages import HttpCall, SendFailure, Unsendable, Upload
@@ -46,6 +46,12 @@ class HttpCaller(Protocol):
     ) -> Answer: ...
 
 
+class AccountSecrets(Protocol):
+    """Returns the secrets, with an account's access token among them: `access_tokens.AccessTokens`."""
+
+    async def secrets(self, account: Account) -> Secrets: ...
+
+
 class NotFetched(Exception):
     """The channel did not return the file. `permanent`: a retry will not help."""
 
@@ -67,10 +73,12 @@ class Files:
         *,
         max_bytes: int,
         upload_for: timedelta = timedelta(hours=24),
+        tokens: AccountSecrets | None = None,
     ) -> None:
         """`max_bytes`: size limit of files fetched from channels. `upload_for`: how long an upload may be attached."""
         self._store, self._clock, self._http = store, clock, http_client
         self._accounts, self._secrets, self._max_bytes = accounts, secrets, max_bytes
+        self._tokens = tokens
         self._fetch_slots, self._upload_for = asyncio.Semaphore(CONCURRENT_FETCHES), upload_for
 
     async def upload(self, owner: str, name: str, media_type: str, body: bytes) -> Attachment:
@@ -155,7 +163,8 @@ class Files:
         if account is None:
             raise NotFetched(f"unknown account {ticket.account} on {ticket.channel}", permanent=False)
         try:
-            wanted = CHANNELS[account.channel].original(file, account, self._secrets)
+            secrets = await self._tokens.secrets(account) if self._tokens else self._secrets
+            wanted = CHANNELS[account.channel].original(file, account, secrets)
             if isinstance(wanted, Upload):
                 response = await self._http.call("GET", wanted.call.url, wanted.call.headers, b"")
                 after = wanted.then(response.status, response.body)

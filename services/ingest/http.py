@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import structlog
@@ -27,6 +27,14 @@ from services.ingest.asgi import PostFirst, read_body, respond
 from services.ingest.channels import WEBHOOKS, Webhook
 from services.ingest.channels import channel as channels
 from services.ingest.intake import Envelope, Intake
+
+
+class KnownKeys(Protocol):
+    """Providers' public keys: `keys.ProviderKeys`."""
+
+    def known(self, channel: str) -> Mapping[str, channels.VerifyKey]: ...
+    def wish(self, channel: str, account: str, kid: str) -> bool: ...
+
 
 log = structlog.get_logger(__name__)
 PATH = "/v1/channels/{channel}/webhook"
@@ -63,23 +71,31 @@ def with_webhooks(
     clock: Clock,
     *,
     max_body: int = MAX_BODY,
+    keys: KnownKeys | None = None,
 ) -> ASGIApp:
     """Return an app that handles webhooks and passes all else to `door`. `policy` returns the current accounts."""
     door.include_router(_declared(policy, secrets))
-    return PostFirst(door, PATH, _taking(intake, policy, secrets, clock), max_body, _too_large)
+    return PostFirst(door, PATH, _taking(intake, policy, secrets, clock, keys), max_body, _too_large)
 
 
-def _taking(intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock) -> ASGIApp:
+def _taking(
+    intake: Intake, policy: Callable[[], Accounts], secrets: Secrets, clock: Clock, keys: KnownKeys | None
+) -> ASGIApp:
     async def take(scope: Scope, receive: Receive, send: Send) -> None:
         name, channel = _channel(scope)
         request = _request(scope, await read_body(receive))
+        if keys is not None:
+            request.keys = keys.known(name)
         account = _account(name, channel, request, policy())
         if account is None and channel.ACCOUNT_BY_SECRET and "account" not in request.query:
             account = _signer(name, channel, request, policy(), secrets, clock)
         if account is None:
             metrics.REFUSED.labels(name, "unknown_account").inc()
             raise Problem(404, "Unknown account", "Neither ?account= nor the body names an account of this channel")
-        _verify(channel, request, account, secrets, clock)
+        try:
+            _verify(channel, request, account, secrets, clock)
+        except channels.UnknownKey as unknown:
+            raise _without_key(channel, account, keys, unknown.kid) from None
         if challenge := channel.CHALLENGES.get("POST"):
             answer = challenge(request, account, secrets)
             if answer is not None:
@@ -205,6 +221,15 @@ def _verifiable_accounts(name: str, request: channels.Request, accounts: Account
     return found
 
 
+def _without_key(channel: Webhook, account: Account, keys: KnownKeys | None, kid: str) -> Problem:
+    """Have the key fetched, and return the answer that makes the provider retry; or refuse a key that is none."""
+    if keys is not None and not keys.wish(account.channel, account.name, kid):
+        metrics.REFUSED.labels(account.channel, "signature").inc()
+        return Problem(channel.REFUSAL_STATUS, "Verification failed", "The signature's key is none of the provider's")
+    metrics.REFUSED.labels(account.channel, "key").inc()
+    return Problem(503, detail="The signature's key is being fetched", headers=_RETRY)
+
+
 def _verify(channel: Webhook, request: channels.Request, account: Account, secrets: Secrets, clock: Clock) -> None:
     try:
         channel.verify(request, account, secrets, clock.now())
@@ -215,6 +240,8 @@ def _verify(channel: Webhook, request: channels.Request, account: Account, secre
         )
         headers = {"www-authenticate": "Signature"} if channel.REFUSAL_STATUS == 401 else {}
         raise Problem(channel.REFUSAL_STATUS, "Verification failed", detail, headers=headers) from None
+    except channels.UnknownKey:
+        raise
     except Unresolved as missing:
         # A configuration error of ours: 503 makes the provider retry.
         log.error(

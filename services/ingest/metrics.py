@@ -7,7 +7,7 @@ from contracts.tickets import MessageSent, TicketOpened
 from kit.base.series import Counter, Gauge, Histogram
 from kit.protocol.document import Document
 from services.ingest.accounts import Accounts
-from services.ingest.channels import CHANNELS
+from services.ingest.channels import CHANNELS, KEYS, OAUTH
 from services.ingest.core.state import TicketState
 
 REFUSALS = (
@@ -20,6 +20,7 @@ REFUSALS = (
     "foreign",
     "too_large",
     "secret",
+    "key",
     "away",
 )
 
@@ -93,6 +94,27 @@ SENT = Counter(
     most=3 * len(_ON_TICKETS) + 1,
 )
 
+# --- What providers give us to work with. ---
+KEY_OUTCOMES, TOKEN_OUTCOMES = ("fetched", "absent", "failed"), ("refreshed", "failed")
+PROVIDER_KEYS = Counter(
+    "deskbus_ingest_provider_keys_total",
+    "Public keys of providers that were asked for, by outcome.",
+    ("channel", "outcome"),
+    most=len(KEYS) * len(KEY_OUTCOMES),
+)
+TOKENS = Counter(
+    "deskbus_ingest_access_tokens_total",
+    "Access tokens that were asked for, by outcome.",
+    ("channel", "outcome"),
+    most=len(OAUTH) * len(TOKEN_OUTCOMES),
+)
+
+for _channel in KEYS:
+    for _outcome in KEY_OUTCOMES:
+        PROVIDER_KEYS.labels(_channel, _outcome)
+for _channel in OAUTH:
+    for _outcome in TOKEN_OUTCOMES:
+        TOKENS.labels(_channel, _outcome)
 for _channel in _NAMES:
     ACCEPTED.labels(_channel)
     UNREADABLE.labels(_channel)

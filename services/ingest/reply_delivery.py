@@ -35,7 +35,7 @@ from services.ingest.core.messages import (
 )
 from services.ingest.core.moves import SYSTEM
 from services.ingest.core.state import Pending, TicketState
-from services.ingest.files import Files, NotFetched
+from services.ingest.files import AccountSecrets, Files, NotFetched
 from services.ingest.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -73,10 +73,12 @@ class ReplyDelivery:
         clock: Clock,
         *,
         commands: str,
+        tokens: AccountSecrets | None = None,
     ) -> None:
         """`commands` is the topic that forwards go to."""
         self._files, self._threads, self._producer, self._transport = files, threads, producer, transport
         self._accounts, self._secrets, self._clock, self._commands = accounts, secrets, clock, commands
+        self._tokens = tokens
         self._file_slots = asyncio.Semaphore(FILE_SLOTS)
 
     async def deliver(self, state: TicketState, attempt: Pending) -> SendOutcome:
@@ -113,7 +115,8 @@ class ReplyDelivery:
             return SendFailure(f"there is no account {ticket.account} on {ticket.channel}", permanent=False)
         channel = CHANNELS[account.channel]
         try:
-            rendered = channel.render(await self._reply(state, attempt), account, self._secrets)
+            secrets = await self._tokens.secrets(account) if self._tokens else self._secrets
+            rendered = channel.render(await self._reply(state, attempt), account, secrets)
         except Unsendable as fault:
             return SendFailure(str(fault), permanent=True, why=FailureReason.UNSENDABLE)
         except NotFetched as fault:

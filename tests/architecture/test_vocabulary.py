@@ -106,6 +106,7 @@ LISTS: list[tuple[Key, Any]] = [
     (Key("ingest", ("accounts", 0, "addresses")), "a@b.example"),
     (Key("ingest", ("accounts", 0, "signing")), "env:S"),
     (Key("ingest", ("accounts", 0, "access")), "env:S"),
+    (Key("ingest", ("accounts", 0, "refresh")), "env:S"),
     (Key("ingest", ("accounts", 0, "verify_token")), "env:S"),
     (Key("routing", ("live_channels",)), "phone"),
     (Key("routing", ("queues", "a", "relax_after")), "1m"),
@@ -144,6 +145,7 @@ HOOK, SLACK, MAIL = (("receivers", name) for name in ("hook", "slack", "mail"))
 SECRETS = [
     Key("ingest", ("accounts", 0, "signing")),
     Key("ingest", ("accounts", 0, "access")),
+    Key("ingest", ("accounts", 0, "refresh")),
     Key("ingest", ("accounts", 0, "verify_token")),
     Key("notify", (*HOOK, "signing")),
     Key("notify", (*SLACK, "webhook")),

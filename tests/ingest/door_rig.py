@@ -15,7 +15,7 @@ from kit.policy.secrets import Secrets
 from kit.protocol.ports import Outgoing
 from services.ingest.accounts import Accounts
 from services.ingest.commands_http import commands_router
-from services.ingest.http import with_webhooks
+from services.ingest.http import KnownKeys, with_webhooks
 from services.ingest.intake import Intake
 from services.ingest.settings import IngestSettings
 from tests.fake_clock import FakeClock
@@ -40,7 +40,11 @@ class Kafka:
 
 @asynccontextmanager
 async def opened_door(
-    kafka: Kafka, store: FakeStore, accounts: Accounts = s.ACCOUNTS, secrets: Secrets = s.SECRETS
+    kafka: Kafka,
+    store: FakeStore,
+    accounts: Accounts = s.ACCOUNTS,
+    secrets: Secrets = s.SECRETS,
+    keys: KnownKeys | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     clock = FakeClock(s.NOW)
     tokens = "".join(
@@ -50,7 +54,7 @@ async def opened_door(
     app = door("ingest", IngestSettings(tokens=SecretStr(tokens)), max_body=MAX_BODY)
     intake = Intake(kafka, store, clock, topic="inbound", seconds=0.2, claim_seconds=0.2)
     app.include_router(commands_router(intake, clock, "commands"))
-    whole = with_webhooks(app, intake, lambda: accounts, secrets, clock, max_body=MAX_BODY)
+    whole = with_webhooks(app, intake, lambda: accounts, secrets, clock, max_body=MAX_BODY, keys=keys)
     transport = httpx.ASGITransport(whole)
     async with httpx.AsyncClient(transport=transport, base_url="https://desk.nimbus.example") as opened:
         yield opened

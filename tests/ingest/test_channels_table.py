@@ -43,7 +43,7 @@ accounts:
 SECRET = b"whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="
 REASONS = (
     "missing", "signature", "stale", "body", "unknown_channel", "unknown_account", "foreign", "too_large", "secret",
-    "away",
+    "away", "key",
 )  # fmt: skip
 HOOK = "/v1/channels/fake/webhook"
 

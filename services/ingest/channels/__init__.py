@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from services.ingest.channels import (
     amazon,
+    ebay,
     email,
     generic,
     instagram,
@@ -18,12 +19,12 @@ from services.ingest.channels import (
     twilio,
     zalo,
 )
-from services.ingest.channels.channel import Channel, Webhook
+from services.ingest.channels.channel import Channel, KeySource, OAuthFlow, Webhook
 from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
-_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo, messenger, instagram)
+_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo, messenger, instagram, ebay)
 _OTHERS: tuple[Channel, ...] = (email, amazon)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}

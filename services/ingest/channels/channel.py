@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from contracts.inbound import InboundRecord
 from contracts.ticket import Attachment
-from kit.policy.secrets import Secrets
+from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.reading import line, peek, peek_any_size
 from services.ingest.core.messages import (
@@ -30,6 +30,8 @@ from services.ingest.core.messages import (
 )
 
 T = TypeVar("T")
+VerifyKey = Callable[[bytes, bytes], bool]
+"""A provider's public key: whether a signature is its own of a message."""
 WINDOW_SECONDS = 300
 """Maximum difference between a signed timestamp and now, in the past or future."""
 
@@ -44,6 +46,8 @@ class Request:
     #: The query exactly as received, for signatures that cover the URL.
     raw_query: str = ""
     method: str = "POST"
+    #: The provider's public keys at hand, by id, for channels in `KEYS`.
+    keys: Mapping[str, VerifyKey] = field(default_factory=dict)
     _seen: tuple[Any, Any] = field(default=(None, None), init=False, repr=False, compare=False)
 
     def cached(self, look: Callable[[bytes], T]) -> T:
@@ -78,6 +82,45 @@ class Forged(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class UnknownKey(Unresolved):
+    """The signature names a key that is not at hand: the provider is to try again once it was fetched."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(kid)
+        self.kid = kid
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """How a provider's public key is fetched (`keys.py`): log in, then ask for the key by its id."""
+
+    login: Callable[[Account, Secrets], HttpCall]
+    #: Read the login's answer. Raises ValueError.
+    token: Callable[[int, bytes], str]
+    call: Callable[[str, Account, Secrets, str], HttpCall]
+    #: Read the key; None if the provider has no such key. Raises ValueError if neither can be said.
+    read: Callable[[int, bytes], VerifyKey | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a provider gave for a refresh token. `refresh` is the next one, if the provider gives another each time."""
+
+    access: str
+    seconds: float
+    refresh: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthFlow:
+    """How an access token is refreshed (`access_tokens.py`)."""
+
+    #: Return the call for an account's refresh token, at an instant.
+    refresh: Callable[[Account, Secrets, str, datetime], HttpCall]
+    #: Read its answer. Raises ValueError.
+    read: Callable[[int, bytes], Grant]
 
 
 Challenge = Callable[[Request, Account, Secrets], Answer | None]

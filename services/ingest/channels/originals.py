@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from contracts.ticket import Attachment
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account
+from services.ingest.channels.channel import Grant
+from services.ingest.channels.reading import line, peek
 from services.ingest.core.messages import HttpCall, Unsendable
 
 
@@ -41,6 +43,27 @@ def api(account: Account, secrets: Secrets) -> str:
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
     return secrets.expand(account.base_url).rstrip("/")
+
+
+def token_ref(account: Account) -> str:
+    """Return the name of the account's access token among the secrets: `access_tokens.py` puts it there."""
+    return f"token:{account.name}"
+
+
+def bearer_token(account: Account, secrets: Secrets) -> dict[str, str]:
+    """Return the Authorization header with the account's access token."""
+    return {"authorization": f"Bearer {secrets.secret(token_ref(account))}"}
+
+
+def grant(status: int, body: bytes) -> Grant:
+    """Return what a token endpoint answered (RFC 6749, section 5). Raises ValueError."""
+    said = peek(body)
+    access, refresh = line(said.get("access_token"), 8000), line(said.get("refresh_token"), 8000)
+    seconds = said.get("expires_in")
+    if status != 200 or access is None:
+        reason = line(said.get("error_description"), 200) or line(said.get("error"), 200)
+        raise ValueError(f"HTTP {status}: {reason or 'no token'}")
+    return Grant(access, float(seconds) if isinstance(seconds, int | float) else 3600.0, refresh)
 
 
 def bearer(account: Account, secrets: Secrets) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -11,13 +12,27 @@ from contracts.dlq import DeadLetter
 from contracts.envelope import Event
 from kit.policy.secrets import Secrets
 from services.ingest.channels import WEBHOOKS
-from services.ingest.channels.channel import Request
+from services.ingest.channels.channel import Request, VerifyKey
 from tests.ingest.channels.cases import Case
 from tests.ingest.channels.samples import NOW
 from tests.ingest.door_rig import Kafka, opened_door
 from tests.ingest.worker_rig import Worker
 from tests.kit.fake_store import FakeStore
 from tests.kit.raw import Raw
+
+
+@dataclass
+class AtHand:
+    """Keys of a provider. `more`: whether it may have others, so that an unknown one is fetched."""
+
+    keys: Mapping[str, VerifyKey]
+    more: bool = False
+
+    def known(self, _: str) -> Mapping[str, VerifyKey]:
+        return self.keys
+
+    def wish(self, channel: str, account: str, kid: str) -> bool:
+        return self.more
 
 
 @dataclass
@@ -31,10 +46,15 @@ class Desk:
     def __post_init__(self) -> None:
         self.worker = Worker(accounts=self.case.accounts, secrets=self.case.secrets)
 
-    async def posts(self, *requests: Request, secrets: Secrets | None = None) -> list[httpx.Response]:
+    async def posts(
+        self, *requests: Request, secrets: Secrets | None = None, keys: AtHand | None = None
+    ) -> list[httpx.Response]:
         """Send requests to the door, and return its answers."""
         url, own = f"/v1/channels/{self.case.name}/webhook", f"account={self.case.account.name}"
-        async with opened_door(self.kafka, FakeStore(), self.case.accounts, secrets or self.case.secrets) as client:
+        door = opened_door(
+            self.kafka, FakeStore(), self.case.accounts, secrets or self.case.secrets, keys or AtHand(self.case.keys)
+        )
+        async with door as client:
             return [
                 await client.post(f"{url}?{r.raw_query or own}", content=r.body, headers=dict(r.headers))
                 for r in requests

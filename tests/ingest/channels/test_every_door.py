@@ -14,7 +14,7 @@ from kit.policy.secrets import Secrets
 from services.ingest.channels import WEBHOOKS
 from services.ingest.channels.channel import Forged, Request
 from tests.ingest.channels.cases import CASES, Case, changed
-from tests.ingest.channels.desk import Desk
+from tests.ingest.channels.desk import AtHand, Desk
 from tests.ingest.channels.samples import NOW
 from tests.ingest.door_rig import MAX_BODY
 
@@ -52,7 +52,8 @@ def forgeries(case: Case) -> Iterator[Request]:
 async def test_a_forged_request_is_refused_and_counted(case: Case) -> None:
     desk, before, forged = Desk(case), _counted("refused", case), list(forgeries(case))
     answers = await desk.posts(*forged)
-    answers += await desk.posts(case.sign(case.message, NOW), secrets=case.other_secrets)
+    others = AtHand({}) if case.keys else None
+    answers += await desk.posts(case.sign(case.message, NOW), secrets=case.other_secrets, keys=others)
     assert {answer.status_code for answer in answers} == {WEBHOOKS[case.name].REFUSAL_STATUS}
     assert desk.kafka.taken == []
     assert _counted("refused", case) - before == len(answers)
@@ -88,10 +89,10 @@ async def test_an_oversized_body_is_refused_unread_and_counted(case: Case) -> No
 
 
 @every
-async def test_without_its_secret_an_account_calls_nobody_a_forger(case: Case) -> None:
-    """503: the provider tries again, once the operators have set it."""
+async def test_without_secret_or_key_an_account_calls_nobody_a_forger(case: Case) -> None:
+    """503: the provider tries again, once the operators have set it, or the key was fetched."""
     desk = Desk(case)
-    (answer,) = await desk.posts(case.sign(case.message, NOW), secrets=Secrets({}))
+    (answer,) = await desk.posts(case.sign(case.message, NOW), secrets=Secrets({}), keys=AtHand({}, more=True))
     assert (answer.status_code, desk.kafka.taken) == (503, [])
 
 

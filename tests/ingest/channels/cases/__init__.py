@@ -20,8 +20,9 @@ import yaml
 from contracts.inbound import InboundRecord
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import CHANNELS
-from services.ingest.channels.channel import Request
+from services.ingest.channels import CHANNELS, OAUTH
+from services.ingest.channels.channel import Request, VerifyKey
+from services.ingest.channels.originals import token_ref
 from services.ingest.core.messages import Inbound, InboundMessage, OutgoingReply
 from services.ingest.policy_file import AccountsFile
 from tests.ingest.channels.samples import NOW, reply
@@ -53,6 +54,8 @@ class Case:
     """More bodies, with the ids of their messages: batches, files, locations, stickers."""
     unreadable: tuple[bytes, ...] = (b"", b"[]", b"{}", b"\xff\xfe", b'{"a":')
     """Signed bodies that become dead letters."""
+    keys: Mapping[str, VerifyKey] = field(default_factory=dict)
+    """The provider's public keys by id, for a channel that signs with its own."""
     timed: bool = False
     """Whether the signature contains an instant, so that an old request is refused."""
     reply_id: tuple[int, bytes, str] | None = None
@@ -81,8 +84,8 @@ class Case:
 
     @property
     def secrets(self) -> Secrets:
-        """The secrets of the environment."""
-        return Secrets(self.environ)
+        """The secrets of the environment, and an access token where the channel takes one."""
+        return Secrets(self.environ, {token_ref(self.account): "access"} if self.name in OAUTH else {})
 
     @property
     def other_secrets(self) -> Secrets:
