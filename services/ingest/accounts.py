@@ -94,6 +94,8 @@ class Account(Part):
         default=False, description="Mail: check DKIM in Deskbus, using DNS; if mail reaches Deskbus directly."
     )
 
+    poll_every: PositiveDuration = timedelta(minutes=1)
+    """For a provider that pushes nothing: pause between two turns of asking it."""
     bot: bool = Field(default=False, description="A bot answers first; agents get the ticket when it hands over.")
     quiet_after: PositiveDuration = timedelta(hours=12)
     """Chat: inactivity after which a message opens a new ticket."""

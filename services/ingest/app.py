@@ -27,6 +27,7 @@ from services.ingest.intake import Intake
 from services.ingest.keys import ProviderKeys
 from services.ingest.people import People
 from services.ingest.policy_file import AccountsFile
+from services.ingest.polling import Polling
 from services.ingest.reply_delivery import ReplyDelivery
 from services.ingest.sender import ReplySender
 from services.ingest.settings import IngestSettings
@@ -93,6 +94,7 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
     )
     closing = Ticker(tickets, consumer, fire, period=CLOSING_PERIOD)
     intake = Intake.from_settings(settings, producer, mongo, clock)
+    polling = Polling(mongo, intake, http_client, tokens, accounts, clock)
     door = kit_http.door("Deskbus ingest", settings, max_body=settings.max_body)
     door.include_router(commands_router(intake, clock, commands))
     door.include_router(tickets_router(tickets, mongo))
@@ -105,6 +107,6 @@ def create_service(settings: IngestSettings, clock: Clock | None = None) -> Serv
         with_webhooks(door, intake, accounts, secrets, clock, max_body=settings.max_body, keys=keys),
         doors=mail_doors,
         prepare=[partial(store.ensure_indexes, mongo)],
-        background={"sender": sender.run, "provider keys": keys.run, "closing": closing.run},
+        background={"sender": sender.run, "provider keys": keys.run, "polling": polling.run, "closing": closing.run},
         door_first=True,
     )

@@ -7,7 +7,7 @@ from contracts.tickets import MessageSent, TicketOpened
 from kit.base.series import Counter, Gauge, Histogram
 from kit.protocol.document import Document
 from services.ingest.accounts import Accounts
-from services.ingest.channels import CHANNELS, KEYS, OAUTH
+from services.ingest.channels import CHANNELS, KEYS, OAUTH, POLLERS
 from services.ingest.core.state import TicketState
 
 REFUSALS = (
@@ -100,15 +100,33 @@ PROVIDER_KEYS = Counter(
     "deskbus_ingest_provider_keys_total",
     "Public keys of providers that were asked for, by outcome.",
     ("channel", "outcome"),
-    most=len(KEYS) * len(KEY_OUTCOMES),
+    most=len(KEYS) * len(KEY_OUTCOMES) + 1,
 )
 TOKENS = Counter(
     "deskbus_ingest_access_tokens_total",
     "Access tokens that were asked for, by outcome.",
     ("channel", "outcome"),
-    most=len(OAUTH) * len(TOKEN_OUTCOMES),
+    most=len(OAUTH) * len(TOKEN_OUTCOMES) + 1,
 )
 
+POLL_OUTCOMES = ("done", "failed", "lost")
+POLLS = Counter(
+    "deskbus_ingest_polls_total",
+    "Turns of polling a provider, by outcome; lost: another replica took over.",
+    ("channel", "outcome"),
+    most=len(POLLERS) * len(POLL_OUTCOMES) + 1,
+)
+POLL_AGE = Gauge(
+    "deskbus_ingest_poll_age_seconds",
+    "Time since the last successful turn of polling, of the account that waits longest.",
+    ("channel",),
+    most=len(POLLERS) + 1,
+)
+
+for _channel in POLLERS:
+    POLL_AGE.labels(_channel)
+    for _outcome in POLL_OUTCOMES:
+        POLLS.labels(_channel, _outcome)
 for _channel in KEYS:
     for _outcome in KEY_OUTCOMES:
         PROVIDER_KEYS.labels(_channel, _outcome)

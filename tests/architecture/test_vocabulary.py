@@ -20,6 +20,7 @@ from tests.kit import test_address as address
 from tests.kit import test_secrets as secrets
 
 DURATIONS = [
+    Key("ingest", ("accounts", 0, "poll_every"), positive=True),
     Key("ingest", ("accounts", 0, "quiet_after"), positive=True),
     Key("ingest", ("accounts", 0, "reopen_window")),
     Key("ingest", ("accounts", 0, "retry_for")),

@@ -6,6 +6,7 @@ What channels share is in channel.py, reading.py and originals.py.
 from collections.abc import Callable
 
 from services.ingest.channels import (
+    allegro,
     amazon,
     ebay,
     email,
@@ -19,13 +20,13 @@ from services.ingest.channels import (
     twilio,
     zalo,
 )
-from services.ingest.channels.channel import Channel, KeySource, OAuthFlow, Webhook
+from services.ingest.channels.channel import Channel, KeySource, OAuthFlow, Poller, Webhook
 from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
 _WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo, messenger, instagram, ebay)
-_OTHERS: tuple[Channel, ...] = (email, amazon)
+_OTHERS: tuple[Channel, ...] = (email, amazon, allegro)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
 """Channels with a webhook, by their name in URLs, accounts and inbound records."""
@@ -35,6 +36,15 @@ CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel
 
 WINDOWS: dict[str, ReplyWindow] = {channel.NAME: channel.WINDOW for channel in (meta, messenger, instagram)}
 """Channels that take replies for a limited time after the customer's last message, with that time."""
+
+KEYS: dict[str, KeySource] = {ebay.NAME: ebay.KEYS}
+"""Channels that sign with keys of their own, fetched by id."""
+
+OAUTH: dict[str, OAuthFlow] = {ebay.NAME: ebay.OAUTH, allegro.NAME: allegro.OAUTH}
+"""Channels whose API takes short-lived tokens."""
+
+POLLERS: dict[str, Poller] = {allegro.NAME: allegro.poll}
+"""Channels whose provider pushes nothing."""
 
 MAILS: dict[str, Callable[[bytes], str]] = {email.NAME: email.contact_key, amazon.NAME: amazon.contact_key}
 """Channels whose messages are mails, with what keeps the mails of one thread in order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -122,6 +122,27 @@ class OAuthFlow:
     #: Read its answer. Raises ValueError.
     read: Callable[[int, bytes], Grant]
 
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A message that polling found. Records with equal keys stay in order."""
+
+    key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in their order, and the cursor from which to go on once they are in Kafka; None while there is none."""
+
+    items: tuple[Polled, ...] = ()
+    cursor: Mapping[str, Any] | None = None
+
+
+Poll = Generator[HttpCall | Batch, bytes | None, None]
+"""One turn of polling: yields requests, and is sent the bodies of their answers (200 only); yields what it found."""
+Poller = Callable[[Mapping[str, Any] | None, Account, Secrets, datetime], Poll]
+"""Begins a turn at a cursor, which is None the first time. Pure, as all of a channel; may raise Unreadable."""
 
 Challenge = Callable[[Request, Account, Secrets], Answer | None]
 """Returns the response to a verification request; None if it is not valid here (GET), or is a message (POST)."""

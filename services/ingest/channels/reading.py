@@ -161,9 +161,10 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *path: str
     permanent = 400 <= status < 500 and status not in {401, 403, 408, 409, 425, 429}
     # RFC 9110, 15.6: 503 means not handled; after any other 5xx, including a gateway's, it may have been handled.
     unsure = status == 409 or (status >= 500 and status != 503)
-    return SendFailure(f"HTTP {status}: {reason}", permanent, _retry_after(headers), unsure)
+    return SendFailure(f"HTTP {status}: {reason}", permanent, retry_after(headers), unsure)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a Retry-After header, at most an hour; None if it has none."""
     value = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
     return min(float(value), 3600.0) if value.isascii() and value.isdigit() and len(value) < 9 else None

@@ -8,7 +8,7 @@ import pytest
 
 from cli.contents import message_ids
 from contracts.commands import Reply
-from services.ingest.channels import CHANNELS, WEBHOOKS
+from services.ingest.channels import CHANNELS, MAILS
 from services.ingest.core.messages import DeliveryStatus, Faulty, File, InboundMessage, MailOut, Sent, Unsendable
 from tests.ingest.channels.cases import CASES, PAGES, Case
 from tests.ingest.channels.desk import Desk
@@ -116,7 +116,7 @@ def test_a_status_moves_no_conversation(case: Case) -> None:
 @every
 def test_a_refused_reply_says_why_and_whether_to_try_again(case: Case) -> None:
     outcome: Any
-    channel, mail = CHANNELS[case.name], case.name not in WEBHOOKS
+    channel, mail = CHANNELS[case.name], case.name in MAILS
     for status, permanent in (
         (550 if mail else 400, True),
         (450 if mail else 503, False),

@@ -18,8 +18,10 @@ from contracts.topics import INBOUND, TICKETS
 from deploy.local import free_port
 from kit.base.clock import SystemClock
 from kit.process import service
+from services.ingest import polling
 from services.ingest.app import create_service
 from services.ingest.channels import CHANNELS, MAILS, WEBHOOKS
+from services.ingest.keys import ProviderKeys
 from services.ingest.settings import IngestSettings
 from tests.conftest import Prefix
 from tests.ingest.channels.cases import CASES, Case
@@ -43,8 +45,12 @@ def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def running(kafka: str, mongo: str, prefix: Prefix, topics: str, policy: Path) -> AsyncIterator[IngestSettings]:
-    """Ingest, with both doors open."""
+async def running(
+    kafka: str, mongo: str, prefix: Prefix, topics: str, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[IngestSettings]:
+    """Ingest, with both doors open. It calls no provider: their keys are at hand, and nothing is polled."""
+    monkeypatch.setattr(ProviderKeys, "known", lambda _, channel: CASES[channel].keys)
+    monkeypatch.setattr(polling, "POLLERS", {})
     settings = IngestSettings(
         kafka=kafka, mongo=mongo, topic_prefix=topics, mongo_prefix=prefix.mongo, port=free_port(), ops_port=0,
         smtp_port=free_port(), policy=policy,
