@@ -20,8 +20,7 @@ from kit import http_client
 from kit.base.errors import InvalidPolicy
 from kit.http_client import Forbidden, HttpClient
 from kit.policy.file import parse
-from services.ingest.channels import WEBHOOKS, address_token, headers, mime, reports
-from services.ingest.channels import email as mail
+from services.ingest.channels import MAILS, WEBHOOKS, address_token, headers, mime, reports
 from services.ingest.channels.channel import Request
 from services.ingest.channels.html import html_to_text, html_with_quotes_marked
 from services.ingest.channels.quoting import newest
@@ -103,9 +102,15 @@ def _webhook(case: Case) -> Target:
     return target
 
 
-def _mail(data: bytes) -> None:
-    surviving.parsed(CASES["email"], data)
-    mail.contact_key(data)
+def _other(case: Case) -> Target:
+    """What comes in as a mail, or is fetched."""
+
+    def target(data: bytes) -> None:
+        surviving.parsed(case, data)
+        if case.name in MAILS:
+            MAILS[case.name](data)
+
+    return target
 
 
 def _mime(data: bytes) -> None:
@@ -172,8 +177,8 @@ def _template(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     "event": _event, "command": _command, "inbound": _inbound, "dead_letter": _dead_letter,
-    **{name: _webhook(CASES[name]) for name in WEBHOOKS},
-    "mail": _mail, "mime": _mime, "html": _html, "quoting": _quoting, "token": _token,
+    **{name: _webhook(case) if name in WEBHOOKS else _other(case) for name, case in CASES.items()},
+    "mime": _mime, "html": _html, "quoting": _quoting, "token": _token,
     "policy": _policy, "guard": _guard, "template": _template,
 }  # fmt: skip
 
@@ -208,8 +213,8 @@ def seeds(name: str) -> Iterator[bytes]:
         "command": [example.value for example in examples() if "command" in example.type],
         "inbound": inbound,
         "dead_letter": [_LETTER],
-        **{name: [*case.read, *case.unreadable] for name, case in CASES.items() if name in WEBHOOKS},
-        "mail": [_MAIL, _REPORT], "mime": [_MAIL, _REPORT],
+        **{name: [*case.read, *case.unreadable] for name, case in CASES.items()},
+        "mime": [_MAIL, _REPORT],
         "html": [b"<p>a<br>b</p><blockquote>c</blockquote><style>x</style><!-- d --><a href='x'>&amp;&#x41;</a>"],
         "quoting": [b"new\r\n\r\nOn Mon, Jan wrote:\r\n> old\r\n-- \r\nJan", "ใหม่\n> เก่า".encode()],
         "token": [b"support+" + b"a" * 26 + b"." + b"b" * 16 + b"@nimbus.example", b"a@b"],
@@ -218,6 +223,7 @@ def seeds(name: str) -> Iterator[bytes]:
         "template": [b"[$what] ${summary} $$ {{7*7}} %s {0.__class__}"],
     }  # fmt: skip
     yield from known[name]
+    yield from (_MAIL, _REPORT) if name in MAILS else ()
     yield from (path.read_bytes() for path in sorted((CORPUS / name).glob("*")))
 
 

@@ -41,7 +41,7 @@ def mails() -> dict[str, bytes]:
         "a zip bomb": b"From: a@b.pl\r\nContent-Type: application/zip; name=bomb.zip\r\n"
         b"Content-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\nUEsDBBQAAAAIAA==",
         "an XML bomb": b'From: a@b.pl\r\nContent-Type: text/xml\r\n\r\n<!DOCTYPE a [<!ENTITY b "&c;&c;">]><a>&b;</a>',
-        **{path.name: path.read_bytes() for path in sorted((CORPUS / "mail").glob("*"))},
+        **{path.name: path.read_bytes() for path in sorted((CORPUS / "email").glob("*"))},
     }
 
 
