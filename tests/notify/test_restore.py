@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from contracts.dlq import REPLAY_OF
 from contracts.envelope import Event
+from contracts.notifications import EscalationOpened, NotificationSent
 from contracts.topics import TOPIC_OF, retry
 from kit.protocol import document
 from kit.protocol.document import Cause
@@ -191,3 +192,40 @@ def test_a_policy_that_has_changed_since_is_told() -> None:
     other = policy(route={"name": "all", "receiver": "mail", "repeat_interval": "1h"})
     restored = fold(RestoreEscalations(other), ESCALATION, past.heard, past.said())
     assert len(restored.differences) == 1
+
+
+def test_who_acknowledged_and_where_is_as_it_was() -> None:
+    past = Past()
+    past.move("clock", breached, "c1")
+    past.apply(escalation.acknowledge(past.doc.state, "mali", "slack", RULES, at(past.now)))
+    past.drop()
+    assert past.restored().differences == []
+
+
+def test_an_alarm_keeps_the_alert_that_was_published() -> None:
+    """Topics have no common order: a label may have been another when it was decided."""
+    past = Past()
+    past.move("clock", breached, "c1")
+    first, *others = past.said()
+    data = first.data
+    assert isinstance(data, EscalationOpened)
+    published = data.alert.model_copy(update={"labels": {**data.alert.labels, "queue": "thai"}})
+    said = [first.model_copy(update={"data": data.model_copy(update={"alert": published})}), *others]
+    restored = fold(RestoreEscalations(RULES), ESCALATION, past.heard, said)
+    assert restored.differences == []
+    state = restored.document.state
+    assert state is not None
+    assert len(state.alarms) == len(state.planned) == 1
+    assert all(each.alert == published for each in state.alarms)
+    assert all(each.alert == published for each in state.planned)
+
+
+def test_what_was_sent_agrees_only_if_it_is_the_same_attempt_at_the_same_notification() -> None:
+    past = Past()
+    past.move("clock", breached, "c1")
+    past.move("send", "sent", "")
+    (data,) = (event.data for event in past.said() if isinstance(event.data, NotificationSent))
+    agrees = RestoreEscalations(RULES).agrees
+    assert agrees(data.model_copy(update={"after_ms": 99}), data), "how long it took may differ"
+    for change in ({"notification_id": "other"}, {"attempts": 7}, {"step": 9}):
+        assert not agrees(data.model_copy(update=change), data), change

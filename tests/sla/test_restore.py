@@ -260,3 +260,14 @@ async def test_policies_that_came_back_are_in_force_again() -> None:
 
     assert [in_force(minute) for minute in (5, 10, 15, 25, 30, 35)] == [first, *[OTHERS] * 3, first, first]
     assert in_force(20, kept) == first
+
+
+async def test_a_clock_agrees_only_if_it_is_the_same_with_the_same_end_by_the_same_policy() -> None:
+    past = Past(POLICIES)
+    await past.take(Writer().opened(0), 0)
+    data = next(event.data for event in past.rig.sent.events if isinstance(event.data, ClockStarted))
+    agrees = RestoreClocks(Shelf.of(POLICIES)).agrees
+    assert agrees(data, data)
+    policy = data.policy.model_copy(update={"version": "another"})
+    for change in ({"clock_id": "t-2:first_reply:1"}, {"due_at": at(99)}, {"policy": policy}):
+        assert not agrees(data.model_copy(update=change), data), change
