@@ -12,12 +12,14 @@ from services.ingest.channels import (
     email,
     generic,
     instagram,
+    kakaotalk,
     line,
     messenger,
     meta,
     slack,
     telegram,
     twilio,
+    x,
     zalo,
 )
 from services.ingest.channels.channel import Channel, KeySource, OAuthFlow, Poller, Webhook
@@ -25,7 +27,20 @@ from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
 
-_WEBHOOKS: tuple[Webhook, ...] = (generic, meta, line, twilio, telegram, slack, zalo, messenger, instagram, ebay)
+_WEBHOOKS: tuple[Webhook, ...] = (
+    generic,
+    meta,
+    line,
+    twilio,
+    telegram,
+    slack,
+    zalo,
+    messenger,
+    instagram,
+    ebay,
+    x,
+    kakaotalk,
+)
 _OTHERS: tuple[Channel, ...] = (email, amazon, allegro)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}

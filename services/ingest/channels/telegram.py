@@ -87,7 +87,7 @@ def account_id(request: Request) -> str | None:  # noqa: ARG001 - updates name n
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
-    """Compare `X-Telegram-Bot-Api-Secret-Token` with the secret token of setWebhook. Nothing is signed."""
+    """Verify `X-Telegram-Bot-Api-Secret-Token`, the secret token of setWebhook. Nothing is signed."""
     given = request.headers.get("x-telegram-bot-api-secret-token", "").encode("utf-8", "surrogateescape")
     if not given:
         raise Forged("missing")
