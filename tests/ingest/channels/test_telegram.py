@@ -148,12 +148,18 @@ def test_an_edit_is_a_message_that_answers_the_one_it_changes() -> None:
         {"text": "News", "is_automatic_forward": True},
         {"pinned_message": {"message_id": 1}},
         {"new_chat_title": "Support"},
+        {"text": "/start"},
         {"new_chat_members": [{"id": 7}]},
         {"migrate_to_chat_id": -100123},
     ],
 )
 def test_what_no_customer_wrote_is_silent(content: dict[str, Any]) -> None:
     assert parse(update(**content)) == []
+
+
+def test_a_live_location_that_moves_is_silent() -> None:
+    place = {"latitude": 52.2, "longitude": 21.0, "live_period": 900}
+    assert parse(update("edited_message", location=place, edit_date=1795253460)) == []
 
 
 def test_a_start_with_a_parameter_says_something() -> None:

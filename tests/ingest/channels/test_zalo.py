@@ -84,6 +84,11 @@ def test_a_text_is_read_field_by_field() -> None:
             Part("a.pdf", "application/octet-stream", ref="https://z.example/i", size=2138),
         ),
         ("file", {"url": "https://z.example/i", "size": "-1"}, Part("file", "application/octet-stream", ref="https://z.example/i")),
+        (
+            "file",
+            {"url": "https://z.example/i", "size": str(2**53)},
+            Part("file", "application/octet-stream", ref="https://z.example/i"),
+        ),
         ("image", {}, None),
         ("sticker", {"url": "https://z.example/s"}, None),
     ],

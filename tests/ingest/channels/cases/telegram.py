@@ -51,6 +51,11 @@ CHANNEL_POST = {
 }  # fmt: skip
 MEMBER = {"update_id": 871265441, "my_chat_member": {"chat": {"id": 1, "type": "private"}, "date": 1795253400}}
 
+STICKER = {
+    "file_id": "CAACAgI", "file_unique_id": "AgADb", "type": "regular", "emoji": "👍", "set_name": "Thumbs",
+    "width": 512, "height": 512, "is_animated": False, "is_video": False, "file_size": 18044,
+}  # fmt: skip
+
 CASE = Case(
     name="telegram",
     environ={
@@ -74,7 +79,7 @@ CASE = Case(
     several={
         photo(871265434, caption="Uszkodzone", media_group_id="13579"): ("5018273645:4211",),
         update(location={"latitude": 52.2297, "longitude": 21.0122}): ("5018273645:4211",),
-        update(sticker={"file_id": "CAACAgI", "emoji": "👍", "type": "regular"}): ("5018273645:4211",),
+        update(sticker=STICKER): ("5018273645:4211",),
         update("edited_message", text="Gdzie paczka 1182?", edit_date=1795253460): ("5018273645:4211:1795253460",),
     },
     reply_id=(
