@@ -13,9 +13,11 @@ from services.ingest.channels import (
     generic,
     instagram,
     kakaotalk,
+    lazada,
     line,
     messenger,
     meta,
+    shopee,
     slack,
     telegram,
     twilio,
@@ -40,6 +42,8 @@ _WEBHOOKS: tuple[Webhook, ...] = (
     ebay,
     x,
     kakaotalk,
+    shopee,
+    lazada,
 )
 _OTHERS: tuple[Channel, ...] = (email, amazon, allegro)
 
@@ -55,7 +59,7 @@ WINDOWS: dict[str, ReplyWindow] = {channel.NAME: channel.WINDOW for channel in (
 KEYS: dict[str, KeySource] = {ebay.NAME: ebay.KEYS}
 """Channels that sign with keys of their own, fetched by id."""
 
-OAUTH: dict[str, OAuthFlow] = {ebay.NAME: ebay.OAUTH, allegro.NAME: allegro.OAUTH}
+OAUTH: dict[str, OAuthFlow] = {each.NAME: each.OAUTH for each in (ebay, allegro, shopee, lazada)}
 """Channels whose API takes short-lived tokens."""
 
 POLLERS: dict[str, Poller] = {allegro.NAME: allegro.poll}

@@ -61,7 +61,7 @@ _TYPE = "application/vnd.allegro.public.v1+json"
 
 def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) -> HttpCall:  # noqa: ARG001 - OAuthFlow's
     """Return the call for a token. It is made at allegro.pl, the API at api.allegro.pl."""
-    plain = f"{account.username}:{secrets.secret(account.signing)}".encode()
+    plain = f"{originals.username(account, secrets)}:{secrets.secret(account.signing)}".encode()
     headers = {
         "authorization": f"Basic {base64.b64encode(plain).decode()}",
         "content-type": "application/x-www-form-urlencoded",
@@ -197,7 +197,7 @@ def _part(attachment: Mapping[str, Any]) -> Part:
     name, url = line(attachment.get("fileName"), 200) or "file", line(attachment.get("url"), 2000) or ""
     identifier = line(url.split("?")[0].rstrip("/").rpartition("/")[2], 200)
     media_type = line(attachment.get("mimeType"), 100) or "application/octet-stream"
-    return Part(name, media_type, ref=identifier if attachment.get("status") in {"NEW", "SAFE"} else None)
+    return Part(name, media_type, ref=identifier if line(attachment.get("status"), 20) in {"NEW", "SAFE"} else None)
 
 
 # --- Replies. ---

@@ -148,7 +148,7 @@ def _login(account: Account, secrets: Secrets) -> HttpCall:
 
 def _token_call(account: Account, secrets: Secrets, form: bytes) -> HttpCall:
     """Return a call of the token endpoint, in the application's name."""
-    plain = f"{account.username}:{secrets.secret(account.signing)}".encode()
+    plain = f"{originals.username(account, secrets)}:{secrets.secret(account.signing)}".encode()
     headers = {
         "authorization": f"Basic {base64.b64encode(plain).decode()}",
         "content-type": "application/x-www-form-urlencoded",

@@ -45,6 +45,11 @@ def api(account: Account, secrets: Secrets) -> str:
     return secrets.expand(account.base_url).rstrip("/")
 
 
+def username(account: Account, secrets: Secrets) -> str:
+    """Return the account's user name at the provider: for an API, that of the application."""
+    return secrets.expand(account.username or "")
+
+
 def token_ref(account: Account) -> str:
     """Return the name of the account's access token among the secrets: `access_tokens.py` puts it there."""
     return f"token:{account.name}"
