@@ -18,6 +18,7 @@ from contracts.values import Country, OneOrMany
 from kit.policy.address import Address, Hosts, Url
 from kit.policy.duration import Duration, PositiveDuration
 from kit.policy.part import Part
+from kit.policy.rate import Rate
 from kit.policy.secrets import SecretRefs
 
 
@@ -104,6 +105,9 @@ class Account(Part):
     retry_for: Duration = timedelta(hours=12)
     """How long to retry a reply that has certainly not arrived (no connection, 503); at least 8 attempts. Attempts that
     may have arrived are limited to 8, since each may deliver another copy."""
+    rate: Rate | None = None
+    """How many messages to send per second, minute, hour or day (80/s, 30/m, 500/h, 10000/d), by all replicas together;
+    others wait. At once go as many as a second allows, at least one."""
 
     @property
     def carries(self) -> str:

@@ -59,6 +59,7 @@ def policy_of(account: Account | None) -> TicketPolicy:
         send_for=account.retry_for,
         one_file_per_message=CHANNELS[account.channel].ONE_FILE_PER_MESSAGE,
         window=WINDOWS.get(account.channel),
+        rate=account.rate,
     )
 
 

@@ -7,7 +7,8 @@ The owner of a ticket's partition sends its messages: one message of a ticket at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from services.ingest.core.messages import SendOutcome, Sent
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending, TicketState
 from services.ingest.core.ticket import decide
+from services.ingest.rates import SendingRates
 from services.ingest.reports import EarlyReports
 from services.ingest.threads import PolicyOf
 
@@ -41,8 +43,13 @@ CONCURRENT = 32
 CONCURRENT_RETRIES = 16
 #: Seconds between polls if nothing wakes the sender: for retries, and for replies queued by a process that died.
 POLL_SECONDS = 0.5
+#: Minimum seconds between polls while an account waits for its rate.
+LEAST_SECONDS = 0.05
 #: How long a ticket is skipped after an unexpected error (its document does not load, MongoDB is unavailable).
 PAUSE = timedelta(seconds=5)
+
+
+_FIELDS = ("state.pending.attempts", "state.pending.into", "state.ticket.channel", "state.ticket.account")
 
 
 class Owner(Protocol):
@@ -76,6 +83,7 @@ class ReplySender:
         """`reply_queued` is set when a reply was queued. On shutdown, wait `drain_seconds` for running attempts."""
         self._documents, self._store, self._owner, self._delivery = documents, store, owner, delivery
         self._policy_of, self._clock, self._early = policy_of, clock, EarlyReports(store)
+        self._rates = SendingRates(store, clock)
         self._commands = topic_name(COMMAND, prefix)
         self._wake = reply_queued or asyncio.Event()
         self._drain_seconds = drain_seconds
@@ -87,7 +95,7 @@ class ReplySender:
     async def run(self) -> None:
         """Send until cancelled, then wait for running attempts."""
         try:
-            await turns(self._clock, self.serve, partial(woken, self._wake, POLL_SECONDS), "sending")
+            await turns(self._clock, self.serve, self._rest, "sending")
         finally:
             await self.finish()
 
@@ -115,24 +123,69 @@ class ReplySender:
         """Start attempts for tickets that match. Return True if retries were skipped and there may be more matches."""
         if len(self._busy) >= CONCURRENT:
             return False
-        rows = await self._store.find(
+        rows = await self._due(query)
+        chosen, passed_over = self._choose(rows)
+        tokens = await self._tokens(chosen)
+        limited = False
+        for row in chosen:
+            account = _account(row)
+            if tokens.get(account, 1) < 1:
+                limited = True
+                continue
+            if account in tokens:
+                tokens[account] -= 1
+            self._start(row)
+        if limited and len(rows) == CONCURRENT:  # other accounts must not wait behind those without a token
+            return await self._begin(query) or passed_over
+        return passed_over and len(rows) == CONCURRENT
+
+    async def _due(self, query: Mapping[str, object]) -> list[dict[str, Any]]:
+        """Return due tickets, without those of accounts that wait for a token."""
+        query = {**query, "_id": {"$nin": [*self._paused, *self._busy]}}
+        if waiting := self._rates.empty():
+            query["state.ticket.account"] = {"$nin": waiting}
+        return await self._store.find(
             self._documents.kind.collection,
-            {**query, "_id": {"$nin": [*self._paused, *self._busy]}},
+            query,
             sort=[("state.send_at", 1)],
             limit=CONCURRENT,
-            projection={"state.pending.attempts": 1},
+            projection=dict.fromkeys(_FIELDS, 1),
         )
-        passed_over = False
+
+    def _choose(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+        """Return the tickets for which there are slots, and whether retries were skipped."""
+        chosen: list[dict[str, Any]] = []
+        retries, passed_over = len(self._retrying), False
         for row in rows:
-            ticket_id: str = row["_id"]
-            is_retry = _was_tried(row)
-            if is_retry and len(self._retrying) >= CONCURRENT_RETRIES:
-                passed_over = True
-            elif ticket_id not in self._busy and len(self._busy) < CONCURRENT:  # both may have changed meanwhile
-                self._busy[ticket_id] = task = asyncio.create_task(self._serve_ticket(ticket_id))
-                self._retrying |= {ticket_id} if is_retry else set()
-                task.add_done_callback(partial(self._done, ticket_id))
-        return passed_over and len(rows) == CONCURRENT
+            if row["_id"] in self._busy or len(self._busy) + len(chosen) >= CONCURRENT:
+                continue
+            if _was_tried(row):
+                if retries >= CONCURRENT_RETRIES:
+                    passed_over = True
+                    continue
+                retries += 1
+            chosen.append(row)
+        return chosen, passed_over
+
+    async def _tokens(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str] | None, int]:
+        """Return how many of these messages may leave now, for each account with a rate."""
+        wanted = Counter(account for row in rows if (account := _account(row)))
+        rates = {account: self._policy_of(*account).rate for account in wanted}
+        return {
+            account: await self._rates.take(account[1], rate, wanted[account])
+            for account, rate in rates.items()
+            if rate is not None
+        }
+
+    def _start(self, row: Mapping[str, Any]) -> None:
+        ticket_id: str = row["_id"]
+        self._busy[ticket_id] = task = asyncio.create_task(self._serve_ticket(ticket_id))
+        self._retrying |= {ticket_id} if _was_tried(row) else set()
+        task.add_done_callback(partial(self._done, ticket_id))
+
+    async def _rest(self) -> None:
+        """Rest until a reply is queued or an account has a token; at least a moment, since each look asks MongoDB."""
+        await woken(self._wake, max(LEAST_SECONDS, self._rates.wait(POLL_SECONDS)))
 
     def _done(self, ticket_id: str, _: asyncio.Task[None]) -> None:
         self._busy.pop(ticket_id, None)
@@ -202,6 +255,16 @@ def _was_tried(row: Mapping[str, Any]) -> bool:
     pending = row.get("state", {}).get("pending")
     first = pending[0] if isinstance(pending, list) and pending else None
     return isinstance(first, dict) and bool(first.get("attempts"))
+
+
+def _account(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return channel and account of a reply; None for a forward, which needs no token, or if they cannot be read."""
+    state = row.get("state", {})
+    pending, ticket = state.get("pending"), state.get("ticket")
+    first = pending[0] if isinstance(pending, list) and pending else None
+    if not isinstance(first, dict) or first.get("into") is not None or not isinstance(ticket, dict):
+        return None
+    return str(ticket.get("channel")), str(ticket.get("account"))
 
 
 def _outcome_label(outcome: SendOutcome) -> str:

@@ -165,7 +165,7 @@ async def ensure_indexes(store: MongoStore) -> None:
     """Create the indexes that ingest needs."""
     for collection in (TICKETS, CONTACTS):
         await store.ensure_outbox_indexes(collection)
-    await store.ensure_indexes(TICKETS, ["state.send_at", "partition"])
+    await store.ensure_indexes(TICKETS, ["state.send_at", "partition", "state.ticket.account"])
     await store.ensure_indexes(TICKETS, ["state.ticket.status", ("_id", -1)])
     await store.ensure_indexes(TICKETS, ["state.ticket.contact.id"])
     await store.ensure_indexes(TICKETS, ["state.ticket.merged_into"])

@@ -66,15 +66,15 @@ def matches(row: Row, query: Mapping[str, Any]) -> bool:
 
 def projected(row: Mapping[str, Any], paths: Sequence[str]) -> Row:
     """The fields of a row that these dotted paths name; arrays are taken whole."""
-    out: Row = {}
+    below: dict[str, list[str]] = {}
     for path in paths:
         step, _, rest = path.partition(".")
-        if step not in row:
-            continue
-        value = row[step]
-        inner = isinstance(value, dict) and rest
-        out[step] = {**out.get(step, {}), **projected(value, [rest])} if inner else value
-    return out
+        below.setdefault(step, []).append(rest)
+    return {
+        step: projected(row[step], rests) if isinstance(row[step], dict) and all(rests) else row[step]
+        for step, rests in below.items()
+        if step in row
+    }
 
 
 class FakeStore:

@@ -194,6 +194,10 @@ async def test_find_compares_sorts_limits_and_projects(store: Store) -> None:
     by_kind = await store.find(NAME, {"_id": {"$ne": "9"}}, sort=[("state.kind", 1), ("n", -1)])
     assert [row["_id"] for row in by_kind] == ["4", "2", "0", "5", "3", "1"]
     assert await store.find(NAME, {"n": 1}, projection=["n"]) == [{"_id": "1", "n": 1}]
+    await store.insert(NAME, [{"_id": "8", "a": {"b": {"c": 1, "d": 2, "e": 3}}}])
+    assert await store.find(NAME, {"_id": "8"}, projection=["a.b.c", "a.b.d"]) == [
+        {"_id": "8", "a": {"b": {"c": 1, "d": 2}}}
+    ]
 
 
 async def test_insert_leaves_what_is_there_and_names_it(store: Store) -> None:

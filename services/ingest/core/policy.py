@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from contracts.ticket import Market
+from kit.policy.rate import Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class TicketPolicy:
     one_file_per_message: bool = False
     #: When the channel takes replies; None: at any time.
     window: ReplyWindow | None = None
+    #: How fast replies of the account may leave; None: as fast as they can.
+    rate: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
