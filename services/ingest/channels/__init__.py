@@ -59,7 +59,7 @@ WINDOWS: dict[str, ReplyWindow] = {channel.NAME: channel.WINDOW for channel in (
 KEYS: dict[str, KeySource] = {ebay.NAME: ebay.KEYS}
 """Channels that sign with keys of their own, fetched by id."""
 
-OAUTH: dict[str, OAuthFlow] = {each.NAME: each.OAUTH for each in (ebay, allegro, shopee, lazada)}
+OAUTH: dict[str, OAuthFlow] = {each.NAME: each.OAUTH for each in (ebay, allegro, shopee, lazada, zalo, x)}
 """Channels whose API takes short-lived tokens."""
 
 POLLERS: dict[str, Poller] = {allegro.NAME: allegro.poll}

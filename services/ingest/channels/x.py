@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
@@ -27,6 +28,7 @@ from services.ingest.channels.channel import (
     Answer,
     Challenge,
     Forged,
+    OAuthFlow,
     Request,
     document_of,
     hmac_is_one_of,
@@ -64,7 +66,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = Channel.X.value
 NAME = CHANNEL
-NEEDS: tuple[str, ...] = ("signing", "external_id")
+NEEDS: tuple[str, ...] = ("signing", "external_id", "username", "access", "refresh", "base_url")
 ONE_FILE_PER_MESSAGE = False
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = True
@@ -119,6 +121,20 @@ def challenge(request: Request, account: Account, secrets: Secrets) -> Answer | 
 
 
 CHALLENGES: Mapping[str, Challenge] = {"GET": challenge}
+
+
+def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) -> HttpCall:  # noqa: ARG001 - OAuthFlow's
+    """Return the call for a token, with the app's client id and secret. Each refresh token is good for one."""
+    plain = f"{secrets.expand(account.username or '')}:{secrets.secret(account.access)}".encode()
+    headers = {
+        "authorization": f"Basic {base64.b64encode(plain).decode()}",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    form = urlencode({"grant_type": "refresh_token", "refresh_token": refresh}).encode()
+    return HttpCall("POST", f"{originals.api(account, secrets)}/2/oauth2/token", headers, form)
+
+
+OAUTH = OAuthFlow(_refresh, originals.grant)
 
 
 def contact_key(request: Request) -> str | None:
@@ -270,7 +286,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         if len(text) > _DIRECT_LIMIT:
             raise Unsendable(f"X takes direct messages of at most {_DIRECT_LIMIT} characters")
         path, document = f"/2/dm_conversations/with/{user}/messages", {"text": text}
-    headers = {"content-type": "application/json", **originals.bearer(account, secrets)}
+    headers = {"content-type": "application/json", **originals.bearer_token(account, secrets)}
     return HttpCall("POST", f"{originals.api(account, secrets)}{path}", headers, json_body(document))
 
 

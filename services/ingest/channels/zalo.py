@@ -9,8 +9,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from contracts.contacts import Identity
 from contracts.inbound import InboundRecord
@@ -18,7 +20,16 @@ from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Answer, Challenge, Forged, Request, document_of, json_body
+from services.ingest.channels.channel import (
+    Answer,
+    Challenge,
+    Forged,
+    Grant,
+    OAuthFlow,
+    Request,
+    document_of,
+    json_body,
+)
 from services.ingest.channels.media import form
 from services.ingest.channels.reading import (
     clean,
@@ -54,7 +65,7 @@ from services.ingest.core.messages import (
 
 CHANNEL = Channel.ZALO.value
 NAME = CHANNEL
-NEEDS: tuple[str, ...] = ("signing", "external_id")
+NEEDS: tuple[str, ...] = ("signing", "external_id", "username", "access", "refresh", "base_url")
 ONE_FILE_PER_MESSAGE = True
 HEADERS: frozenset[str] = frozenset()
 ACCOUNT_BY_SECRET = True
@@ -78,6 +89,29 @@ _DOCUMENTS = {
 }
 #: Access token expired, quota used up, too many calls: operators can fix it, or it passes.
 _PASSING = {-216, -211, -32}
+
+
+_LOGIN_HOSTS = {"https://openapi.zalo.me": "https://oauth.zaloapp.com"}
+"""API -> where Zalo gives access tokens for it."""
+
+
+def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) -> HttpCall:  # noqa: ARG001 - OAuthFlow's
+    """Return the call for a token, with the app's id and secret key. Each refresh token is good for one."""
+    api = originals.api(account, secrets)
+    form = {"app_id": secrets.expand(account.username or ""), "grant_type": "refresh_token", "refresh_token": refresh}
+    headers = {"content-type": "application/x-www-form-urlencoded", "secret_key": secrets.secret(account.access)}
+    return HttpCall("POST", f"{_LOGIN_HOSTS.get(api, api)}/v4/oa/access_token", headers, urlencode(form).encode())
+
+
+def _granted(status: int, body: bytes) -> Grant:
+    """Read the answer. Zalo writes the seconds as a text."""
+    found, seconds = originals.grant(status, body), peek(body).get("expires_in")
+    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) < 10:
+        return replace(found, seconds=float(seconds))
+    return found
+
+
+OAUTH = OAuthFlow(_refresh, _granted)
 
 
 def _user_and_ours(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -221,7 +255,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         raise Unsendable(f"Zalo takes at most {_TEXT_LIMIT} characters")
     if len(reply.files) + bool(reply.text.strip()) > 1:
         raise Unsendable("a message of Zalo carries a text or one file")
-    api, login = originals.api(account, secrets), {"access_token": secrets.secret(account.access)}
+    api, login = originals.api(account, secrets), {"access_token": secrets.secret(originals.token_ref(account))}
 
     def message(content: Mapping[str, Any]) -> HttpCall:
         document = {"recipient": {"user_id": reply.to}, "message": content}

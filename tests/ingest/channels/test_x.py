@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from contracts.contacts import Identity
+from kit.policy.secrets import Secrets
 from services.ingest.channels import x
-from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.channel import Forged, Grant, Request
 from services.ingest.core.messages import (
     Faulty,
     File,
@@ -156,7 +159,7 @@ def test_an_activity_that_lacks_what_it_needs_is_faulty() -> None:
 
 
 def test_the_fixtures_of_twitter_autohook_are_right() -> None:
-    secrets = type(CASE.secrets)({**CASE.environ, "DESKBUS_SECRET_X": "test"})
+    secrets = Secrets({**CASE.environ, "DESKBUS_SECRET_X": "test"})
     for body, signature in (
         (b"test=1&other_test=2", "25Cu3iwbbiqBTwQRzcKJZwisjf736V2Q8UaTlkfLSoc="),
         (b'{"test_number":1,"test_string":"two"}', "YWHphPn/JFq43jkF0y4/w8R/SelmLjvpunhVFY8JhlI="),
@@ -195,7 +198,7 @@ def test_the_challenge_signs_nothing_that_could_be_a_webhook(token: str) -> None
 def test_a_direct_message_is_answered_directly() -> None:
     call = render("Hi", files=(FILE,))
     assert (call.method, call.url) == ("POST", f"https://api.x.com/2/dm_conversations/with/{USER}/messages")
-    assert call.headers == {"content-type": "application/json", "authorization": "Bearer x-user-token"}
+    assert call.headers == {"content-type": "application/json", "authorization": "Bearer access"}
     assert json.loads(call.body) == {"text": "Hi\nhttps://cdn.example/a.pdf"}
 
 
@@ -277,3 +280,16 @@ def test_what_x_does_not_take_is_not_sent(more: dict[str, Any], reason: str) -> 
 def test_an_answer_says_what_became_of_a_reply(status: int, body: bytes, expected: Any) -> None:
     found = x.outcome(status, {}, body)
     assert (found.permanent if isinstance(found, SendFailure) else found) == expected
+
+
+def test_a_token_is_given_for_a_refresh_token() -> None:
+    call = x.OAUTH.refresh(CASE.account, CASE.secrets, "r1", s.NOW)
+    assert (call.method, call.url) == ("POST", "https://api.x.com/2/oauth2/token")
+    login = base64.b64encode(b"TzBfM2ZkVXJrT2lYcE5qSGs6MTpjaQ:client secret").decode()
+    assert call.headers == {
+        "authorization": f"Basic {login}",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    assert dict(parse_qsl(call.body.decode())) == {"grant_type": "refresh_token", "refresh_token": "r1"}
+    body = s.encode({"token_type": "bearer", "expires_in": 7200, "access_token": "a", "refresh_token": "r2"})
+    assert x.OAUTH.read(200, body) == Grant("a", 7200.0, "r2")

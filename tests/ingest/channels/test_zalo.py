@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from contracts.contacts import Identity
 from contracts.ticket import Location
 from services.ingest.channels import zalo
-from services.ingest.channels.channel import Forged, Request
+from services.ingest.channels.channel import Forged, Grant, Request
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
@@ -53,7 +54,7 @@ def render(text: str = "Chào bạn", **more: Any) -> Any:
 def sent(call: Any) -> Any:
     assert isinstance(call, HttpCall)
     assert (call.method, call.url) == ("POST", f"{API}/v3.0/oa/message/cs")
-    assert call.headers == {"content-type": "application/json", "access_token": "hqMmJy0Xk-oa-token"}
+    assert call.headers == {"content-type": "application/json", "access_token": "access"}
     document = json.loads(call.body)
     assert document["recipient"] == {"user_id": USER}
     return document["message"]
@@ -196,7 +197,7 @@ def test_a_file_is_uploaded_first(file: File, path: str, answer: Any, attachment
     wanted = render("", files=(file,))
     assert isinstance(wanted, Upload)
     assert (wanted.call.method, wanted.call.url) == ("POST", f"{API}/v2.0/oa/upload/{path}")
-    assert wanted.call.headers["access_token"] == "hqMmJy0Xk-oa-token"
+    assert wanted.call.headers["access_token"] == "access"
     assert (file.content or b"") in wanted.call.body
     assert sent(wanted.then(200, s.encode({"error": 0, "data": answer}))) == {"attachment": attachment}
     expired = wanted.then(200, b'{"error":-216,"message":"Access token has expired"}')
@@ -236,3 +237,23 @@ def test_what_zalo_does_not_take_is_not_sent(more: dict[str, Any], reason: str) 
 )  # fmt: skip
 def test_an_answer_is_a_success_only_if_its_error_is_0(status: int, body: bytes, expected: Any) -> None:
     assert zalo.outcome(status, {}, body) == expected
+
+
+def test_a_token_is_given_for_a_refresh_token() -> None:
+    """As zalo-java-sdk's GetAccessTokenByRefreshToken asks for it."""
+    call = zalo.OAUTH.refresh(CASE.account, CASE.secrets, "r1", s.NOW)
+    assert (call.method, call.url) == ("POST", "https://oauth.zaloapp.com/v4/oa/access_token")
+    assert call.headers == {"content-type": "application/x-www-form-urlencoded", "secret_key": "WgLrb5t3K8aPp"}
+    form = {"app_id": "360846524940903967", "grant_type": "refresh_token", "refresh_token": "r1"}
+    assert dict(parse_qsl(call.body.decode())) == form
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("90000", 90_000.0), (7200, 7200.0), ("soon", 3600.0), (None, 3600.0)])
+def test_a_token_is_valid_as_long_as_it_is_said(said: Any, seconds: float) -> None:
+    body = s.encode({"access_token": "a", "refresh_token": "r2", "expires_in": said})
+    assert zalo.OAUTH.read(200, body) == Grant("a", seconds, "r2")
+
+
+def test_a_refused_refresh_token_is_told() -> None:
+    with pytest.raises(ValueError, match="Invalid refresh token"):
+        zalo.OAUTH.read(200, b'{"error":-14014,"error_description":"Invalid refresh token."}')

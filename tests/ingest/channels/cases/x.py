@@ -71,7 +71,7 @@ PHOTO = {
 
 CASE = Case(
     name="x",
-    environ={"DESKBUS_SECRET_X": SECRET, "DESKBUS_TOKEN_X": "x-user-token"},
+    environ={"DESKBUS_SECRET_X": SECRET, "DESKBUS_CLIENT_X": "client secret", "DESKBUS_REFRESH_X": "first-refresh"},
     sign=sign,
     message=directs(direct(text="Where is my order?")),
     message_id="1062015437679050760",

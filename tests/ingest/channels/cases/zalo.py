@@ -54,7 +54,11 @@ COORDINATES = {"latitude": "10.764247", "longitude": "106.656431"}
 
 CASE = Case(
     name="zalo",
-    environ={"DESKBUS_SECRET_ZALO_VN": SECRET, "DESKBUS_TOKEN_ZALO_VN": "hqMmJy0Xk-oa-token"},
+    environ={
+        "DESKBUS_SECRET_ZALO_VN": SECRET,
+        "DESKBUS_SECRET_ZALO_APP": "WgLrb5t3K8aPp",
+        "DESKBUS_REFRESH_ZALO_VN": "first-refresh",
+    },
     sign=sign,
     message=event(message={"text": "Đơn hàng 1182 của tôi ở đâu?"}),
     message_id="96d3cdf3af150460909",
