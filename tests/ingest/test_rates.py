@@ -76,6 +76,7 @@ async def test_a_replica_that_loses_the_race_takes_from_what_is_left() -> None:
     await rates.take("a", Limit(5, SECOND), 2)
     store.loses["a"] = 3
     assert await rates.take("a", Limit(5, SECOND), 9) == 3
+    assert await SendingRates(store, clock).take("a", Limit(5, SECOND), 1) == 0
 
 
 async def test_an_empty_account_is_asked_about_again_when_its_token_is_there(store: Store) -> None:
