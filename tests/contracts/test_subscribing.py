@@ -107,6 +107,36 @@ def test_what_is_no_event_is_refused_and_changes_nothing(db: sqlite3.Connection,
     assert db.execute("select count(*) from deskbus_inbox").fetchone() == (0,)
 
 
+def test_two_processes_that_take_the_same_first_event_get_one_row(db: sqlite3.Connection) -> None:
+    """Neither saw a row to update: the database refuses the second one."""
+    assert Inbox().take(db, value(1))
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("insert into deskbus_inbox select * from deskbus_inbox")
+
+
+def test_a_cursor_is_closed_whatever_happens() -> None:
+    closed: list[bool] = []
+
+    class Broken:
+        rowcount = 0
+
+        def cursor(self) -> "Broken":
+            return self
+
+        def execute(self, statement: str, parameters: object = ()) -> object:
+            raise ZeroDivisionError
+
+        def fetchone(self) -> object: ...
+
+        def close(self) -> None:
+            closed.append(True)
+
+    for work in (Inbox().create, lambda connection: Inbox().take(connection, value(1))):
+        with pytest.raises(ZeroDivisionError):
+            work(Broken())
+    assert closed == [True, True]
+
+
 def test_two_processes_that_take_the_same_event_apply_it_once(tmp_path: Path) -> None:
     """The second one read before the first one wrote, as in a rebalance."""
     first, second = (sqlite3.connect(tmp_path / "store.db") for _ in range(2))
