@@ -198,7 +198,7 @@ def _message(document: Mapping[str, Any], account: Account, kind: str, at: datet
     identifier = line(message.get("msg_id"))
     if identifier is None or user is None:
         raise Unreadable("a message without msg_id or sender")
-    files = [file for file in objects(message.get("attachments")) if file.get("type") in _MEDIA_TYPES]
+    files = [file for file in objects(message.get("attachments")) if str(file.get("type")) in _MEDIA_TYPES]
     return InboundMessage(
         channel=CHANNEL,
         account=account.name,
