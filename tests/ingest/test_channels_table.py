@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import json
 from typing import Any
 
@@ -20,9 +21,10 @@ from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import CHANNELS, WEBHOOKS, channel
-from services.ingest.channels.channel import Answer
+from services.ingest.channels import CHANNELS, KEYS, OAUTH, POLLERS, WEBHOOKS, WINDOWS, channel
+from services.ingest.channels.channel import Answer, KeySource, OAuthFlow
 from services.ingest.core.messages import HttpCall
+from services.ingest.core.policy import ReplyWindow
 from services.ingest.policy_file import AccountsFile
 from tests.ingest import fake_channel
 from tests.ingest.door_rig import Kafka, opened_door
@@ -129,6 +131,15 @@ def test_a_channel_is_of_the_public_vocabulary_and_needs_what_accounts_have(name
     assert module.CHANNEL in set(Channel), f"add {module.CHANNEL} to Channel in contracts/ticket.py, and make generate"
     assert name == module.NAME
     assert set(module.NEEDS) <= set(Account.model_fields), "a key of its own is a field of Account"
+
+
+def test_what_a_channel_may_define_besides_is_of_its_kind() -> None:
+    tables: list[tuple[dict[str, Any], type]] = [(WINDOWS, ReplyWindow), (KEYS, KeySource), (OAUTH, OAuthFlow)]
+    for table, kind in tables:
+        assert table
+        assert [name for name, value in table.items() if not isinstance(value, kind)] == []
+    assert POLLERS
+    assert all(inspect.isgeneratorfunction(poll) for poll in POLLERS.values())
 
 
 def _uncounted(channel: str, expected: list[tuple[str, dict[str, str]]]) -> list[str]:

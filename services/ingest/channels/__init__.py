@@ -4,6 +4,7 @@ What channels share is in channel.py, reading.py and originals.py.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from services.ingest.channels import (
     allegro,
@@ -24,7 +25,7 @@ from services.ingest.channels import (
     x,
     zalo,
 )
-from services.ingest.channels.channel import Channel, KeySource, OAuthFlow, Poller, Webhook
+from services.ingest.channels.channel import Channel, KeySource, MailChannel, OAuthFlow, Poller, Webhook
 from services.ingest.core.policy import ReplyWindow
 
 __all__ = ["CHANNELS", "WEBHOOKS", "Channel", "Webhook"]
@@ -45,25 +46,32 @@ _WEBHOOKS: tuple[Webhook, ...] = (
     shopee,
     lazada,
 )
-_OTHERS: tuple[Channel, ...] = (email, amazon, allegro)
+_MAILS: tuple[MailChannel, ...] = (email, amazon)
+_OTHERS: tuple[Channel, ...] = (allegro,)
 
 WEBHOOKS: dict[str, Webhook] = {channel.NAME: channel for channel in _WEBHOOKS}
 """Channels with a webhook, by their name in URLs, accounts and inbound records."""
 
-CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in _OTHERS}}
+CHANNELS: dict[str, Channel] = {**WEBHOOKS, **{channel.NAME: channel for channel in (*_MAILS, *_OTHERS)}}
 """All channels. The policy file, the door, its OpenAPI document, the metrics and the audit are derived from it."""
 
-WINDOWS: dict[str, ReplyWindow] = {channel.NAME: channel.WINDOW for channel in (meta, messenger, instagram)}
+
+def _own(attribute: str) -> dict[str, Any]:
+    """Return what the channels that have this attribute define, by the channel's name."""
+    return {name: getattr(channel, attribute) for name, channel in CHANNELS.items() if hasattr(channel, attribute)}
+
+
+WINDOWS: dict[str, ReplyWindow] = _own("WINDOW")
 """Channels that take replies for a limited time after the customer's last message, with that time."""
 
-KEYS: dict[str, KeySource] = {ebay.NAME: ebay.KEYS}
+KEYS: dict[str, KeySource] = _own("KEYS")
 """Channels that sign with keys of their own, fetched by id."""
 
-OAUTH: dict[str, OAuthFlow] = {each.NAME: each.OAUTH for each in (ebay, allegro, shopee, lazada, zalo, x)}
+OAUTH: dict[str, OAuthFlow] = _own("OAUTH")
 """Channels whose API takes short-lived tokens."""
 
-POLLERS: dict[str, Poller] = {allegro.NAME: allegro.poll}
+POLLERS: dict[str, Poller] = _own("poll")
 """Channels whose provider pushes nothing."""
 
-MAILS: dict[str, Callable[[bytes], str]] = {email.NAME: email.contact_key, amazon.NAME: amazon.contact_key}
+MAILS: dict[str, Callable[[bytes], str]] = {channel.NAME: channel.contact_key for channel in _MAILS}
 """Channels whose messages are mails, with what keeps the mails of one thread in order."""

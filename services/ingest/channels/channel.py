@@ -149,7 +149,10 @@ Challenge = Callable[[Request, Account, Secrets], Answer | None]
 
 
 class Channel(Protocol):
-    """The attributes and functions of every channel's module."""
+    """The attributes and functions of every channel's module.
+
+    It may also define `WINDOW` (ReplyWindow), `KEYS` (KeySource), `OAUTH` (OAuthFlow) and `poll` (Poller).
+    """
 
     NAME: str
     """Name in URLs, accounts, inbound records and metrics: the provider's if several carry one channel."""
@@ -187,6 +190,13 @@ class Channel(Protocol):
         The audit checks `parse` against it, so it must not share code with `parse`. May raise ValueError, KeyError,
         TypeError and AttributeError if the body cannot be read.
         """
+
+
+class MailChannel(Channel, Protocol):
+    """A channel whose messages are mails."""
+
+    def contact_key(self, raw: bytes) -> str:
+        """Return what keeps the mails of one thread in order."""
 
 
 class Webhook(Channel, Protocol):
