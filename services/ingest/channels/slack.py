@@ -180,8 +180,9 @@ def _is_silent(event: Mapping[str, Any], document: Mapping[str, Any], account: A
     if user is not None and installed.get("is_bot") is True and user == line(installed.get("user_id")):
         return True  # our own message
     # In a channel that is shared with a customer's company, ours are colleagues who answer there.
+    ours = {account.external_id, line(installed.get("enterprise_id")) or account.external_id}
     shared = document.get("is_ext_shared_channel") is True
-    return shared and (line(event.get("user_team")) or line(event.get("team"))) == account.external_id
+    return shared and (line(event.get("user_team")) or line(event.get("team"))) in ours
 
 
 def _message(event: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage:
@@ -304,8 +305,8 @@ def message_ids(body: bytes) -> list[str]:
     if event.get("subtype") not in {None, "file_share", "thread_broadcast", "me_message"} or event.get("hidden"):
         return []
     if document.get("is_ext_shared_channel"):
-        home = installed[0].get("team_id") or document.get("context_team_id")
-        if home in {event.get("user_team"), event.get("team")}:
+        home = {installed[0].get("team_id") or document.get("context_team_id"), installed[0].get("enterprise_id")}
+        if (event.get("user_team") or event.get("team")) in home - {None}:
             return []
     ours = {each["user_id"] for each in installed if each.get("is_bot")} | {"USLACKBOT"}
     return [] if event["user"] in ours else [f"{event['channel']}:{event['ts']}"]

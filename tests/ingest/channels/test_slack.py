@@ -111,6 +111,13 @@ def test_colleagues_in_a_shared_channel_are_no_customers() -> None:
     assert found.text == "Where is it?"
 
 
+def test_in_an_organisation_colleagues_may_have_its_id() -> None:
+    ours = [{"team_id": "T061EG9R6", "enterprise_id": "E1", "user_id": "U0LAN0Z89", "is_bot": True}]
+    for team, count in (("E1", 0), ("E2", 1)):
+        body = callback(message(user_team=team, team=team), is_ext_shared_channel=True, authorizations=ours)
+        assert len(parse(body)) == len(slack.message_ids(body)) == count
+
+
 def test_in_a_channel_of_our_own_every_user_is_a_customer() -> None:
     assert one(message(user_team="T061EG9R6")).text
 
