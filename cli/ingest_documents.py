@@ -49,7 +49,7 @@ def differ_in_tickets(mine: Row, stored: Row, *, guesses: Collection[str], since
     both = commands & set(_state(mine).get("commands", ())) & set(_state(stored).get("commands", ()))
 
     def known(row: Row) -> Row:
-        state = {name: value for name, value in _state(row).items() if name != "send_at"}
+        state = {name: value for name, value in _state(row).items() if name not in {"send_at", "reply_token"}}
         guessed = ((state.get("ticket") or {}).get("id")) in guesses
         if guessed:
             state = {name: value for name, value in state.items() if name not in _GUESSED}

@@ -101,7 +101,9 @@ def application(inbox: Inbox) -> Starlette:
     async def line(request: Request) -> Response:
         if not bearer(request, "DESKBUS_TOKEN_LINE_TH"):
             return inbox.refuse("line", "token")
-        identifier = inbox.accept("line", request.headers.get("x-line-retry-key", ""), await request.json())
+        document = await request.json()
+        key = request.headers.get("x-line-retry-key") or document.get("replyToken", "")
+        identifier = inbox.accept("line", key, document)
         return JSONResponse({"sentMessages": [{"id": identifier}]})
 
     async def twilio(request: Request) -> Response:
@@ -131,6 +133,7 @@ def application(inbox: Inbox) -> Starlette:
         routes=[
             post("/whatsapp/{number}/messages", whatsapp),
             post("/line/v2/bot/message/push", line),
+            post("/line/v2/bot/message/reply", line),
             post("/twilio/2010-04-01/Accounts/{sid}/Messages.json", twilio),
             post("/signed/{name}", signed),
             post("/slack/chat.postMessage", slack),

@@ -148,6 +148,7 @@ class ReplyDelivery:
             text=message.text,
             html=attempt.html,
             template=attempt.template,
+            reply_token=attempt.reply_token,
             at=attempt.asked_at,
             tried_at=self._clock.now(),
             author_name=message.author.name,

@@ -16,6 +16,7 @@ from kit.protocol.ports import Store
 from services.ingest.blobs import BLOBS
 from services.ingest.core.commands import SOURCE
 from services.ingest.core.contacts import ContactState
+from services.ingest.core.messages import ReplyToken
 from services.ingest.core.state import MESSAGES, TAKEN, Answer, Pending, TicketState, taken_id
 
 TICKETS = "tickets"
@@ -50,6 +51,7 @@ def dump_ticket(state: TicketState) -> dict[str, Any]:
         "answers": state.answers,
         "references": list(state.references),
         "conversation": state.conversation,
+        "reply_token": state.reply_token and {"token": state.reply_token.token, "until": state.reply_token.until},
     }
 
 
@@ -97,6 +99,7 @@ def load_ticket(raw: Mapping[str, Any]) -> TicketState:
         answers=raw["answers"],
         references=tuple(raw["references"]),
         conversation=raw["conversation"],
+        reply_token=ReplyToken(**raw["reply_token"]) if raw.get("reply_token") else None,
     )
 
 

@@ -53,6 +53,8 @@ class Transport:
             return SendFailure(f"configuration: {fault}", permanent=False)  # operators can fix it
         except Unreached as fault:
             outcome = SendFailure(f"could not be reached: {fault}", permanent=False, unsure=fault.unsure)
+        if isinstance(outcome, SendFailure) and isinstance(rendered, HttpCall) and rendered.once:
+            return replace(outcome, permanent=False)
         if isinstance(outcome, SendFailure) and channel.IDEMPOTENT:
             return replace(outcome, repeatable=True)
         return outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -229,6 +229,19 @@ async def test_a_reply_over_http_may_have_arrived_unless_its_answer_says_otherwi
     assert isinstance(keyed, SendFailure)
     assert (copied.unsure, keyed.unsure) == (unsure, unsure)
     assert (copied.may_duplicate, keyed.may_duplicate) == (unsure, False)
+
+
+@pytest.mark.parametrize(("reply", "unsure"), [(Reply(hang=True), True), (Reply(400), False), (Reply(503), False)])
+async def test_a_request_that_is_made_once_is_neither_final_nor_recognised(reply: Reply, unsure: bool) -> None:
+    provider = await HttpReceiver(lambda _: reply).start()
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    call = replace(
+        generic.render(s.reply(), s.COUPANG.model_copy(update={"base_url": provider.url}), s.SECRETS), once=True
+    )
+    outcome = await Transport(Smtp(), http_client, seconds=0.5).send(call, generic)
+    await http_client.close()
+    assert isinstance(outcome, SendFailure)
+    assert (outcome.permanent, outcome.unsure, outcome.may_duplicate) == (False, unsure, unsure)
 
 
 @pytest.mark.parametrize("reply", [Reply(hang=True), Reply(500), Reply(200, body=b"{}")])

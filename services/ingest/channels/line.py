@@ -1,4 +1,4 @@
-"""LINE Messaging API: signature, events, push messages. Reply tokens are not used: they expire before agents answer."""
+"""LINE Messaging API: signature, events, replies with the token of a message while it is valid, push messages after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 import json
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -50,6 +50,7 @@ from services.ingest.core.messages import (
     InboundMessage,
     OutgoingReply,
     Part,
+    ReplyToken,
     Sender,
     SendOutcome,
     Sent,
@@ -71,6 +72,8 @@ CHALLENGES: Mapping[str, Challenge] = {}
 IDEMPOTENT = True
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4", "file": "application/octet-stream"}
 _TEXT_LIMIT = 5000
+#: LINE takes a token for a minute after the webhook; ours must leave time for the attempt.
+_TOKEN_VALID = timedelta(seconds=40)
 _MAX_MESSAGES = 5
 _PICTURES = {"image/jpeg", "image/png"}
 _CONTENT_HOSTS = {"api.line.me": "api-data.line.me"}
@@ -137,11 +140,20 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
         ),
         conversation=conversation,
         sent_at=instant(seconds, received_at),
+        reply_token=_reply_token(event, received_at),
         text=_text(event, message, kind),
         in_reply_to=line(message.get("quotedMessageId")),
         parts=_parts(message, kind),
         location=_location(message) if kind == "location" else None,
     )
+
+
+def _reply_token(event: Mapping[str, Any], received_at: datetime) -> ReplyToken | None:
+    """Return the event's reply token. One of a redelivered event may be used already, or too old."""
+    token = line(event.get("replyToken"))
+    if token is None or obj(event.get("deliveryContext")).get("isRedelivery") is True:
+        return None
+    return ReplyToken(token, received_at + _TOKEN_VALID)
 
 
 def _text(event: Mapping[str, Any], message: Mapping[str, Any], kind: str | None) -> str:
@@ -185,7 +197,9 @@ def _location(message: Mapping[str, Any]) -> Location | None:
 
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
-    """Return a push of up to five messages, which LINE accepts or refuses as a whole. The retry key deduplicates.
+    """Return up to five messages, which LINE accepts or refuses as a whole: a reply by token, which is free, or a push.
+
+    The retry key deduplicates pushes; replies have none.
 
     Files must be pictures with a URL: LINE requires a preview picture for videos and the duration of audio.
     """
@@ -195,12 +209,16 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         raise Unsendable(f"LINE takes at most {_TEXT_LIMIT} characters")
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
+    api = f"{secrets.expand(account.base_url).rstrip('/')}/v2/bot/message"
+    headers = {"content-type": "application/json", "authorization": f"Bearer {secrets.secret(account.access)}"}
+    if reply.reply_token is not None:
+        body = json_body({"replyToken": reply.reply_token, "messages": _messages(reply)})
+        return HttpCall("POST", f"{api}/reply", headers, body, once=True)
     return HttpCall(
         "POST",
-        f"{secrets.expand(account.base_url).rstrip('/')}/v2/bot/message/push",
+        f"{api}/push",
         {
-            "content-type": "application/json",
-            "authorization": f"Bearer {secrets.secret(account.access)}",
+            **headers,
             "x-line-retry-key": str(uuid.uuid5(uuid.NAMESPACE_OID, reply.message_id)),
         },
         json_body({"to": reply.to, "messages": _messages(reply)}),

@@ -101,6 +101,14 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyToken:
+    """What a message may be answered with, once and for a short time, at better terms (LINE: free of charge)."""
+
+    token: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class InboundMessage:
     """A customer's message. One inbound record may contain several (a provider's batch).
 
@@ -123,6 +131,7 @@ class InboundMessage:
     subject: str | None = None
     language: str | None = None
     conversation: str | None = None
+    reply_token: ReplyToken | None = None
     #: The channel's id of the message that this one answers, sent by the customer or by us.
     in_reply_to: str | None = None
     parts: tuple[Part, ...] = ()
@@ -256,6 +265,8 @@ class OutgoingReply:
     order_ref: str | None = None
     #: An automatic message: its headers say so and its envelope sender is empty, so that no machine answers it.
     automated: bool = False
+    #: Set for the first attempt only, as long as it is valid.
+    reply_token: str | None = None
     #: Whether a person wrote it, and no bot.
     by_person: bool = False
     #: When the customer last wrote on the ticket, as far as we know.
@@ -270,6 +281,8 @@ class HttpCall:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    #: The next attempt is another request: this one's refusal is not final, and a repetition is not recognised.
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,10 +40,16 @@ def begin(state: TicketState, policy: TicketPolicy, now: datetime) -> Decision[T
         return _failed(state, first, late, now)
     if first.into is None and first.uncertain >= policy.send_attempts:
         return _failed(state, first, SendFailure("the last try ended without an outcome", permanent=False), now)
+    token = state.reply_token if not first.attempts and first.into is None else None
     attempt = replace(
-        first, attempts=first.attempts + 1, uncertain=first.uncertain + 1, next_at=now + policy.send_lease
+        first,
+        attempts=first.attempts + 1,
+        uncertain=first.uncertain + 1,
+        next_at=now + policy.send_lease,
+        reply_token=token.token if token and now <= token.until else None,
     )
-    return Decision(replace(state, pending=(attempt, *rest)))
+    kept = state.reply_token if token is None else None  # it is used once, whatever comes of the attempt
+    return Decision(replace(state, pending=(attempt, *rest), reply_token=kept))
 
 
 def _too_late(state: TicketState, message: Pending, policy: TicketPolicy, now: datetime) -> SendFailure | None:

@@ -10,6 +10,7 @@ from contracts.commands import Template
 from contracts.payload import Payload
 from contracts.ticket import ContactRef, Message, Status, Ticket
 from kit.protocol.document import Decision, Insert
+from services.ingest.core.messages import ReplyToken
 
 MESSAGES = "messages"
 TAKEN = "taken"
@@ -38,6 +39,8 @@ class Pending:
     html: str | None = None
     #: Sent instead of the message's text.
     template: Template | None = None
+    #: Of the attempt that runs; not stored, since it is used once.
+    reply_token: str | None = field(default=None, compare=False)
     status: Status | None = None
     #: If set, this is no reply, but a customer's message to forward to this ticket, into which its own was merged.
     into: str | None = None
@@ -83,6 +86,8 @@ class TicketState:
     answers: str | None = None
     references: tuple[str, ...] = ()
     conversation: str | None = None
+    #: Of the customer's last message, until it is used.
+    reply_token: ReplyToken | None = None
 
     @property
     def people(self) -> frozenset[str]:

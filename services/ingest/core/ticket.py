@@ -95,6 +95,7 @@ def with_author(state: TicketState, arrival: Arrival) -> TicketState:
         participants=tuple(dict.fromkeys(known))[-PARTICIPANTS_CAP:],
         proven=tuple(dict.fromkeys((*state.proven, *proven)))[-PARTICIPANTS_CAP:],
         conversation=inbound.conversation or state.conversation,
+        reply_token=inbound.reply_token or state.reply_token,
     )
     if inbound.automated and state.answers:
         return state

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from services.ingest.core.messages import (
     HttpCall,
     InboundMessage,
     Part,
+    ReplyToken,
     Sender,
     SendFailure,
     Sent,
@@ -46,7 +48,8 @@ def message(content: dict[str, Any], **more: Any) -> InboundMessage:
 def expected(**more: Any) -> InboundMessage:
     """The sample's message, with what more it says."""
     sender = Sender((Identity(channel="line", account="line-th", id=USER, verified=True),), address=USER)
-    same = {"message_id": MESSAGE, "sender": sender, "conversation": USER, "sent_at": AT}
+    token = ReplyToken("38ef843bde154d9b91c21320ffd17a0f", s.NOW + timedelta(seconds=40))
+    same = {"reply_token": token, "message_id": MESSAGE, "sender": sender, "conversation": USER, "sent_at": AT}
     return InboundMessage(**{"channel": "line", "account": "line-th", **same, **more})
 
 
@@ -264,6 +267,19 @@ def test_a_reply_is_one_push_with_everything_in_it() -> None:
     }
     picture = {"type": "image", "originalContentUrl": PICTURE.url, "previewImageUrl": PICTURE.url}
     assert json.loads(call.body) == {"to": USER, "messages": [{"type": "text", "text": "Hello\n£"}, picture]}
+
+
+@pytest.mark.parametrize("event", [{"replyToken": None}, {"deliveryContext": {"isRedelivery": True}}])
+def test_a_message_without_a_fresh_token_is_answered_by_push(event: dict[str, Any]) -> None:
+    assert message({"type": "text"}, **event).reply_token is None
+
+
+def test_a_token_makes_a_reply_that_is_tried_once() -> None:
+    call = line.render(replace(s.reply("Hello", to=USER), reply_token="t1"), s.LINE, s.SECRETS)
+    assert (call.url, call.once) == ("https://api.line.me/v2/bot/message/reply", True)
+    assert "x-line-retry-key" not in call.headers
+    assert json.loads(call.body) == {"replyToken": "t1", "messages": [{"type": "text", "text": "Hello"}]}
+    assert not line.render(s.reply("Hello", to=USER), s.LINE, s.SECRETS).once
 
 
 @pytest.mark.parametrize(("size", "fine"), [(5000, True), (5001, False)])
