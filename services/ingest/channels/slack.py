@@ -226,7 +226,7 @@ def _part(file: Mapping[str, Any]) -> Part | None:
     ref = (
         line(file.get("url_private_download"), 2000) or line(file.get("url_private"), 2000) or line(file.get("id"), 40)
     )
-    if ref is None or file.get("mode") in {"tombstone", "hidden_by_limit"}:
+    if ref is None or line(file.get("mode")) in {"tombstone", "hidden_by_limit"}:
         return None
     size = file.get("size")
     known = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 53

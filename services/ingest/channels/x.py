@@ -156,7 +156,7 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     users, at = obj(document.get("users")), record.received_at
     direct = objects(document.get("direct_message_events"))
     found = list(each(direct, lambda event: _direct(event, us, users, account, at)))
-    if document.get("user_has_blocked") in {True, "true"}:
+    if document.get("user_has_blocked") in (True, "true"):
         return found
     posts = objects(document.get("tweet_create_events"))
     return [*found, *each(posts, lambda post: _post(post, us, account, at))]

@@ -156,6 +156,7 @@ def test_a_message_without_channel_user_or_ts_is_faulty(lacking: dict[str, Any])
         ({}, Part("damage.jpg", "image/jpeg", ref=FILE["url_private_download"], size=30253)),
         ({"url_private_download": None}, Part("damage.jpg", "image/jpeg", ref=FILE["url_private"], size=30253)),
         ({"mode": "tombstone"}, None),
+        ({"mode": ["tombstone"]}, Part("damage.jpg", "image/jpeg", ref=FILE["url_private_download"], size=30253)),
         ({"id": None, "url_private": None, "url_private_download": None}, None),
     ],
 )

@@ -102,6 +102,11 @@ def test_posts_of_users_that_are_blocked_are_silent(blocked: Any) -> None:
     assert x.message_ids(body) == []
 
 
+@pytest.mark.parametrize("said", [[True], {}, "false", 0])
+def test_what_says_nothing_about_a_block_is_no_block(said: Any) -> None:
+    assert len(parse(activity(user_has_blocked=said, tweet_create_events=[post()]))) == 1
+
+
 def test_a_long_post_is_read_whole_and_its_links_too() -> None:
     entities = {
         "user_mentions": [{"id_str": US}],
