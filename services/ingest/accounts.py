@@ -62,17 +62,21 @@ class Account(Part):
     tags: OneOrMany[str] = Field((), description="Tags for every ticket that this account opens.")
 
     external_id: str | None = Field(
-        None, description="The provider's id of the account: phone_number_id, destination or phone number."
+        None,
+        description="The provider's id of the account: phone_number_id, destination, phone number, shop or seller.",
     )
     addresses: OneOrMany[Address] = Field((), description="Mail addresses; replies are sent from the first.")
     aliases: tuple[Alias, ...] = Field(
         (), description="More mail addresses, with their own market, brand, language or tags."
     )
     display_name: str | None = Field(None, description="Sender name of replies.")
-    username: str | None = Field(None, description="User name at the provider (Twilio: account SID).")
+    username: str | None = Field(
+        None, description="User name at the provider (Twilio: account SID), or id of the application."
+    )
 
     signing: SecretRefs = Field(
-        (), description="Secret that the channel signs with; for mail, the key for plus-addresses."
+        (),
+        description="Secret that the channel signs with, or of the application; for mail, the key for plus-addresses.",
     )
     access: SecretRefs = Field((), description="Credentials for the provider's API.")
     refresh: SecretRefs = Field(

@@ -8,6 +8,7 @@ have been taken, but cannot move the cursor. What to ask, and what is new, the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -148,6 +149,10 @@ class Polling:
             log.warning("another replica polls this account", account=account.name)
         except (_Stopped, TransientError, Unresolved, Unreached, Forbidden, Unreadable) as fault:
             await self._failed(account, turn, fault)
+        except asyncio.CancelledError:  # this replica stops, and another may go on at once
+            with contextlib.suppress(_LeaseLost, TransientError):
+                await turn.write(next_at=self._clock.now(), leased_until=self._clock.now())
+            raise
         except Exception as bug:
             log.exception("unexpected error while polling", account=account.name)
             await self._failed(account, turn, bug)

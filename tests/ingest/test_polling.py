@@ -306,6 +306,30 @@ async def test_of_several_replicas_one_polls(stored: World) -> None:
     assert stored.ids() == [f"m{number}" for number in range(1, 6)]
 
 
+async def test_a_replica_that_stops_leaves_its_turn_to_another(stored: World) -> None:
+    leaving, other = stored.replica(), stored.replica()
+    await stored.turn(leaving, 0)
+    stored.allegro.says("m1", at(0.5))
+    waiting = asyncio.Event()
+
+    async def wait(_: float) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    stored.kafka.away = wait
+    stored.clock.advance(60)
+    await leaving.tick()
+    async with asyncio.timeout(20):
+        await waiting.wait()
+    (task,) = leaving._turns.values()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stored.kafka.away = None
+    await stored.turn(other, 0)
+    assert stored.ids() == ["m1"]
+
+
 async def test_a_replica_that_lost_its_lease_moves_no_cursor(stored: World) -> None:
     slow, other = stored.replica(), stored.replica()
     await stored.turn(slow, 0)
