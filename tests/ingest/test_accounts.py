@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 
 from kit.base.errors import InvalidPolicy
+from kit.policy import rate
 from kit.policy.file import parse
+from services.ingest.channels import meta
 from services.ingest.core.policy import TicketPolicy
 from services.ingest.handlers import defaults_of, policy_of
 from services.ingest.policy_file import AccountsFile
@@ -94,6 +96,7 @@ accounts:
     quiet_after: 1h
     reopen_window: 2d
     retry_for: 3h
+    rate: 80/s
     brand: nimbus
     market: {country: PL}
     language: pl
@@ -106,6 +109,8 @@ accounts:
         reopen_window=timedelta(days=2),
         send_for=timedelta(hours=3),
         one_file_per_message=True,
+        window=meta.WINDOW,
+        rate=rate.parse("80/s"),
     )
     found = defaults_of(account)
     assert (found.brand, found.market.country, found.language) == ("nimbus", "PL", "pl")
