@@ -61,7 +61,8 @@ def stored(client: MongoClient[dict[str, Any]], deskbus: System, service: str) -
 
 
 def ticketed(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a document of ingest without the order of ids, which means nothing."""
+    """Return a document of ingest without the order of ids, which means nothing, and without LINE's reply tokens."""
+    row["state"].pop("reply_token", None)  # good for 40 seconds, and not in Kafka
     unordered = {name: sorted(row["state"][name]) for name in ("taken", "commands") if name in row["state"]}
     row.pop("trace", None)
     return {**row, "state": row["state"] | unordered}
