@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
 
 from contracts.commands import Forward, Reply
 from contracts.envelope import Command
@@ -13,8 +16,17 @@ from services.ingest.core.policy import TicketPolicy
 from services.ingest.core.state import Pending
 
 KEY_CHARACTERS = 200
-_LATER = {"template"}
-"""Fields that commands got after tickets had remembered some: without a value, they change no fingerprint."""
+_COUNTED_AT_DEFAULT = frozenset({
+    "add", "address", "agent_id", "attachments", "attachments_left_out", "authentication", "automated", "brand",
+    "channel_message_id", "contact", "country", "customer", "html", "id", "identity", "in_reply_to", "inline",
+    "language", "lifetime_value", "listing", "location", "market", "marketplace", "media_id", "name", "order_line",
+    "order_ref", "orders", "parameters", "preferred_skills", "queue", "raw", "reason", "received_at", "ref", "remove",
+    "replace", "reply_by", "required_skills", "shop", "since", "size", "status", "subject", "summary", "text_full",
+    "tier", "url",
+})  # fmt: skip
+"""Optional fields of commands that always count, since they did when tickets began to remember commands. Any other
+counts only if it is not at its default, so that a new field changes no fingerprint. Nothing is ever added here.
+"""
 
 
 def message_of(command: Command) -> str | None:
@@ -38,8 +50,23 @@ def fingerprint(command: Command) -> str:
     """Return what a ticket remembers of a command: its id, and after "#" a hash of what it asks."""
     key = f"{command.source}:{command.id}"
     key = key if len(key) <= KEY_CHARACTERS else stable_id("command", command.source, command.id)
-    data = command.data.model_dump_json(exclude={each for each in _LATER if getattr(command.data, each, None) is None})
+    data = command.data.model_dump_json(exclude=_at_default(command.data))
     return f"{key}#{stable_id('asked', command.type, data)[:16]}"
+
+
+def _at_default(value: BaseModel) -> dict[Any, Any]:
+    """Return the fields that do not count in a fingerprint, as pydantic's `exclude` names them."""
+    found: dict[Any, Any] = {}
+    for name, field in type(value).model_fields.items():
+        each = getattr(value, name)
+        optional = name not in _COUNTED_AT_DEFAULT and not field.is_required()
+        if optional and each == field.get_default(call_default_factory=True):
+            found[name] = True
+        elif isinstance(each, BaseModel):
+            found[name] = _at_default(each)
+        elif isinstance(each, tuple):
+            found[name] = {at: _at_default(part) for at, part in enumerate(each) if isinstance(part, BaseModel)}
+    return found
 
 
 def same_id(one: str, other: str) -> bool:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, create_model
 
 from contracts import corpus, topics
 from contracts.commands import Forward, HandOff, Merge, Reply, Split, Transfer
@@ -14,6 +15,7 @@ from contracts.corpus import Example
 from contracts.envelope import Command
 from contracts.tickets import CommandRejected
 from services.ingest.channels import CHANNELS
+from services.ingest.core.asked import fingerprint
 from services.ingest.core.commands import SOURCE, CommandContext, decide
 from services.ingest.core.messages import InboundMessage
 from services.ingest.core.policy import ReplyWindow
@@ -59,6 +61,61 @@ def test_a_command_is_carried_out_once(example: Example) -> None:
         assert (decision.state.ticket, decision.state.pending) != (state.ticket, state.pending)
     again = decide(decision.state, context, POLICY, context.command.time)
     assert (again.state, again.events) == (None, ())
+
+
+FINGERPRINTS = {
+    "forward.v1/late-message": "77245uwwdyi4ijwy",
+    "hand_off.v1/bot": "thecl255p2sj5prc",
+    "merge.v1/same-customer": "j72h6m3dkee64u2u",
+    "note.v1/polish": "wnraiyew5rlqkmvy",
+    "reply.v1/polish-with-file": "jcdbpf72jo6xrkia",
+    "reply.v1/template": "dd3i233t6gexnail",
+    "reply.v1/thai": "a3lipgqfpvttroxj",
+    "set_facts.v1/from-shop": "nhhcnlbhf76wuork",
+    "set_priority.v1/raise": "amaifikp2umdkv6e",
+    "set_status.v1/solve": "ej4hkezqk5fxtala",
+    "set_tags.v1/add": "3kwvrwfpdpgsgyfn",
+    "set_tags.v1/replace": "2bg4sk2n56zf7nwz",
+    "split.v1/second-question": "6mqjuvljap6g5kev",
+    "transfer.v1/to-agent": "iqyph2rchirzodrc",
+    "transfer.v1/to-queue": "cquutwv76p6rlen5",
+}
+"""What tickets remember of the examples. A value here never changes: a command that comes again is known by it."""
+
+
+@each_command
+def test_a_command_that_was_remembered_before_an_upgrade_is_known_after_it(example: Example) -> None:
+    name = f"{example.type.removeprefix('deskbus.command.')}/{example.name}"
+    command = Command.parse(example.value)
+    assert fingerprint(command).rpartition("#")[2] == FINGERPRINTS[name], f"what {name} asks has another hash now"
+
+
+@each_command
+def test_a_field_of_a_later_release_changes_no_fingerprint_until_it_is_used(example: Example) -> None:
+    command = Command.parse(example.value)
+    later = command.model_copy(update={"data": with_later_fields(command.data)})
+    assert "later" in later.data.model_dump_json()
+    assert fingerprint(later) == fingerprint(command)
+    used = command.model_copy(update={"data": with_later_fields(command.data, later="x")})
+    assert fingerprint(used) != fingerprint(command)
+    author = used.data.by.model_copy(update={"later": "x"})
+    used = later.model_copy(update={"data": later.data.model_copy(update={"by": author})})
+    assert fingerprint(used) != fingerprint(command), "within a value, too"
+
+
+def with_later_fields(value: Any, **fields: Any) -> Any:
+    """The same value as a later release has it, with one more optional field in it and in the values within it."""
+    inner = {
+        name: with_later_fields(each)
+        if isinstance(each, BaseModel)
+        else tuple(with_later_fields(part) if isinstance(part, BaseModel) else part for part in each)
+        for name in type(value).model_fields
+        if isinstance(each := getattr(value, name), BaseModel | tuple)
+    }
+    types: dict[str, Any] = {name: (Any, type(value).model_fields[name]) for name in inner}
+    release = create_model(f"Later{type(value).__name__}", __base__=type(value), later=(str | None, None), **types)
+    known = {name: getattr(value, name) for name in type(value).model_fields}
+    return release.model_construct(**{**known, **inner, **fields})
 
 
 @each_command
