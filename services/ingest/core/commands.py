@@ -177,7 +177,7 @@ def _reply(draft: Draft, context: CommandContext, data: Reply, policy: TicketPol
     if data.status is not None and not allowed(draft.ticket.status, MOVE_TO[data.status]):
         raise CommandRefused(RejectReason.NOT_ALLOWED, f"from {draft.ticket.status.value} to {data.status.value}")
     pending = (*draft.state.pending, *queued(command, draft.state.answers, policy, draft.now))
-    if len(pending) > PENDING_CAP or sum(_max_bytes(each.message.text, each.html) for each in pending) > PENDING_BYTES:
+    if len(pending) > PENDING_CAP or sum(map(_max_bytes, pending)) > PENDING_BYTES:
         raise CommandRefused(RejectReason.NOT_ALLOWED, "too many replies are waiting to be sent")
     draft.update(pending=pending)
 
@@ -207,8 +207,11 @@ def _check_file(file: Attachment, known: Collection[str]) -> None:
         )
 
 
-def _max_bytes(text: str, html: str | None) -> int:
-    return 4 * (len(text) + len(html or ""))
+def _max_bytes(pending: Pending) -> int:
+    """Return at most how many bytes a queued message takes in the ticket's document."""
+    template = "" if pending.template is None else pending.template.model_dump_json()
+    files = (file.model_dump_json(exclude_none=True) for file in pending.message.attachments)
+    return 4 * sum(map(len, (pending.message.text, pending.html or "", template, *files)))
 
 
 def _note(draft: Draft, context: CommandContext, data: AddNote, _: TicketPolicy) -> None:

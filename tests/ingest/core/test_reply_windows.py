@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from contracts.commands import Reply, Template
-from contracts.envelope import Command
 from contracts.ticket import Attachment, Author
 from contracts.tickets import CommandRejected, MessageFailed
-from kit.base.ids import stable_id
-from services.ingest.core import asked, sending
+from services.ingest.core import sending
 from services.ingest.core.messages import SendFailure
 from services.ingest.core.policy import ReplyWindow, TicketPolicy
 from services.ingest.store import dump_ticket, load_ticket
@@ -139,13 +137,20 @@ def test_a_template_is_rejected_where_it_cannot_be_sent(
     assert story.state.pending == ()
 
 
-def test_a_command_from_before_templates_is_known_again() -> None:
-    """Its fingerprint is the hash of what it says; a field that is new must not change it."""
-    command = Command.of(Reply(by=AGENT, text="x"), id="c1", source="/crm", subject="T1", time=minute(1))
-    former = command.data.model_dump_json(exclude={"template"})
-    assert asked.fingerprint(command) == f"/crm:c1#{stable_id('asked', command.type, former)[:16]}"
-    other = Command.of(Reply(by=AGENT, text="x", template=PARCEL), id="c1", source="/crm", subject="T1", time=minute(1))
-    assert asked.fingerprint(other) != asked.fingerprint(command)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"template": PARCEL.model_copy(update={"parameters": ("x" * 300_000,)})},
+        {"attachments": (Attachment(name="a" * 120, media_type="a/b", url="https://a.example"),) * 1_500},
+    ],
+)
+def test_all_that_waits_to_be_sent_counts_towards_what_a_ticket_holds(more: dict[str, Any]) -> None:
+    story = Story(policy=TEMPLATES)
+    story.writes(0)
+    for number in range(2):
+        story.asks(1, Reply(by=AGENT, text="x", **more), f"c{number}")
+    (rejected,) = [event for event in story.events if isinstance(event, CommandRejected)]
+    assert (rejected.command_id, rejected.detail) == ("c1", "too many replies are waiting to be sent")
 
 
 @pytest.mark.parametrize(
