@@ -38,7 +38,9 @@ from services.ingest.threads import PolicyOf
 log = structlog.get_logger(__name__)
 
 #: Maximum number of tickets served concurrently.
-CONCURRENT = 32
+CONCURRENT = 48
+#: Maximum number of those of one account, so that a provider that hangs leaves slots for the others.
+CONCURRENT_OF_ACCOUNT = 32
 #: Maximum number of those that are retries, so that a provider's outage does not use up all slots.
 CONCURRENT_RETRIES = 16
 #: Seconds between polls if nothing wakes the sender: for retries, and for replies queued by a process that died.
@@ -90,6 +92,8 @@ class ReplySender:
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._retrying = set[str]()
         """Those of the busy tickets whose attempt is a retry."""
+        self._accounts = dict[str, str]()
+        """Account of each busy ticket that sends a reply."""
         self._paused: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -119,31 +123,35 @@ class ReplySender:
         if await self._begin(query):
             await self._begin({**query, "state.pending.0.attempts": 0})
 
-    async def _begin(self, query: Mapping[str, object]) -> bool:
-        """Start attempts for tickets that match. Return True if retries were skipped and there may be more matches."""
+    async def _begin(self, query: Mapping[str, object], waiting: frozenset[str] = frozenset()) -> bool:
+        """Start attempts for tickets that match, but for replies of the accounts in `waiting`.
+
+        Return True if retries were skipped and there may be more matches.
+        """
         if len(self._busy) >= CONCURRENT:
             return False
-        rows = await self._due(query)
-        chosen, passed_over = self._choose(rows)
+        rows = await self._due(query, waiting)
+        chosen, passed_over, full = self._choose(rows)
         tokens = await self._tokens(chosen)
-        limited = False
         for row in chosen:
             account = _account(row)
-            if tokens.get(account, 1) < 1:
-                limited = True
-                continue
-            if account in tokens:
+            if account is not None and account in tokens:
+                if tokens[account] < 1:
+                    full.add(account[1])
+                    continue
                 tokens[account] -= 1
             self._start(row)
-        if limited and len(rows) == CONCURRENT:  # other accounts must not wait behind those without a token
-            return await self._begin(query) or passed_over
+        if full and len(rows) == CONCURRENT:  # other accounts must not wait behind those without a token or a slot
+            return await self._begin(query, waiting | full) or passed_over
         return passed_over and len(rows) == CONCURRENT
 
-    async def _due(self, query: Mapping[str, object]) -> list[dict[str, Any]]:
-        """Return due tickets, without those of accounts that wait for a token."""
+    async def _due(self, query: Mapping[str, object], waiting: frozenset[str]) -> list[dict[str, Any]]:
+        """Return due tickets, without the replies of these accounts, and of those without a token or a slot."""
         query = {**query, "_id": {"$nin": [*self._paused, *self._busy]}}
-        if waiting := self._rates.empty():
-            query["state.ticket.account"] = {"$nin": waiting}
+        full = {account for account, busy in Counter(self._accounts.values()).items() if busy >= CONCURRENT_OF_ACCOUNT}
+        if without := sorted({*self._rates.empty(), *full, *waiting}):
+            forwards = {"state.pending.0.into": {"$gt": ""}}  # not $ne null: a path with an index may match that too
+            query["$or"] = [{"state.ticket.account": {"$nin": without}}, forwards]
         return await self._store.find(
             self._documents.kind.collection,
             query,
@@ -152,20 +160,26 @@ class ReplySender:
             projection=dict.fromkeys(_FIELDS, 1),
         )
 
-    def _choose(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
-        """Return the tickets for which there are slots, and whether retries were skipped."""
+    def _choose(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool, set[str]]:
+        """Return the tickets that have a slot, whether retries were skipped, and which accounts have no slot left."""
         chosen: list[dict[str, Any]] = []
-        retries, passed_over = len(self._retrying), False
+        retries, passed_over, full = len(self._retrying), False, set[str]()
+        taken = Counter(self._accounts.values())
         for row in rows:
             if row["_id"] in self._busy or len(self._busy) + len(chosen) >= CONCURRENT:
+                continue
+            account = _account(row)
+            if account is not None and taken[account[1]] >= CONCURRENT_OF_ACCOUNT:
+                full.add(account[1])
                 continue
             if _was_tried(row):
                 if retries >= CONCURRENT_RETRIES:
                     passed_over = True
                     continue
                 retries += 1
+            taken.update([] if account is None else [account[1]])
             chosen.append(row)
-        return chosen, passed_over
+        return chosen, passed_over, full
 
     async def _tokens(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str] | None, int]:
         """Return how many of these messages may leave now, for each account with a rate."""
@@ -181,6 +195,8 @@ class ReplySender:
         ticket_id: str = row["_id"]
         self._busy[ticket_id] = task = asyncio.create_task(self._serve_ticket(ticket_id))
         self._retrying |= {ticket_id} if _was_tried(row) else set()
+        if (account := _account(row)) is not None:
+            self._accounts[ticket_id] = account[1]
         task.add_done_callback(partial(self._done, ticket_id))
 
     async def _rest(self) -> None:
@@ -190,6 +206,7 @@ class ReplySender:
     def _done(self, ticket_id: str, _: asyncio.Task[None]) -> None:
         self._busy.pop(ticket_id, None)
         self._retrying.discard(ticket_id)
+        self._accounts.pop(ticket_id, None)
         self._wake.set()
 
     async def _serve_ticket(self, ticket_id: str) -> None:

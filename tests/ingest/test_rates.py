@@ -18,7 +18,7 @@ from kit.policy.rate import Limit
 from services.ingest.accounts import Accounts
 from services.ingest.core.messages import HttpCall, SendFailure
 from services.ingest.rates import SendingRates
-from services.ingest.sender import CONCURRENT, CONCURRENT_RETRIES
+from services.ingest.sender import CONCURRENT, CONCURRENT_OF_ACCOUNT, CONCURRENT_RETRIES
 from tests.fake_clock import FakeClock
 from tests.ingest.sender_rig import ALL, FakeTransport, sender, served
 from tests.ingest.worker_rig import AGENT, START, Worker
@@ -160,8 +160,8 @@ async def test_a_backlog_of_one_account_does_not_hold_up_another() -> None:
 
 async def test_retries_that_find_no_slot_take_no_token_from_new_replies() -> None:
     worker = Worker()
-    wire = FakeTransport(outcomes=[SendFailure("away", permanent=False)] * CONCURRENT)
-    await queued(worker, CONCURRENT)
+    wire = FakeTransport(outcomes=[SendFailure("away", permanent=False)] * CONCURRENT_OF_ACCOUNT)
+    await queued(worker, CONCURRENT_OF_ACCOUNT)
     hands = sender(worker, wire, *ALL)
     await served(hands)
     worker.clock.advance(10)  # all are retries now, and half of the slots are for them
@@ -175,6 +175,26 @@ async def test_retries_that_find_no_slot_take_no_token_from_new_replies() -> Non
     await served(hands)
 
 
+async def test_an_account_whose_provider_hangs_leaves_slots_for_the_others() -> None:
+    worker, wire = Worker(), FakeTransport(before=asyncio.Event())
+    await queued(worker, 2 * CONCURRENT)  # more than one look takes
+    worker.clock.advance(1)
+    limited(worker, 1000)  # any account of the rig has an API now
+    await queued(worker, 1, "coupang-kr")
+    hands = sender(worker, wire, *ALL)
+    await hands.serve()
+    await asyncio.sleep(0)
+    assert len(hands._busy) == CONCURRENT_OF_ACCOUNT + 1
+    await hands.serve()
+    assert len(hands._busy) == CONCURRENT_OF_ACCOUNT + 1, "the next look finds no slot for it either"
+    assert wire.before is not None
+    wire.before.set()
+    for _ in range(4):
+        await served(hands)
+    assert len(texts(wire)) == 2 * CONCURRENT + 1
+    assert "coupang-kr-p-0" in texts(wire)[: CONCURRENT_OF_ACCOUNT + 1]
+
+
 async def test_a_forward_needs_no_token() -> None:
     worker, wire = Worker(), FakeTransport()
     limited(worker, 1, timedelta(days=1))
@@ -185,3 +205,18 @@ async def test_a_forward_needs_no_token() -> None:
     await queued(worker, 1)
     await served(sender(worker, wire, *ALL))
     assert texts(wire) == ["allegro-pl-p-0"]
+
+
+async def test_a_forward_does_not_wait_for_the_token_of_the_replies(store: Any) -> None:
+    worker, wire = Worker(store), FakeTransport()
+    limited(worker, 1, timedelta(days=1))
+    await queued(worker, CONCURRENT + 1)
+    hands = sender(worker, wire, *ALL)
+    await served(hands)
+    await worker.take(worker.says("one", "m1"), worker.says("two", "m2", "ola"))
+    old, young = worker.opened()[-2:]
+    await worker.take(worker.asks(Merge(by=AGENT, into=old.id), young.id))
+    worker.clock.advance(1)
+    await served(hands)
+    assert [sent.key for sent in worker.broker.sent if sent.topic == "deskbus.commands.v1"] == [old.id.encode()]
+    assert len(wire.sent) == 1
