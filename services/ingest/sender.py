@@ -50,8 +50,13 @@ LEAST_SECONDS = 0.05
 #: How long a ticket is skipped after an unexpected error (its document does not load, MongoDB is unavailable).
 PAUSE = timedelta(seconds=5)
 
-
-_FIELDS = ("state.pending.attempts", "state.pending.into", "state.ticket.channel", "state.ticket.account")
+_FIELDS = (
+    *(f"state.pending.{name}" for name in ("attempts", "into", "lost")),
+    "state.ticket.channel",
+    "state.ticket.account",
+)
+_NOT_SENT = ({"state.pending.0.into": {"$gt": ""}}, {"state.pending.0.lost": True})
+"""Forwards, and replies that end without being sent. (Not `$ne` null, which a path with an index matches as well.)"""
 
 
 class Owner(Protocol):
@@ -150,8 +155,7 @@ class ReplySender:
         query = {**query, "_id": {"$nin": [*self._paused, *self._busy]}}
         full = {account for account, busy in Counter(self._accounts.values()).items() if busy >= CONCURRENT_OF_ACCOUNT}
         if without := sorted({*self._rates.empty(), *full, *waiting}):
-            forwards = {"state.pending.0.into": {"$gt": ""}}  # not $ne null: a path with an index may match that too
-            query["$or"] = [{"state.ticket.account": {"$nin": without}}, forwards]
+            query["$or"] = [{"state.ticket.account": {"$nin": without}}, *_NOT_SENT]
         return await self._store.find(
             self._documents.kind.collection,
             query,
@@ -275,11 +279,11 @@ def _was_tried(row: Mapping[str, Any]) -> bool:
 
 
 def _account(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return channel and account of a reply; None for a forward, which needs no token, or if they cannot be read."""
+    """Return channel and account of a reply to send; None for what needs no token, or if they cannot be read."""
     state = row.get("state", {})
     pending, ticket = state.get("pending"), state.get("ticket")
     first = pending[0] if isinstance(pending, list) and pending else None
-    if not isinstance(first, dict) or first.get("into") is not None or not isinstance(ticket, dict):
+    if not isinstance(first, dict) or not isinstance(ticket, dict) or first.get("into") or first.get("lost"):
         return None
     return str(ticket.get("channel")), str(ticket.get("account"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 
 from contracts.commands import Merge, Reply
 from kit.policy.rate import Limit
+from kit.protocol.document import Decision
 from services.ingest.accounts import Accounts
 from services.ingest.core.messages import HttpCall, SendFailure
+from services.ingest.core.state import TicketState
 from services.ingest.rates import SendingRates
 from services.ingest.sender import CONCURRENT, CONCURRENT_OF_ACCOUNT, CONCURRENT_RETRIES
 from tests.fake_clock import FakeClock
@@ -220,3 +223,26 @@ async def test_a_forward_does_not_wait_for_the_token_of_the_replies(store: Any) 
     await served(hands)
     assert [sent.key for sent in worker.broker.sent if sent.topic == "deskbus.commands.v1"] == [old.id.encode()]
     assert len(wire.sent) == 1
+
+
+async def test_replies_that_are_not_sent_need_no_token_and_no_reply_waits_behind_them(store: Any) -> None:
+    """After a rebuild, those without an outcome are reported as failed."""
+    worker, wire = Worker(store), FakeTransport()
+    limited(worker, 1, timedelta(days=1))
+    await queued(worker, 2, person="lost")
+    for ticket in worker.opened():
+        await worker.tickets.change(ticket.id, lost)
+    worker.clock.advance(1)
+    await queued(worker, 3)
+    hands = sender(worker, wire, *ALL)
+    await served(hands)
+    assert worker.types().count("message.failed") == 2
+    assert texts(wire) == ["allegro-pl-p-0"]
+    await worker.tickets.change(worker.opened()[-1].id, lost)
+    await served(hands)
+    assert worker.types().count("message.failed") == 3, "no token is left, and none is needed"
+
+
+def lost(state: TicketState | None) -> Decision[TicketState]:
+    assert state is not None
+    return Decision(replace(state, pending=tuple(replace(each, lost=True) for each in state.pending)))
