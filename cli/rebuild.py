@@ -259,7 +259,13 @@ async def _write(
     await write_page(plan.differ, documents, page, report)
     for further in plan.further:
         others = Documents(further.kind, store, documents.sender, documents.clock, prefix=documents.prefix)
-        await write_page(further.differ, others, list(further.documents()), report)
+        made = list(further.documents())
+        await write_page(further.differ, others, made, report)
+        if report.compared:
+            ids = {doc.id for doc in made}
+            report.remarks += await untold(store, further.kind.collection, ids.__contains__)
+    if report.compared:
+        report.remarks += await untold(store, plan.kind.collection, spool.knows)
     for collection, row in () if report.compared else plan.finish():
         await store.insert(collection, [row])
 
@@ -300,6 +306,17 @@ async def write_page(
         fields = document.fields(kind, doc, partition_of(kind.home_key(doc.id).encode(), partitions))
         theirs = {name: value for name, value in stored.get(doc.id, {}).items() if name not in {"_id", *_WRITERS}}
         report.differences += [f"{doc.id}: {each}" for each in differ(as_stored(fields), theirs)]
+
+
+async def untold(store: MongoStore, collection: str, is_known: Callable[[str], bool]) -> list[str]:
+    """Say how many stored documents Kafka knows nothing of any more."""
+    others, last = list[str](), ""
+    while rows := await store.find(
+        collection, {"_id": {"$gt": last}}, sort=[("_id", 1)], limit=PAGE, projection=["version"]
+    ):
+        others += [row["_id"] for row in rows if not is_known(row["_id"])]
+        last = rows[-1]["_id"]
+    return [f"{len(others)} stored {collection} have no record left in Kafka, such as {others[0]}"] if others else []
 
 
 async def commit(kafka: Kafka, name: str, positions: Mapping[tuple[str, int], int]) -> None:

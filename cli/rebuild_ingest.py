@@ -21,7 +21,7 @@ from cli.ingest_documents import (
 )
 from cli.ingest_history import IngestHistory, Place
 from cli.reading import TopicRecord, bounds, read
-from cli.rebuild import Mute, Report, begin, commit, own_event, write_page
+from cli.rebuild import Mute, Report, begin, commit, own_event, untold, write_page
 from cli.spool import room
 from cli.standstill import Refused, running
 from cli.topics import committed
@@ -359,13 +359,4 @@ class IngestRebuild:
             (TICKET_KIND.collection, self.history.is_ticket),
             (CONTACT_KIND.collection, self.history.is_contact),
         ):
-            others, last = list[str](), ""
-            while rows := await self.store.find(
-                collection, {"_id": {"$gt": last}}, sort=[("_id", 1)], limit=PAGE, projection=["version"]
-            ):
-                others += [row["_id"] for row in rows if not is_known(row["_id"])]
-                last = rows[-1]["_id"]
-            if others:
-                self.report.remarks.append(
-                    f"{len(others)} stored {collection} have no event left in Kafka, such as {others[0]}"
-                )
+            self.report.remarks += await untold(self.store, collection, is_known)

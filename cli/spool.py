@@ -91,6 +91,11 @@ class Spool:
         )
         return {(place, partition): offset for place, partition, offset in rows}
 
+    def knows(self, doc: str) -> bool:
+        """Whether there is a record about the document."""
+        self._database.execute("CREATE INDEX IF NOT EXISTS docs ON records (doc)")
+        return self._database.execute("SELECT 1 FROM records WHERE doc = ? LIMIT 1", (doc,)).fetchone() is not None
+
     def histories(self) -> Iterator[History]:
         """Yield the documents one after the other; of each topic the records in order."""
         rows = self._database.execute(f"SELECT doc, said, place, {_COLUMNS} FROM records ORDER BY doc, rowid")  # noqa: S608

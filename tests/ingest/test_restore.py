@@ -391,4 +391,4 @@ async def test_what_differs_is_listed() -> None:
     _, report = await restored(past, into=store)
     assert any(each.startswith(f"{ticket}: state.participants") for each in report.differences)
     assert {each.partition("/")[0] for each in report.differences} >= {MESSAGES}
-    assert "1 stored contacts have no event left in Kafka, such as somebody" in report.remarks
+    assert "1 stored contacts have no record left in Kafka, such as somebody" in report.remarks
