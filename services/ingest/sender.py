@@ -41,8 +41,10 @@ log = structlog.get_logger(__name__)
 CONCURRENT = 48
 #: Maximum number of those of one account, so that a provider that hangs leaves slots for the others.
 CONCURRENT_OF_ACCOUNT = 32
-#: Maximum number of those that are retries, so that a provider's outage does not use up all slots.
-CONCURRENT_RETRIES = 16
+#: Maximum number of those that are retries, so that providers' outages do not use up all slots.
+CONCURRENT_RETRIES = 24
+#: Maximum number of those of one account.
+RETRIES_OF_ACCOUNT = 16
 #: Seconds between polls if nothing wakes the sender: for retries, and for replies queued by a process that died.
 POLL_SECONDS = 0.5
 #: Minimum seconds between polls while an account waits for its rate.
@@ -125,18 +127,19 @@ class ReplySender:
         now = self._clock.now()
         self._paused = {ticket: until for ticket, until in self._paused.items() if until > now}
         query = {"state.send_at": {"$lte": now}, "partition": {"$in": partitions}}
-        if await self._begin(query):
+        if skipped := await self._begin(query):
             await self._begin({**query, "state.pending.0.attempts": 0})
+            await self._begin(query, frozenset(skipped))
 
-    async def _begin(self, query: Mapping[str, object], waiting: frozenset[str] = frozenset()) -> bool:
+    async def _begin(self, query: Mapping[str, object], waiting: frozenset[str] = frozenset()) -> set[str]:
         """Start attempts for tickets that match, but for replies of the accounts in `waiting`.
 
-        Return True if retries were skipped and there may be more matches.
+        If there may be more matches, return the accounts of which retries were skipped.
         """
         if len(self._busy) >= CONCURRENT:
-            return False
+            return set()
         rows = await self._due(query, waiting)
-        chosen, passed_over, full = self._choose(rows)
+        chosen, skipped, full = self._choose(rows)
         tokens = await self._tokens(chosen)
         for row in chosen:
             account = _account(row)
@@ -147,8 +150,8 @@ class ReplySender:
                 tokens[account] -= 1
             self._start(row)
         if full and len(rows) == CONCURRENT:  # other accounts must not wait behind those without a token or a slot
-            return await self._begin(query, waiting | full) or passed_over
-        return passed_over and len(rows) == CONCURRENT
+            return skipped | await self._begin(query, waiting | full)
+        return skipped if len(rows) == CONCURRENT else set()
 
     async def _due(self, query: Mapping[str, object], waiting: frozenset[str]) -> list[dict[str, Any]]:
         """Return due tickets, without the replies of these accounts, and of those without a token or a slot."""
@@ -164,26 +167,28 @@ class ReplySender:
             projection=dict.fromkeys(_FIELDS, 1),
         )
 
-    def _choose(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool, set[str]]:
-        """Return the tickets that have a slot, whether retries were skipped, and which accounts have no slot left."""
+    def _choose(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], set[str], set[str]]:
+        """Return the tickets that have a slot, the accounts of which retries were skipped, and those without a slot."""
         chosen: list[dict[str, Any]] = []
-        retries, passed_over, full = len(self._retrying), False, set[str]()
+        skipped, full, retries = set[str](), set[str](), len(self._retrying)
         taken = Counter(self._accounts.values())
+        retried = Counter(self._accounts.get(ticket) for ticket in self._retrying)
         for row in rows:
             if row["_id"] in self._busy or len(self._busy) + len(chosen) >= CONCURRENT:
                 continue
-            account = _account(row)
-            if account is not None and taken[account[1]] >= CONCURRENT_OF_ACCOUNT:
-                full.add(account[1])
+            _, account = _account(row) or ("", "")
+            if account and taken[account] >= CONCURRENT_OF_ACCOUNT:
+                full.add(account)
                 continue
             if _was_tried(row):
-                if retries >= CONCURRENT_RETRIES:
-                    passed_over = True
+                if retries >= CONCURRENT_RETRIES or (account and retried[account] >= RETRIES_OF_ACCOUNT):
+                    skipped.add(account)
                     continue
                 retries += 1
-            taken.update([] if account is None else [account[1]])
+                retried[account] += 1
+            taken[account] += 1
             chosen.append(row)
-        return chosen, passed_over, full
+        return chosen, skipped, full
 
     async def _tokens(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str] | None, int]:
         """Return how many of these messages may leave now, for each account with a rate."""

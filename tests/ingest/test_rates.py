@@ -21,7 +21,7 @@ from services.ingest.accounts import Accounts
 from services.ingest.core.messages import HttpCall, SendFailure
 from services.ingest.core.state import TicketState
 from services.ingest.rates import SendingRates
-from services.ingest.sender import CONCURRENT, CONCURRENT_OF_ACCOUNT, CONCURRENT_RETRIES
+from services.ingest.sender import CONCURRENT, CONCURRENT_OF_ACCOUNT, RETRIES_OF_ACCOUNT
 from tests.fake_clock import FakeClock
 from tests.ingest.sender_rig import ALL, FakeTransport, sender, served
 from tests.ingest.worker_rig import AGENT, START, Worker
@@ -29,6 +29,7 @@ from tests.kit.both_stores import BOTH, Store, one_of
 from tests.kit.fake_store import Contested
 
 SECOND = timedelta(seconds=1)
+AWAY = SendFailure("away", permanent=False)
 
 
 @pytest.fixture(params=BOTH)
@@ -163,17 +164,17 @@ async def test_a_backlog_of_one_account_does_not_hold_up_another() -> None:
 
 async def test_retries_that_find_no_slot_take_no_token_from_new_replies() -> None:
     worker = Worker()
-    wire = FakeTransport(outcomes=[SendFailure("away", permanent=False)] * CONCURRENT_OF_ACCOUNT)
+    wire = FakeTransport(outcomes=[AWAY] * CONCURRENT_OF_ACCOUNT)
     await queued(worker, CONCURRENT_OF_ACCOUNT)
     hands = sender(worker, wire, *ALL)
     await served(hands)
     worker.clock.advance(10)  # all are retries now, and half of the slots are for them
-    limited(worker, CONCURRENT_RETRIES + 2)
+    limited(worker, RETRIES_OF_ACCOUNT + 2)
     wire.before = asyncio.Event()
     await hands.serve()
     await queued(worker, 2, person="new")
     await hands.serve()
-    assert len(hands._busy) == CONCURRENT_RETRIES + 2
+    assert len(hands._busy) == RETRIES_OF_ACCOUNT + 2
     wire.before.set()
     await served(hands)
 
@@ -196,6 +197,28 @@ async def test_an_account_whose_provider_hangs_leaves_slots_for_the_others() -> 
         await served(hands)
     assert len(texts(wire)) == 2 * CONCURRENT + 1
     assert "coupang-kr-p-0" in texts(wire)[: CONCURRENT_OF_ACCOUNT + 1]
+
+
+async def test_retries_of_an_account_whose_provider_is_away_leave_slots_for_those_of_others() -> None:
+    worker = Worker()
+    wire = FakeTransport(outcomes=[AWAY] * 1000)
+    limited(worker, 1000)  # any account of the rig has an API now
+    await queued(worker, 2 * CONCURRENT)  # more than one look takes
+    hands = sender(worker, wire, *ALL)
+    for _ in range(4):
+        await served(hands)
+    worker.clock.advance(0.9)  # before the first of them is tried again
+    await queued(worker, 1, "coupang-kr")
+    await served(hands)
+    assert texts(wire)[-1:] == ["coupang-kr-p-0"]
+    worker.clock.advance(10)  # all are retries now
+    wire.before = asyncio.Event()
+    tried = len(wire.sent)
+    await hands.serve()
+    assert len(hands._busy) == RETRIES_OF_ACCOUNT + 1
+    wire.before.set()
+    await served(hands)
+    assert "coupang-kr-p-0" in texts(wire)[tried:]
 
 
 async def test_a_forward_needs_no_token() -> None:

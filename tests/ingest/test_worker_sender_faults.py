@@ -68,7 +68,7 @@ async def test_while_a_provider_is_away_what_has_not_been_tried_gets_its_turn() 
     ticket = await reply_queued(worker)
     rows = worker.store._collection(TICKETS)
     state = {"send_at": START - timedelta(hours=1), "pending": [{"attempts": 1}]}
-    for n in range(CONCURRENT + 1):  # more than one look takes, and due for longer
+    for n in range(2 * CONCURRENT):  # more than two looks take, and due for longer
         rows[f"again{n}"] = {"_id": f"again{n}", "version": 1, "partition": 0, "state": state}
     hands = sender(worker, wire, *ALL)
     await hands.serve()
