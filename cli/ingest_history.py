@@ -26,8 +26,8 @@ Place = tuple[str, int, int]
 _TABLES = """
 CREATE TABLE said (ticket TEXT, sequence INTEGER, value BLOB, PRIMARY KEY (ticket, sequence)) WITHOUT ROWID;
 CREATE TABLE asked (ticket TEXT, at INTEGER, place TEXT, partition INTEGER, offset INTEGER, value BLOB);
-CREATE TABLE causes (id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE answered (place TEXT, partition INTEGER, offset INTEGER, id TEXT);
+CREATE TABLE causes (id TEXT, ticket TEXT, PRIMARY KEY (id, ticket)) WITHOUT ROWID;
+CREATE TABLE answered (place TEXT, partition INTEGER, offset INTEGER, id TEXT, ticket TEXT);
 CREATE TABLE took (ticket TEXT, message TEXT, PRIMARY KEY (message, ticket)) WITHOUT ROWID;
 CREATE TABLE links (earlier TEXT, value BLOB);
 CREATE TABLE details (message TEXT, receipt TEXT, detail TEXT, PRIMARY KEY (message, receipt)) WITHOUT ROWID;
@@ -84,7 +84,7 @@ class IngestHistory:
         if not self._put("said", event.subject, event.sequence, value, verb="INSERT OR IGNORE"):
             return
         for cause in {event.causationid, getattr(event.data, "command_id", None)} - {None}:
-            self._put("causes", cause, verb="INSERT OR IGNORE")
+            self._put("causes", cause, event.subject, verb="INSERT OR IGNORE")
         data = event.data
         if isinstance(data, TicketOpened | MessageReceived) and data.message is not None:
             self._put("took", event.subject, data.message.id, verb="INSERT OR IGNORE")
@@ -95,13 +95,13 @@ class IngestHistory:
         """Add a command that was not given up."""
         topic, partition, offset = place
         self._put("asked", command.subject, at_ms, topic, partition, offset, value)
-        self._put("answered", topic, partition, offset, command.id)
+        self._put("answered", topic, partition, offset, command.id, command.subject)
         if forward:
             self._put("forwards", command.id, verb="INSERT OR IGNORE")
 
     def hear(self, receipt: str, place: Place) -> None:
         """Note a raw message's place."""
-        self._put("answered", *place, receipt)
+        self._put("answered", *place, receipt, None)
 
     def detail(self, message: str, receipt: str, detail: Detail) -> None:
         """Add what a raw message tells."""
@@ -148,10 +148,13 @@ class IngestHistory:
         return None if row is None else Detail.load(json.loads(row[0]))
 
     def answered(self) -> dict[tuple[str, int], int]:
-        """Return by full topic and partition the offset of the last record that an event names as its cause."""
+        """Return by full topic and partition the offset of the last record that an event names as its cause.
+
+        A caller may use the same id for commands to several tickets, so an event of the command's own ticket must.
+        """
         rows = self._database.execute(
-            "SELECT place, partition, MAX(offset) FROM answered WHERE id IN (SELECT id FROM causes)"
-            " GROUP BY place, partition"
+            "SELECT place, partition, MAX(offset) FROM answered AS heard WHERE EXISTS (SELECT 1 FROM causes WHERE"
+            " causes.id = heard.id AND causes.ticket = COALESCE(heard.ticket, causes.ticket)) GROUP BY place, partition"
         )
         return {(place, partition): offset for place, partition, offset in rows}
 

@@ -16,6 +16,7 @@ from typing import Self
 
 from cli.reading import TopicRecord
 from cli.standstill import Refused
+from contracts.topics import COMMAND
 
 _TABLE = """
 CREATE TABLE records (
@@ -83,11 +84,16 @@ class Spool:
         self._database.execute(f"INSERT INTO records VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
     def answered(self) -> dict[tuple[str, int], int]:
-        """Return by full topic and partition the offset of the last record that an event names as its cause."""
+        """Return by full topic and partition the offset of the last record that an event names as its cause.
+
+        A caller may use the same id for commands about several documents, so an event of the command's own must.
+        """
         self._database.execute("CREATE INDEX IF NOT EXISTS causes ON records (id) WHERE said = 1")
         rows = self._database.execute(
             "SELECT place, partition, MAX(offset) FROM records AS heard WHERE said = 0 AND EXISTS"
-            " (SELECT 1 FROM records AS own WHERE own.said = 1 AND own.id = heard.id) GROUP BY place, partition"
+            " (SELECT 1 FROM records AS own WHERE own.said = 1 AND own.id = heard.id"
+            " AND (own.doc = heard.doc OR heard.topic <> ?)) GROUP BY place, partition",
+            (COMMAND,),
         )
         return {(place, partition): offset for place, partition, offset in rows}
 

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from cli.ingest_history import IngestHistory
 from cli.rebuild import Report, commit
 from cli.rebuild_ingest import COLLECTIONS, rebuild_ingest
 from cli.standstill import Refused
 from cli.topics import committed
-from contracts.commands import Reply
+from contracts.commands import AddNote, Reply
 from contracts.dlq import DeadLetter
+from contracts.envelope import Command, Event
+from contracts.inbound import InboundRecord
 from contracts.topics import COMMAND, TICKETS, dlq, group_name
 from kit.kafka.producer import Producer
 from kit.mongo import MongoStore
@@ -142,3 +145,20 @@ async def test_a_comparison_finds_what_differs_in_each_collection(
     )
     assert report.remarks == ["3 stored tickets have no record left in Kafka, such as gone-0"]
     assert len(report.unreadable) == 1
+
+
+async def test_a_command_is_answered_by_events_of_its_own_ticket_only() -> None:
+    """Callers may use an id once for each ticket."""
+    past = await happened([("chat", 0, 0, 0), ("chat", 1, 1, 1)])
+    first, second = (past.worker.asks(AddNote(by=AGENT, text="x"), past.ticket(which), "once") for which in (0, 1))
+    await past.take(first)
+    with IngestHistory() as history:
+        for sent in past.worker.broker.sent:
+            if sent.topic == TICKETS:
+                history.say(Event.parse(sent.value or b""), sent.value or b"")
+        for offset, heard in enumerate(past.heard[:2]):
+            receipt = InboundRecord.from_kafka(heard.value, heard.headers).receipt
+            history.hear(receipt, ("in", 0, offset))
+        for offset, raw in enumerate((first, second)):
+            history.ask(Command.parse(raw.value), ("asked", 0, offset), 0, raw.value, forward=False)
+        assert history.answered() == {("in", 0): 1, ("asked", 0): 0}

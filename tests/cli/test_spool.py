@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cli.reading import TopicRecord
 from cli.spool import History, Spool
+from contracts.topics import COMMAND
 
 
 def record(offset: int, topic: str = "in", partition: int = 0, **content: bytes | None) -> TopicRecord:
@@ -43,6 +44,14 @@ def test_the_last_record_of_each_partition_that_an_event_names_is_answered() -> 
         for cause in ("e5", "e7", "e2", None):
             spool.say("b", cause, "x.out", record(99, "out"))
         assert spool.answered() == {("x.in", 0): 7, ("x.in", 1): 2, ("old.in", 0): 40}
+
+
+def test_a_command_is_answered_by_an_event_about_its_own_document() -> None:
+    with Spool() as spool:
+        for offset, doc in enumerate(("a", "b")):
+            spool.hear(doc, "once", COMMAND, record(offset, COMMAND))
+        spool.say("a", "once", "x.out", record(9, "out"))
+        assert spool.answered() == {(COMMAND, 0): 0}
 
 
 def test_what_is_only_said_answers_nothing() -> None:
