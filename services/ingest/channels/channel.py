@@ -19,6 +19,7 @@ from kit.policy.secrets import Secrets, Unresolved
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels.reading import line, peek, peek_any_size
 from services.ingest.core.messages import (
+    Faulty,
     File,
     HttpCall,
     Inbound,
@@ -236,6 +237,20 @@ def hmac_is_one_of(macs: Iterable[bytes], keys: Iterable[bytes], message: bytes,
         for candidate in candidates:
             found |= hmac.compare_digest(expected, candidate)
     return found
+
+
+def owner(named: str | None, account: Account, accounts: Accounts, what: str) -> Account | Faulty:
+    """Return the account that a verified body is about, or a foreign Faulty. `named` is the provider's id of it.
+
+    A provider's app may serve several of our accounts, and some that are not configured here. A body that one account's
+    secret has verified says nothing about an account with other secrets.
+    """
+    if named is None or named == account.external_id:
+        return account
+    other = accounts.external(account.channel, named)
+    if other is None or set(other.signing).isdisjoint(account.signing):
+        return Faulty(f"{what} {named} is no account of this app", foreign=True)
+    return other
 
 
 def is_fresh(timestamp: float, now: datetime) -> bool:

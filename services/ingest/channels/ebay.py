@@ -224,9 +224,20 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
         return []
     data = _data(document)
     sender = line(data.get("senderUserName") or data.get("senderUsername"), 200)
-    if sender == account.external_id or (sender is None and not data.get("messageBody")):
+    if _is_of(sender, account) or (sender is None and not data.get("messageBody")):
         return []  # our own message; or the test of a subscription, which has ids only
-    return [_message(data, sender, account, record.received_at)]
+    return [_message(data, sender, _owner(data, account, accounts), record.received_at)]
+
+
+def _owner(data: Mapping[str, Any], account: Account, accounts: Accounts) -> Account:
+    """Return the account that the message is for, whatever URL it came to: eBay signs for all with the same keys."""
+    recipient = line(data.get("recipientUserName") or data.get("recipientUsername"), 200)
+    return account if recipient is None else accounts.external(NAME, recipient) or account
+
+
+def _is_of(name: str | None, account: Account) -> bool:
+    """Whether this is the account's user name, which eBay writes in any case."""
+    return name is not None and name.casefold() == (account.external_id or "").casefold()
 
 
 def _message(data: Mapping[str, Any], sender: str | None, account: Account, received_at: datetime) -> InboundMessage:

@@ -24,6 +24,7 @@ from services.ingest.channels.channel import (
     Request,
     document_of,
     hmac_is_one_of,
+    owner,
 )
 from services.ingest.channels.reading import clean, instant, line, obj, peek, read_answer, read_object, text_or_empty
 from services.ingest.core.messages import (
@@ -97,12 +98,12 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     if document["message_type"] != CHAT:
         return []
     data, seller = obj(document.get("data")), line(document.get("seller_id"), 50)
-    owner = account if seller == account.external_id else accounts.external(NAME, seller or "")
-    if owner is None:
-        return [Faulty(f"a message to the seller {seller}, who has no account", foreign=True)]
+    ours = owner(seller or "", account, accounts, "seller")
+    if isinstance(ours, Faulty):
+        return [ours]
     if line(data.get("from_account_type"), 5) != str(BUYER):
         return []
-    return [_message(data, owner, record.received_at)]
+    return [_message(data, ours, record.received_at)]
 
 
 def _message(data: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage:

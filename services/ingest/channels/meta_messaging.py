@@ -18,7 +18,7 @@ from contracts.ticket import Attachment
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import media, meta_shares, originals
-from services.ingest.channels.channel import Request, document_of, json_body, public_url
+from services.ingest.channels.channel import Request, document_of, json_body, owner, public_url
 from services.ingest.channels.reading import (
     PEEK_BYTES,
     clean,
@@ -92,23 +92,12 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, platform:
         raise Unreadable(f"not a webhook of {platform.name}: its object is not {platform.object}")
     found: list[Inbound] = []
     for entry in objects(document["entry"]):
-        owner = _owner(entry, account, accounts, platform)
-        if isinstance(owner, Faulty):
-            found.append(owner)
+        ours = owner(line(entry.get("id")), account, accounts, platform.object)
+        if isinstance(ours, Faulty):
+            found.append(ours)
         else:
-            found += each(_events(entry), partial(_read, account=owner, received_at=record.received_at))
+            found += each(_events(entry), partial(_read, account=ours, received_at=record.received_at))
     return found
-
-
-def _owner(entry: Mapping[str, Any], account: Account, accounts: Accounts, platform: Platform) -> Account | Faulty:
-    """Return the account of an entry, or a foreign Faulty: an app may have pages that are not configured here."""
-    named = line(entry.get("id"))
-    if named is None or named == account.external_id:
-        return account
-    other = accounts.external(platform.channel, named)
-    if other is None or set(other.signing).isdisjoint(account.signing):
-        return Faulty(f"{platform.object} {named} is no account of this app", foreign=True)
-    return other
 
 
 def _events(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

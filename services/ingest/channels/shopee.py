@@ -24,6 +24,7 @@ from services.ingest.channels.channel import (
     document_of,
     hmac_is_one_of,
     json_body,
+    owner,
 )
 from services.ingest.channels.reading import instant, line, obj, peek, read_answer, read_object, text_or_empty
 from services.ingest.core.messages import (
@@ -97,13 +98,13 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     if document["code"] != WEBCHAT or data.get("type") != "message":
         return []
     shop = line(document.get("shop_id"), 50)
-    owner = account if shop == account.external_id else accounts.external(NAME, shop or "")
-    if owner is None:
-        return [Faulty(f"a message to the shop {shop}, which has no account", foreign=True)]
+    ours = owner(shop or "", account, accounts, "shop")
+    if isinstance(ours, Faulty):
+        return [ours]
     content = obj(data.get("content"))
     if content.get("sub_account_id") or line(content.get("from_shop_id"), 50) == shop:
         return []
-    return [_message(content, owner, record.received_at)]
+    return [_message(content, ours, record.received_at)]
 
 
 def _message(content: Mapping[str, Any], account: Account, received_at: datetime) -> InboundMessage:

@@ -27,6 +27,7 @@ from services.ingest.channels.channel import (
     hmac_is_one_of,
     is_fresh,
     json_body,
+    owner,
     public_url,
 )
 from services.ingest.channels.reading import (
@@ -151,23 +152,12 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     event = obj(document.get("event"))
     if document["type"] != "event_callback" or line(event.get("type")) not in {"message", "app_mention"}:
         return []
-    owner = _owner(document, account, accounts)
-    if isinstance(owner, Faulty):
-        return [owner]
-    if _is_silent(event, document, owner):
+    ours = owner(_team(document), account, accounts, "team")
+    if isinstance(ours, Faulty):
+        return [ours]
+    if _is_silent(event, document, ours):
         return []
-    return list(each([event], lambda event: _message(event, owner, record.received_at)))
-
-
-def _owner(document: Mapping[str, Any], account: Account, accounts: Accounts) -> Account | Faulty:
-    """Return the account of the workspace; a foreign Faulty if the app is installed in one that is not configured."""
-    team = _team(document)
-    if team is None or team == account.external_id:
-        return account
-    other = accounts.external(NAME, team)
-    if other is None or set(other.signing).isdisjoint(account.signing):
-        return Faulty(f"team {team} is no account of this app", foreign=True)
-    return other
+    return list(each([event], lambda event: _message(event, ours, record.received_at)))
 
 
 def _is_silent(event: Mapping[str, Any], document: Mapping[str, Any], account: Account) -> bool:

@@ -33,6 +33,7 @@ from services.ingest.channels.channel import (
     document_of,
     hmac_is_one_of,
     json_body,
+    owner,
     public_url,
 )
 from services.ingest.channels.reading import (
@@ -51,6 +52,7 @@ from services.ingest.channels.reading import (
     text_or_empty,
 )
 from services.ingest.core.messages import (
+    Faulty,
     HttpCall,
     Inbound,
     InboundMessage,
@@ -153,13 +155,14 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     us = line(document.get("for_user_id"))
     if us is None:
         raise Unreadable("no for_user_id: not an activity of X")
-    users, at = obj(document.get("users")), record.received_at
-    direct = objects(document.get("direct_message_events"))
-    found = list(each(direct, lambda event: _direct(event, us, users, account, at)))
+    direct, posts = (list(objects(document.get(each))) for each in ("direct_message_events", "tweet_create_events"))
+    users, at, ours = obj(document.get("users")), record.received_at, owner(us, account, accounts, "user")
+    if isinstance(ours, Faulty):
+        return [ours] if direct or posts else []
+    found = list(each(direct, lambda event: _direct(event, us, users, ours, at)))
     if document.get("user_has_blocked") in (True, "true"):
         return found
-    posts = objects(document.get("tweet_create_events"))
-    return [*found, *each(posts, lambda post: _post(post, us, account, at))]
+    return [*found, *each(posts, lambda post: _post(post, us, ours, at))]
 
 
 def _direct(

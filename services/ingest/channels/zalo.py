@@ -29,6 +29,7 @@ from services.ingest.channels.channel import (
     Request,
     document_of,
     json_body,
+    owner,
 )
 from services.ingest.channels.media import form
 from services.ingest.channels.reading import (
@@ -48,6 +49,7 @@ from services.ingest.channels.reading import (
 from services.ingest.core.messages import (
     Delivery,
     DeliveryStatus,
+    Faulty,
     File,
     HttpCall,
     Inbound,
@@ -164,7 +166,10 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
         return list(each(_ids(document), lambda identifier: _status(identifier, document, account, at)))
     if not event.startswith(_SENT) or event.startswith(_GROUP):
         return []
-    return list(each([document], lambda document: _message(document, account, event.removeprefix(_SENT), at)))
+    ours = owner(_user_and_ours(document)[1], account, accounts, "OA")
+    if isinstance(ours, Faulty):
+        return [ours]
+    return list(each([document], lambda document: _message(document, ours, event.removeprefix(_SENT), at)))
 
 
 def _time(document: Mapping[str, Any], fallback: datetime) -> datetime:
