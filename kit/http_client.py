@@ -197,6 +197,8 @@ class HttpClient:
                 return answer
         except TimeoutError:
             raise Unreached(f"no answer within {within:g} s", unsure=left) from None
+        except httpcore.LocalProtocolError:  # its text quotes the header, which may be a secret that is to be mended
+            raise Unreached("a header or the address has a character that HTTP does not allow") from None
         except _BROKEN_OFF as fault:
             raise Unreached(f"{type(fault).__name__}: {fault}"[:300], unsure=left) from fault
         except (httpcore.UnsupportedProtocol, ValueError, TypeError) as fault:

@@ -1,6 +1,7 @@
 """Requests that services make reach public addresses, and others only when the operator allows the host by name."""
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,6 +156,17 @@ async def test_an_answer_is_read_no_further_than_an_answer_goes_and_never_unpack
     answer = await post(f"http://127.0.0.1:{local.port}/", {"127.0.0.1"})
     assert answer.body == b"x" * MOST_ANSWER
     assert local.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("value", ["Bearer geheim\nsecond line", "Bearer geheim\x00", "Bearer gehéim"])
+async def test_a_header_that_http_does_not_allow_is_not_quoted(local: HttpReceiver, value: str) -> None:
+    http_client = HttpClient(lambda: {"127.0.0.1"}, agent="test")
+    with pytest.raises((Forbidden, Unreached)) as fault:
+        await http_client.call("POST", f"http://127.0.0.1:{local.port}/", {"authorization": value}, b"{}")
+    await http_client.close()
+    assert not getattr(fault.value, "unsure", False)
+    assert "geh" not in "".join(traceback.format_exception(fault.value))
+    assert local.requests == []
 
 
 async def test_a_request_is_what_the_caller_says(local: HttpReceiver) -> None:
