@@ -242,7 +242,10 @@ def _file(file: File, api: str, fields: dict[str, str]) -> HttpCall:
 
 
 def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome:
-    """Read the response: chat and number of the message. 403 means that the customer has blocked the bot."""
+    """Read the response: chat and number of the message.
+
+    403 means that the customer has blocked the bot, 404 that there is no bot with this token: operators can fix that.
+    """
     found, answer = read_answer(status, headers, body), peek(body)
     if isinstance(found, Sent):
         result = obj(answer.get("result"))
@@ -251,7 +254,7 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
     wait = obj(answer.get("parameters")).get("retry_after")
     if status == 429 and isinstance(wait, int) and wait > 0:
         return replace(found, retry_after=float(min(wait, 3600)))
-    return replace(found, permanent=True) if status == 403 else found
+    return replace(found, permanent=status == 403) if status in {403, 404} else found
 
 
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall | Upload:

@@ -89,8 +89,8 @@ _DOCUMENTS = {
     "application/msword",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
-#: Access token expired, quota used up, too many calls: operators can fix it, or it passes.
-_PASSING = {-216, -211, -32}
+#: Access token expired or not valid, quota used up, too many calls: operators can fix it, or it passes.
+_PASSING = {-220, -216, -211, -32}
 
 
 _LOGIN_HOSTS = {"https://openapi.zalo.me": "https://oauth.zaloapp.com"}

@@ -241,6 +241,7 @@ def test_a_reply_is_a_text_or_one_file_to_somebody(more: dict[str, Any]) -> None
         (429, b'{"ok":false,"parameters":{"retry_after":1%s}}' % (b"0" * 400), (False, 3600.0)),
         (403, b'{"ok":false,"description":"Forbidden: bot was blocked by the user"}', (True, None)),
         (401, b'{"ok":false,"description":"Unauthorized"}', (False, None)),
+        (404, b'{"ok":false,"description":"Not Found"}', (False, None)),
         (400, b'{"ok":false,"description":"Bad Request: chat not found"}', (True, None)),
     ],
 )

@@ -230,6 +230,7 @@ def test_what_zalo_does_not_take_is_not_sent(more: dict[str, Any], reason: str) 
         (200, b'{"error":0,"data":{"message_id":"m9"}}', Sent("m9")),
         (200, b'{"error":0}', Sent(None)),
         (200, b'{"error":-216,"message":"Invalid token"}', SendFailure("Zalo: -216 Invalid token", False)),
+        (200, b'{"error":-220,"message":"expired"}', SendFailure("Zalo: -220 expired", False)),
         (200, b'{"error":-230,"message":"7 days"}', SendFailure("Zalo: -230 7 days", True)),
         (200, b"<html>", SendFailure("Zalo: an answer that cannot be read", False, unsure=True)),
         (500, b"no", SendFailure("HTTP 500: no", False, unsure=True)),
