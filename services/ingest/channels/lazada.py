@@ -204,6 +204,8 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
         reason = line(said.get("message"), 300) or line(said.get("err_message"), 300) or ""
         passing = any(word in f"{code} {reason}".lower() for word in _PASSING)
         return SendFailure(f"{code}: {reason}", permanent=not passing)
+    if 200 <= status < 300 and not said.keys() & {"code", "err_code", "success", "data"}:
+        return SendFailure("Lazada: an answer that cannot be read", permanent=False, unsure=True)
     return read_answer(status, headers, body, "data", "message_id")
 
 

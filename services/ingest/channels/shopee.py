@@ -216,6 +216,8 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
     if 200 <= status < 300 and error:
         passing = any(word in error.lower() for word in _PASSING)
         return SendFailure(f"{error}: {line(said.get('message'), 300) or ''}", permanent=not passing)
+    if 200 <= status < 300 and not said.keys() & {"error", "response"}:
+        return SendFailure("Shopee: an answer that cannot be read", permanent=False, unsure=True)
     return read_answer(status, headers, body, "response", "message_id")
 
 

@@ -95,6 +95,11 @@ def test_an_error_with_status_200_is_a_failure(body: dict[str, str], permanent: 
     assert found.permanent == permanent
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>We are back soon</html>"])
+def test_an_answer_that_cannot_be_read_is_no_success(body: bytes) -> None:
+    assert lazada.outcome(200, {}, body) == SendFailure("Lazada: an answer that cannot be read", False, unsure=True)
+
+
 @pytest.mark.parametrize(
     "reply", [{"text": " "}, {"conversation": None}, {"files": (File("a", "image/jpeg", url="https://a.example/a"),)}]
 )

@@ -109,6 +109,11 @@ def test_an_error_with_status_200_is_a_failure(error: str, permanent: bool) -> N
     assert found == SendFailure(f"{error}: no", permanent=permanent)
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>We are back soon</html>"])
+def test_an_answer_that_cannot_be_read_is_no_success(body: bytes) -> None:
+    assert shopee.outcome(200, {}, body) == SendFailure("Shopee: an answer that cannot be read", False, unsure=True)
+
+
 @pytest.mark.parametrize(
     "reply",
     [{"text": " "}, {"to": "abc"}, {"to": ""}, {"files": (File("a", "image/jpeg", url="https://a.example/a"),)}],
