@@ -191,6 +191,28 @@ async def test_many_threads_and_messages_are_read_page_by_page(world: World) -> 
     assert [each for each in found if each.startswith("a")] == [f"a{number:02d}" for number in range(2 * PAGE + 1)]
 
 
+async def test_a_thread_that_moves_to_the_first_page_is_not_missed(world: World) -> None:
+    """After an outage, a customer on the second page writes once more while the pages are read."""
+    replica, moved = world.replica(), list[Request]()
+    await world.turn(replica, 0)
+    world.allegro.says("first", at(1), thread="t0")
+    for number in range(1, PAGE + 5):
+        world.allegro.says(f"m{number}", at(20 + number / 100), thread=f"t{number}")
+
+    def answer(request: Request) -> Reply:
+        if request.path.startswith("/messaging/threads?") and f"offset={PAGE}" in request.path and not moved:
+            moved.append(request)
+            world.allegro.says("second", at(29.9), thread="t0")
+        return world.allegro._answer(request)
+
+    world.allegro.receiver.answer = answer
+    await world.turn(replica, 30)
+    await world.turn(replica)
+    assert moved
+    assert sorted(world.ids()) == sorted(each["id"] for each in world.allegro.messages)
+    assert world.ids().index("first") < world.ids().index("second")
+
+
 async def test_nothing_is_asked_before_the_next_turn_is_due(world: World) -> None:
     replica = world.replica()
     await world.turn(replica, 0)

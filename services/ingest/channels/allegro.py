@@ -103,6 +103,25 @@ def poll(cursor: Mapping[str, Any] | None, account: Account, secrets: Secrets, n
 def _threads(
     since: datetime, account: Account, secrets: Secrets
 ) -> Generator[HttpCall | Batch, bytes | None, tuple[list[str], datetime | None]]:
+    """Return the threads with messages since then, newest first, and the instant of the latest message.
+
+    A thread that is written to moves to the first page, possibly from one that was about to be read. So after several
+    pages, what is newer than the first is looked at again.
+    """
+    found: list[str] = []
+    latest: datetime | None = None
+    while True:
+        newer, newest, pages = yield from _newer_threads(latest or since, account, secrets)
+        found = [*newer, *found]
+        latest = newest or latest
+        if newest is None or pages == 1:
+            return list(dict.fromkeys(found)), latest
+
+
+def _newer_threads(
+    since: datetime, account: Account, secrets: Secrets
+) -> Generator[HttpCall | Batch, bytes | None, tuple[list[str], datetime | None, int]]:
+    """Return the same, and how many pages were read."""
     found: list[str] = []
     latest: datetime | None = None
     for page in range(MAX_PAGES):
@@ -113,12 +132,12 @@ def _threads(
             if at is None or identifier is None:
                 continue
             if at <= since:
-                return list(dict.fromkeys(found)), latest
+                return found, latest, page + 1
             found.append(identifier)
             latest = max(at, latest or at)
         if len(listed) < PAGE:
-            break
-    return list(dict.fromkeys(found)), latest
+            return found, latest, page + 1
+    return found, latest, MAX_PAGES
 
 
 def _messages(
