@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -74,6 +74,7 @@ IDEMPOTENT = False
 _TEXT_LIMIT = 40_000
 _SUBTYPES = {None, "file_share", "thread_broadcast", "me_message"}
 """Subtypes that a person writes. The others are edits, deletions, bots, and notices of the channel."""
+_MAX_FORWARDED = 20
 _FILES = "https://files.slack.com/"
 _TO = re.compile(r"([A-Z0-9]{1,40})(?::([0-9]{1,20}\.[0-9]{1,20}))?")
 _MARKUP = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
@@ -182,6 +183,7 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
         raise Unreadable("a message without channel, user or ts")
     profile, thread = obj(event.get("user_profile")), line(event.get("thread_ts"), 40)
     names = (profile.get(key) for key in ("real_name", "display_name", "name"))
+    parts = tuple(part for file in _files(event) if (part := _part(file)))
     return InboundMessage(
         channel=CHANNEL,
         account=account.name,
@@ -193,10 +195,29 @@ def _message(event: Mapping[str, Any], account: Account, received_at: datetime) 
         ),
         conversation=conversation,
         sent_at=instant(ts, received_at),
-        text=_plain(text_or_empty(event.get("text"))),
+        text=_text(event) or ("" if parts else "[unsupported]"),  # the agent must see that there was a message
         in_reply_to=f"{channel}:{thread}" if thread and thread != ts else None,
-        parts=tuple(part for file in objects(event.get("files")) if (part := _part(file))),
+        parts=parts,
     )
+
+
+def _forwarded(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the messages that this one forwards. Other attachments are previews of links."""
+    return [each for each in objects(event.get("attachments")) if each.get("is_share") is True][:_MAX_FORWARDED]
+
+
+def _files(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for message in (event, *_forwarded(event)):
+        yield from objects(message.get("files"))
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    """Return the text, and those of forwarded messages, whose own text is often empty."""
+    texts = [_plain(text_or_empty(event.get("text")))]
+    for message in _forwarded(event):
+        said = _plain(text_or_empty(message.get("text")) or text_or_empty(message.get("fallback")))
+        texts.append(" ".join(filter(None, ("[forwarded]", said))))
+    return clean("\n".join(filter(None, texts)))
 
 
 def _plain(text: str) -> str:

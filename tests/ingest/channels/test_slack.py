@@ -164,6 +164,20 @@ def test_a_file_is_known_by_its_url(change: dict[str, Any], part: Part | None) -
     assert one(message("", subtype="file_share", files=[{**FILE, **change}])).parts == ((part,) if part else ())
 
 
+def test_a_forwarded_message_shows_what_it_forwards() -> None:
+    share = {"is_share": True, "author_name": "Bo", "text": "Where is <#C1|orders>?", "fallback": "x", "files": [FILE]}
+    preview = {"title": "GitHub", "text": "Build software"}
+    forwarded = one(message("", attachments=[share, preview, {"is_share": True, "fallback": "[July 8] Bo: Hi"}]))
+    assert forwarded.text == "[forwarded] Where is #orders?\n[forwarded] [July 8] Bo: Hi"
+    assert [part.name for part in forwarded.parts] == ["damage.jpg"]
+    assert one(message("See this", attachments=[share])).text == "See this\n[forwarded] Where is #orders?"
+
+
+def test_a_message_without_anything_to_read_says_so() -> None:
+    assert one(message("", attachments=[{"title": "GitHub"}])).text == "[unsupported]"
+    assert one(message("", files=[FILE])).text == ""
+
+
 def test_a_file_of_another_company_is_known_by_its_id() -> None:
     (part,) = one(message("", files=[{"id": "F1", "file_access": "check_file_info"}])).parts
     assert part == Part("file", "application/octet-stream", ref="F1")
