@@ -178,6 +178,8 @@ class Files:
             raise NotFetched(str(fault), permanent=False) from fault
         if answer.status != 200:
             raise NotFetched(f"the channel answered {answer.status}", permanent=answer.status in {400, 403, 404, 410})
+        if "authorization" in wanted.headers and _is_page(answer, file):
+            raise NotFetched("the channel answered with a web page: may the token read files?", permanent=False)
         if answer.cut:
             raise NotFetched(f"the file exceeds {self._max_bytes} bytes", permanent=True)
         return answer.body
@@ -192,6 +194,11 @@ class Files:
                 return answer
             url, headers = target, {}
         raise NotFetched("the channel redirects too often", permanent=True)
+
+
+def _is_page(answer: Answer, file: Attachment) -> bool:
+    """Whether a page came instead of the file. Slack answers 200 with a form to log in if the token is not enough."""
+    return answer.headers.get("content-type", "").lower().startswith("text/html") and "html" not in file.media_type
 
 
 def _named(row: Mapping[str, Any], ref: str) -> Attachment:
