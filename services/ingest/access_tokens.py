@@ -30,6 +30,8 @@ MARGIN = timedelta(minutes=2)
 LEASE = timedelta(seconds=30)
 """How long a replica has for one refresh, and how long all wait after one that failed."""
 WRITE_ATTEMPTS = 5
+FINISH_SECONDS = 5.0
+"""How long a refresh may go on after its caller was cancelled."""
 
 
 class AccessTokens:
@@ -69,11 +71,15 @@ class AccessTokens:
         outcome = await self._store.write(TOKENS, [Guarded(account.name, version, values)])
         if outcome.lost or outcome.unknown:
             raise Unresolved(f"the token of {account.name} is being refreshed by another replica")
+        return await _to_the_end(asyncio.create_task(self._spend(account, refresh, version + 1, values)))
+
+    async def _spend(self, account: Account, refresh: str, version: int, values: dict[str, Any]) -> str:
+        """Get a new token, and store it with the next refresh token."""
         grant = await self._refresh(account, refresh)
         expires = self._clock.now() + timedelta(seconds=grant.seconds)
         values |= {"access": grant.access, "expires_at": expires, "refresh": grant.refresh or refresh}
-        await self._store_grant(account, version + 1, values)
-        return self._keep(account, seed, grant.access, expires)
+        await self._store_grant(account, version, values)
+        return self._keep(account, values["seed"], grant.access, expires)
 
     def _keep(self, account: Account, seed: str, access: str, expires: datetime) -> str:
         self._cache[account.name] = seed, access, expires
@@ -105,3 +111,12 @@ class AccessTokens:
                 break
             await self._clock.sleep(2.0**attempt / 4)
         log.error("a refresh token could not be stored; if it was spent, give a new one", account=account.name)
+
+
+async def _to_the_end(refresh: asyncio.Task[str]) -> str:
+    """Wait for a refresh. If we are cancelled, let it end first: otherwise the token that it spends would be lost."""
+    try:
+        return await asyncio.shield(refresh)
+    except asyncio.CancelledError:
+        await asyncio.wait([refresh], timeout=FINISH_SECONDS)
+        raise

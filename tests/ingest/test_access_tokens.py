@@ -170,3 +170,28 @@ async def test_a_channel_with_lasting_credentials_gets_the_secrets_alone(replica
     secrets = await replicas.replica().secrets(other)
     with pytest.raises(Unresolved):
         secrets.secret(token_ref(other))
+
+
+async def test_a_refresh_ends_although_its_caller_is_cancelled(
+    provider: Provider, http_client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shutting down, or a request that takes too long, must not lose the refresh token that the provider has given."""
+    replicas = Replicas(provider, http_client, FakeStore())
+    answered, call = asyncio.Event(), http_client.call
+
+    async def slow(*told: Any) -> Any:
+        answer = await call(*told)
+        answered.set()
+        await asyncio.sleep(0)
+        return answer
+
+    monkeypatch.setattr(http_client, "call", slow)
+    task = asyncio.create_task(replicas.token(replicas.replica()))
+    async with asyncio.timeout(20):
+        await answered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    (row,) = await replicas.store.fetch(TOKENS, [replicas.account.name])
+    assert row["refresh"] == provider.valid == "refresh-1"
+    assert await replicas.token(replicas.replica()) == "access-1"
