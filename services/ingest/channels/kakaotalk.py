@@ -61,6 +61,7 @@ IDEMPOTENT = False
 _TEXT_LIMIT = 1000
 _MEDIA_TYPES = {"image": "image/jpeg", "video": "video/mp4", "audio": "audio/mp4"}
 _MAX_PICTURES = 10
+_URL_CHARACTERS = 4000
 _URL = re.compile(r"https://[^\s,()\"']{1,2000}")
 
 
@@ -118,7 +119,7 @@ def _message(
         channel=CHANNEL,
         account=account.name,
         # A callback's URL is made for one request. Without it, equal texts are two messages, and Kakao repeats none.
-        message_id=line(asked.get("callbackUrl")) or f"receipt:{record.receipt}",
+        message_id=line(asked.get("callbackUrl"), _URL_CHARACTERS) or f"receipt:{record.receipt}",
         sender=Sender((Identity(channel=CHANNEL, account=account.name, id=user, verified=True),), address=user),
         conversation=user,
         sent_at=record.received_at,

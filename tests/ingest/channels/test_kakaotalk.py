@@ -64,6 +64,11 @@ def test_without_a_callback_equal_texts_are_two_messages() -> None:
     assert kakaotalk.message_ids(asked("네", None)) is None
 
 
+def test_callbacks_that_differ_at_the_end_are_of_two_messages() -> None:
+    long = CALLBACK + "x" * 1000
+    assert [one(asked("네", long + end)).message_id for end in "12"] == [long + "1", long + "2"]
+
+
 def test_a_picture_is_a_file_and_its_address_no_text() -> None:
     found = one(asked("https://talk.kakaocdn.net/dna/a.jpg", params=MEDIA))
     assert (found.text, found.parts) == ("", (Part("image", "image/jpeg", ref="https://talk.kakaocdn.net/dna/a.jpg"),))
