@@ -116,6 +116,7 @@ def _message(data: Mapping[str, Any], account: Account, received_at: datetime) -
     template, own = line(data.get("template_id"), 20) or "", account.market.market()
     site = line(data.get("site_id"), 2)
     picture = line(content.get("imgUrl"), 2000) or line(content.get("img_url"), 2000)
+    parts = (Part("picture", "image/jpeg", ref=picture),) if picture and picture.startswith("https://") else ()
     return InboundMessage(
         channel=CHANNEL,
         account=account.name,
@@ -127,8 +128,8 @@ def _message(data: Mapping[str, Any], account: Account, received_at: datetime) -
         ),
         conversation=session,
         sent_at=_milliseconds(data.get("send_time"), received_at),
-        text=_text(template, said, content),
-        parts=(Part("picture", "image/jpeg", ref=picture),) if picture and picture.startswith("https://") else (),
+        text=_text(template, said, content) or ("" if parts else "[picture]"),
+        parts=parts,
         order_ref=line(content.get("orderId"), 200) or line(content.get("order_id"), 200),
         listing=line(content.get("itemId"), 200) or line(content.get("item_id"), 200),
         shop=account.external_id,

@@ -50,6 +50,10 @@ def test_what_is_shown_is_named(
     assert [part.ref for part in message.parts] == (["https://sg-live.slatic.net/a.jpg"] if template == 3 else [])
 
 
+def test_a_picture_without_an_address_is_named() -> None:
+    assert one(push(10, {"imgUrl": "//sg-live.slatic.net/a.jpg"}, 3)).text == "[picture]"
+
+
 def test_a_text_that_is_no_json_is_a_text() -> None:
     assert one(push(10, "hello")).text == "hello"
 
