@@ -279,7 +279,8 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         raise Unsendable("a message needs a recipient and a text or a file")
     text = "\n".join([*filter(None, [clean(reply.text)]), *_links(reply)])
     if public:
-        answered = (reply.in_reply_to or "").removeprefix(_POST)
+        said = reply.in_reply_to or ""
+        answered = said.removeprefix(_POST) if said.startswith(_POST) else ""  # a direct message is not answered here
         if not (answered.isascii() and answered.isdigit()):
             raise Unsendable("a public reply needs the post that it answers")
         if (size := length(text)) > _POST_LIMIT:

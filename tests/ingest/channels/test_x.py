@@ -261,6 +261,7 @@ def test_a_post_has_at_most_280_characters(text: str, fine: bool) -> None:
         ({"to": "annlee"}, "recipient"),
         ({"text": " "}, "recipient"),
         ({"to": f"post:{USER}"}, "the post that it answers"),
+        ({"to": f"post:{USER}", "in_reply_to": "1062015437679050760"}, "the post that it answers"),
         ({"text": "x" * 10_001}, "at most 10000"),
         ({"files": (File("a", "b", b"c"),)}, "https URL only"),
     ],
