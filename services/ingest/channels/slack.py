@@ -166,7 +166,7 @@ def _is_silent(event: Mapping[str, Any], document: Mapping[str, Any], account: A
     if (None if subtype is None else line(subtype) or "") not in _SUBTYPES or event.get("hidden") is True:
         return True
     user, installed = line(event.get("user")), first(document.get("authorizations"))
-    if "bot_id" in event or user == "USLACKBOT":
+    if event.get("bot_id") or user == "USLACKBOT":
         return True
     if user is not None and installed.get("is_bot") is True and user == line(installed.get("user_id")):
         return True  # our own message
@@ -311,7 +311,7 @@ def message_ids(body: bytes) -> list[str]:
     """Return the id of the message; none if a robot wrote it, or in a shared channel a colleague."""
     document = json.loads(body)
     event, installed = document.get("event", {}), document.get("authorizations") or [{}]
-    if event.get("type") not in {"message", "app_mention"} or "bot_id" in event:
+    if event.get("type") not in {"message", "app_mention"} or event.get("bot_id"):
         return []
     if event.get("subtype") not in {None, "file_share", "thread_broadcast", "me_message"} or event.get("hidden"):
         return []

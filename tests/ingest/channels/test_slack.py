@@ -127,6 +127,13 @@ def test_what_robots_write_is_silent(event: dict[str, Any]) -> None:
     assert parse(callback(message("hi", **event))) == []
 
 
+def test_a_person_is_no_robot_although_the_field_is_there() -> None:
+    """Older forms of `file_share` have it, as null."""
+    body = callback(message("hi", subtype="file_share", bot_id=None, files=[FILE]))
+    (found,) = parse(body)
+    assert slack.message_ids(body) == [found.message_id]
+
+
 def test_the_account_is_where_the_app_is_installed() -> None:
     """In a shared channel, `team_id` is the customer's workspace."""
     assert slack.account_id(Request(shared(message()))) == "T061EG9R6"
