@@ -23,7 +23,7 @@ SUCCESS = Answer(200, RECEIPT)
 """Meta redelivers webhooks that are not answered with 200, and finally disables them."""
 _CONFIGURATION = {102, 190}
 """Codes about the access token, which operators will renew."""
-_TEMPORARY = {1, 2, 4, 17, 32, 341, 613, 80006, 80007, 130429, 131016, 131056}
+_TEMPORARY = {1, 2, 4, 17, 32, 341, 613, 1200, 80006, 80007, 130429, 131016, 131056}
 """Codes of rate limits and of an API that is unavailable; they come with status 400, 403 or 500."""
 _LATE = {131047}
 _LATE_BY_SUBCODE = {2018065, 2018278, 2534022}

@@ -327,6 +327,7 @@ def fault(code: int, **more: Any) -> bytes:
         (400, fault(100), True, None),
         (400, fault(190), False, None),
         (400, fault(613), False, None),
+        (400, fault(1200, error_subcode=2018024), False, None),
         (400, fault(100, is_transient=True), False, None),
         (400, b"no JSON", True, None),
         (400, b'{"error":{"code":[1]}}', True, None),
