@@ -122,6 +122,8 @@ def _is_silent(message: Mapping[str, Any], *, edited: bool) -> bool:
         return True
     if edited and "location" in message:  # a live location moved, possibly every few seconds
         return True
+    if edited and line(message.get("edit_date")) is None:  # not by its author: somebody reacted to it, for example
+        return True
     if message.get("text") == "/start":  # the button that opens a chat with a bot
         return True
     return _kind(message) is None and any(name.startswith(_SERVICE) for name in message)
@@ -147,7 +149,7 @@ def _message(
     return InboundMessage(
         channel=CHANNEL,
         account=account.name,
-        message_id=f"{identifier}:{line(message.get('edit_date')) or 'edited'}" if edited else identifier,
+        message_id=f"{identifier}:{line(message.get('edit_date'))}" if edited else identifier,
         sender=Sender(
             (Identity(channel=CHANNEL, account=account.name, id=user, verified=True),),
             name=name or line(person.get("username")),
@@ -281,6 +283,7 @@ def message_ids(body: bytes) -> list[str] | None:
         return []
     identifier = f"{message['chat']['id']}:{message['message_id']}"
     if "edited_message" in update:
-        return [] if "location" in message else [f"{identifier}:{message['edit_date']}"]
+        shown = "location" not in message and "edit_date" in message
+        return [f"{identifier}:{message['edit_date']}"] if shown else []
     usual = {"text", "photo", "document", "video", "voice", "audio", "sticker", "location", "contact", "animation"}
     return [identifier] if usual & message.keys() else None

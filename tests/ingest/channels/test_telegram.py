@@ -162,6 +162,13 @@ def test_a_live_location_that_moves_is_silent() -> None:
     assert parse(update("edited_message", location=place, edit_date=1795253460)) == []
 
 
+def test_an_edit_that_its_author_did_not_make_is_silent() -> None:
+    """Telegram sends the update for a first reaction, too, without `edit_date`."""
+    body = update("edited_message", text="Where is parcel 1182?")
+    assert parse(body) == []
+    assert telegram.message_ids(body) == []
+
+
 def test_a_start_with_a_parameter_says_something() -> None:
     assert one(update(text="/start order-1182")).text == "/start order-1182"
 
