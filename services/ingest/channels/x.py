@@ -153,6 +153,8 @@ def parse(record: InboundRecord, account: Account, accounts: Accounts, secrets: 
     """Return direct messages to us and posts that mention us. Other activities, and our own, open no ticket."""
     document = read_object(record.body)
     us = line(document.get("for_user_id"))
+    if us is None and obj(document.get("user_event")):
+        return []  # a user withdrew what they had granted to the app
     if us is None:
         raise Unreadable("no for_user_id: not an activity of X")
     direct, posts = (list(objects(document.get(each))) for each in ("direct_message_events", "tweet_create_events"))
@@ -317,6 +319,8 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall: 
 def message_ids(body: bytes) -> list[str]:
     """Return the ids of direct messages to us and of posts that mention or answer us."""
     document = json.loads(body)
+    if "user_event" in document:
+        return []
     us = document["for_user_id"]
     direct = [event for event in document.get("direct_message_events", ()) if event["type"] == "message_create"]
     found = [event["id"] for event in direct if event["message_create"]["sender_id"] != us]

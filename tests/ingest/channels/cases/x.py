@@ -69,6 +69,19 @@ PHOTO = {
     "media_url_https": "https://pbs.twimg.com/media/a.jpg",
 }
 
+#: A user withdraws what they granted to the app: the one activity that says not whose it is.
+REVOKED = json.dumps(
+    {
+        "user_event": {
+            "revoke": {
+                "date_time": "2026-11-21T09:30:00+00:00",
+                "target": {"app_id": "13090192"},
+                "source": {"user_id": US},
+            }
+        }
+    }
+).encode()
+
 CASE = Case(
     name="x",
     environ={"DESKBUS_SECRET_X": SECRET, "DESKBUS_CLIENT_X": "client secret", "DESKBUS_REFRESH_X": "first-refresh"},
@@ -85,6 +98,7 @@ CASE = Case(
         activity(follow_events=[{"type": "follow", "created_timestamp": "1795253400123"}]),
         activity(direct_message_indicate_typing_events=[{"created_timestamp": "1795253400123", "sender_id": USER}]),
         activity(tweet_delete_events=[{"status": {"id": "1", "user_id": USER}, "timestamp_ms": "1795253400123"}]),
+        REVOKED,
     ),
     several={
         posts(post(), post(id_str="2", in_reply_to_status_id_str="1")): ("post:1063052318450909184", "post:2"),
