@@ -213,6 +213,16 @@ async def test_a_thread_that_moves_to_the_first_page_is_not_missed(world: World)
     assert world.ids().index("first") < world.ids().index("second")
 
 
+async def test_an_instant_ahead_of_time_ends_no_polling(world: World) -> None:
+    replica = world.replica()
+    await world.turn(replica, 0)
+    world.allegro.says("from the future", at(10_000), thread="t0")
+    await world.turn(replica)
+    world.allegro.says("m1", at(7), thread="t1")
+    await world.turn(replica, 8)
+    assert world.ids() == ["from the future", "m1"]
+
+
 async def test_nothing_is_asked_before_the_next_turn_is_due(world: World) -> None:
     replica = world.replica()
     await world.turn(replica, 0)

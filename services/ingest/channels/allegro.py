@@ -94,7 +94,7 @@ def poll(cursor: Mapping[str, Any] | None, account: Account, secrets: Secrets, n
             if obj(message.get("author")).get("isInterlocutor") is True and found[-1] not in seen:
                 items.append(Polled(thread, json_body(message)))
         yield Batch(tuple(items))
-    since = max(since, latest or since)
+    since = max(since, min(latest or since, now))  # were it ahead of time, nothing would be found until then
     # Known ids are kept as long as they would be asked for again; a repeated one is dropped by the worker anyway.
     kept = list(dict.fromkeys((*found, *seen)))[:MAX_SEEN] if found else []
     yield Batch((), {"since": since.isoformat(), "seen": kept})
