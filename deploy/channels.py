@@ -8,12 +8,31 @@ _HEAD = """\
 # Channels
 
 Generated from the code by `python -m deploy.reference`; do not edit. The page of a channel says how to set it up, what
-is mapped, and its limits. [How to add one](../../CONTRIBUTING.md#add-a-channel).
+is mapped, and its limits. [How to write a new one](../../CONTRIBUTING.md#add-a-channel).
 
-The name is the one in URLs (`/v1/channels/<name>/webhook`), accounts and metrics; *tickets* is the channel that its
-tickets have. *Accepted* and *refused* are the answers to a webhook whose signature is right or wrong, *verification* is
-the method of verification requests that are answered. *Repeats*: whether a reply that may have arrived is sent again,
-since the other side recognises it.
+## Add an account
+
+1. Put the account into ingest's policy file, `DESKBUS_INGEST_POLICY`. The YAML of a page is a complete file;
+   [policies.md](../policies.md) has all keys. Set the secrets that it names as `env:NAME` or `file:/path`
+   ([on Kubernetes](../install.md#in-production)). `deskbus check config DIR` checks the file.
+2. Changes of the file and of secrets in files are loaded within seconds, environment variables at startup only.
+3. If the channel has a webhook, register `https://<your host>/v1/channels/<name>/webhook` with the provider. It needs a
+   public address and a certificate that the provider trusts. `?account=NAME` names the account; without it, Deskbus
+   takes the one whose `external_id` the body names. Some providers verify the URL at once, so add the account first.
+4. Write to the account: `deskbus_ingest_accepted_total` of the channel rises, and `GET /v1/tickets` lists a ticket.
+   If not, `deskbus_ingest_refused_total` has the reason
+   ([DeskbusSignaturesRefused](../runbooks/DeskbusSignaturesRefused.md)), or the message is a
+   [dead letter](../operations.md#dead-letters). If neither counter rises, the provider does not reach Deskbus.
+
+The name is used in URLs, in `channel` of an account, and in metrics of what arrives. *Tickets* is the channel of its
+tickets: rules match on that (`channel: marketplace`), and on the provider by `marketplace` or `account`
+([ADR 22](../adr/0022-a-channel-is-not-its-provider.md)).
+
+## All channels
+
+*Accepted* and *refused* are the answers to a webhook with a right and a wrong signature, *verification* is the method
+of verification requests, *repeats* says whether a reply that may have arrived is sent again, since the channel
+deduplicates.
 """
 
 

@@ -92,7 +92,10 @@ def account_id(request: Request) -> str | None:
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - Webhook's
-    """Verify the signature. Raises Forged, or UnknownKey if its key is not at hand."""
+    """Verify `x-ebay-signature`: the id of a public key of eBay's, and its ECDSA signature of the body.
+
+    Raises Forged, or UnknownKey if the key is not at hand.
+    """
     kid, signature = _signature(request.headers.get("x-ebay-signature"))
     key = request.keys.get(kid)
     if key is None:

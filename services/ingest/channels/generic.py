@@ -174,7 +174,7 @@ def _keys(secrets: Sequence[str]) -> list[bytes]:
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:
-    """Verify one of the `v1,` signatures of `{id}.{timestamp}.{body}`, at most five minutes old (Standard Webhooks)."""
+    """Verify `webhook-signature`: a `v1,` HMAC of `{id}.{timestamp}.{body}` (Standard Webhooks), at most 300 s old."""
     identifier = request.headers.get("webhook-id", "")
     timestamp = request.headers.get("webhook-timestamp", "")
     signatures = []

@@ -69,7 +69,7 @@ def account_id(request: Request) -> str | None:
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no instant
-    """Verify the signature, which covers the app key and the body. Raises Forged."""
+    """Verify `Authorization`: the hex HMAC of app key and body with the app secret. Raises Forged."""
     given = request.headers.get("authorization")
     if not given:
         raise Forged("missing")

@@ -66,7 +66,7 @@ def account_id(request: Request) -> str | None:
 
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no instant
-    """Verify the signature, which covers our URL and the body. Raises Forged."""
+    """Verify `Authorization`: the hex HMAC of our URL and the body with the partner key. Raises Forged."""
     given = request.headers.get("authorization")
     if not given:
         raise Forged("missing")
