@@ -171,7 +171,7 @@ async def begin(service: str, collections: Sequence[str], store: MongoStore, kaf
         raise Refused(reasons)
     rows = await store.fetch(MARKER, [MARKER])
     if not rows and any([await store.find(collection, {}, limit=1) for collection in collections]):
-        raise Refused([f"the database of {service} is not empty: drop it, or keep it"])
+        raise Refused([f"the database of {service} is not empty: drop it to rebuild it"])
     if rows and rows[0]["state"] == "done":
         raise Refused([f"{service} has been rebuilt already, {rows[0]['at']:%F %T}: drop the database to do it again"])
     # A rebuild writes each document once. A backup that was restored over what a run left must not be deleted.

@@ -219,15 +219,15 @@ class IngestRebuild:
         if self.lost:
             yield (
                 f"{self.lost} replies have no outcome in Kafka: it is unknown whether they were sent. Ingest will"
-                " report each as failed (deskbus.message.failed.v1), and sends none of them"
+                " report each as failed (deskbus.message.failed.v1) and send none of them"
             )
         if self.guessed:
             yield (
-                f"{self.guessed} messages without their raw record or command: of the mails that they answer, only the"
-                " nearest and the oldest are known, and of their text what events have"
+                f"{self.guessed} messages without their raw record or command: only the nearest and the oldest of the"
+                " mails that they answer are known, and only the part of their text that events carry"
             )
         if count := self.history.strangers():
-            yield f"{count} people wrote whose contact has no event left: it begins anew with their next message"
+            yield f"{count} people wrote whose contact has no event left: it starts over with their next message"
 
     # -- tickets -------------------------------------------------------------------------------------------------
 

@@ -42,8 +42,8 @@ class Reply(CommandPayload):
     template: Template | None = Field(
         None,
         description="Template to send instead of text, html and attachments, on channels with templates (WhatsApp); "
-        "text is then what it says, for agents and events. Such a channel takes nothing else from 24 hours after the "
-        "customer's last message on.",
+        "text is then what it says, for agents and events. More than 24 hours after the customer's last message, such "
+        "a channel takes nothing else.",
     )
 
 

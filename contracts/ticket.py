@@ -220,10 +220,10 @@ class Facts(Value):
 
     customer: CustomerFacts | None = Field(None, description="Facts about the customer.")
     order_ref: str | None = Field(None, description="Order that the conversation is about.")
-    order_line: str | None = Field(None, description="The order's line that it is about.")
-    listing: str | None = Field(None, description="Listing that it is about: the marketplace's id of the item.")
+    order_line: str | None = Field(None, description="Line of the order that it is about.")
+    listing: str | None = Field(None, description="The marketplace's id of the item that it is about.")
     shop: str | None = Field(None, description="The marketplace's id of our shop.")
-    reply_by: Instant | None = Field(None, description="By when the marketplace expects an answer.")
+    reply_by: Instant | None = Field(None, description="The marketplace's deadline for an answer.")
     brand: str | None = Field(None, description="Brand.")
     market: Market | None = Field(None, description="Market in which the sale took place.")
     language: str | None = Field(None, description="Language of the conversation, BCP 47.")
@@ -243,12 +243,12 @@ class Ticket(Value):
     contact: ContactRef = Field(description="The customer.")
     customer: CustomerFacts = Field(default=CustomerFacts(), description="What is known about the customer.")
     order_ref: str | None = Field(None, description="Order that the conversation is about.")
-    order_line: str | None = Field(None, description="The order's line that it is about.")
-    listing: str | None = Field(None, description="Listing that it is about: the marketplace's id of the item.")
+    order_line: str | None = Field(None, description="Line of the order that it is about.")
+    listing: str | None = Field(None, description="The marketplace's id of the item that it is about.")
     shop: str | None = Field(None, description="The marketplace's id of our shop.")
     reply_by: Instant | None = Field(
         None,
-        description="By when the marketplace expects the answer to the oldest unanswered message. It stays when that "
+        description="The marketplace's deadline for answering the oldest unanswered message. It stays when that "
         "message is answered, and means nothing while oldest_unanswered_at is absent.",
     )
     subject: str | None = Field(None, description="Subject line, or the beginning of the first message.")

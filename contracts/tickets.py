@@ -45,7 +45,7 @@ class FailureReason(StrEnum):
     UNSENDABLE = "unsendable"
     """The channel cannot carry it: it is too long, for example, or has a file of a type that the channel refuses."""
     WINDOW_CLOSED = "window_closed"
-    """The channel takes replies for a limited time after the customer's last message only."""
+    """It was too long after the customer's last message: the channel takes replies for a limited time only."""
     REFUSED = "refused"
     """The channel refused it."""
     EXHAUSTED = "exhausted"
@@ -82,7 +82,7 @@ class MessageSent(TicketEvent):
 
 
 class MessageFailed(TicketEvent):
-    """A message to the customer was not sent, or nobody knows whether it was: `may_have_arrived`."""
+    """A message to the customer was not sent, or it is unknown whether it was (`may_have_arrived`)."""
 
     type: ClassVar[str] = "deskbus.message.failed.v1"
     message: Message = Field(description="The message that was not sent.")

@@ -62,9 +62,7 @@ class AccessTokens:
         if row is not None and row["seed"] == seed and row["expires_at"] > now + MARGIN:
             return self._keep(account, seed, row["access"], row["expires_at"])
         if row is not None and row["leased_until"] > now and row["seed"] == seed:
-            raise Unresolved(
-                f"the token of {account.name} was asked for a moment ago: it is being refreshed, or failed"
-            )
+            raise Unresolved(f"the token of {account.name} is being refreshed, or its refresh failed a moment ago")
         refresh = row["refresh"] if row is not None and row["seed"] == seed else first
         version = row["version"] if row is not None else 0
         values = {"seed": seed, "refresh": refresh, "access": "", "expires_at": now, "leased_until": now + LEASE}

@@ -53,7 +53,7 @@ class Account(Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the account in events and URLs.")
     channel: str
-    """Name of the channel, or of its provider."""
+    """`NAME` of the channel's module: the channel, or its provider (ADR 22)."""
     brand: str | None = None
     """Brand that the account sells."""
     market: MarketPolicy = MarketPolicy()
@@ -63,7 +63,7 @@ class Account(Part):
 
     external_id: str | None = Field(
         None,
-        description="The provider's id of the account: phone_number_id, destination, phone number, shop or seller.",
+        description="The provider's id of the account: of a phone number, page, bot, workspace, shop, seller or user.",
     )
     addresses: OneOrMany[Address] = Field((), description="Mail addresses; replies are sent from the first.")
     aliases: tuple[Alias, ...] = Field(
@@ -71,18 +71,18 @@ class Account(Part):
     )
     display_name: str | None = Field(None, description="Sender name of replies.")
     username: str | None = Field(
-        None, description="User name at the provider (Twilio: account SID), or id of the application."
+        None, description="User name at the provider (Twilio: account SID), or the application's id."
     )
 
     signing: SecretRefs = Field(
         (),
-        description="Secret that the channel signs with, or of the application; for mail, the key for plus-addresses.",
+        description="Secret that the provider signs with, or the application's; for mail, the key for plus-addresses.",
     )
-    access: SecretRefs = Field((), description="Credentials for the provider's API.")
+    access: SecretRefs = Field((), description="Credentials for the provider's API: a token, or the client secret.")
     refresh: SecretRefs = Field(
-        (), description="OAuth refresh token to begin with; Deskbus keeps those that the provider gives later."
+        (), description="First OAuth refresh token; Deskbus stores those that the provider issues later."
     )
-    verify_token: SecretRefs = Field((), description="Token that Meta's or eBay's verification request is about.")
+    verify_token: SecretRefs = Field((), description="Verification token of the webhook (Meta, eBay).")
 
     base_url: Url | None = Field(None, description="Base URL of the provider's API.")
     public_url: Url | None = Field(
@@ -100,7 +100,7 @@ class Account(Part):
     )
 
     poll_every: PositiveDuration = timedelta(minutes=1)
-    """For a provider that pushes nothing: pause between two turns of asking it."""
+    """Providers without webhooks: interval between two polls."""
     bot: bool = Field(default=False, description="A bot answers first; agents get the ticket when it hands over.")
     quiet_after: PositiveDuration = timedelta(hours=12)
     """Chat: inactivity after which a message opens a new ticket."""
@@ -110,8 +110,8 @@ class Account(Part):
     """How long to retry a reply that has certainly not arrived (no connection, 503); at least 8 attempts. Attempts that
     may have arrived are limited to 8, since each may deliver another copy."""
     rate: Rate | None = None
-    """How many messages to send per second, minute, hour or day (80/s, 30/m, 500/h, 10000/d), by all replicas together;
-    others wait. At once go as many as a second allows, at least one."""
+    """Maximum rate of outgoing messages, per second, minute, hour or day (80/s, 30/m, 500/h, 10000/d), over all
+    replicas. Further messages wait. The burst is what one second allows, at least one message."""
 
     @property
     def carries(self) -> str:

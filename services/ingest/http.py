@@ -225,7 +225,7 @@ def _without_key(channel: Webhook, account: Account, keys: KnownKeys | None, kid
     """Have the key fetched, and return the answer that makes the provider retry; or refuse a key that is none."""
     if keys is not None and not keys.wish(account.channel, account.name, kid):
         metrics.REFUSED.labels(account.channel, "signature").inc()
-        return Problem(channel.REFUSAL_STATUS, "Verification failed", "The signature's key is none of the provider's")
+        return Problem(channel.REFUSAL_STATUS, "Verification failed", "The provider has no key with that id")
     metrics.REFUSED.labels(account.channel, "key").inc()
     return Problem(503, detail="The signature's key is being fetched", headers=_RETRY)
 

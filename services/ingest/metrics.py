@@ -98,13 +98,13 @@ SENT = Counter(
 KEY_OUTCOMES, TOKEN_OUTCOMES = ("fetched", "absent", "failed"), ("refreshed", "failed")
 PROVIDER_KEYS = Counter(
     "deskbus_ingest_provider_keys_total",
-    "Public keys of providers that were asked for, by outcome.",
+    "Fetches of providers' public keys, by outcome.",
     ("channel", "outcome"),
     most=len(KEYS) * len(KEY_OUTCOMES) + 1,
 )
 TOKENS = Counter(
     "deskbus_ingest_access_tokens_total",
-    "Access tokens that were asked for, by outcome.",
+    "Refreshes of OAuth access tokens, by outcome.",
     ("channel", "outcome"),
     most=len(OAUTH) * len(TOKEN_OUTCOMES) + 1,
 )
@@ -112,13 +112,13 @@ TOKENS = Counter(
 POLL_OUTCOMES = ("done", "failed", "lost")
 POLLS = Counter(
     "deskbus_ingest_polls_total",
-    "Turns of polling a provider, by outcome; lost: another replica took over.",
+    "Polls of providers without webhooks, by outcome; lost: another replica took over.",
     ("channel", "outcome"),
     most=len(POLLERS) * len(POLL_OUTCOMES) + 1,
 )
 POLL_AGE = Gauge(
     "deskbus_ingest_poll_age_seconds",
-    "Time since the last successful turn of polling, of the account that waits longest.",
+    "Time since the last successful poll, of the account that has waited longest.",
     ("channel",),
     most=len(POLLERS) + 1,
 )

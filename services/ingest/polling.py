@@ -167,8 +167,8 @@ class Polling:
         now = self._clock.now()
         try:
             await turn.write(next_at=now + pause, failures=failures, leased_until=now)
-        except (_LeaseLost, TransientError) as lost:
-            log.warning("a failed poll is not noted", account=account.name, fault=str(lost))  # the lease runs out
+        except (_LeaseLost, TransientError) as lost:  # the lease runs out
+            log.warning("a failed poll could not be recorded", account=account.name, fault=str(lost))
 
     async def _poll(self, account: Account, turn: _Turn) -> None:
         secrets = await self._tokens.secrets(account)
@@ -185,7 +185,7 @@ class Polling:
             else:
                 await self._take(account, step, turn)
                 answer = None
-        raise _Stopped("too many steps in one turn")
+        raise _Stopped("too many requests in one poll")
 
     async def _ask(self, call: HttpCall) -> bytes:
         answer: Answer = await self._http.call(call.method, call.url, call.headers, call.body, most=MAX_ANSWER)

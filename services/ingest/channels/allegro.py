@@ -229,7 +229,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
     if not reply.text.strip():
         raise Unsendable("Allegro takes no message without a text")
     if len(reply.text) > MAX_TEXT:
-        raise Unsendable(f"Allegro takes {MAX_TEXT} characters in a message")
+        raise Unsendable(f"Allegro takes at most {MAX_TEXT} characters")
     if not reply.conversation:
         raise Unsendable("the ticket has no thread at Allegro")
     url = f"{originals.api(account, secrets)}/messaging/threads/{quote(reply.conversation, safe='')}/messages"
@@ -245,7 +245,7 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
     """Return the request for a file. Raises Unsendable if Allegro has not found it safe."""
     if file.media_id is None:
-        raise Unsendable(f"Allegro does not give {line(file.name, 100)} out")
+        raise Unsendable(f"Allegro does not release {line(file.name, 100)}: unsafe, expired or not scanned yet")
     url = f"{originals.api(account, secrets)}/messaging/message-attachments/{quote(file.media_id, safe='')}"
     return HttpCall("GET", url, {**originals.bearer_token(account, secrets), "accept": "*/*"}, b"")
 

@@ -129,10 +129,10 @@ def _market(site: re.Match[str] | None, account: Account) -> Market | None:
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> MailOut:  # noqa: ARG001 - the relay logs in
     """Return a mail from the authorised address to the alias. Raises Unsendable for any other recipient."""
     if not _ALIAS.fullmatch(reply.to.lower()):
-        raise Unsendable("Amazon's buyers are answered at their alias only, and this is none")
+        raise Unsendable("the recipient is not an alias of Amazon's, and replies go to those only")
     size = sum(len(file.content or b"") for file in reply.files)
     if size > MAX_FILES_BYTES:
-        raise Unsendable("Amazon takes files of 10 MB in a message, all together")
+        raise Unsendable("Amazon takes at most 10 MB of files per message, in total")
     return compose(reply, account, account.addresses[0])
 
 

@@ -180,13 +180,13 @@ def _read_key(status: int, body: bytes) -> VerifyKey | None:
         raise ValueError(f"no key: HTTP {status}")
     digest = _DIGESTS.get(str(said.get("digest")).upper().replace("-", ""))
     if digest is None:
-        raise ValueError("a digest that is not known")
+        raise ValueError("the digest of the key is unknown")
     try:
         key = load_der_public_key(base64.b64decode(_PEM.sub("", said["key"])))
     except UnsupportedAlgorithm as fault:
         raise ValueError(str(fault)) from fault
     if not isinstance(key, EllipticCurvePublicKey):
-        raise ValueError("a key that is not for ECDSA")  # noqa: TRY004 - eBay's answer is wrong, no argument
+        raise ValueError("the key is not an ECDSA key")  # noqa: TRY004 - eBay's answer is wrong, no argument
     algorithm = ECDSA(digest())
 
     def check(signature: bytes, message: bytes) -> bool:
@@ -297,7 +297,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
     if not reply.conversation:
         raise Unsendable("the ticket has no conversation at eBay")
     if len(reply.files) > MAX_FILES:
-        raise Unsendable(f"eBay takes {MAX_FILES} files in a message")
+        raise Unsendable(f"eBay takes at most {MAX_FILES} files per message")
     media = [
         {
             "mediaName": line(file.name, 100) or "file",

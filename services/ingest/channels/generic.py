@@ -129,7 +129,7 @@ class MessageDocument(_Document):
     order_line: Line | None = None
     listing: Line | None = Field(None, description="The marketplace's id of the item on sale.")
     shop: Line | None = Field(None, description="The marketplace's id of our shop.")
-    reply_by: Moment | None = Field(None, description="By when the marketplace expects an answer.")
+    reply_by: Moment | None = Field(None, description="The marketplace's deadline for an answer.")
     tags: tuple[Line, ...] = Field((), max_length=50)
     customer: CustomerFacts | None = None
     priority: Priority | None = None

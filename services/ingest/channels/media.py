@@ -58,7 +58,7 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall |
     def then(status: int, body: bytes) -> HttpCall | SendFailure:
         url = line(peek(body).get("url"), 4000)
         if status != 200 or url is None:
-            return SendFailure(f"HTTP {status}: the file's address was not told", permanent=False)
+            return SendFailure(f"HTTP {status}: the answer has no file URL", permanent=False)
         return HttpCall("GET", url, login, b"")
 
     return Upload(HttpCall("GET", f"{api}/{quote(file.media_id, safe='')}", login, b""), then)

@@ -172,7 +172,7 @@ def _signed(path: str, account: Account, secrets: Secrets, at: datetime, access:
 def _number(text: str | None) -> int:
     """Return an id as Shopee wants it. Raises Unsendable."""
     if text is None or not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise Unsendable("an id that is no number")
+        raise Unsendable("the id is not a number")
     return int(text)
 
 

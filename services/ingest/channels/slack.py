@@ -296,7 +296,7 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall |
         url = line(info.get("url_private_download"), 2000) or line(info.get("url_private"), 2000)
         if url is None or not url.startswith("https://"):
             reason = line(peek(body).get("error"), 100) or f"HTTP {status}"
-            return SendFailure(f"{reason}: the file's address was not told", permanent=reason == "file_not_found")
+            return SendFailure(f"{reason}: the answer has no file URL", permanent=reason == "file_not_found")
         return HttpCall("GET", url, _login_for(url, login), b"")
 
     url = f"{originals.api(account, secrets)}/files.info?file={quote(file.media_id, safe='')}"

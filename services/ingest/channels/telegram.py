@@ -268,7 +268,7 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall |
     def then(status: int, body: bytes) -> HttpCall | SendFailure:
         path = line(obj(peek(body).get("result")).get("file_path"), 1000)
         if status != 200 or path is None:
-            return SendFailure(f"HTTP {status}: the file's path was not told", permanent=status == 400)
+            return SendFailure(f"HTTP {status}: the answer has no file path", permanent=status == 400)
         return HttpCall("GET", f"{files}/{quote(path, safe='/')}", {}, b"")
 
     url = f"{_api(account, secrets)}/getFile?file_id={quote(file.media_id, safe='')}"

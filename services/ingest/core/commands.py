@@ -184,9 +184,9 @@ def _reply(draft: Draft, context: CommandContext, data: Reply, policy: TicketPol
 
 def _check_template(data: Reply, policy: TicketPolicy) -> None:
     if policy.window is None or not policy.window.templates:
-        raise CommandRefused(RejectReason.NOT_ALLOWED, "the channel has no templates")
+        raise CommandRefused(RejectReason.NOT_ALLOWED, "the channel takes no templates")
     if data.attachments or data.html is not None:
-        raise CommandRefused(RejectReason.INVALID, "a template is sent without html and attachments")
+        raise CommandRefused(RejectReason.INVALID, "a template has neither html nor attachments")
 
 
 def _is_known(draft: Draft, context: CommandContext) -> bool:

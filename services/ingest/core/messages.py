@@ -147,7 +147,7 @@ class InboundMessage:
     #: The marketplace's ids of the item on sale, and of our shop.
     listing: str | None = None
     shop: str | None = None
-    #: By when the marketplace expects an answer.
+    #: The marketplace's deadline for an answer.
     reply_by: datetime | None = None
     tags: tuple[str, ...] = ()
     customer: CustomerFacts | None = None

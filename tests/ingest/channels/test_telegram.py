@@ -271,4 +271,4 @@ def test_a_file_is_fetched_in_two_steps() -> None:
     too_big = wanted.then(400, b'{"ok":false,"description":"Bad Request: file is too big"}')
     assert isinstance(too_big, SendFailure)
     assert too_big.permanent
-    assert wanted.then(200, b"{}") == replace(too_big, reason="HTTP 200: the file's path was not told", permanent=False)
+    assert wanted.then(200, b"{}") == replace(too_big, reason="HTTP 200: the answer has no file path", permanent=False)
