@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from contracts.inbound import InboundRecord
@@ -30,6 +29,7 @@ _PLATFORM = Platform(channel=CHANNEL, object="instagram", name="Instagram", take
 
 account_id = meta_messaging.account_id
 contact_key = meta_messaging.contact_key
+message_ids = meta_messaging.message_ids
 verify = meta_app.verify
 
 
@@ -53,19 +53,3 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes) -> SendOutcome
 def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:  # noqa: ARG001 - the URL is signed
     """Return the request for a file by its URL, which expires after some days."""
     return meta_messaging.original(file)
-
-
-def message_ids(body: bytes) -> list[str]:
-    """Return the ids of messages, edits and postbacks of all entries, whatever account they are for."""
-    found = []
-    for entry in json.loads(body)["entry"]:
-        for event in entry.get("messaging", ()):
-            message, edit, postback = (event.get(each) for each in ("message", "message_edit", "postback"))
-            own = event["sender"]["id"] == entry.get("id")
-            if message and not own and not (message.get("is_echo") or message.get("is_deleted")):
-                found.append(str(message["mid"]))
-            if edit and not own:
-                found.append(f"{edit['mid']}:edit:{edit.get('num_edit')}")
-            if postback and not own:
-                found.append(str(postback.get("mid") or f"postback:{event['sender']['id']}:{event.get('timestamp')}"))
-    return found

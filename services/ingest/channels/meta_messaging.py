@@ -224,3 +224,22 @@ def _type(reply: OutgoingReply) -> dict[str, str]:
 def original(file: Attachment) -> HttpCall:
     """Return the request for a file. URLs come from messages, so only those on Meta's hosts are fetched."""
     return originals.by_url(file, hosts=meta_shares.HOSTS)
+
+
+def message_ids(body: bytes) -> list[str]:
+    """Return the ids of messages, edits and postbacks of all entries, whatever account they are for.
+
+    The audit checks `parse` against it, so it shares no code with it.
+    """
+    found = []
+    for entry in json.loads(body)["entry"]:
+        for event in entry.get("messaging", ()):
+            message, edit, postback = (event.get(each) for each in ("message", "message_edit", "postback"))
+            own = event["sender"]["id"] == entry.get("id")
+            if message and not own and not (message.get("is_echo") or message.get("is_deleted")):
+                found.append(str(message["mid"]))
+            if edit and not own:
+                found.append(f"{edit['mid']}:edit:{edit.get('num_edit')}")
+            if postback and not own:
+                found.append(str(postback.get("mid") or f"postback:{event['sender']['id']}:{event.get('timestamp')}"))
+    return found
