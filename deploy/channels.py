@@ -14,7 +14,7 @@ is mapped, and its limits. [How to write a new one](../../CONTRIBUTING.md#add-a-
 
 1. Put the account into ingest's policy file, `DESKBUS_INGEST_POLICY`. The YAML of a page is a complete file;
    [policies.md](../policies.md) has all keys. Set the secrets that it names as `env:NAME` or `file:/path`
-   ([on Kubernetes](../install.md#in-production)). `deskbus check config DIR` checks the file.
+   ([on Kubernetes](../install.md#in-production)). `deskbus check config DIR` checks it, beside the other three.
 2. Changes of the file and of secrets in files are loaded within seconds, environment variables at startup only.
 3. If the channel has a webhook, register `https://<your host>/v1/channels/<name>/webhook` with the provider. It needs a
    public address and a certificate that the provider trusts. `?account=NAME` names the account; without it, Deskbus
