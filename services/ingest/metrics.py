@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from contracts.ticket import AuthorKind, Ticket
+from contracts.ticket import AuthorKind, Channel, Ticket
 from contracts.tickets import MessageSent, TicketOpened
 from kit.base.series import Counter, Gauge, Histogram
 from kit.protocol.document import Document
@@ -151,10 +151,11 @@ for _channel in _ON_TICKETS:
 def expect_arrivals(accounts: Accounts) -> None:
     """Create the counter of what each account may bring, as `increase` overlooks what a counter starts with."""
     for account in accounts.accounts:
-        ARRIVALS.labels(account.channel, account.market.marketplace or NONE, account.brand or NONE)
+        own = account.channel if account.carries == Channel.MARKETPLACE else NONE  # its parser says so
+        ARRIVALS.labels(account.carries, account.market.marketplace or own, account.brand or NONE)
         for alias in account.aliases:
             market = alias.market or account.market
-            ARRIVALS.labels(account.channel, market.marketplace or NONE, alias.brand or account.brand or NONE)
+            ARRIVALS.labels(account.carries, market.marketplace or own, alias.brand or account.brand or NONE)
 
 
 def count_arrival(ticket: Ticket) -> None:

@@ -20,6 +20,7 @@ from contracts.ticket import Channel
 from kit.base.errors import InvalidPolicy
 from kit.policy.file import parse
 from kit.policy.secrets import Secrets
+from services.ingest import metrics
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import CHANNELS, KEYS, OAUTH, POLLERS, WEBHOOKS, WINDOWS, channel
 from services.ingest.channels.channel import Answer, KeySource, OAuthFlow
@@ -159,6 +160,12 @@ def test_what_happens_to_tickets_of_a_channel_is_counted_from_zero(channel: str)
     parsed = [("parsed", {"kind": kind}) for kind in ("message", "status")]
     sent = [("sent", {"outcome": outcome}) for outcome in ("sent", "refused", "failed")]
     assert _uncounted(channel, [("duplicates", {}), ("tickets_opened", {}), *parsed, *sent]) == []
+
+
+def test_what_an_account_of_a_marketplace_may_bring_is_counted_from_zero(accounts: Accounts) -> None:
+    metrics.expect_arrivals(accounts)
+    labels = {"channel": "marketplace", "marketplace": "fake", "brand": "none"}
+    assert REGISTRY.get_sample_value("deskbus_ingest_arrivals_total", labels) == 0
 
 
 @pytest.mark.parametrize(("path", "status"), [("fake", 200), ("webhook", 404)])
