@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -106,24 +106,38 @@ def is_mail(ticket: Ticket) -> bool:
     return ticket.channel == Channel.EMAIL
 
 
-def arrival_of(ticket: Ticket, message: Message, detail: Detail) -> Arrival:
-    """Return a customer's message on a ticket as it arrived, without what a stored ticket never asks of it again."""
-    named = message.channel_message_id or message.id
-    known = message.authentication in set(Authentication)
-    mail = Mail(
-        message_id=named, generated_id=False, in_reply_to=(), references=detail.references, sender="", reply_to=None,
-        return_path=None, recipients=(),
-        authentication=Authentication(message.authentication) if known and message.authentication else None,
+def _named(message: Message) -> str:
+    return message.channel_message_id or message.id
+
+
+def _mail(message: Message, references: tuple[str, ...]) -> Mail:
+    """Return a mail of which only its id and ancestors are known."""
+    return Mail(
+        message_id=_named(message), generated_id=False, in_reply_to=(), references=references, sender="",
+        reply_to=None, return_path=None, recipients=(),
     )  # fmt: skip
-    inbound = InboundMessage(
+
+
+def _inbound(ticket: Ticket, message: Message) -> InboundMessage:
+    """Return what ticket and message tell of any message that arrived."""
+    return InboundMessage(
         channel=ticket.channel,
         account=ticket.account,
-        message_id=named,
+        message_id=_named(message),
         sender=Sender((Identity(channel=ticket.channel, id=message.author.id or "-"),)),
         sent_at=message.sent_at,
+    )
+
+
+def arrival_of(ticket: Ticket, message: Message, detail: Detail) -> Arrival:
+    """Return a customer's message on a ticket as it arrived, without what a stored ticket never asks of it again."""
+    known = message.authentication in set(Authentication)
+    checked = Authentication(message.authentication) if known and message.authentication else None
+    inbound = replace(
+        _inbound(ticket, message),
         conversation=detail.conversation,
         brand=detail.brand,
-        mail=mail if is_mail(ticket) else None,
+        mail=replace(_mail(message, detail.references), authentication=checked) if is_mail(ticket) else None,
         automated_because="automated" if message.automated else None,
     )
     arrival = Arrival(inbound, message.received_at or message.sent_at)
@@ -133,22 +147,14 @@ def arrival_of(ticket: Ticket, message: Message, detail: Detail) -> Arrival:
 
 def detail_of(ticket: Ticket, message: Message, defaults: AccountDefaults) -> Detail:
     """Guess from its event what the raw record of a message told: of a mail's ancestors, the nearest and the oldest."""
-    named = message.channel_message_id or message.id
-    oldest = (ticket.thread,) if ticket.thread not in {None, named} else ()
-    mail = Mail(
-        message_id=named, generated_id=False, in_reply_to=(message.in_reply_to,) if message.in_reply_to else (),
-        references=tuple(each for each in oldest if each), sender="", reply_to=None, return_path=None, recipients=(),
-    )  # fmt: skip
+    oldest = () if not ticket.thread or ticket.thread == _named(message) else (ticket.thread,)
+    nearest = (message.in_reply_to,) if message.in_reply_to else ()
     by_mail = is_mail(ticket)
-    inbound = InboundMessage(
-        channel=ticket.channel,
-        account=ticket.account,
-        message_id=named,
-        sender=Sender((Identity(channel=ticket.channel, id=message.author.id or "-"),)),
-        sent_at=message.sent_at,
+    inbound = replace(
+        _inbound(ticket, message),
         subject=ticket.subject if by_mail else None,
         conversation=None if by_mail else ticket.thread,
-        mail=mail if by_mail else None,
+        mail=replace(_mail(message, oldest), in_reply_to=nearest) if by_mail else None,
         brand=None if ticket.brand == defaults.brand else ticket.brand,
         order_ref=ticket.order_ref,
         tags=tuple(sorted(set(ticket.tags) - set(defaults.tags))),
