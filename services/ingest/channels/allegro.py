@@ -19,7 +19,7 @@ from contracts.values import to_instant
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Batch, OAuthFlow, Poll, Polled, json_body
+from services.ingest.channels.channel import Batch, OAuthFlow, Poll, Polled, json_body, require_text_alone
 from services.ingest.channels.reading import (
     line,
     obj,
@@ -224,10 +224,7 @@ def _part(attachment: Mapping[str, Any]) -> Part:
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """Return the call that writes into the thread."""
-    if reply.files:
-        raise Unsendable("Deskbus sends no files to Allegro yet")
-    if not reply.text.strip():
-        raise Unsendable("Allegro takes no message without a text")
+    require_text_alone(reply, "Allegro")
     if len(reply.text) > MAX_TEXT:
         raise Unsendable(f"Allegro takes at most {MAX_TEXT} characters")
     if not reply.conversation:

@@ -239,6 +239,47 @@ def hmac_is_one_of(macs: Iterable[bytes], keys: Iterable[bytes], message: bytes,
     return found
 
 
+def require_hmac(mac: bytes, account: Account, secrets: Secrets, message: bytes) -> None:
+    """Raise Forged unless the MAC was made with one of the account's `signing` secrets."""
+    if not hmac_is_one_of([mac], [key.encode() for key in secrets.secrets(account.signing)], message):
+        raise Forged("signature")
+
+
+def authorization_mac(request: Request) -> bytes:
+    """Return the MAC that `Authorization` contains in hex. Raises Forged."""
+    given = request.headers.get("authorization")
+    if not given:
+        raise Forged("missing")
+    try:
+        return bytes.fromhex(given)
+    except ValueError:
+        raise Forged("signature") from None
+
+
+def is_one_of(given: str, known: Iterable[str]) -> bool:
+    """Whether a token is one of those known. Compares all of them, in constant time whatever their lengths."""
+    found, hashed = False, hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
+    for each in known:
+        found |= hmac.compare_digest(hashlib.sha256(each.encode()).digest(), hashed)
+    return found
+
+
+def require_token(given: str, account: Account, secrets: Secrets) -> None:
+    """Raise Forged unless a header that signs nothing contains one of the account's `signing` secrets."""
+    if not given:
+        raise Forged("missing")
+    if not is_one_of(given, secrets.secrets(account.signing)):
+        raise Forged("signature")
+
+
+def require_text_alone(reply: OutgoingReply, provider: str) -> None:
+    """Raise Unsendable for a reply with files, or without a text, to a provider that gets texts from us only."""
+    if reply.files:
+        raise Unsendable(f"Deskbus sends no files to {provider} yet")
+    if not reply.text.strip():
+        raise Unsendable(f"{provider} takes no message without a text")
+
+
 def owner(named: str | None, account: Account, accounts: Accounts, what: str) -> Account | Faulty:
     """Return the account that a verified body is about, or a foreign Faulty. `named` is the provider's id of it.
 

@@ -5,8 +5,6 @@ Kakao signs nothing and numbers no messages: a secret header stands for the firs
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +18,15 @@ from contracts.ticket import Attachment, Channel
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Answer, Challenge, Forged, Request, document_of, json_body, public_url
+from services.ingest.channels.channel import (
+    Answer,
+    Challenge,
+    Request,
+    document_of,
+    json_body,
+    public_url,
+    require_token,
+)
 from services.ingest.channels.reading import (
     PEEK_BYTES,
     clean,
@@ -75,14 +81,7 @@ def account_id(request: Request) -> str | None:
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
     """Verify `X-Skill-Token`, a header that the bot's operators set for the skill. Nothing is signed."""
-    given = request.headers.get("x-skill-token", "").encode("utf-8", "surrogateescape")
-    if not given:
-        raise Forged("missing")
-    found, hashed = False, hashlib.sha256(given).digest()
-    for secret in secrets.secrets(account.signing):
-        found |= hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), hashed)
-    if not found:
-        raise Forged("signature")
+    require_token(request.headers.get("x-skill-token", ""), account, secrets)
 
 
 def _user(asked: Mapping[str, Any]) -> str | None:

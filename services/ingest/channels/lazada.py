@@ -18,13 +18,14 @@ from services.ingest.channels import originals
 from services.ingest.channels.channel import (
     Answer,
     Challenge,
-    Forged,
     Grant,
     OAuthFlow,
     Request,
+    authorization_mac,
     document_of,
-    hmac_is_one_of,
     owner,
+    require_hmac,
+    require_text_alone,
 )
 from services.ingest.channels.reading import clean, instant, line, obj, peek, read_answer, read_object, text_or_empty
 from services.ingest.core.messages import (
@@ -70,16 +71,8 @@ def account_id(request: Request) -> str | None:
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no instant
     """Verify `Authorization`: the hex HMAC of app key and body with the app secret. Raises Forged."""
-    given = request.headers.get("authorization")
-    if not given:
-        raise Forged("missing")
-    try:
-        mac = bytes.fromhex(given)
-    except ValueError:
-        raise Forged("signature") from None
-    keys = [secret.encode() for secret in secrets.secrets(account.signing)]
-    if not hmac_is_one_of([mac], keys, originals.username(account, secrets).encode() + request.body):
-        raise Forged("signature")
+    mac = authorization_mac(request)
+    require_hmac(mac, account, secrets, originals.username(account, secrets).encode() + request.body)
 
 
 def contact_key(request: Request) -> str | None:
@@ -184,10 +177,7 @@ OAUTH = OAuthFlow(_refresh, _grant)
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """Return the call of SendMessage, with a text."""
-    if reply.files:
-        raise Unsendable("Deskbus sends no files to Lazada yet")
-    if not reply.text.strip():
-        raise Unsendable("Lazada takes no message without a text")
+    require_text_alone(reply, "Lazada")
     if not reply.conversation:
         raise Unsendable("the ticket has no session at Lazada")
     access = secrets.secret(originals.token_ref(account))

@@ -24,9 +24,9 @@ from services.ingest.channels.channel import (
     Forged,
     Request,
     document_of,
-    hmac_is_one_of,
     json_body,
     public_url,
+    require_hmac,
 )
 from services.ingest.channels.reading import (
     PEEK_BYTES,
@@ -95,8 +95,7 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         signature = b""
     if not signature:
         raise Forged("missing")
-    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
-        raise Forged("signature")
+    require_hmac(signature, account, secrets, request.body)
 
 
 def _conversation(event: Mapping[str, Any]) -> str | None:
@@ -210,7 +209,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
     if account.base_url is None:
         raise Unsendable(f"{account.name} has no base_url")
     api = f"{secrets.expand(account.base_url).rstrip('/')}/v2/bot/message"
-    headers = {"content-type": "application/json", "authorization": f"Bearer {secrets.secret(account.access)}"}
+    headers = {"content-type": "application/json", **originals.bearer(account, secrets)}
     if reply.reply_token is not None:
         body = json_body({"replyToken": reply.reply_token, "messages": _messages(reply)})
         return HttpCall("POST", f"{api}/reply", headers, body, once=True)

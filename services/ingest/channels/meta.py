@@ -17,7 +17,7 @@ from contracts.inbound import InboundRecord
 from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
-from services.ingest.channels import media, meta_app
+from services.ingest.channels import media, meta_app, originals
 from services.ingest.channels.channel import Request, document_of, json_body
 from services.ingest.channels.reading import (
     PEEK_BYTES,
@@ -253,7 +253,7 @@ def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall
         raise Unsendable("a message of WhatsApp carries a text or one file")
     number = reply.to.removeprefix("+")
     api = f"{secrets.expand(account.base_url).rstrip('/')}/{account.external_id}"
-    login = {"authorization": f"Bearer {secrets.secret(account.access)}"}
+    login = originals.bearer(account, secrets)
 
     def message(kind: str, content: Mapping[str, Any]) -> HttpCall:
         document = {

@@ -5,8 +5,6 @@ Rule: nothing here knows messages. WhatsApp's are in meta.py, those of Messenger
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +13,7 @@ from typing import Any
 from contracts.tickets import FailureReason
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account
-from services.ingest.channels.channel import RECEIPT, Answer, Challenge, Forged, Request, hmac_is_one_of
+from services.ingest.channels.channel import RECEIPT, Answer, Challenge, Forged, Request, is_one_of, require_hmac
 from services.ingest.channels.reading import obj, peek, read_answer
 from services.ingest.core.messages import SendFailure, SendOutcome
 
@@ -39,17 +37,13 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         signature = b""
     if not signature:
         raise Forged("missing")
-    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
-        raise Forged("signature")
+    require_hmac(signature, account, secrets, request.body)
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> Answer | None:
     """Return hub.challenge if hub.verify_token is one of the account's, else None."""
-    token = request.query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
-    answer = request.query.get("hub.challenge", "")
-    valid = False
-    for known in secrets.secrets(account.verify_token):
-        valid |= hmac.compare_digest(hashlib.sha256(known.encode()).digest(), hashlib.sha256(token).digest())
+    token, answer = request.query.get("hub.verify_token", ""), request.query.get("hub.challenge", "")
+    valid = is_one_of(token, secrets.secrets(account.verify_token))
     if request.query.get("hub.mode") != "subscribe" or not valid:
         return None
     if not (len(answer) <= 1000 and answer.isascii() and answer.isalnum()):

@@ -17,14 +17,15 @@ from services.ingest.channels import originals
 from services.ingest.channels.channel import (
     Answer,
     Challenge,
-    Forged,
     Grant,
     OAuthFlow,
     Request,
+    authorization_mac,
     document_of,
-    hmac_is_one_of,
     json_body,
     owner,
+    require_hmac,
+    require_text_alone,
 )
 from services.ingest.channels.reading import instant, line, obj, peek, read_answer, read_object, text_or_empty
 from services.ingest.core.messages import (
@@ -67,18 +68,10 @@ def account_id(request: Request) -> str | None:
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no instant
     """Verify `Authorization`: the hex HMAC of our URL and the body with the partner key. Raises Forged."""
-    given = request.headers.get("authorization")
-    if not given:
-        raise Forged("missing")
-    try:
-        mac = bytes.fromhex(given)
-    except ValueError:
-        raise Forged("signature") from None
+    mac = authorization_mac(request)
     url = secrets.expand(account.public_url or "")
     whole = f"{url}?{request.raw_query}" if request.raw_query else url
-    keys = [secret.encode() for secret in secrets.secrets(account.signing)]
-    if not hmac_is_one_of([mac], keys, whole.encode("utf-8", "replace") + b"|" + request.body):
-        raise Forged("signature")
+    require_hmac(mac, account, secrets, whole.encode("utf-8", "replace") + b"|" + request.body)
 
 
 def contact_key(request: Request) -> str | None:
@@ -199,10 +192,7 @@ OAUTH = OAuthFlow(_refresh, _grant)
 
 def render(reply: OutgoingReply, account: Account, secrets: Secrets) -> HttpCall:
     """Return the call of send_message."""
-    if reply.files:
-        raise Unsendable("Deskbus sends no files to Shopee yet")
-    if not reply.text.strip():
-        raise Unsendable("Shopee takes no message without a text")
+    require_text_alone(reply, "Shopee")
     access = secrets.secret(originals.token_ref(account))
     url = _signed("/api/v2/sellerchat/send_message", account, secrets, reply.tried_at, access)
     document = {"to_id": _number(reply.to), "message_type": "text", "content": {"text": reply.text}}

@@ -24,11 +24,11 @@ from services.ingest.channels.channel import (
     Forged,
     Request,
     document_of,
-    hmac_is_one_of,
     is_fresh,
     json_body,
     owner,
     public_url,
+    require_hmac,
 )
 from services.ingest.channels.reading import (
     PEEK_BYTES,
@@ -114,8 +114,7 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
     if not signature or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 13):
         raise Forged("missing")
     signed = b"v0:%s:%s" % (timestamp.encode(), request.body)
-    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], signed):
-        raise Forged("signature")
+    require_hmac(signature, account, secrets, signed)
     if not is_fresh(int(timestamp), now):
         raise Forged("stale")
 

@@ -5,8 +5,6 @@ Telegram names no bot in its updates, so the webhook's URL names the account.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +18,7 @@ from contracts.ticket import Attachment, Channel, Location
 from kit.policy.secrets import Secrets
 from services.ingest.accounts import Account, Accounts
 from services.ingest.channels import originals
-from services.ingest.channels.channel import Answer, Challenge, Forged, Request, document_of, json_body
+from services.ingest.channels.channel import Answer, Challenge, Request, document_of, json_body, require_token
 from services.ingest.channels.media import form
 from services.ingest.channels.reading import (
     clean,
@@ -88,14 +86,7 @@ def account_id(request: Request) -> str | None:  # noqa: ARG001 - updates name n
 
 def verify(request: Request, account: Account, secrets: Secrets, now: datetime) -> None:  # noqa: ARG001 - no timestamp
     """Verify `X-Telegram-Bot-Api-Secret-Token`, the secret token of setWebhook. Nothing is signed."""
-    given = request.headers.get("x-telegram-bot-api-secret-token", "").encode("utf-8", "surrogateescape")
-    if not given:
-        raise Forged("missing")
-    found, hashed = False, hashlib.sha256(given).digest()
-    for secret in secrets.secrets(account.signing):
-        found |= hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), hashed)
-    if not found:
-        raise Forged("signature")
+    require_token(request.headers.get("x-telegram-bot-api-secret-token", ""), account, secrets)
 
 
 def _message_of(update: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -255,7 +255,7 @@ def original(file: Attachment, account: Account, secrets: Secrets) -> HttpCall:
     """Return the request for a file; with credentials if Twilio stores it ("Media subresource")."""
     ours = account.username is not None and account.base_url is not None
     if ours and (file.url or "").startswith(f"{originals.api(account, secrets)}/"):
-        return originals.by_url(file, _login(secrets.expand(account.username or ""), account, secrets))
+        return originals.by_url(file, _login(originals.username(account, secrets), account, secrets))
     return originals.by_url(file)
 
 

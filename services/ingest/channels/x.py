@@ -31,10 +31,10 @@ from services.ingest.channels.channel import (
     OAuthFlow,
     Request,
     document_of,
-    hmac_is_one_of,
     json_body,
     owner,
     public_url,
+    require_hmac,
 )
 from services.ingest.channels.reading import (
     PEEK_BYTES,
@@ -109,8 +109,7 @@ def verify(request: Request, account: Account, secrets: Secrets, now: datetime) 
         signature = b""
     if not signature:
         raise Forged("missing")
-    if not hmac_is_one_of([signature], [key.encode() for key in secrets.secrets(account.signing)], request.body):
-        raise Forged("signature")
+    require_hmac(signature, account, secrets, request.body)
 
 
 def challenge(request: Request, account: Account, secrets: Secrets) -> Answer | None:
@@ -127,7 +126,7 @@ CHALLENGES: Mapping[str, Challenge] = {"GET": challenge}
 
 def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) -> HttpCall:  # noqa: ARG001 - OAuthFlow's
     """Return the call for a token, with the app's client id and secret. Each refresh token is good for one."""
-    plain = f"{secrets.expand(account.username or '')}:{secrets.secret(account.access)}".encode()
+    plain = f"{originals.username(account, secrets)}:{secrets.secret(account.access)}".encode()
     headers = {
         "authorization": f"Basic {base64.b64encode(plain).decode()}",
         "content-type": "application/x-www-form-urlencoded",

@@ -100,7 +100,7 @@ _LOGIN_HOSTS = {"https://openapi.zalo.me": "https://oauth.zaloapp.com"}
 def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) -> HttpCall:  # noqa: ARG001 - OAuthFlow's
     """Return the call for a token, with the app's id and secret key. Each refresh token is good for one."""
     api = originals.api(account, secrets)
-    form = {"app_id": secrets.expand(account.username or ""), "grant_type": "refresh_token", "refresh_token": refresh}
+    form = {"app_id": originals.username(account, secrets), "grant_type": "refresh_token", "refresh_token": refresh}
     headers = {"content-type": "application/x-www-form-urlencoded", "secret_key": secrets.secret(account.access)}
     return HttpCall("POST", f"{_LOGIN_HOSTS.get(api, api)}/v4/oa/access_token", headers, urlencode(form).encode())
 
