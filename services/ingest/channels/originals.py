@@ -61,10 +61,12 @@ def bearer_token(account: Account, secrets: Secrets) -> dict[str, str]:
 
 
 def grant(status: int, body: bytes) -> Grant:
-    """Return what a token endpoint answered (RFC 6749, section 5). Raises ValueError."""
+    """Return what a token endpoint answered (RFC 6749, section 5). Some write seconds as text. Raises ValueError."""
     said = peek(body)
     access, refresh = line(said.get("access_token"), 8000), line(said.get("refresh_token"), 8000)
     seconds = said.get("expires_in")
+    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) < 10:
+        seconds = int(seconds)
     if status != 200 or access is None:
         reason = line(said.get("error_description"), 200) or line(said.get("error"), 200)
         raise ValueError(f"HTTP {status}: {reason or 'no token'}")

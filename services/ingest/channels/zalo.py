@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +23,6 @@ from services.ingest.channels.channel import (
     Answer,
     Challenge,
     Forged,
-    Grant,
     OAuthFlow,
     Request,
     document_of,
@@ -105,15 +103,7 @@ def _refresh(account: Account, secrets: Secrets, refresh: str, now: datetime) ->
     return HttpCall("POST", f"{_LOGIN_HOSTS.get(api, api)}/v4/oa/access_token", headers, urlencode(form).encode())
 
 
-def _granted(status: int, body: bytes) -> Grant:
-    """Read the answer. Zalo writes the seconds as a text."""
-    found, seconds = originals.grant(status, body), peek(body).get("expires_in")
-    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) < 10:
-        return replace(found, seconds=float(seconds))
-    return found
-
-
-OAUTH = OAuthFlow(_refresh, _granted)
+OAUTH = OAuthFlow(_refresh, originals.grant)
 
 
 def _user_and_ours(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
