@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -33,6 +34,7 @@ from kit.protocol.record import partition_of
 from kit.protocol.restoring import MARKER, Heard, Restore, Restored, fold
 
 S = TypeVar("S")
+T = TypeVar("T")
 #: Documents that are written, or compared, in one statement.
 PAGE = 500
 #: Differences that are reported in full.
@@ -243,20 +245,20 @@ async def _write(
     report: Report,
 ) -> None:
     """Fold all documents, and write or compare them page by page."""
-    page: list[Document[S]] = []
-    for history in spool.histories():
-        restored = _fold(plan, history, *known)
-        report.differences += [f"{history.doc}: {each}" for each in restored.differences]
-        if restored.cut:
-            report.cut.append(history.doc)
-        if restored.document.changed:
-            page.append(restored.document)
-            if restored.document.state is not None:
-                plan.restored(restored.document.state)
-        if len(page) == PAGE:
-            await write_page(plan.differ, documents, page, report)
-            page = []
-    await write_page(plan.differ, documents, page, report)
+
+    def folded() -> Iterator[Document[S]]:
+        for history in spool.histories():
+            restored = _fold(plan, history, *known)
+            report.differences += [f"{history.doc}: {each}" for each in restored.differences]
+            if restored.cut:
+                report.cut.append(history.doc)
+            if restored.document.changed:
+                if restored.document.state is not None:
+                    plan.restored(restored.document.state)
+                yield restored.document
+
+    for page in pages(folded()):
+        await write_page(plan.differ, documents, page, report)
     for further in plan.further:
         others = Documents(further.kind, store, documents.sender, documents.clock, prefix=documents.prefix)
         made = list(further.documents())
@@ -286,6 +288,13 @@ def _fold(
             is_dead = (topic, record.partition, record.offset) in dead
             heard.append(Heard(item, at, dead=is_dead, handled=done or is_dead))
     return fold(plan.restore, history.doc, heard, [Event.parse(record.value or b"") for record in history.said])
+
+
+def pages(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Yield rows in lists of up to `PAGE`."""
+    left = iter(rows)
+    while page := list(islice(left, PAGE)):
+        yield page
 
 
 async def write_page(

@@ -21,7 +21,7 @@ from cli.ingest_documents import (
 )
 from cli.ingest_history import IngestHistory, Place
 from cli.reading import TopicRecord, bounds, read
-from cli.rebuild import Mute, Report, begin, commit, own_event, untold, write_page
+from cli.rebuild import Mute, Report, begin, commit, own_event, pages, untold, write_page
 from cli.spool import room
 from cli.standstill import Refused, running
 from cli.topics import committed
@@ -55,7 +55,6 @@ from services.ingest.core.threading import placement_anchor, separate_anchor
 from services.ingest.handlers import Parsing, defaults_of, policy_of, read_command
 from services.ingest.store import CONTACT_KIND, CONTACTS_SOURCE, THREADS, TICKET_KIND
 
-PAGE = 500
 SERVICE = "ingest"
 COLLECTIONS = (TICKET_KIND.collection, CONTACT_KIND.collection, THREADS, MESSAGES, TAKEN)
 
@@ -233,15 +232,9 @@ class IngestRebuild:
 
     async def _tickets(self, documents: Documents[TicketState]) -> None:
         differ = partial(differ_in_tickets, guesses=self.guesses, since=self.history.first_asked())
-        page: list[Document[TicketState]] = []
-        for ticket in self.history.tickets():
-            restored = self._restored(ticket)
-            if restored.state is not None:
-                page.append(ticket_document(ticket, restored))
-            if len(page) == PAGE:
-                await self._write_tickets(differ, documents, page)
-                page = []
-        await self._write_tickets(differ, documents, page)
+        every = ((ticket, self._restored(ticket)) for ticket in self.history.tickets())
+        for page in pages(ticket_document(ticket, each) for ticket, each in every if each.state is not None):
+            await self._write_tickets(differ, documents, page)
 
     def _restored(self, ticket: str) -> Restored:
         commands = [
@@ -290,9 +283,9 @@ class IngestRebuild:
             else:
                 self.history.claim(each.detail.anchors[0], each.ticket)
         rows = (row for row in self.history.claims() if row.tried or not self.report.compared)
-        await self._pages(map(claim_row, rows), ("ticket", "message", "places"))
+        await self._write_claims(map(claim_row, rows), ("ticket", "message", "places"))
         people = ({"_id": claim, "version": 1, "contact": contact} for claim, contact in self.history.identities())
-        await self._pages(people, ("contact",))
+        await self._write_claims(people, ("contact",))
 
     def _claim_mail(self, mail: Arrived) -> None:
         own, *ancestors = mail.detail.anchors
@@ -306,20 +299,12 @@ class IngestRebuild:
         for anchor in ancestors:
             self.history.claim(anchor, mail.ticket)
 
-    async def _pages(self, rows: Iterable[Row], fields: Sequence[str]) -> None:
-        page: list[Row] = []
-        for row in rows:
-            page.append(row)
-            if len(page) == PAGE:
-                await self._insert(page, fields)
-                page = []
-        await self._insert(page, fields)
-
-    async def _insert(self, rows: list[Row], fields: Sequence[str]) -> None:
-        if self.report.compared:
-            await self._compare(THREADS, rows, fields)
-        else:
-            await self.store.insert(THREADS, rows)
+    async def _write_claims(self, rows: Iterable[Row], fields: Sequence[str]) -> None:
+        for page in pages(rows):
+            if self.report.compared:
+                await self._compare(THREADS, page, fields)
+            else:
+                await self.store.insert(THREADS, page)
 
     async def _compare(
         self,
@@ -341,17 +326,16 @@ class IngestRebuild:
 
     async def _contacts(self, documents: Documents[ContactState]) -> None:
         differ = partial(differ_in_contacts, is_ticket=self.history.is_ticket, guesses=self.guesses)
-        page: list[Document[ContactState]] = []
+        for page in pages(self._known_contacts()):
+            await write_page(differ, documents, page, self.report)
+
+    def _known_contacts(self) -> Iterator[Document[ContactState]]:
         for contact, event, messages in self.history.people():
             if not isinstance(event.data, ContactUpdated):
                 continue
             document: Document[ContactState] = Document(contact, emitted=event.sequence, changed=True)
             document.state = contact_state(ContactState(event.data.contact), messages)
-            page.append(document)
-            if len(page) == PAGE:
-                await write_page(differ, documents, page, self.report)
-                page = []
-        await write_page(differ, documents, page, self.report)
+            yield document
 
     async def _find_others(self) -> None:
         """Tell of stored documents that Kafka knows nothing of any more."""

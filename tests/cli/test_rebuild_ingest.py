@@ -69,7 +69,6 @@ async def rebuilt(past: Past, database: MongoStore, kafka: str, topics: str, *, 
     """Rebuild, two documents at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cli.rebuild.PAGE", 2)
-        patch.setattr("cli.rebuild_ingest.PAGE", 2)
         rebuild = partial(rebuild_ingest, past.worker.accounts, database, kafka, secrets=past.worker.secrets)
         return await rebuild(prefix=topics, compare=compare)
 
